@@ -1,0 +1,64 @@
+"""The two types that pass through the network, and the names of their dimensions.
+
+The letters below are used everywhere in the library:
+
+=====  ======================================================================
+B      windows in a batch
+L      lookback: steps before the cutoff, the past
+H      horizon: steps after the cutoff, the future
+T      L + H
+d      hidden size
+V      variables of a group, reals first, categories after them
+Y      targets
+Q      quantile levels
+S      series of a panel
+N      rows of a panel, all series end to end
+=====  ======================================================================
+
+Order of the variables of a group, in tensors, selection weights and names alike:
+
+- static: static reals, static categories
+- past:   observed reals (the targets first), known reals, observed categories, known categories
+- future: known reals, known categories
+
+A group that a model does not have is a tensor of width 0, never None. A *mask* of width 0 says that
+nothing is missing: the network then takes the path without masks, and no value has to be looked at for it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Everything the network may see for B forecasts, and what it is to be judged by."""
+
+    static_real: Tensor  # float [B, Vr]
+    static_cat: Tensor  # int64 [B, Vc], 0 = unknown or missing
+    past_real: Tensor  # float [B, L, Vr], 0 where missing
+    past_cat: Tensor  # int64 [B, L, Vc], 0 = unknown or missing
+    future_real: Tensor  # float [B, H, Vr], 0 where missing
+    future_cat: Tensor  # int64 [B, H, Vc], 0 = unknown or missing
+
+    static_real_present: Tensor  # bool [B, Vr] or [B, 0]
+    past_real_present: Tensor  # bool [B, L, Vr] or [B, L, 0]
+    future_real_present: Tensor  # bool [B, H, Vr] or [B, H, 0]
+    past_mask: Tensor  # bool [B, L], False = padding or a step with nothing in it; or [B, 0]
+
+    target: Tensor  # float [B, H, Y], scaled, 0 where missing
+    target_mask: Tensor  # bool [B, H, Y], True = counts in the loss; or [B, H, 0]
+    center: Tensor  # float [B, Y]: value = scaled * scale + center, in the units of the data (or their logs)
+    scale: Tensor  # float [B, Y]
+    window: Tensor  # int64 [B]: number of the window in its WindowIndex
+
+
+class Output(NamedTuple):
+    """A forecast and everything needed to explain it. Nothing is stored on the network."""
+
+    quantiles: Tensor  # float [B, H, Y, Q], scaled
+    static_weights: Tensor  # float [B, V_static], each row sums to 1
+    past_weights: Tensor  # float [B, L, V_past]; rows of masked steps are 0
+    future_weights: Tensor  # float [B, H, V_future]
+    attention: Tensor  # float [B, H, T], heads averaged, each row sums to 1; masked and later steps are 0

@@ -1,0 +1,72 @@
+"""What determines the shape of a network, in plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fusecast.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of a Temporal Fusion Transformer.
+
+    Reals are counted, categories are listed by cardinality; every cardinality includes code 0 (unknown).
+    The order of the variables is that of :mod:`fusecast.batch`.
+    """
+
+    horizon: int
+    """Steps to forecast, H."""
+    lookback: int
+    """Steps of history, L. The parameters do not depend on it; a served model checks it."""
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Quantile levels, strictly increasing, inside (0, 1)."""
+    num_targets: int = 1
+    static_reals: int = 0
+    static_categories: tuple[int, ...] = ()
+    observed_reals: int = 1
+    """Real inputs known in the past only, the targets (always first) counted in."""
+    observed_categories: tuple[int, ...] = ()
+    known_reals: int = 0
+    """Real inputs known in past and future."""
+    known_categories: tuple[int, ...] = ()
+    hidden_size: int = 32
+    num_heads: int = 4
+    num_lstm_layers: int = 1
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("quantiles", "static_categories", "observed_categories", "known_categories"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("horizon", "lookback", "num_targets", "hidden_size", "num_heads", "num_lstm_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError.not_positive(name, getattr(self, name))
+        if self.hidden_size % self.num_heads:
+            raise ConfigError.heads_do_not_divide(self.hidden_size, self.num_heads)
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError.out_of_range("dropout", self.dropout, "[0, 1)")
+        levels = self.quantiles
+        if not levels or any(not 0.0 < q < 1.0 for q in levels) or any(a >= b for a, b in zip(levels, levels[1:], strict=False)):
+            raise ConfigError.bad_quantiles(levels)
+        if self.observed_reals < self.num_targets:
+            raise ConfigError.targets_not_observed(self.num_targets, self.observed_reals)
+
+    @property
+    def num_static(self) -> int:
+        """Static variables, V of the static group."""
+        return self.static_reals + len(self.static_categories)
+
+    @property
+    def num_past(self) -> int:
+        """Past variables, V of the past group."""
+        return self.observed_reals + len(self.observed_categories) + self.num_future
+
+    @property
+    def num_future(self) -> int:
+        """Future variables, V of the future group."""
+        return self.known_reals + len(self.known_categories)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only; ``ModelConfig(**config.to_dict())`` gives the same config."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
