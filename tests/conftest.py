@@ -1,0 +1,29 @@
+"""Fixtures shared by every folder of tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+def shared_data() -> Path:
+    """Folder of the real data sets: $FUSECAST_DATA, else shared/data beside the checkout."""
+    return Path(os.environ.get("FUSECAST_DATA", HERE.parent.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Callable[[str], Path]:
+    """Give the path of a real data set by name, or skip the test where the data are absent."""
+
+    def find(name: str) -> Path:
+        path = shared_data() / f"{name}.parquet"
+        if not path.is_file():
+            pytest.skip(f"real data set {name!r} is not at {shared_data().name}; set FUSECAST_DATA to its folder")
+        return path
+
+    return find
