@@ -81,6 +81,18 @@ class ConfigError(FusecastError):
         return cls(f"{name} cannot be {value!r}\n{did_you_mean(str(value), allowed)}")
 
     @classmethod
+    def unknown_option(cls, name: str, available: Iterable[str]) -> Self:
+        return cls(f"there is no option {name!r}\n{did_you_mean(name, available)}")
+
+    @classmethod
+    def invalid_options(cls, problems: Sequence[tuple[str, str]]) -> Self:
+        return cls("\n".join(f"option {name}: {problem}" for name, problem in problems))
+
+    @classmethod
+    def unreadable(cls, path: object, reason: str) -> Self:
+        return cls(f"configuration {path} cannot be read: {reason}")
+
+    @classmethod
     def heads_do_not_divide(cls, hidden_size: int, num_heads: int) -> Self:
         fits = [n for n in range(1, min(hidden_size, 16) + 1) if hidden_size % n == 0]
         return cls(
