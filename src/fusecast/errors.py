@@ -12,7 +12,7 @@ Each class owns its wording: a message says what is wrong, where (column, series
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 
@@ -64,6 +64,14 @@ class SchemaError(FusecastError):
 class DataError(FusecastError):
     """The rows of a table break a promise that the schema makes."""
 
+    @classmethod
+    def nothing_to_train_on(cls, horizon: int, longest: int) -> Self:
+        return cls(
+            f"no window fits into the training span: a window needs {horizon} steps to forecast and one before them, "
+            f"and the longest series has {longest} rows in all\n"
+            "Hint: shorten the horizon, or give less to validation and test"
+        )
+
 
 class ConfigError(FusecastError):
     """Sizes or options that cannot work, alone or together."""
@@ -93,6 +101,10 @@ class ConfigError(FusecastError):
         return cls(f"configuration {path} cannot be read: {reason}")
 
     @classmethod
+    def no_data(cls) -> Self:
+        return cls("no table is given\nHint: name a file, or hand over a frame")
+
+    @classmethod
     def heads_do_not_divide(cls, hidden_size: int, num_heads: int) -> Self:
         fits = [n for n in range(1, min(hidden_size, 16) + 1) if hidden_size % n == 0]
         return cls(
@@ -102,16 +114,102 @@ class ConfigError(FusecastError):
 
     @classmethod
     def bad_quantiles(cls, levels: Sequence[float]) -> Self:
-        return cls(f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: for example 0.1,0.5,0.9")
+        return cls(
+            f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: for example 0.1,0.5,0.9"
+        )
 
     @classmethod
     def targets_not_observed(cls, num_targets: int, observed_reals: int) -> Self:
         return cls(f"{num_targets} targets cannot be among {observed_reals} observed reals: targets are observed first")
 
+    @classmethod
+    def device_absent(cls, asked: str, available: Mapping[str, int]) -> Self:
+        there = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in available.items())
+        return cls(f"device {asked!r} is not on this machine\nHint: there is {there}; 'auto' takes the best there is")
+
+    @classmethod
+    def too_few_devices(cls, kind: str, asked: int, available: int) -> Self:
+        return cls(f"{asked} {kind} devices are asked for, and this machine has {available}")
+
 
 class TrainingError(FusecastError):
     """Training cannot start or go on."""
 
+    @classmethod
+    def loss_not_finite(cls, loss: float, step: int, epoch: int, windows: Sequence[int]) -> Self:
+        return cls(
+            f"the training loss became {loss} in step {step} of epoch {epoch}, in the batch of {len(windows)} windows "
+            f"with the numbers {some_of(windows)}\n"
+            "Hint: lower the learning rate or the gradient clip, train with precision 32, "
+            "or look for extreme values in the series of these windows"
+        )
+
+    @classmethod
+    def validation_not_finite(cls, loss: float, epoch: int) -> Self:
+        return cls(
+            f"the validation loss became {loss} after epoch {epoch}\n"
+            "Hint: lower the learning rate, train with precision 32, "
+            "or look for extreme values in the validation span"
+        )
+
+    @classmethod
+    def no_windows(cls) -> Self:
+        return cls(
+            "there is no window to train on\n"
+            "Hint: shorten the horizon, or give less of the series to validation and test"
+        )
+
+    @classmethod
+    def checkpoints_in_the_way(cls, folder: object, names: Sequence[str]) -> Self:
+        return cls(
+            f"folder {folder} already holds checkpoints: {some_of(names)}\n"
+            "Hint: name a new folder, or resume from one of them"
+        )
+
+    @classmethod
+    def unfit_checkpoint(cls, path: object, reason: str) -> Self:
+        return cls(f"training cannot be resumed from {path}: {reason}")
+
 
 class ArtifactError(FusecastError):
     """A saved file is missing, foreign, truncated or unsafe."""
+
+    @classmethod
+    def missing(cls, path: object, expected: str) -> Self:
+        return cls(f"{path} does not exist\nHint: expected {expected}")
+
+    @classmethod
+    def unreadable(cls, path: object, reason: str) -> Self:
+        return cls(
+            f"{path} cannot be read: {reason}\n"
+            "Hint: it is truncated or no file of fusecast; copy it again, or take an earlier one"
+        )
+
+    @classmethod
+    def unsafe(cls, path: object, what: str) -> Self:
+        return cls(
+            f"{path} is refused: it holds {what}, which loading would have to execute; nothing in it was executed\n"
+            "Hint: a checkpoint of fusecast holds tensors and plain values only; do not load this file by other means "
+            "unless you trust whoever made it"
+        )
+
+    @classmethod
+    def newer(cls, path: object, version: object, known: int) -> Self:
+        return cls(
+            f"{path} has format {version!r}, and this fusecast knows formats up to {known}\nHint: update fusecast"
+        )
+
+    @classmethod
+    def wrong_tensors(
+        cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
+    ) -> Self:
+        parts = [
+            f"{kind} {some_of(sorted(names))}"
+            for kind, names in (("missing:", missing), ("unexpected:", unexpected), ("of another shape:", shapes))
+            if names
+        ]
+        return cls(f"{path} does not hold the weights of the network that is described beside it; " + "; ".join(parts))
+
+    @classmethod
+    def in_the_way(cls, path: object) -> Self:
+        return cls(f"{path} already exists and is no bundle of fusecast\nHint: name a new folder")
