@@ -60,9 +60,26 @@ class SchemaError(FusecastError):
             "Hint: a whole number and a unit, such as 15m, 1h, 1d, 1w, 1mo, 1q, 1y, or 1i for integer steps"
         )
 
+    @classmethod
+    def business_days(cls, frequency: str) -> Self:
+        return cls(
+            f"frequency {frequency!r} counts business days, which have no fixed step\n"
+            "Hint: use 1d, weekends become missing values; or number the rows of each series and use 1i"
+        )
+
 
 class DataError(FusecastError):
     """The rows of a table break a promise that the schema makes."""
+
+    @classmethod
+    def from_problems(cls, problems: Sequence[str]) -> Self:
+        if len(problems) == 1:
+            return cls(problems[0])
+        return cls("\n".join((f"the table has {len(problems)} problems", *(f"- {each}" for each in problems))))
+
+    @classmethod
+    def empty_table(cls, where: str = "the table") -> Self:
+        return cls(f"{where} has no rows\nHint: give at least one row a series and step")
 
     @classmethod
     def nothing_to_train_on(cls, horizon: int, longest: int) -> Self:

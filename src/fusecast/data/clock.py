@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from fusecast.data.frequency import Frequency, canonical
+
+OFF_GRID = -1 * 2**62
+DAY = np.int64(86_400_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,24 +22,122 @@ class Clock:
 
     Ticks are int64: the integer itself for integer steps, else microseconds since 1970, in UTC for
     steps shorter than a day, in local wall time for days and longer (a local day is not always 24 hours).
+    A month after the 31st is the last day there is: steps count from the start, so 31 January, 28 February,
+    31 March.
     """
 
     frequency: str  # canonical, as in Schema.frequency
     time_zone: str | None = None
     month_end: bool = False  # monthly, quarterly, yearly stamps that sit on the last day of a month
+    dtype: str = "datetime[us]"  # what the table holds: date, datetime[ms|us|ns], or an integer type
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frequency", canonical(self.frequency))
+
+    @classmethod
+    def of(cls, times: pl.Series, frequency: str) -> Self:
+        """Make the clock of a time column: its zone and type, and whether months are counted by their ends."""
+        step = Frequency.parse(frequency)
+        zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
+        month_end = False
+        if step.months and times.len() > times.null_count():
+            month_end = bool((times.dt.date() == times.dt.date().dt.month_end()).all())
+        return cls(frequency=str(step), time_zone=zone, month_end=month_end, dtype=dtype_name(times.dtype))
+
+    @cached_property
+    def step(self) -> Frequency:
+        """The frequency, parsed."""
+        return Frequency.parse(self.frequency)
 
     def ticks(self, times: pl.Series) -> NDArray[np.int64]:
-        """Ticks of a time column."""
-        raise NotImplementedError
+        """Ticks of a time column without missing values, of any type of the clock's kind."""
+        if self.step.is_integer:
+            return times.cast(pl.Int64).to_numpy()
+        if isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None and self.step.is_local:
+            times = times.dt.convert_time_zone(self.time_zone or times.dtype.time_zone).dt.replace_time_zone(None)
+        return times.cast(pl.Datetime("us")).to_physical().to_numpy()
 
     def times(self, ticks: NDArray[np.int64]) -> pl.Series:
         """Inverse of :meth:`ticks`, with the dtype and zone of the table."""
-        raise NotImplementedError
+        values = pl.Series(np.ascontiguousarray(ticks, dtype=np.int64))
+        if self.step.is_integer:
+            return values.cast(INTEGERS[self.dtype])
+        stamps = values.cast(pl.Datetime("us"))
+        if self.dtype == "date":
+            return stamps.cast(pl.Date)
+        if self.time_zone is not None:
+            stamps = self._localised(stamps) if self.step.is_local else self._from_utc(stamps)
+        return stamps.dt.cast_time_unit(self.dtype[-3:-1])  # type: ignore[arg-type]
 
     def advance(self, start: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ticks of the times that lie `steps` steps after `start`, elementwise."""
-        raise NotImplementedError
+        if not self.step.months:
+            return np.asarray(start + steps * self.step.width, dtype=np.int64)
+        month, day, rest = split_months(start)
+        target = month + steps * self.step.months
+        first = target.astype("M8[M]").astype("M8[D]").astype(np.int64)
+        after = (target + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
+        last_day = after - first - 1
+        day = last_day if self.month_end else np.minimum(day, last_day)
+        return np.asarray((first + day) * DAY + rest, dtype=np.int64)
 
     def steps_between(self, start: NDArray[np.int64], ticks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Whole steps from `start` to `ticks`, -1 * 2**62 where a stamp is off the grid."""
-        raise NotImplementedError
+        if self.step.months:
+            steps = (split_months(ticks)[0] - split_months(start)[0]) // self.step.months
+            on_grid = self.advance(start, steps) == ticks
+        else:
+            steps, rest = np.divmod(ticks - start, self.step.width)
+            on_grid = rest == 0
+        if not on_grid.all() and self.step.is_local and self.time_zone is not None:
+            # Where summer time begins at midnight, that midnight does not exist and the day's stamp is 01:00.
+            doubtful = np.flatnonzero(~on_grid)
+            expected = self.advance(np.broadcast_to(start, steps.shape)[doubtful], steps[doubtful])
+            on_grid[doubtful] = self.ticks(self.times(expected)) == ticks[doubtful]
+        return np.where(on_grid, steps, OFF_GRID) if not on_grid.all() else steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        return cls(**values)
+
+    def _from_utc(self, stamps: pl.Series) -> pl.Series:
+        assert self.time_zone is not None
+        return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(self.time_zone)
+
+    def _localised(self, stamps: pl.Series) -> pl.Series:
+        """Read wall times in the zone: the earlier of two, and past the gap where there is none."""
+        local = stamps.dt.replace_time_zone(self.time_zone, ambiguous="earliest", non_existent="null")
+        if local.null_count() == stamps.null_count():
+            return local
+        # The day before still had the old offset: 24 hours after it is where the clock was put forward to.
+        day_before = stamps.dt.offset_by("-1d").dt.replace_time_zone(
+            self.time_zone, ambiguous="earliest", non_existent="null"
+        )
+        return local.zip_with(local.is_not_null(), day_before.dt.offset_by("24h"))
+
+
+INTEGERS: dict[str, type[pl.DataType]] = {
+    str(kind()).lower(): kind
+    for kind in (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+}
+
+
+def dtype_name(dtype: pl.DataType) -> str:
+    """Name the type of a time column for :attr:`Clock.dtype`."""
+    if isinstance(dtype, pl.Datetime):
+        return f"datetime[{dtype.time_unit}]"
+    return str(dtype).lower()
+
+
+def split_months(ticks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Split wall-time ticks: months since 1970, days since the first of the month, microseconds of the day."""
+    days, rest = np.divmod(ticks, DAY)
+    dates = days.astype("M8[D]")
+    months = dates.astype("M8[M]")
+    day = days - months.astype("M8[D]").astype(np.int64)
+    return months.astype(np.int64), day, rest
