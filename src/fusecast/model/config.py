@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from fusecast.errors import ConfigError
@@ -47,7 +48,7 @@ class ModelConfig:
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError.out_of_range("dropout", self.dropout, "[0, 1)")
         levels = self.quantiles
-        if not levels or any(not 0.0 < q < 1.0 for q in levels) or any(a >= b for a, b in zip(levels, levels[1:], strict=False)):
+        if not levels or any(not 0.0 < q < 1.0 for q in levels) or any(a >= b for a, b in pairwise(levels)):
             raise ConfigError.bad_quantiles(levels)
         if self.observed_reals < self.num_targets:
             raise ConfigError.targets_not_observed(self.num_targets, self.observed_reals)

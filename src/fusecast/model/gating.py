@@ -1,0 +1,89 @@
+"""Gates: the parts of a network that learn how much of themselves is needed.
+
+Equations 2 to 5 of Lim et al. 2021 (arXiv 1912.09363).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class GatedLinearUnit(nn.Module):
+    """Let a sigmoid decide how much of a linear map passes.
+
+        out = sigmoid(W_g x + b_g) * (W_v x + b_v)        g = 4, v = 5 in the paper
+
+    One linear holds both maps: its first ``d_out`` rows are the values, the last ``d_out`` the gates.
+    Dropout acts on `x`, before the gate, as in the paper.
+
+    Shapes: ``[..., d_in] -> [..., d_out]``.
+    """
+
+    def __init__(self, d_in: int, d_out: int, *, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(d_in, 2 * d_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate `x`: ``[..., d_in] -> [..., d_out]``."""
+        return functional.glu(self.projection(self.dropout(x)), dim=-1)
+
+
+class GateAddNorm(nn.Module):
+    """Add a gated branch to what went around it, and normalise: ``LayerNorm(around + GLU(dropout(branch)))``.
+
+    Shapes: both ``[..., d] -> [..., d]``.
+    """
+
+    def __init__(self, d_model: int, *, dropout: float) -> None:
+        super().__init__()
+        self.gate = GatedLinearUnit(d_model, d_model, dropout=dropout)
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(self, branch: Tensor, around: Tensor) -> Tensor:
+        """Join the branch to what went around it: ``[..., d], [..., d] -> [..., d]``."""
+        normed: Tensor = self.norm(around + self.gate(branch))
+        return normed
+
+
+class GatedResidualNetwork(nn.Module):
+    """Transform `x`, given an optional context, and let a gate decide how much of it to keep.
+
+        h   = elu(W_x x + b_x + W_c c)                 x = `a`, c = `c`, h = `eta_2` in the paper
+        out = LayerNorm(skip(x) + GLU(dropout(W_h h + b_h)))
+
+    The skip is the identity, or a linear map where the widths differ (or `linear_skip` asks for one).
+
+    Shapes: ``x [..., d_in]``, ``context [..., d_model]`` (broadcast), result ``[..., d_out]``.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        d_model: int,
+        d_out: int,
+        *,
+        has_context: bool = False,
+        dropout: float,
+        linear_skip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.from_input = nn.Linear(d_in, d_model)
+        self.from_context = nn.Linear(d_model, d_model, bias=False) if has_context else None
+        self.hidden = nn.Linear(d_model, d_model)
+        self.gate = GatedLinearUnit(d_model, d_out, dropout=dropout)
+        self.skip = nn.Linear(d_in, d_out) if linear_skip or d_in != d_out else nn.Identity()
+        self.norm = nn.LayerNorm(d_out)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Transform `x`: ``[..., d_in] -> [..., d_out]``."""
+        return self.finish(self.from_input(x), self.skip(x), context)
+
+    def finish(self, from_input: Tensor, skip: Tensor, context: Tensor | None) -> Tensor:
+        """Do all that follows the two maps of `x`, for callers that have got those in a cheaper way."""
+        assert (context is None) == (self.from_context is None)
+        if self.from_context is not None:
+            from_input = from_input + self.from_context(context)
+        normed: Tensor = self.norm(skip + self.gate(self.hidden(functional.elu(from_input))))
+        return normed

@@ -1,0 +1,73 @@
+"""The sequence-to-sequence layer: an LSTM over the past hands its state to an LSTM over the future (section 4.5.1)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+State = tuple[Tensor, Tensor]
+"""Hidden and cell state of every layer, ``[layers, B, d]`` each."""
+
+
+class SequenceToSequence(nn.Module):
+    """Encode the past, decode the future.
+
+    Every layer starts from the same initial state: the static contexts, or zeros where there are none. Between layers,
+    where there are several, acts the dropout of ``nn.LSTM``. Masked steps of the past are skipped exactly: the result
+    is that of the window without them, and the decoder continues from the last valid step (from the initial state,
+    where no step is valid).
+    """
+
+    def __init__(self, d_model: int, num_layers: int, *, dropout: float) -> None:
+        super().__init__()
+        self.num_layers = num_layers
+        between = dropout if num_layers > 1 else 0.0
+        self.encoder = nn.LSTM(d_model, d_model, num_layers, batch_first=True, dropout=between)
+        self.decoder = nn.LSTM(d_model, d_model, num_layers, batch_first=True, dropout=between)
+
+    def forward(
+        self, past: Tensor, future: Tensor, *, hidden: Tensor | None, cell: Tensor | None, past_mask: Tensor | None
+    ) -> Tensor:
+        """Run over ``past [B, L, d]`` and ``future [B, H, d]`` from the contexts ``[B, d]``: ``[B, T, d]``.
+
+        `past_mask` is bool ``[B, L]``, or None when all steps are valid. Outputs of masked steps are 0.
+        """
+        with _precision(past):
+            initial = self._initial_state(past, hidden, cell)
+            if past_mask is None:
+                encoded, state = self.encoder(past, initial)
+            else:
+                encoded, state = self._encode_valid_steps(past, past_mask, initial)
+            decoded, _ = self.decoder(future, state)
+        return torch.cat((encoded, decoded), dim=1)
+
+    def _initial_state(self, like: Tensor, hidden: Tensor | None, cell: Tensor | None) -> State:
+        if hidden is None or cell is None:
+            zeros = like.new_zeros(self.num_layers, like.shape[0], like.shape[-1])
+            return zeros, zeros
+        return (
+            hidden.to(like.dtype).expand(self.num_layers, -1, -1).contiguous(),
+            cell.to(like.dtype).expand(self.num_layers, -1, -1).contiguous(),
+        )
+
+    def _encode_valid_steps(self, past: Tensor, mask: Tensor, initial: State) -> tuple[Tensor, State]:
+        """Encode the valid steps as if they stood side by side, and put the outputs back where they belong."""
+        lengths = mask.sum(dim=1)
+        order = torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)  # valid steps first, in their order
+        compact = past.gather(1, order.unsqueeze(-1).expand_as(past))
+        # A packed sequence has no empty windows: those run one step, whose result is thrown away below.
+        packed = pack_padded_sequence(compact, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        packed_output, (hidden, cell) = self.encoder(packed, initial)
+        output, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=past.shape[1])
+        back = order.argsort(dim=1).unsqueeze(-1).expand_as(output)
+        encoded = output.gather(1, back).masked_fill(~mask.unsqueeze(-1), 0.0)
+        empty = (lengths == 0).view(1, -1, 1)
+        return encoded, (torch.where(empty, initial[0], hidden), torch.where(empty, initial[1], cell))
+
+
+def _precision(like: Tensor) -> AbstractContextManager[object]:
+    """Keep the LSTM out of autocast on CPUs, where oneDNN has no bfloat16 LSTM for most of them."""
+    return torch.autocast("cpu", enabled=False) if like.device.type == "cpu" else nullcontext()

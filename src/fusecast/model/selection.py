@@ -1,0 +1,153 @@
+"""Variable selection (equations 6 to 8): which variables matter at a step, and their weighted sum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fusecast.model.embedding import Codebook
+from fusecast.model.gating import GatedResidualNetwork
+from fusecast.model.grouped import GroupedGatedResidualNetwork
+from fusecast.model.softmax import masked_softmax
+
+FOLD_ROWS_UP_TO = 2048
+"""Table rows up to which category tables are mapped whole; beyond, mapping what was looked up is cheaper."""
+
+
+class VariableSelection(nn.Module):
+    """Weigh the variables of a group, transform each, and add them up.
+
+        weights  = softmax(GRN([e_1 ... e_V], context))      e = embeddings, `xi`; weights = `v` in the paper
+        selected = sum_v weights_v * GRN_v(e_v)
+
+    The embeddings are never multiplied by a matrix: both first linear maps (that of the joint GRN that gives the
+    weights, with its skip, and those of the variables' own GRNs) act on the code book instead, once a forward.
+
+    A missing variable has weight 0 and adds nothing, not even a bias, to the joint GRN; the softmax is over those
+    present. Where none is, the weights and the selected vector are 0.
+    """
+
+    def __init__(self, num_reals: int, num_categories: int, d_model: int, *, has_context: bool, dropout: float) -> None:
+        super().__init__()
+        num_variables = num_reals + num_categories
+        self.num_reals = num_reals
+        self.d_model = d_model
+        self.variables = GroupedGatedResidualNetwork(num_variables, d_model, dropout=dropout)
+        self.joint = GatedResidualNetwork(
+            num_variables * d_model,
+            d_model,
+            num_variables,
+            has_context=has_context,
+            dropout=dropout,
+            linear_skip=True,
+        )
+
+    def forward(
+        self,
+        codebook: Codebook,
+        reals: Tensor,
+        codes: Tensor,
+        *,
+        present: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Select among the variables of each step.
+
+        Parameters
+        ----------
+        codebook
+            What the values stand for.
+        reals, codes
+            float ``[B, T, Vr]`` and int64 ``[B, T, Vc]``.
+        present
+            bool ``[B, T, V]``, reals first, or None when nothing is missing.
+        context
+            ``[B, d]``, or None when the selection has no context.
+
+        Returns
+        -------
+        The selected vectors ``[B, T, d]`` and the weights ``[B, T, V]``.
+        """
+        B, T = reals.shape[:2]
+        d, V = self.d_model, self.num_reals + codes.shape[-1]
+        parts = []  # of each kind: embeddings [V, N, d] and their first map [V, N, d]
+        joint: Tensor = torch.cat(
+            (self.joint.from_input.bias, self._joint_skip.bias)
+        )  # d for the input, V for the skip
+        weight = self._first_maps()  # [V, d + d + V, d]
+        if self.num_reals:
+            embedded, mapped, joint_part = self._map_reals(codebook, weight, reals, present)
+            parts.append((embedded, mapped))
+            joint = joint + joint_part
+        if codes.shape[-1]:
+            embedded, mapped, joint_part = self._map_categories(codebook, weight, codes)
+            parts.append((embedded, mapped))
+            joint = joint + joint_part
+        embedded, mapped = parts[0] if len(parts) == 1 else (torch.cat(pair) for pair in zip(*parts, strict=True))
+
+        if context is not None:
+            context = context.unsqueeze(1)
+        from_input, skip = joint.view(B, T, d + V).split((d, V), dim=-1)
+        weights = masked_softmax(self.joint.finish(from_input, skip, context), present)
+
+        transformed = self.variables.finish(mapped, embedded)
+        selected = (transformed * weights.view(B * T, V, 1).transpose(0, 1)).sum(dim=0)
+        return selected.view(B, T, d), weights
+
+    @property
+    def _joint_skip(self) -> nn.Linear:
+        skip = self.joint.skip
+        assert isinstance(skip, nn.Linear)
+        return skip
+
+    def _first_maps(self) -> Tensor:
+        """Stack what is applied to each variable's embedding: its GRN's first linear, the joint one's, its skip."""
+        d = self.d_model
+        joint, skip = self.joint.from_input.weight, self._joint_skip.weight
+        return torch.cat(
+            (
+                self.variables.from_input.weight,
+                joint.view(d, -1, d).transpose(0, 1),
+                skip.view(skip.shape[0], -1, d).transpose(0, 1),
+            ),
+            dim=1,
+        )
+
+    def _map_reals(
+        self, codebook: Codebook, weight: Tensor, reals: Tensor, present: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Give embeddings and first maps ``[Vr, N, d]``, and the share of the joint maps ``[N, d + V]``."""
+        d, Vr = self.d_model, self.num_reals
+        if present is None:
+            ones = torch.ones_like(reals)
+        else:
+            here = present[..., :Vr]
+            reals, ones = reals.masked_fill(~here, 0.0), here.to(reals.dtype)
+        values = torch.stack((reals, ones), dim=-1).flatten(0, 1)  # [N, Vr, 2]
+        mapped_lines = torch.bmm(codebook.lines, weight[:Vr].mT)  # [Vr, 2, d + d + V]
+        first_lines, joint_lines = mapped_lines[..., :d], mapped_lines[..., d:]
+        # The bias of a variable's own first linear joins the intercepts.
+        first_lines = first_lines + functional.pad(self.variables.from_input.bias[:Vr].unsqueeze(1), (0, 0, 1, 0))
+        grouped = values.transpose(0, 1)  # [Vr, N, 2]
+        return (
+            torch.bmm(grouped, codebook.lines),
+            torch.bmm(grouped, first_lines),
+            values.flatten(1) @ joint_lines.flatten(0, 1),
+        )
+
+    def _map_categories(self, codebook: Codebook, weight: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give embeddings and first maps ``[Vc, N, d]``, and the share of the joint maps ``[N, d + V]``."""
+        d, weight = self.d_model, weight[self.num_reals :]
+        bias = functional.pad(
+            self.variables.from_input.bias[self.num_reals :], (0, weight.shape[1] - d)
+        )  # [Vc, d + d + V]
+        rows = (codes + codebook.offsets).flatten(0, 1).T  # [Vc, N]
+        embedded = functional.embedding(rows, codebook.table)
+        if sum(codebook.cardinalities) <= FOLD_ROWS_UP_TO:
+            tables = codebook.table.split(codebook.cardinalities)
+            folded = torch.cat([functional.linear(t, w, b) for t, w, b in zip(tables, weight, bias, strict=True)])
+            mapped = functional.embedding(rows, folded)
+        else:
+            mapped = torch.baddbmm(bias.unsqueeze(1), embedded, weight.mT)
+        return embedded, mapped[..., :d], mapped[..., d:].sum(dim=0)

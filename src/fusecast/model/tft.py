@@ -1,0 +1,162 @@
+"""The Temporal Fusion Transformer of Lim, Arik, Loeff and Pfister 2021 (arXiv 1912.09363)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fusecast.batch import Batch, Output
+from fusecast.model.attention import InterpretableMultiHeadAttention
+from fusecast.model.config import ModelConfig
+from fusecast.model.embedding import VariableEmbedding
+from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
+from fusecast.model.heads import QuantileHead
+from fusecast.model.recurrence import SequenceToSequence
+from fusecast.model.selection import VariableSelection
+
+
+class StaticContexts(NamedTuple):
+    """What the static variables tell the rest of the network, ``[B, d]`` each; None without static variables."""
+
+    selection: Tensor | None = None  # c_s in the paper
+    enrichment: Tensor | None = None  # c_e
+    hidden: Tensor | None = None  # c_h
+    cell: Tensor | None = None  # c_c
+
+
+class StaticEncoder(nn.Module):
+    """Select among the static variables, and make the four contexts of the selected vector (section 4.3)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d, dropout = config.hidden_size, config.dropout
+        self.embedding = VariableEmbedding(config.static_reals, config.static_categories, d)
+        self.select = VariableSelection(
+            config.static_reals, len(config.static_categories), d, has_context=False, dropout=dropout
+        )
+        self.contexts = nn.ModuleDict(
+            {name: GatedResidualNetwork(d, d, d, dropout=dropout) for name in StaticContexts._fields}
+        )
+
+    def forward(self, reals: Tensor, codes: Tensor, present: Tensor | None) -> tuple[StaticContexts, Tensor]:
+        """Encode ``reals [B, Vr]`` and ``codes [B, Vc]``: the contexts, and the selection weights ``[B, V]``."""
+        selected, weights = self.select(
+            self.embedding.codebook(),
+            reals.unsqueeze(1),
+            codes.unsqueeze(1),
+            present=None if present is None else present.unsqueeze(1),
+        )
+        selected = selected.squeeze(1)
+        return StaticContexts(**{name: grn(selected) for name, grn in self.contexts.items()}), weights.squeeze(1)
+
+
+class TemporalFusionTransformer(nn.Module):
+    """Forecast quantiles of the targets over the horizon, and show what they rest on.
+
+    Dropout acts where the paper has it: on the inner layer of every gated residual network before its gate, on the
+    outputs of the LSTM and of the attention before theirs, and on the attention weights; between LSTM layers where
+    there are several. The last gate has none, as in the paper's code.
+
+    Masked values and steps never influence an output. Known variables have one embedding for past and future.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        d, dropout, has_static = config.hidden_size, config.dropout, config.num_static > 0
+        self.static = StaticEncoder(config) if has_static else None
+        self.embedding = VariableEmbedding(
+            config.observed_reals + config.known_reals, (*config.observed_categories, *config.known_categories), d
+        )
+        self.select_past = VariableSelection(
+            config.observed_reals + config.known_reals,
+            len(config.observed_categories) + len(config.known_categories),
+            d,
+            has_context=has_static,
+            dropout=dropout,
+        )
+        self.select_future = (
+            VariableSelection(
+                config.known_reals, len(config.known_categories), d, has_context=has_static, dropout=dropout
+            )
+            if config.num_future
+            else None
+        )
+        self.recurrence = SequenceToSequence(d, config.num_lstm_layers, dropout=dropout)
+        self.after_recurrence = GateAddNorm(d, dropout=dropout)
+        self.enrich = GatedResidualNetwork(d, d, d, has_context=has_static, dropout=dropout)
+        self.attention = InterpretableMultiHeadAttention(d, config.num_heads, dropout=dropout)
+        self.after_attention = GateAddNorm(d, dropout=dropout)
+        self.position_wise = GatedResidualNetwork(d, d, d, dropout=dropout)
+        self.before_head = GateAddNorm(d, dropout=0.0)
+        self.head = QuantileHead(d, config.num_targets, len(config.quantiles))
+
+    def forward(self, batch: Batch) -> Output:
+        """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`."""
+        horizon = batch.future_real.shape[1]
+        past_mask = batch.past_mask if batch.past_mask.shape[-1] else None
+        contexts, static_weights = self._encode_static(batch)
+
+        past, past_weights = self.select_past(
+            self.embedding.codebook(),
+            batch.past_real,
+            batch.past_cat,
+            present=_present(batch.past_real_present, batch.past_real, batch.past_cat, past_mask),
+            context=contexts.selection,
+        )
+        future, future_weights = self._select_future(batch, contexts.selection)
+
+        selected = torch.cat((past, future), dim=1)
+        remembered = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
+        local = self.after_recurrence(remembered, selected)
+        context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
+        enriched = self.enrich(local, context)
+        attended, attention = self.attention(enriched, horizon, past_mask)
+
+        # From here on only the steps of the horizon are needed.
+        fused = self.after_attention(attended, enriched[:, -horizon:])
+        decoded = self.before_head(self.position_wise(fused), local[:, -horizon:])
+        return Output(
+            quantiles=self.head(decoded),
+            static_weights=static_weights,
+            past_weights=past_weights,
+            future_weights=future_weights,
+            attention=attention,
+        )
+
+    def _encode_static(self, batch: Batch) -> tuple[StaticContexts, Tensor]:
+        if self.static is None:
+            return StaticContexts(), batch.past_real.new_zeros(batch.past_real.shape[0], 0)
+        present = _present(batch.static_real_present, batch.static_real, batch.static_cat, None)
+        contexts, weights = self.static(batch.static_real, batch.static_cat, present)
+        return contexts, weights
+
+    def _select_future(self, batch: Batch, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.select_future is None:
+            B, H = batch.future_real.shape[:2]
+            return batch.past_real.new_zeros(B, H, self.config.hidden_size), batch.past_real.new_zeros(B, H, 0)
+        selected, weights = self.select_future(
+            self.embedding.codebook(
+                first_real=self.config.observed_reals, first_category=len(self.config.observed_categories)
+            ),
+            batch.future_real,
+            batch.future_cat,
+            present=_present(batch.future_real_present, batch.future_real, batch.future_cat, None),
+            context=context,
+        )
+        return selected, weights
+
+
+def _present(real_present: Tensor, reals: Tensor, codes: Tensor, steps: Tensor | None) -> Tensor | None:
+    """Say which variables are present: bool ``[..., V]``, reals first, or None when nothing is missing.
+
+    A category is always present (missing is a code of its own), save where its whole step is masked.
+    """
+    masked = real_present.shape[-1] > 0
+    if not masked and steps is None:
+        return None
+    here = real_present if masked else torch.ones_like(reals, dtype=torch.bool)
+    present = torch.cat((here, torch.ones_like(codes, dtype=torch.bool)), dim=-1)
+    return present if steps is None else present & steps.unsqueeze(-1)
