@@ -61,11 +61,39 @@ class SchemaError(FusecastError):
         )
 
     @classmethod
+    def no_frequency(cls, time: str, reason: str) -> Self:
+        return cls(f"the frequency of time column {time!r} cannot be told: {reason}\nHint: give `frequency`, such as 1h")
+
+    @classmethod
+    def several_series(cls, time: str, candidates: Sequence[str]) -> Self:
+        hint = f"name the series with `id`, perhaps {some_of(candidates)}" if candidates else "keep one row a step"
+        return cls(f"no id column is named, but times in {time!r} come more than once\nHint: {hint}")
+
+    @classmethod
+    def not_declared(cls, name: str, declared: Collection[str]) -> Self:
+        return cls(
+            f"column {name!r} is called categorical but has no role\n"
+            f"Hint: name it in `static`, `known` or `observed`; these have a role: {some_of(declared, 20)}"
+        )
+
+    @classmethod
+    def categorical_target(cls, name: str) -> Self:
+        return cls(f"target {name!r} cannot be categorical: forecasts are numbers\nHint: choose a numeric column")
+
+    @classmethod
     def business_days(cls, frequency: str) -> Self:
         return cls(
             f"frequency {frequency!r} counts business days, which have no fixed step\n"
             "Hint: use 1d, weekends become missing values; or number the rows of each series and use 1i"
         )
+
+    @classmethod
+    def reserved_name(cls, name: str, use: str) -> Self:
+        return cls(f"column {name!r} has the name of {use}\nHint: rename the column, or leave that out")
+
+    @classmethod
+    def not_as_fitted(cls, differences: Sequence[str]) -> Self:
+        return cls("the table is not described as the one fitted on: " + "; ".join(differences))
 
 
 class DataError(FusecastError):
@@ -78,6 +106,39 @@ class DataError(FusecastError):
         return cls("\n".join((f"the table has {len(problems)} problems", *(f"- {each}" for each in problems))))
 
     @classmethod
+    def no_file(cls, path: object) -> Self:
+        return cls(f"file {path} does not exist\nHint: check the path; it is relative to the working directory")
+
+    @classmethod
+    def unreadable_file(cls, path: object, reason: str) -> Self:
+        return cls(f"file {path} cannot be read as a table: {reason}")
+
+    @classmethod
+    def unsupported_source(cls, what: object, supported: Sequence[str]) -> Self:
+        return cls(f"{what} cannot be read as a table\nHint: supported are {', '.join(supported)}")
+
+    @classmethod
+    def duplicate_columns(cls, names: Collection[str]) -> Self:
+        return cls(f"the table has more than one column named {some_of(names)}\nHint: give each column its own name")
+
+    @classmethod
+    def not_sorted(cls, path: object, id_: str | None, time: str, row: int) -> Self:
+        keys = [name for name in (id_, time) if name is not None]
+        return cls(
+            f"file {path} is not sorted by {' and '.join(map(repr, keys))}: row {row} comes too late\n"
+            f"Hint: sort it once, such as pl.scan_parquet(path).sort({keys}).sink_parquet(sorted_path)"
+        )
+
+    @classmethod
+    def future_values_missing(cls, column: str, series: Collection[object], horizon: int, first: object) -> Self:
+        return cls(
+            f"known column {column!r} lacks values in the {horizon} steps after the cutoff "
+            f"for {len(series)} series: {some_of(series)}; the first at {first}\n"
+            f"Hint: supply the future values, or move {column!r} to `observed` in the schema "
+            f"if they cannot be known when the forecast is made"
+        )
+
+    @classmethod
     def empty_table(cls, where: str = "the table") -> Self:
         return cls(f"{where} has no rows\nHint: give at least one row a series and step")
 
@@ -87,6 +148,28 @@ class DataError(FusecastError):
             f"no window fits into the training span: a window needs {horizon} steps to forecast and one before them, "
             f"and the longest series has {longest} rows in all\n"
             "Hint: shorten the horizon, or give less to validation and test"
+        )
+
+    @classmethod
+    def nothing_to_train_on(cls, target: str) -> Self:
+        return cls(
+            f"target {target!r} has no value before the training cutoffs\n"
+            "Hint: check the column, and that the training span is not empty"
+        )
+
+    @classmethod
+    def negative_for_log(cls, target: str, series: Collection[object], row: int, value: float) -> Self:
+        return cls(
+            f"target {target!r} has negative values, which log1p cannot take, in {len(series)} series: "
+            f"{some_of(series)}; the first is {value:g} in row {row} of {next(iter(series))!r}\n"
+            "Hint: use target_transform='none', or mend the rows"
+        )
+
+    @classmethod
+    def nothing_to_evaluate(cls, horizon: int) -> Self:
+        return cls(
+            f"no window of {horizon} steps lies in the span to evaluate\n"
+            "Hint: give more rows to the test span, or shorten the horizon"
         )
 
 
@@ -147,6 +230,42 @@ class ConfigError(FusecastError):
     @classmethod
     def too_few_devices(cls, kind: str, asked: int, available: int) -> Self:
         return cls(f"{asked} {kind} devices are asked for, and this machine has {available}")
+
+    @classmethod
+    def calendar_does_not_vary(cls, name: str, frequency: str, varying: Sequence[str]) -> Self:
+        there_are = f"features that do are {', '.join(varying)}" if varying else "there are no calendar features at it"
+        return cls(f"calendar feature {name!r} says nothing at frequency {frequency!r}\nHint: {there_are}")
+
+    @classmethod
+    def predictors_share_a_name(cls, names: Sequence[str]) -> Self:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        return cls(f"predictors to compare must have names of their own; given twice: {some_of(twice)}")
+
+
+    @classmethod
+    def series_too_short(
+        cls, validation: object, test: object, series: int, longest: int, remaining: int, needed: int
+    ) -> Self:
+        return cls(
+            f"none of {series} series is long enough for validation {validation!r} and test {test!r}: of {longest} rows "
+            f"{remaining} remain to train on, and {needed} are needed\n"
+            "Hint: give less to validation and test, or shorten the horizon"
+        )
+
+    @classmethod
+    def bad_date(cls, part: str, text: str, wanted: str) -> Self:
+        return cls(f"{part} begins at {text!r}, which is not {wanted}")
+
+    @classmethod
+    def empty_part(cls, part: str, value: object, horizon: int, span: str) -> Self:
+        return cls(
+            f"{part} {value!r} leaves no series with the {horizon} rows of one horizon; the data span {span}\n"
+            "Hint: choose another date, a fraction, or a number of horizons"
+        )
+
+    @classmethod
+    def split_order(cls, validation: object, test: object) -> Self:
+        return cls(f"validation begins at {validation} and test at {test}\nHint: validation comes before test")
 
 
 class TrainingError(FusecastError):
@@ -230,3 +349,7 @@ class ArtifactError(FusecastError):
     @classmethod
     def in_the_way(cls, path: object) -> Self:
         return cls(f"{path} already exists and is no bundle of fusecast\nHint: name a new folder")
+
+    @classmethod
+    def not_a_preprocessor(cls, reason: str) -> Self:
+        return cls(f"this is no preprocessor saved by fusecast: {reason}")
