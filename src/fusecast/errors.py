@@ -306,6 +306,13 @@ class TrainingError(FusecastError):
     def unfit_checkpoint(cls, path: object, reason: str) -> Self:
         return cls(f"training cannot be resumed from {path}: {reason}")
 
+    @classmethod
+    def other_windows(cls, then: int, now: int) -> Self:
+        return cls(
+            f"training cannot go on in the middle of an epoch: it had {then} windows, and there are {now} now\n"
+            "Hint: resume with the same data, lookback, horizon and split"
+        )
+
 
 class ArtifactError(FusecastError):
     """A saved file is missing, foreign, truncated or unsafe."""

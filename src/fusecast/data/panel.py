@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
 
 from fusecast.data.clock import Clock
 from fusecast.schema import Schema
@@ -44,3 +47,91 @@ class Panel:
     def lengths(self) -> NDArray[np.int64]:
         """Rows of each series, [S]."""
         return np.diff(self.indptr)
+
+    def times(self) -> pl.Series:
+        """Time of every row, [N], of the table's own type."""
+        series = np.repeat(np.arange(self.num_series), self.lengths)
+        return self.times_of(series, np.arange(self.num_rows) - self.indptr[series])
+
+    def times_of(self, series: ArrayLike, rows: ArrayLike) -> pl.Series:
+        """Time of rows of series, elementwise; rows may lie beyond the end of a series."""
+        start = self.start[np.asarray(series, dtype=np.int64)]
+        return self.clock.times(self.clock.advance(start, np.asarray(rows, dtype=np.int64)))
+
+    def select(self, series: ArrayLike) -> Self:
+        """Give the panel of some series, by their numbers, in the order given."""
+        numbers = np.asarray(series, dtype=np.int64)
+        return self._take(numbers, self.lengths[numbers])
+
+    def truncate(self, lengths: ArrayLike) -> Self:
+        """Give the panel of the first rows of each series, `lengths` [S] of them (never more than there are)."""
+        return self._take(np.arange(self.num_series), np.clip(np.asarray(lengths), 0, self.lengths))
+
+    def extend(self, horizon: int, future: pl.DataFrame | None = None) -> Panel:
+        """Append the next `horizon` steps to each series: known columns from `future`, all else missing.
+
+        Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
+        without the id column holds for every series. Schemas without known columns need no table.
+
+        Raises
+        ------
+        DataError
+            When a known value is missing, or `future` names unknown series or breaks a rule of :func:`validate`.
+        """
+        from fusecast.data.future import extend
+
+        return extend(self, horizon, future)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Give the rows as a table again, gaps filled; categories are text."""
+        series = np.repeat(np.arange(self.num_series), self.lengths)
+        columns: list[pl.Series] = []
+        if self.schema.id is not None:
+            columns.append(pl.Series(self.schema.id, self.ids.tolist()).gather(series))
+        columns.append(self.times().alias(self.schema.time))
+        for column in self.schema.columns:
+            name = column.name
+            if name in self.reals:
+                values = pl.Series(name, self.reals[name], nan_to_null=True)
+            elif name in self.static_reals:
+                values = pl.Series(name, self.static_reals[name], nan_to_null=True).gather(series)
+            else:
+                codes = self.categories[name] if name in self.categories else self.static_categories[name][series]
+                text = pl.Series(name, [*self.levels[name], None], dtype=pl.String)
+                values = text.gather(np.where(codes < 0, len(text) - 1, codes))
+            columns.append(values)
+        return pl.DataFrame(columns)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the panel into a folder: ``panel.json`` and one ``.npy`` file a column."""
+        from fusecast.data.storage import save_panel
+
+        save_panel(self, Path(folder))
+
+    @staticmethod
+    def open(folder: str | Path) -> Panel:
+        """Open a saved panel, its columns memory-mapped; nothing is unpickled.
+
+        Raises
+        ------
+        ArtifactError
+            When the folder holds no panel, or files of it are missing or truncated.
+        """
+        from fusecast.data.storage import open_panel
+
+        return open_panel(Path(folder))
+
+    def _take(self, series: NDArray[np.int64], lengths: NDArray[np.int64]) -> Self:
+        """Copy the first `lengths` rows of each of some series."""
+        indptr = np.concatenate(([0], np.cumsum(lengths)))
+        rows = np.arange(indptr[-1]) + np.repeat(self.indptr[series] - indptr[:-1], lengths)
+        return replace(
+            self,
+            ids=self.ids[series],
+            indptr=indptr,
+            start=self.start[series],
+            reals={name: values[rows] for name, values in self.reals.items()},
+            categories={name: codes[rows] for name, codes in self.categories.items()},
+            static_reals={name: values[series] for name, values in self.static_reals.items()},
+            static_categories={name: codes[series] for name, codes in self.static_categories.items()},
+        )

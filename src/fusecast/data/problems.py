@@ -124,3 +124,9 @@ class Problems:
             f"most for series {worst} ({length:,} steps from its first to its last row)\n"
             "Hint: the frequency is probably wrong, or one time stamp is"
         )
+
+    def unknown_series(self, name: str, examples: Sequence[str], count: int) -> None:
+        self.add(
+            f"id column {name!r} of the future table names {counted(count, 'series')} that the data do not have: "
+            f"{listed(examples, count)}\nHint: remove these rows, or supply the history of these series"
+        )
