@@ -1,0 +1,63 @@
+"""Lags in words: "24 h before"."""
+
+from __future__ import annotations
+
+from fusecast.data.frequency import Frequency
+
+NAMES = {
+    "s": "s",
+    "m": "min",
+    "h": "h",
+    "d": "day",
+    "w": "week",
+    "mo": "month",
+    "q": "quarter",
+    "y": "year",
+    "i": "step",
+}
+ABBREVIATED = {"s", "min", "h"}
+UPWARDS = {"s": ("m", 60), "m": ("h", 60), "d": ("w", 7), "mo": ("y", 12), "q": ("y", 4)}
+IN_DAYS = 24
+
+
+def span_in_words(steps: int, frequency: str) -> str:
+    """Say how long some steps are, in the largest unit that is whole.
+
+    >>> span_in_words(24, "1h"), span_in_words(336, "30m"), span_in_words(12, "1mo"), span_in_words(3, "1i")
+    ('24 h (1 day)', '168 h (7 days)', '1 year', '3 steps')
+    """
+    step = Frequency.parse(frequency)
+    count, unit = steps * step.count, step.unit
+    while unit in UPWARDS and count and count % UPWARDS[unit][1] == 0:
+        unit, count = UPWARDS[unit][0], count // UPWARDS[unit][1]
+    words = _counted(count, NAMES[unit])
+    if unit == "h" and count and count % IN_DAYS == 0:
+        return f"{words} ({_counted(count // IN_DAYS, 'day')})"
+    return words
+
+
+def lag_in_words(position: int, frequency: str) -> str:
+    """Say where a position lies, counted from the first step forecast.
+
+    >>> lag_in_words(-24, "1h"), lag_in_words(0, "1h"), lag_in_words(2, "1d")
+    ('24 h (1 day) before', 'the first step forecast', '2 days after')
+    """
+    if position == 0:
+        return "the first step forecast"
+    return f"{span_in_words(abs(position), frequency)} {'before' if position < 0 else 'after'}"
+
+
+def step_in_words(frequency: str) -> str:
+    """Name one step, for axes and headings.
+
+    >>> step_in_words("1h"), step_in_words("30m"), step_in_words("1i")
+    ('hour', '30 min', 'step')
+    """
+    step = Frequency.parse(frequency)
+    if step.count > 1:
+        return _counted(step.count, NAMES[step.unit])
+    return {"s": "second", "m": "minute", "h": "hour"}.get(step.unit, NAMES[step.unit])
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if name in ABBREVIATED or count == 1 else f"{count} {name}s"

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from fusecast.explain.lags import lag_in_words, span_in_words, step_in_words
+
+
+@pytest.mark.parametrize(
+    ("position", "frequency", "words"),
+    [
+        (-1, "1h", "1 h before"),
+        (-24, "1h", "24 h (1 day) before"),
+        (-168, "1h", "168 h (7 days) before"),
+        (-48, "30m", "24 h (1 day) before"),
+        (-3, "30m", "90 min before"),
+        (-7, "1d", "1 week before"),
+        (-10, "1d", "10 days before"),
+        (-12, "1mo", "1 year before"),
+        (-5, "1mo", "5 months before"),
+        (-4, "1q", "1 year before"),
+        (-1, "1i", "1 step before"),
+        (0, "1h", "the first step forecast"),
+        (5, "1i", "5 steps after"),
+    ],
+)
+def test_a_lag_is_said_in_the_largest_whole_unit(position: int, frequency: str, words: str) -> None:
+    assert lag_in_words(position, frequency) == words
+
+
+def test_a_step_has_a_name() -> None:
+    assert [step_in_words(f) for f in ("1h", "30m", "1d", "1mo", "1i")] == ["hour", "30 min", "day", "month", "step"]
+
+
+def test_a_span_of_nothing_is_in_the_unit_of_the_step() -> None:
+    assert span_in_words(0, "1h") == "0 h"
