@@ -1,0 +1,195 @@
+"""Read: a file or a frame of any common kind becomes a polars frame, and back."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fusecast.data.columns import blank
+from fusecast.data.problems import Problems
+from fusecast.data.times import read_times
+from fusecast.errors import DataError
+
+CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+ARROW = (".feather", ".arrow", ".ipc")
+SUPPORTED = (*CSV, ".parquet", *ARROW, "pandas, polars and pyarrow tables", "dicts of columns")
+TIME_WORDS = ("ds", "date", "datetime", "time", "timestamp")
+DECIMAL_COMMA = r"^\s*[+-]?\d+(,\d+)?\s*$"
+
+
+def read_table(source: object) -> pl.DataFrame:
+    """Give the table that a path, frame or dict holds.
+
+    Text files may be separated by comma, semicolon, tab or bar. Columns whose every cell is a number, or empty, NA,
+    NaN and the like, become numbers (with decimal commas too where commas do not separate columns); a column of
+    times named like one is parsed unless its dates are ambiguous; all other text stays as it is. The index of a
+    pandas frame becomes columns where it has a name, levels or times.
+
+    Raises
+    ------
+    DataError
+        When a file is missing, unreadable or of an unknown kind, two columns have one name, or there are no rows.
+    """
+    if isinstance(source, (str, Path)):
+        frame = read_file(Path(source))
+    elif isinstance(source, pl.DataFrame):
+        frame = source
+    elif isinstance(source, pl.LazyFrame):
+        frame = source.collect()
+    elif isinstance(source, Mapping):
+        frame = from_columns(source)
+    elif is_from("pandas", source):
+        frame = from_pandas(source)
+    elif is_from("pyarrow", source):
+        refuse_duplicates(source.schema.names)
+        frame = as_frame(pl.from_arrow(source))
+    else:
+        raise DataError.unsupported_source(f"a {type(source).__name__}", SUPPORTED)
+    if frame.is_empty():
+        raise DataError.empty_table()
+    return frame
+
+
+def like(source: object, frame: pl.DataFrame) -> Any:
+    """Convert a frame to the kind of table that `source` is: pandas, pyarrow, else polars (for paths and dicts too)."""
+    if is_from("pandas", source):
+        return frame.to_pandas()
+    if is_from("pyarrow", source):
+        return frame.to_arrow()
+    return frame
+
+
+def is_from(library: str, value: object) -> bool:
+    """Tell whether a value is of a library, without importing it: who has the value has imported it."""
+    return library in sys.modules and type(value).__module__.partition(".")[0] == library
+
+
+def read_file(path: Path) -> pl.DataFrame:
+    """Read a file by its ending."""
+    name = path.name.lower()
+    if not path.exists():
+        raise DataError.no_file(path)
+    try:
+        if name.endswith(CSV):
+            return read_csv(path)
+        if name.endswith(".parquet"):
+            refuse_duplicates(parquet_names(path))
+            return pl.read_parquet(path)
+        if name.endswith(ARROW):
+            return pl.read_ipc(path)
+    except pl.exceptions.NoDataError:
+        raise DataError.empty_table(f"file {path}") from None
+    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
+    raise DataError.unsupported_source(f"file {path}", SUPPORTED)
+
+
+def parquet_names(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    names: list[str] = pq.read_schema(path).names
+    return names
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """Read separated text; see :func:`read_table` for what becomes of its cells."""
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+    if not header.strip():
+        raise DataError.empty_table(f"file {path}")
+    separator = max(",;\t|", key=header.count)
+    refuse_duplicates(next(csv.reader([header], delimiter=separator)))
+    # Every row is looked at for the types: a sample would fail, or lie, at the first odd cell after it.
+    frame = pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=[""])
+    return frame.with_columns(
+        typed(column, decimal_comma=separator != ",") for column in frame.iter_columns() if column.dtype == pl.String
+    )
+
+
+def typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
+    """Read a text column as numbers, booleans or times if that is what all its cells are."""
+    empty = blank(column).fill_null(value=True)
+    cells = column.filter(~empty)
+    if cells.is_empty():
+        return column if column.null_count() < len(column) else column.cast(pl.Float64)
+    if decimal_comma and cells.str.contains(DECIMAL_COMMA).all():
+        column = column.str.replace(",", ".", literal=True)
+        cells = column.filter(~empty)
+    # "nan" and the like are numbers for a parser and missing for us; a name such as "inf" must not pass for one
+    numbers = cells.str.strip_chars().cast(pl.Float64, strict=False)
+    if not numbers.null_count() and cells.str.contains(r"\d").any():
+        return column.set(empty, None).str.strip_chars().cast(pl.Float64)
+    if cells.str.to_lowercase().is_in(["true", "false"]).all():
+        return column.set(empty, None).str.to_lowercase() == "true"
+    if column.name.lower() in TIME_WORDS:
+        problems = Problems()
+        times = read_times(column, None, problems)
+        if times is not None and not problems:
+            return times
+    return column
+
+
+def from_columns(source: Mapping[Any, Any]) -> pl.DataFrame:
+    """Make a frame of a dict of columns."""
+    try:
+        return pl.DataFrame({str(name): values for name, values in source.items()})
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError.unsupported_source(f"this dict ({str(error).splitlines()[0]})", SUPPORTED) from error
+
+
+def from_pandas(source: Any) -> pl.DataFrame:
+    """Read a pandas frame (or a series), its index too where that says something."""
+    import pandas as pd
+
+    frame = source.to_frame("y" if source.name is None else source.name) if isinstance(source, pd.Series) else source
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError.unsupported_source(f"a pandas {type(source).__name__}", SUPPORTED)
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    index = frame.index
+    if isinstance(index, pd.MultiIndex) or index.name is not None:
+        names = [name for name in index.names if name is not None]
+        refuse_duplicates([*map(str, names), *frame.columns])
+        frame = frame.reset_index()
+    elif isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
+        refuse_duplicates(["ds", *frame.columns])
+        frame = frame.rename_axis("ds").reset_index()
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    refuse_duplicates(frame.columns)
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.PeriodDtype):
+            frame = frame.assign(**{name: frame[name].dt.to_timestamp()})
+        elif frame[name].dtype == object:
+            frame = frame.assign(**{name: plain_objects(frame[name])})
+    return pl.from_pandas(frame)
+
+
+def plain_objects(column: Any) -> Any:
+    """Write the objects of a pandas column as text if they are of more than one type, such as numbers and words."""
+    present = column.dropna()
+    if len({type(value) for value in present}) <= 1 and not any(getattr(v, "tzinfo", None) for v in present.head(1)):
+        return column
+    return column.map(
+        lambda value: value.isoformat() if hasattr(value, "isoformat") else str(value), na_action="ignore"
+    )
+
+
+def as_frame(table: pl.DataFrame | pl.Series) -> pl.DataFrame:
+    """Narrow what polars makes of an Arrow table."""
+    assert isinstance(table, pl.DataFrame)
+    return table
+
+
+def refuse_duplicates(names: Sequence[Any]) -> None:
+    """Raise if a name comes twice."""
+    repeated = [name for name, count in Counter(map(str, names)).items() if count > 1]
+    if repeated:
+        raise DataError.duplicate_columns(repeated)
