@@ -62,7 +62,9 @@ class SchemaError(FusecastError):
 
     @classmethod
     def no_frequency(cls, time: str, reason: str) -> Self:
-        return cls(f"the frequency of time column {time!r} cannot be told: {reason}\nHint: give `frequency`, such as 1h")
+        return cls(
+            f"the frequency of time column {time!r} cannot be told: {reason}\nHint: give `frequency`, such as 1h"
+        )
 
     @classmethod
     def several_series(cls, time: str, candidates: Sequence[str]) -> Self:
@@ -151,7 +153,7 @@ class DataError(FusecastError):
         )
 
     @classmethod
-    def nothing_to_train_on(cls, target: str) -> Self:
+    def target_without_values(cls, target: str) -> Self:
         return cls(
             f"target {target!r} has no value before the training cutoffs\n"
             "Hint: check the column, and that the training span is not empty"
@@ -223,6 +225,10 @@ class ConfigError(FusecastError):
         return cls(f"{num_targets} targets cannot be among {observed_reals} observed reals: targets are observed first")
 
     @classmethod
+    def other_sizes(cls, name: str, given: int, network: int) -> Self:
+        return cls(f"windows with a {name} of {given} do not fit a network with a {name} of {network}")
+
+    @classmethod
     def device_absent(cls, asked: str, available: Mapping[str, int]) -> Self:
         there = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in available.items())
         return cls(f"device {asked!r} is not on this machine\nHint: there is {there}; 'auto' takes the best there is")
@@ -240,7 +246,6 @@ class ConfigError(FusecastError):
     def predictors_share_a_name(cls, names: Sequence[str]) -> Self:
         twice = sorted({name for name in names if names.count(name) > 1})
         return cls(f"predictors to compare must have names of their own; given twice: {some_of(twice)}")
-
 
     @classmethod
     def series_too_short(
@@ -266,6 +271,15 @@ class ConfigError(FusecastError):
     @classmethod
     def split_order(cls, validation: object, test: object) -> Self:
         return cls(f"validation begins at {validation} and test at {test}\nHint: validation comes before test")
+
+    @classmethod
+    def forecasts_do_not_fit(
+        cls, levels: Sequence[float], horizon: int, other_levels: Sequence[float], other_horizon: int
+    ) -> Self:
+        return cls(
+            f"forecasts of {horizon} steps at {list(levels)} cannot be put before forecasts of {other_horizon} steps "
+            f"at {list(other_levels)}"
+        )
 
 
 class TrainingError(FusecastError):

@@ -24,4 +24,4 @@ class EncodedPanel:
     static_categories: NDArray[np.int32]  # [S, V]
     center: NDArray[np.float64]  # [S, Y]: value = scaled * scale + center
     scale: NDArray[np.float64]  # [S, Y]
-    window_scaling: bool = False  # True: each window is centred and scaled once more by its own lookback
+    window_scaling: str = "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback

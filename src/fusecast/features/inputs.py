@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+RELATIVE_POSITION = "relative_position"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
@@ -65,4 +67,7 @@ class Inputs:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
-        return cls(**{name: value if isinstance(value, Mapping) else tuple(value) for name, value in values.items()})
+        kept: dict[str, Any] = {
+            name: value if isinstance(value, Mapping) else tuple(value) for name, value in values.items()
+        }
+        return cls(**kept)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from fusecast.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -14,6 +18,7 @@ class WindowIndex:
 
     A cutoff is the number of a series' rows that are known: the first step to forecast is row ``cutoff`` of the
     series, the lookback is the rows ``cutoff - lookback`` to ``cutoff - 1`` (rows before the first are padding).
+    Windows are numbered series by series, each from its first cutoff to its last.
     """
 
     lookback: int
@@ -22,18 +27,113 @@ class WindowIndex:
     last_cutoff: NDArray[np.int64]  # [S], included; below first_cutoff where a series has no window
     stride: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("lookback", "horizon", "stride"):
+            if getattr(self, name) < 1:
+                raise ConfigError.not_positive(name, getattr(self, name))
+        for name in ("first_cutoff", "last_cutoff"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int64))
+
+    @classmethod
+    def between(
+        cls,
+        *,
+        lengths: ArrayLike,
+        begin: ArrayLike,
+        end: ArrayLike,
+        lookback: int,
+        horizon: int,
+        stride: int = 1,
+        min_history: int | None = None,
+        align: Literal["begin", "end"] = "begin",
+    ) -> Self:
+        """All windows whose target rows lie in ``[begin[s], end[s])`` of their series; the lookback may reach before.
+
+        Parameters
+        ----------
+        lengths, begin, end
+            Rows of each series and the bounds of its targets, [S] or one number for all; `end` is capped by `lengths`.
+        min_history
+            Rows that a window must know at least. None: the whole lookback, or in a series too short for that, as
+            many as it has before its last possible target rows, at least 1 (the rest is padding).
+        align
+            Where the stride starts counting: at the first possible cutoff, or back from the last.
+        """
+        lengths, begin, end = np.broadcast_arrays(*(np.asarray(a, dtype=np.int64) for a in (lengths, begin, end)))
+        last = np.minimum(end, lengths) - horizon
+        history = np.minimum(lookback, last) if min_history is None else np.full(last.shape, min_history)
+        first = np.maximum(begin, np.maximum(history, 1))
+        if align == "end":
+            first = np.where(last >= first, last - (last - first) // stride * stride, first)
+        return cls(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last, stride=stride)
+
+    @classmethod
+    def at_end(cls, *, lengths: ArrayLike, lookback: int, horizon: int) -> Self:
+        """One window a series, whose first target row is row ``lengths[s]``: the first after the known rows.
+
+        A series without rows has no window.
+        """
+        cutoff = np.asarray(lengths, dtype=np.int64)
+        return cls(lookback=lookback, horizon=horizon, first_cutoff=np.maximum(cutoff, 1), last_cutoff=cutoff)
+
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
-    @property
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Windows of each series, [S]."""
+        counts: NDArray[np.int64] = np.maximum(0, (self.last_cutoff - self.first_cutoff) // self.stride + 1)
+        return counts
+
+    @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """Windows before each series, [S + 1]."""
-        counts = np.maximum(0, (self.last_cutoff - self.first_cutoff) // self.stride + 1)
-        return np.concatenate(([0], np.cumsum(counts)))
+        return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(self.counts)))
 
     def locate(self, windows: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give the series and the cutoff of each numbered window, two arrays [W]."""
+        """Give the series and the cutoff of each numbered window, two arrays [W].
+
+        Raises
+        ------
+        IndexError
+            When there is no window of such a number.
+        """
         number = np.asarray(windows, dtype=np.int64)
+        if number.size and (number.min() < 0 or number.max() >= len(self)):
+            raise IndexError(f"windows are numbered 0 to {len(self) - 1}, not {number.min()} to {number.max()}")
         offsets = self.offsets
         series = np.searchsorted(offsets, number, side="right") - 1
         return series, self.first_cutoff[series] + (number - offsets[series]) * self.stride
+
+    def subset(self, series: ArrayLike) -> Self:
+        """Keep the windows of some series only, given by number or as a mask [S]; series keep their numbers."""
+        kept = np.zeros(len(self.first_cutoff), dtype=np.bool_)
+        kept[np.asarray(series)] = True
+        return replace(self, last_cutoff=np.where(kept, self.last_cutoff, self.first_cutoff - 1))
+
+    def thin(self, max_windows: int) -> Self:
+        """Keep at most `max_windows`, evenly spread, always the same ones.
+
+        The stride is raised as little as need be, counted back from each series' last window; where one window a
+        series is still too many, series are left out evenly.
+        """
+        if max_windows < 1:
+            raise ConfigError.not_positive("max_windows", max_windows)
+        if len(self) <= max_windows:
+            return self
+        counts = self.counts
+        busy = np.flatnonzero(counts)
+        if len(busy) > max_windows:
+            chosen = busy[np.linspace(0, len(busy) - 1, max_windows).round().astype(np.int64)]
+            return self.subset(chosen).thin(max_windows)
+        low, high = 1, int(counts.max())  # with a factor of `high`, each series keeps one
+        while low < high:
+            middle = (low + high) // 2
+            if int((-(-counts // middle)).sum()) <= max_windows:
+                high = middle
+            else:
+                low = middle + 1
+        stride = self.stride * low
+        last = self.first_cutoff + (counts - 1) * self.stride
+        first = np.where(counts > 0, last - (counts - 1) // low * stride, self.first_cutoff)
+        return replace(self, first_cutoff=first, last_cutoff=last, stride=stride)

@@ -1,0 +1,100 @@
+"""Calendar features: what a clock on the wall and a calendar say of each row, as known categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fusecast.data.frequency import MICROSECONDS, Frequency
+from fusecast.errors import ConfigError
+
+CALENDAR_NAMES = ("minute", "hour", "day_of_week", "day_of_month", "month")
+PREFIX = "calendar:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalendarFeature:
+    """One feature and its fixed vocabulary: code 0 is unknown (it never occurs), value v has code v + 1."""
+
+    name: str
+    cardinality: int
+    every: int = 1
+    """Values are counted in this unit: a `minute` of half-hourly rows is 0 or 1."""
+
+    @property
+    def column(self) -> str:
+        """Name as an input of the network."""
+        return PREFIX + self.name
+
+    def codes(self, times: pl.Series) -> NDArray[np.int32]:
+        """Codes [N] of a time column, read in its own zone."""
+        match self.name:
+            case "minute":
+                code = times.dt.minute().cast(pl.Int32) // self.every + 1
+            case "hour":
+                code = times.dt.hour().cast(pl.Int32) + 1
+            case "day_of_week":
+                code = times.dt.weekday()  # Monday is 1
+            case "day_of_month":
+                code = times.dt.day()
+            case "month":
+                code = times.dt.month()
+            case _:
+                raise AssertionError(self.name)
+        return code.cast(pl.Int32).to_numpy()
+
+
+def varying_features(frequency: str) -> tuple[CalendarFeature, ...]:
+    """Give the features that differ from row to row at a frequency; none for integer steps.
+
+    Seconds are no feature. A day of the month is one up to daily steps: of weeks it would tell single years apart.
+    """
+    step = Frequency.parse(frequency)
+    if step.is_integer:
+        return ()
+    if step.months:
+        return (CalendarFeature(name="month", cardinality=13),) if step.months % 12 else ()
+    hour, day = MICROSECONDS["h"], MICROSECONDS["d"]
+    features: list[CalendarFeature] = []
+    if step.width % hour:
+        # half-hourly rows meet 2 minutes of an hour, rows every 7 minutes meet all 60
+        every = max(1, gcd(step.width, hour) // MICROSECONDS["m"])
+        features.append(CalendarFeature(name="minute", cardinality=60 // every + 1, every=every))
+    if step.width % day:
+        features.append(CalendarFeature(name="hour", cardinality=25))
+    if step.width % (7 * day):
+        features.append(CalendarFeature(name="day_of_week", cardinality=8))
+    if step.width <= day:
+        features.append(CalendarFeature(name="day_of_month", cardinality=32))
+    if step.width < 365 * day:
+        features.append(CalendarFeature(name="month", cardinality=13))
+    return tuple(features)
+
+
+def calendar_features(names: Sequence[str] | str, frequency: str) -> tuple[CalendarFeature, ...]:
+    """Give the features named, or for ``"auto"`` all that vary.
+
+    Raises
+    ------
+    ConfigError
+        When a feature named does not vary at this frequency, or steps are integers.
+    """
+    varying = varying_features(frequency)
+    if names == "auto":
+        return varying
+    for name in names:
+        if name not in {feature.name for feature in varying}:
+            raise ConfigError.calendar_does_not_vary(name, frequency, [feature.name for feature in varying])
+    return tuple(feature for feature in varying if feature.name in names)
+
+
+def local_times(times: pl.Series, time_zone: str | None) -> pl.Series:
+    """Read stamps in a zone's local time; naive stamps and dates stay as they are."""
+    if time_zone is not None and isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None:
+        return times.dt.convert_time_zone(time_zone)
+    return times

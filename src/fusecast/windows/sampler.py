@@ -1,0 +1,128 @@
+"""SeededSampler: which windows come when, as a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from fusecast.errors import ConfigError, TrainingError
+from fusecast.windows.order import Permutation
+
+_CHUNK = 16_384  # windows whose order is computed at once
+
+
+class SeededSampler(Sampler[list[int]]):
+    """A batch sampler: gives lists of window numbers, in an order that is computed and takes no memory.
+
+    Shuffled, the windows pass by in endless rounds, each a new permutation of all of them, and an epoch is the next
+    `windows_per_epoch` of that stream: with fewer than there are, several epochs see every window once before any
+    comes again. Not shuffled, an epoch is the first `windows_per_epoch` in order.
+
+    With `world` processes, process `rank` takes every world-th window of an epoch, starting with the rank-th: no
+    window twice. Shuffled, all processes take equally many (up to ``world - 1`` windows are left to later rounds);
+    otherwise none is left out and they differ by at most one.
+
+    `drop_last` drops an epoch's last, smaller batch, unless it is the only one.
+
+    Iterating starts the epoch over, except right after :meth:`load_state_dict`. The sampler may run ahead of training
+    (workers fetch batches early), so whoever trains on the batches counts them in `done`; :class:`WindowLoader` does.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        windows_per_epoch: int | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("world", world), ("windows_per_epoch", windows_per_epoch)):
+            if value is not None and value < 1:
+                raise ConfigError.not_positive(name, value)
+        if not 0 <= rank < world:
+            raise ConfigError.out_of_range("rank", rank, f"[0, {world})")
+        self.size = size
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world = world
+        per_epoch = size if windows_per_epoch is None else windows_per_epoch
+        self.windows_per_epoch = per_epoch if shuffle and size else min(size, per_epoch)
+        self.epoch = 0
+        self.done = 0  # batches of the epoch that were taken
+        self._resuming = False  # the next iteration leaves out those that are done
+
+    @property
+    def sampler(self) -> SeededSampler:
+        """Itself: Lightning looks here for ``set_epoch``."""
+        return self
+
+    @property
+    def share(self) -> int:
+        """Windows of an epoch that this process takes."""
+        if self.shuffle:
+            return self.windows_per_epoch // self.world
+        return max(0, -(-(self.windows_per_epoch - self.rank) // self.world))
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.share, self.batch_size)
+        return whole + (1 if rest and not (self.drop_last and whole) else 0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start, self._resuming = self.done if self._resuming else 0, False
+        epoch, batches = self.epoch, len(self)
+        self.done = start
+        together = max(1, _CHUNK // self.batch_size)
+        for begin in range(start, batches, together):
+            until = min(begin + together, batches)
+            places = np.arange(begin * self.batch_size, min(until * self.batch_size, self.share))
+            windows = self.windows_at(epoch, places * self.world + self.rank)
+            for number in range(until - begin):
+                yield windows[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+
+    def windows_at(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the windows at some places of an epoch, counted over all processes."""
+        if not self.shuffle:
+            return places
+        rounds, within = np.divmod(epoch * self.windows_per_epoch + places, self.size)
+        windows = np.empty_like(within)
+        for number in np.unique(rounds).tolist():
+            chosen = rounds == number
+            windows[chosen] = Permutation(self.size, self.seed, number)(within[chosen])
+        return windows
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; where it is the present one, a position that was loaded is kept."""
+        if epoch != self.epoch:
+            self.epoch, self.done, self._resuming = epoch, 0, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order stands, in plain values.
+
+        Positions count windows, so that the batch size and the number of processes may change in between.
+        """
+        windows = min(self.done * self.batch_size, self.share) * self.world
+        return {"seed": self.seed, "epoch": self.epoch, "windows": windows, "size": self.size}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` stood, with its seed.
+
+        Raises
+        ------
+        TrainingError
+            When there are not as many windows as there were.
+        """
+        if state["size"] != self.size:
+            raise TrainingError.other_windows(state["size"], self.size)
+        self.seed, self.epoch = state["seed"], state["epoch"]
+        self.done, self._resuming = -(-state["windows"] // (self.batch_size * self.world)), True
