@@ -327,9 +327,25 @@ class TrainingError(FusecastError):
             "Hint: resume with the same data, lookback, horizon and split"
         )
 
+    @classmethod
+    def not_fitted(cls) -> Self:
+        return cls("there is no trained model yet\nHint: call `fit`, or load a saved one")
+
 
 class ArtifactError(FusecastError):
     """A saved file is missing, foreign, truncated or unsafe."""
+
+    @classmethod
+    def unknown_ending(cls, path: object, endings: Sequence[str]) -> Self:
+        return cls(f"{path} has no ending that says how to write it\nHint: end the name with {', '.join(endings)}")
+
+    @classmethod
+    def no_folder(cls, folder: object) -> Self:
+        return cls(f"folder {folder} does not exist\nHint: make it first, or write elsewhere")
+
+    @classmethod
+    def run_in_the_way(cls, folder: object) -> Self:
+        return cls(f"folder {folder} already holds a run\nHint: name a new folder with --out, or remove this one")
 
     @classmethod
     def missing(cls, path: object, expected: str) -> Self:

@@ -22,7 +22,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError, FusecastError
-from fusecast.features.preprocessor import FittedPreprocessor
+from fusecast.features.fitted import FittedPreprocessor
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.atomic import replacing

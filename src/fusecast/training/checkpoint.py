@@ -1,5 +1,7 @@
 """Checkpoints of Lightning: written whole or not at all, read without executing anything."""
 
+# ruff: noqa: ARG002  the signatures are Lightning's
+
 from __future__ import annotations
 
 import pickle
@@ -35,7 +37,9 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
             raise ArtifactError.unreadable(path, "its content makes no sense") from None
         raise ArtifactError.unsafe(path, refused[1] or refused[2]) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise ArtifactError.unreadable(path, str(error).splitlines()[0] if str(error) else "it ends too early") from None
+        raise ArtifactError.unreadable(
+            path, str(error).splitlines()[0] if str(error) else "it ends too early"
+        ) from None
     if not isinstance(content, dict):
         raise ArtifactError.unreadable(path, f"it holds a {type(content).__name__}, no checkpoint")
     return content

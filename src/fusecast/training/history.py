@@ -1,5 +1,7 @@
 """History: what every epoch came to, as rows and as a CSV file."""
 
+# ruff: noqa: ARG002  the signatures are Lightning's
+
 from __future__ import annotations
 
 import csv
@@ -96,9 +98,7 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
 def read_history(path: Path) -> list[dict[str, float | None]]:
     """Read the rows that `write_history` wrote; an empty field becomes None."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(file)
-        ]
+        return [{name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def _number(value: Tensor | None) -> float | None:

@@ -1,5 +1,7 @@
 """Limits: stopping after so many steps or minutes, with the epoch validated as if it were whole."""
 
+# ruff: noqa: ARG002  the signatures are Lightning's
+
 from __future__ import annotations
 
 import time
@@ -46,8 +48,10 @@ class Limits(pl.Callback):
     def _stop_where_due(self, trainer: pl.Trainer) -> None:
         if self.max_steps is not None and trainer.global_step >= self.max_steps:
             self.reached = f"{self.max_steps} steps are done"
-        elif self.max_minutes is not None:
-            # clocks of processes differ, and all must stop at the same step
-            if trainer.strategy.reduce_boolean_decision(self._seconds() >= 60.0 * self.max_minutes, all=False):
-                self.reached = f"{self.max_minutes:g} minutes are over"
+        elif self.max_minutes is not None and self._time_is_over(trainer, self.max_minutes):
+            self.reached = f"{self.max_minutes:g} minutes are over"
         trainer.should_stop = trainer.should_stop or self.reached is not None
+
+    def _time_is_over(self, trainer: pl.Trainer, minutes: float) -> bool:
+        # clocks of processes differ, and all must stop at the same step
+        return trainer.strategy.reduce_boolean_decision(self._seconds() >= 60.0 * minutes, all=False)

@@ -1,5 +1,7 @@
 """TFTModule: loss, optimizer and logging around the network."""
 
+# ruff: noqa: ARG002  the signatures are Lightning's
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from fusecast.model.config import ModelConfig
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.guard import LossGuard
+from fusecast.training.running import RunningMean
 
 
 class TFTModule(pl.LightningModule):
@@ -47,20 +50,12 @@ class TFTModule(pl.LightningModule):
         self.lr_scheduler_factor = lr_scheduler_factor
         self.lr_scheduler_patience = lr_scheduler_patience
         self.seed = torch.initial_seed() if seed is None else seed
-        self.save_hyperparameters(
-            {
-                "model": self.model_config.to_dict(),
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "lr_scheduler_factor": lr_scheduler_factor,
-                "lr_scheduler_patience": lr_scheduler_patience,
-                "seed": self.seed,
-            }
-        )
+        names = ("learning_rate", "weight_decay", "lr_scheduler_factor", "lr_scheduler_patience", "seed")
+        plain = {name: getattr(self, name) for name in names}
+        self.save_hyperparameters({"model": self.model_config.to_dict(), **plain})
         self.network = TemporalFusionTransformer(self.model_config)
         self.guard = LossGuard()
-        self._loss_sum: Tensor | float = 0.0  # of this epoch, over windows
-        self._loss_count = 0
+        self.losses = RunningMean()  # of this epoch
 
     def forward(self, batch: Batch) -> Output:
         """Forecast a batch, in scaled units."""
@@ -69,7 +64,7 @@ class TFTModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin the mean of the epoch's losses anew."""
-        self._loss_sum, self._loss_count = 0.0, 0
+        self.losses = RunningMean()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step."""
@@ -81,15 +76,13 @@ class TFTModule(pl.LightningModule):
         loss, _ = self._judge(batch)
         self.guard.see(loss, batch.window, step=self.global_step, epoch=self.current_epoch)
         size = len(batch.window)
-        self._loss_sum = self._loss_sum + loss.detach().double() * size
-        self._loss_count += size
+        self.losses.add(loss, size)
         self.log("train_loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
         return loss
 
     def epoch_loss(self) -> Tensor:
         """Mean training loss of the epoch so far, [], over all processes."""
-        mean = torch.as_tensor(self._loss_sum, device=self.device) / max(1, self._loss_count)
-        return self.trainer.strategy.reduce(mean.float(), reduce_op="mean")
+        return self.trainer.strategy.reduce(self.losses.mean(self.device), reduce_op="mean")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Judge a batch of the validation windows."""
@@ -121,9 +114,7 @@ class TFTModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused
         )
-        scheduler = ReduceLROnPlateau(
-            optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience
-        )
+        scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
 
     def configure_gradient_clipping(
@@ -137,11 +128,11 @@ class TFTModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's losses so far."""
-        checkpoint["epoch_loss"] = [float(self._loss_sum), self._loss_count]
+        checkpoint["epoch_loss"] = self.losses.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the losses and the seed of the run that wrote the checkpoint."""
-        self._loss_sum, self._loss_count = checkpoint.get("epoch_loss", (0.0, 0))
+        self.losses = RunningMean(*checkpoint["epoch_loss"])
         self.seed = checkpoint["hyper_parameters"]["seed"]
 
     def _judge(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Progress: a bar on a terminal, one line an epoch elsewhere."""
 
+# ruff: noqa: ARG002  the signatures are Lightning's
+
 from __future__ import annotations
 
 import time
@@ -78,6 +80,8 @@ class ProgressReport(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Take the bar away, so that the message stands alone."""
         self._close()
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            self.console.print("interrupted: the best weights so far are kept")
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -1,0 +1,68 @@
+"""WindowDataModule: the loaders of a run."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from fusecast.features.encoded import EncodedPanel
+from fusecast.training.config import TrainingConfig
+from fusecast.windows.index import WindowIndex
+from fusecast.windows.loader import WindowLoader, make_loader
+
+
+class WindowDataModule(pl.LightningDataModule):
+    """Windows of one encoded panel, for training, validation and test.
+
+    The order of training windows follows from seed and epoch, and every process takes its own share of them. Lightning
+    must not put samplers of its own in between: ``Trainer(use_distributed_sampler=False)``.
+    """
+
+    def __init__(
+        self,
+        encoded: EncodedPanel,
+        *,
+        train: WindowIndex,
+        valid: WindowIndex | None = None,
+        test: WindowIndex | None = None,
+        config: TrainingConfig,
+    ) -> None:
+        super().__init__()
+        self.encoded = encoded
+        self.train = train
+        self.valid = (
+            valid if valid is None or config.validation_windows is None else valid.thin(config.validation_windows)
+        )
+        self.test = test
+        self.config = config
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is any validation window."""
+        return self.valid is not None and len(self.valid) > 0
+
+    def train_dataloader(self) -> WindowLoader:
+        """Shuffled windows, an epoch's worth at a time."""
+        return self._loader(self.train, shuffle=True)
+
+    def val_dataloader(self) -> WindowLoader | list[WindowLoader]:
+        """Validation windows in order; nothing where there are none."""
+        return self._loader(self.valid) if self.valid is not None and self.validates else []
+
+    def test_dataloader(self) -> WindowLoader | list[WindowLoader]:
+        """Test windows in order; nothing where there are none."""
+        return self._loader(self.test) if self.test is not None and len(self.test) > 0 else []
+
+    def _loader(self, index: WindowIndex, *, shuffle: bool = False) -> WindowLoader:
+        trainer = self.trainer
+        return make_loader(
+            self.encoded,
+            index,
+            batch_size=self.config.batch_size,
+            shuffle=shuffle,
+            seed=self.config.seed,
+            windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,
+            num_workers=self.config.num_workers,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            rank=0 if trainer is None else trainer.global_rank,
+            world=1 if trainer is None else trainer.world_size,
+        )

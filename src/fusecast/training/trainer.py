@@ -1,0 +1,114 @@
+"""Here stands the only Trainer of the package, with where it writes and what it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from fusecast.errors import TrainingError
+from fusecast.training.checkpoint import AtomicCheckpointIO
+from fusecast.training.config import TrainingConfig
+from fusecast.training.device import choose_accelerator, choose_precision
+from fusecast.training.history import History
+from fusecast.training.limits import Limits
+from fusecast.training.progress import ProgressReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFiles:
+    """Where a run writes."""
+
+    checkpoints: Path  # folder: tft-epoch=..-val_loss=...ckpt (the best) and last.ckpt
+    history: Path  # CSV, one row an epoch
+    logs: Path  # folder of the logger
+
+    @classmethod
+    def under(cls, folder: Path) -> RunFiles:
+        """Lay a run out in a folder."""
+        return cls(checkpoints=folder / "checkpoints", history=folder / "history.csv", logs=folder / "logs")
+
+    def refuse_to_overwrite(self) -> None:
+        """Raise a TrainingError where checkpoints of another run are in the way."""
+        found = sorted(path.name for path in self.checkpoints.glob("*.ckpt"))
+        if found:
+            raise TrainingError.checkpoints_in_the_way(self.checkpoints, found)
+
+
+def make_trainer(
+    config: TrainingConfig, files: RunFiles, *, monitor: str = "val_loss", callbacks: Sequence[pl.Callback] = ()
+) -> pl.Trainer:
+    """Make the trainer that every run of fusecast goes through.
+
+    Parameters
+    ----------
+    monitor
+        ``val_loss`` or ``train_loss``: what decides about the best weights and early stopping.
+
+    Raises
+    ------
+    ConfigError
+        If the accelerator asked for is absent.
+    """
+    accelerator = choose_accelerator(config.accelerator, config.devices)
+    logger = _logger(config.logger, files.logs)
+    history = History(files.history)
+    own: list[pl.Callback] = [history, Limits(config.max_steps, config.max_minutes)]
+    if config.progress:
+        own.append(ProgressReport(history))
+    if logger is not None:
+        own.append(LearningRateMonitor(logging_interval="epoch"))
+    if config.early_stopping_patience is not None:
+        own.append(
+            EarlyStopping(
+                monitor,
+                patience=config.early_stopping_patience,
+                min_delta=config.early_stopping_min_delta,
+                check_finite=False,  # TFTModule refuses such a loss, in words
+                check_on_train_epoch_end=True,
+            )
+        )
+    own += checkpoints(files.checkpoints, monitor)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        precision=choose_precision(config.precision, accelerator),  # type: ignore[arg-type]  # one of Lightning's names
+        max_epochs=config.max_epochs,
+        gradient_clip_val=config.gradient_clip,
+        deterministic=config.deterministic or None,
+        logger=logger or False,
+        callbacks=[*own, *callbacks],
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,  # WindowDataModule gives each process its share
+        default_root_dir=files.checkpoints.parent,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def checkpoints(folder: Path, monitor: str) -> list[pl.Callback]:
+    """Keep the best epoch, named after its loss, and the last one.
+
+    Both are written at the end of an epoch, after everything else has been updated.
+    """
+    best = ModelCheckpoint(
+        folder, f"tft-{{epoch:02d}}-{{{monitor}:.6f}}", monitor=monitor, save_top_k=1, save_on_train_epoch_end=True
+    )
+    # `save_last` of the first would be written only when the best is
+    last = ModelCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False)
+    return [best, last]
+
+
+def _logger(name: str, folder: Path) -> Logger | None:
+    if name == "tensorboard":
+        return TensorBoardLogger(folder.parent, name=folder.name, version="", default_hp_metric=False)
+    if name == "csv":
+        return CSVLogger(folder.parent, name=folder.name, version="")
+    return None
