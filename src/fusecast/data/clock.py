@@ -96,11 +96,11 @@ class Clock:
             on_grid[doubtful] = self.ticks(self.times(expected)) == ticks[doubtful]
         return np.where(on_grid, steps, OFF_GRID) if not on_grid.all() else steps
 
-    def first_step_at(self, start: NDArray[np.int64], tick: int) -> NDArray[np.int64]:
+    def first_step_at(self, start: NDArray[np.int64], tick: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """Steps from `start` to the first stamp at or after `tick`; negative where that lies before `start`."""
         if not self.step.months:
             return np.asarray(-((start - tick) // self.step.width), dtype=np.int64)
-        steps = (split_months(np.array([tick]))[0] - split_months(start)[0]) // self.step.months
+        steps = (split_months(np.atleast_1d(tick))[0] - split_months(start)[0]) // self.step.months
         return np.where(self.advance(start, steps) >= tick, steps, steps + 1)
 
     def to_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def to_text(column: pl.Series, problems: Problems) -> pl.Series:
     """Read a column as the text of its categories, null where missing.
 
     Whole numbers are written alike whatever their type, so that a column that is int in one table and float
-    (because of a missing value) in another has the same categories.
+    (because of a missing value) in another has the same categories. Each cell is written without regard to others.
     """
     dtype = column.dtype
     if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
@@ -50,8 +50,8 @@ def to_text(column: pl.Series, problems: Problems) -> pl.Series:
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
     if dtype.is_float():
         column = column.fill_nan(None)
-        if bool((column.is_null() | (column == column.round(0)) & (column.abs() < 2**53)).all()):
-            column = column.cast(pl.Int64)
+        whole = (column == column.round(0)) & (column.abs() < 2**53)
+        return column.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, column.cast(pl.String))
     text = column if column.dtype == pl.String else column.cast(pl.String)
     return text.set(text == "", None)
 

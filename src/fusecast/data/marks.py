@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusecast.data.panel import Panel
 from fusecast.data.split import Split
@@ -30,15 +31,8 @@ def split_at(panel: Panel, marks: dict[str, Any]) -> Split:
     place = np.array([number.get(str(name), -1) for name in panel.ids.tolist()], dtype=np.int64)
     known = place >= 0
 
-    def row(part: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def rows(part: str) -> NDArray[np.int64]:
         ticks = np.where(known, np.asarray(marks[part], dtype=np.int64)[place], panel.start)
-        rows = np.array(
-            [
-                int(panel.clock.first_step_at(panel.start[s : s + 1], int(tick))[0]) if known[s] else 0
-                for s, tick in enumerate(ticks)
-            ],
-            dtype=np.int64,
-        )
-        return np.clip(rows, 0, panel.lengths)
+        return np.clip(panel.clock.first_step_at(panel.start, ticks), 0, panel.lengths)
 
-    return Split(train_end=row("validation"), valid_end=row("test"))
+    return Split(train_end=rows("validation"), valid_end=rows("test"))

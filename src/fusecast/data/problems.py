@@ -24,10 +24,14 @@ def listed(examples: Sequence[str], total: int) -> str:
 
 
 class Problems:
-    """Sentences about a table. Rows are counted from 0, as pandas and polars do."""
+    """Sentences about a table. Rows are counted from 0, as pandas and polars do.
 
-    def __init__(self) -> None:
+    `offset` is the number of rows before those that are looked at, for tables that come in batches.
+    """
+
+    def __init__(self, offset: int = 0) -> None:
         self.sentences: list[str] = []
+        self.offset = offset
 
     def __bool__(self) -> bool:
         return bool(self.sentences)
@@ -47,7 +51,7 @@ class Problems:
     def not_a_number(self, name: str, value: str, row: int, count: int) -> None:
         rest = f" and {count - 1:,} more" if count > 1 else ""
         self.add(
-            f"column {name!r} is real but holds text: {value!r} in row {row}{rest}\n"
+            f"column {name!r} is real but holds text: {value!r} in row {row + self.offset}{rest}\n"
             f"Hint: mend the values, or declare {name!r} categorical"
         )
 
@@ -56,28 +60,28 @@ class Problems:
 
     def infinite(self, name: str, row: int, count: int) -> None:
         self.add(
-            f"column {name!r} has {counted(count, 'infinite value')}, the first in row {row}\n"
+            f"column {name!r} has {counted(count, 'infinite value')}, the first in row {row + self.offset}\n"
             "Hint: leave the cell empty where a value is missing"
         )
 
     def null_key(self, name: str, use: str, row: int, count: int) -> None:
-        self.add(f"{use} column {name!r} is empty in {counted(count, 'row')}, the first is row {row}")
+        self.add(f"{use} column {name!r} is empty in {counted(count, 'row')}, the first is row {row + self.offset}")
 
     def unreadable_time(self, name: str, value: str, row: int, why: str) -> None:
         self.add(
-            f"time column {name!r} holds {value!r} in row {row}, {why}\n"
+            f"time column {name!r} holds {value!r} in row {row + self.offset}, {why}\n"
             "Hint: write times as 2017-01-31 or 2017-01-31 13:30:00"
         )
 
     def ambiguous_dates(self, name: str, value: str, row: int) -> None:
         self.add(
-            f"time column {name!r} can be read day first or month first: {value!r} in row {row}\n"
+            f"time column {name!r} can be read day first or month first: {value!r} in row {row + self.offset}\n"
             "Hint: write dates as 2017-01-31, or parse the column before you give the table"
         )
 
     def mixed_zones(self, name: str, first: str, other: str, row: int) -> None:
         self.add(
-            f"time column {name!r} mixes time zones: {first!r} in row 0, {other!r} in row {row}\n"
+            f"time column {name!r} mixes time zones: {first!r} in row 0, {other!r} in row {row + self.offset}\n"
             "Hint: write all times in one zone, or name the zone to read them in with `time_zone` of the schema"
         )
 
@@ -87,7 +91,7 @@ class Problems:
     def clock_change(self, name: str, zone: str, row: int, count: int) -> None:
         self.add(
             f"time column {name!r} has {counted(count, 'time')} that zone {zone} does not have or has twice, "
-            f"the first in row {row}\nHint: write the times with their offset, or in UTC"
+            f"the first in row {row + self.offset}\nHint: write the times with their offset, or in UTC"
         )
 
     def off_grid(self, name: str, frequency: str, examples: Sequence[str], rows: int, series: int) -> None:

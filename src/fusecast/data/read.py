@@ -48,7 +48,7 @@ def read_table(source: object) -> pl.DataFrame:
     elif is_from("pandas", source):
         frame = from_pandas(source)
     elif is_from("pyarrow", source):
-        refuse_duplicates(source.schema.names)
+        refuse_duplicates(source.schema.names)  # type: ignore[attr-defined]
         frame = as_frame(pl.from_arrow(source))
     else:
         raise DataError.unsupported_source(f"a {type(source).__name__}", SUPPORTED)

@@ -35,10 +35,10 @@ def save_panel(panel: Panel, folder: Path) -> None:
     for group, stem in GROUPS.items():
         for k, values in enumerate(getattr(panel, group).values()):
             write_array(folder / f"{stem}_{k}.npy", values)
-    write_frame_of(panel, folder)
+    write_header(panel, folder, {group: list(getattr(panel, group)) for group in GROUPS})
 
 
-def write_frame_of(panel: Panel, folder: Path) -> None:
+def write_header(panel: Panel, folder: Path, columns: Mapping[str, list[str]]) -> None:
     """Write what a panel holds besides its columns; the header comes last and says that all is there."""
     write_array(folder / "indptr.npy", panel.indptr)
     write_array(folder / "start.npy", panel.start)
@@ -49,7 +49,7 @@ def write_frame_of(panel: Panel, folder: Path) -> None:
         "ids": panel.ids.tolist(),
         "ids_dtype": "str" if panel.ids.dtype.kind == "U" else panel.ids.dtype.name,
         "levels": {name: list(levels) for name, levels in panel.levels.items()},
-        "columns": {group: list(getattr(panel, group)) for group in GROUPS},
+        "columns": dict(columns),
     }
     partial = folder / f"{HEADER}.partial"
     partial.write_text(json.dumps(header, ensure_ascii=False), encoding="utf-8")

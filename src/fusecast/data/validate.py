@@ -103,18 +103,31 @@ def read_ids(
     frame: pl.DataFrame, name: str | None, problems: Problems
 ) -> tuple[NDArray[np.generic], NDArray[np.int32]] | None:
     """Give the sorted names of the series [S] and the series of each row [n]; None where an id is missing."""
+    column = id_column(frame, name, problems)
+    if column is None:
+        return None
+    ids = column.unique().sort()
+    if column.dtype == pl.String:
+        return as_ids(ids), codes_of(column, ids)
+    return as_ids(ids), np.searchsorted(ids.to_numpy(), column.to_numpy()).astype(np.int32)
+
+
+def id_column(frame: pl.DataFrame, name: str | None, problems: Problems) -> pl.Series | None:
+    """Give the id of each row, whole numbers or text; None where one is missing."""
     if name is None:
-        return np.array([ONLY_SERIES]), np.zeros(len(frame), dtype=np.int32)
+        return pl.repeat(ONLY_SERIES, len(frame), dtype=pl.String, eager=True)
     column = frame[name]
     if not column.dtype.is_integer():
         column = to_text(column, problems)
     if column.null_count():
         problems.null_key(name, "id", first(column.is_null()), column.null_count())
         return None
-    ids = column.unique().sort()
-    if column.dtype == pl.String:
-        return np.array(ids.to_list()), codes_of(column, ids)
-    return ids.to_numpy(), np.searchsorted(ids.to_numpy(), column.to_numpy()).astype(np.int32)
+    return column
+
+
+def as_ids(column: pl.Series) -> NDArray[np.generic]:
+    """Give names of series as Panel holds them."""
+    return np.array(column.to_list()) if column.dtype == pl.String else column.to_numpy()
 
 
 def agreed_clock(times: pl.Series, schema: Schema, clock: Clock | None, problems: Problems) -> Clock | None:
@@ -140,7 +153,7 @@ def note_misplaced(grid: Grid, ids: NDArray[np.generic], clock: Clock, schema: S
 
     def place(at: int) -> str:
         series = f" of series {ids[grid.series[at]].item()!r}" if schema.id is not None else ""
-        return f"{clock.times(grid.ticks[at : at + 1])[0]}{series} (row {grid.row(at)})"
+        return f"{clock.times(grid.ticks[at : at + 1])[0]}{series} (row {grid.row(at) + problems.offset})"
 
     if (off := grid.off_grid()).size:
         series = len(np.unique(grid.series[off]))
@@ -173,7 +186,7 @@ def once(
         examples = []
         for s, at in zip(series[:EXAMPLES], varies[where][:EXAMPLES], strict=True):
             pair = [v.item() if levels is None else levels[v] for v in (found[s], values[at])]
-            examples.append(f"{ids[s].item()!r} has {pair[0]!r} and {pair[1]!r} (row {grid.row(at)})")
+            examples.append(f"{ids[s].item()!r} has {pair[0]!r} and {pair[1]!r} (row {grid.row(at) + problems.offset})")
         problems.varying_static(name, examples, series.size)
     return np.where(missing[place], np.array(np.nan if levels is None else -1, dtype=values.dtype), found)
 

@@ -27,6 +27,11 @@ def sample_path(name: str) -> Path:
     return Path(str(files(__name__) / f"{name}.parquet"))
 
 
+def sample_future_path(name: str) -> Path:
+    """Path of the known columns of the day after a bundled data set ends."""
+    return sample_path(name).with_name(f"{name}_future.csv")
+
+
 def load_sample(name: str) -> pl.DataFrame:
     """Read a bundled data set."""
     import polars as pl

@@ -1,0 +1,39 @@
+"""Write: a frame goes into a file of the kind that its name says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fusecast.errors import ArtifactError
+
+ENDINGS = (".parquet", ".csv", ".feather", ".arrow")
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises
+    ------
+    ArtifactError
+        When the ending is unknown or the folder does not exist.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise ArtifactError.unknown_ending(path, ENDINGS)
+    if not path.parent.is_dir():
+        raise ArtifactError.no_folder(path.parent)
+
+
+def write_table(frame: Any, path: Path) -> None:
+    """Write a polars, pandas or Arrow frame as Parquet, CSV or Arrow, by the ending of the path."""
+    check_writable(path)
+    table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+    match path.suffix.lower():
+        case ".parquet":
+            table.write_parquet(path)
+        case ".csv":
+            table.write_csv(path)
+        case _:
+            table.write_ipc(path)
