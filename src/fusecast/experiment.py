@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from fusecast.data.split import SplitConfig
 from fusecast.errors import ConfigError
-from fusecast.features.preprocessor import FeatureConfig
+from fusecast.features.config import FeatureConfig
 from fusecast.training.config import TrainingConfig
 
 
@@ -95,9 +95,13 @@ class RunConfig(_Section):
         """Read a YAML file, with nested overrides on top."""
         return cls.parse(merged(read_yaml(path), overrides or {}))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and YAML; inverse of :meth:`parse`."""
+        return self.model_dump(mode="json")
+
     def write(self, path: Path) -> None:
         """Write the YAML file that reproduces the run."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.clock import DAY, OFF_GRID, Clock
+from fusecast.data.columns import codes_of
 from fusecast.data.frequency import MICROSECONDS, canonical
-from fusecast.data.grid import is_sorted
+from fusecast.data.grid import is_sorted, sorting
 from fusecast.data.problems import Problems
 from fusecast.data.times import read_times
 from fusecast.errors import SchemaError
@@ -41,17 +42,18 @@ def infer_frequency(frame: pl.DataFrame, id: str | None, time: str) -> str:  # n
 
 
 def series_codes(ids: pl.Series | None, rows: int) -> NDArray[np.int32]:
-    """Number the series of an id column in no particular order, [rows]."""
+    """Number the series of an id column as they appear, [rows]; -1 where the id is missing."""
     if ids is None:
         return np.zeros(rows, dtype=np.int32)
-    return (ids.rank("dense").cast(pl.Int32) - 1).fill_null(-1).to_numpy()
+    text = ids if ids.dtype == pl.String else ids.cast(pl.String)
+    return codes_of(text, text.drop_nulls().unique(maintain_order=True))
 
 
 def frequency_of(times: pl.Series, series: NDArray[np.int32], time: str) -> str:
     """Give the frequency of times without missing values, each of a numbered series."""
     whole = times.dtype.is_integer()
     instants = Clock.of(times, "1i" if whole else "1s").ticks(times)
-    order = None if is_sorted(series, instants) else np.lexsort((instants, series))
+    order = None if is_sorted(series, instants) else sorting(series, instants)
     if order is not None:
         instants, series, times = instants[order], series[order], times.gather(order)
     same = series[1:] == series[:-1]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fusecast.data.clock import OFF_GRID, Clock
 from fusecast.data.frequency import canonical
+from fusecast.data.grid import sorting
 from fusecast.data.infer import frequency_of, series_codes
 from fusecast.data.problems import Problems, counted
 from fusecast.data.propose import Proposal, Said, propose
@@ -177,7 +178,7 @@ class Layout:
                 return
         self._measure(times, series, warnings)
         if present.all():
-            self.order, self.series = np.lexsort((times.to_physical().to_numpy(), series)), series
+            self.order, self.series = sorting(series, times.to_physical().cast(pl.Int64).to_numpy()), series
 
     def _measure(self, times: pl.Series, series: NDArray[np.int32], warnings: list[str]) -> None:
         assert self.frequency is not None

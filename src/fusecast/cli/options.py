@@ -1,0 +1,46 @@
+"""How options of the command line become options of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+import yaml
+
+
+def names(value: str | None) -> list[str] | None:
+    """Split ``a,b`` into its names; None stays None, and an empty text is an empty list."""
+    if value is None:
+        return None
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def numbers(value: str | None) -> list[float] | None:
+    """Split ``0.1,0.5`` into its numbers."""
+    parts = names(value)
+    try:
+        return None if parts is None else [float(part) for part in parts]
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no list of numbers such as 0.1,0.5,0.9") from None
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the options that were given, sections that are empty left out."""
+    kept = {name: given(value) if isinstance(value, Mapping) else value for name, value in options.items()}
+    return {name: value for name, value in kept.items() if value is not None and value != {}}
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Turn ``section.name=value`` texts into nested options; values are read as YAML."""
+    result: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise typer.BadParameter(f"{text!r} is not of the form section.name=value")
+        *sections, name = path.strip().split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = yaml.safe_load(value)
+    return result

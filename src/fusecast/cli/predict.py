@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where the forecasts go: .parquet or .csv.")] = Path("forecasts.parquet"),
+    data: Annotated[Path | None, typer.Option(help="Newer table to forecast from [the run's own].")] = None,
+    future: Annotated[Path | None, typer.Option(help="Table of the known columns for the steps to forecast.")] = None,
+) -> None:
+    """Forecast the steps after each series' last row."""
+    from fusecast.cli import show
+    from fusecast.data.write import check_writable, write_table
+    from fusecast.forecaster import Forecaster
+
+    check_writable(out)
+    forecasts = Forecaster.load(run).predict(future, data=data)
+    write_table(forecasts, out)
+    show.forecasts(forecasts, out)

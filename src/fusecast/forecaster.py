@@ -1,0 +1,263 @@
+"""Forecaster: the face of the library. It wires the layers together and holds no logic of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from fusecast.errors import ConfigError, TrainingError
+from fusecast.experiment import RunConfig
+from fusecast.prepare import Prepared, prepare, restore
+
+if TYPE_CHECKING:
+    from fusecast.data.panel import Panel
+    from fusecast.evaluation.evaluate import Evaluation
+    from fusecast.training.artifact import Bundle
+    from fusecast.training.fit import FitResult
+    from fusecast.training.predictor import NetworkPredictor
+
+RUN_FILE = "run.yaml"
+Progress = Callable[[int, int], None]
+
+
+class Forecaster:
+    """Train, judge, explain and keep a Temporal Fusion Transformer for a table of time series.
+
+    Parameters
+    ----------
+    horizon, lookback
+        Steps to forecast, and steps of history that the network sees.
+    id, time, target
+        Columns that name the series, the time and what to forecast. A table without the default id column is one
+        series; several targets are given as a list.
+    static, known, observed
+        Columns with one value a series; known in the future too; known up to the present only.
+    categorical
+        Which of these are categories although they are numbers. Text and booleans always are.
+    frequency
+        Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``; inferred when None.
+    network, features, split, training
+        The other sections of a run's YAML file, as mappings; see ``RunConfig``.
+
+    Examples
+    --------
+    >>> forecaster = Forecaster(horizon=24, lookback=168, known=["holiday"])  # doctest: +SKIP
+    >>> forecaster.fit(table).predict(future)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        horizon: int,
+        lookback: int,
+        *,
+        id: str | None = "unique_id",  # noqa: A002  the name of the option everywhere
+        time: str = "ds",
+        target: str | Sequence[str] = "y",
+        static: Sequence[str] = (),
+        known: Sequence[str] = (),
+        observed: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        frequency: str | None = None,
+        network: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
+        split: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
+        self.config = RunConfig.parse(
+            {
+                "horizon": horizon,
+                "lookback": lookback,
+                "table": {**table, "categorical": categorical, "frequency": frequency},
+                "network": network or {},
+                "features": features or {},
+                "split": split or {},
+                "training": training or {},
+            }
+        )
+        self._prepared: Prepared | None = None
+        self._bundle: Bundle | None = None
+        self._source: Any = None
+        self.result: FitResult | None = None
+        """What training came to; None before `fit` and after `load`."""
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """Make a forecaster from a run's configuration."""
+        forecaster = cls(config.horizon, config.lookback)
+        forecaster.config = config
+        return forecaster
+
+    def prepare(self, data: Any = None) -> Prepared:
+        """Read, check and split a table without training; `fit` goes on from here.
+
+        Raises
+        ------
+        SchemaError, DataError, ConfigError
+            In words: every unknown column, impossible size or contradiction.
+        """
+        source = self.config.data if data is None else data
+        if source is None:
+            raise ConfigError.no_data()
+        if isinstance(source, str | Path):
+            self.config = self.config.model_copy(update={"data": str(source)})
+        self._source = source
+        self._prepared = prepare(source, self.config)
+        self.config = self._prepared.config
+        return self._prepared
+
+    def fit(self, data: Any = None, *, folder: str | Path | None = None) -> Self:
+        """Train on a table: a path, or a pandas, polars or Arrow frame.
+
+        Parameters
+        ----------
+        data
+            The table; None goes on from `prepare`, or reads the path in the configuration.
+        folder
+            Where checkpoints, logs and the history go, and the trained model is saved; None keeps nothing on disk.
+
+        Raises
+        ------
+        SchemaError, DataError, ConfigError, TrainingError
+            In words, naming column, series and row.
+        """
+        from fusecast.data.marks import marks_of
+        from fusecast.training.artifact import Bundle
+        from fusecast.training.fit import fit
+
+        prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
+        with tempfile.TemporaryDirectory() as scratch:
+            result = fit(
+                model_config=prepared.model_config,
+                training_config=prepared.config.training,
+                encoded=prepared.encoded,
+                train=prepared.train,
+                valid=prepared.valid,
+                folder=Path(folder or scratch),
+            )
+        self.result = result
+        extra = {"run": self.config.to_dict(), "split": marks_of(prepared.panel, prepared.parts)}
+        self._bundle = Bundle(network=result.network, fitted=prepared.fitted, extra=extra)
+        if folder is not None:
+            self.save(folder)
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the deployable bundle and the run's YAML file into a folder.
+
+        Raises
+        ------
+        TrainingError
+            Before `fit`.
+        """
+        from fusecast.training.artifact import save_bundle
+
+        folder, bundle = Path(folder), self._fitted
+        save_bundle(folder, bundle.network, bundle.fitted, bundle.extra)
+        self.config.write(folder / RUN_FILE)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote; the three files of the bundle are enough.
+
+        Raises
+        ------
+        ArtifactError
+            When a file is missing, truncated, foreign or from a newer fusecast.
+        """
+        from fusecast.training.artifact import load_bundle
+
+        bundle = load_bundle(Path(folder))
+        forecaster = cls.from_config(RunConfig.parse(bundle.extra["run"]))
+        forecaster._bundle = bundle
+        return forecaster
+
+    def predict(self, future: Any = None, *, data: Any = None) -> Any:
+        """Forecast the steps after each series' last row.
+
+        Parameters
+        ----------
+        future
+            Table of the known columns for the steps to forecast; None where the calendar gives all that is known.
+        data
+            A newer table to forecast from; None is the table of the fit.
+
+        Returns
+        -------
+        A frame of the kind given: id, time, ``y_hat`` and one column a quantile.
+
+        Raises
+        ------
+        DataError
+            When a known value is missing, or the table breaks the schema.
+        """
+        from fusecast.data.read import like, read_table
+        from fusecast.windows.index import WindowIndex
+
+        panel = self._panel(data)
+        extended = panel.extend(self.config.horizon, None if future is None else read_table(future))
+        index = WindowIndex.at_end(lengths=panel.lengths, lookback=self.config.lookback, horizon=self.config.horizon)
+        forecasts = self.predictor.predict(extended, index)
+        return like(self._source if data is None else data, forecasts.to_frame(extended))
+
+    def evaluate(
+        self, *, data: Any = None, stride: int | None = None, on_progress: Progress | None = None
+    ) -> Evaluation:
+        """Judge the forecasts of the test span beside the last value and seasonal naive forecasts.
+
+        Parameters
+        ----------
+        data
+            A table that has grown since the fit: all after the start of the test span is judged.
+        stride
+            Steps between cutoffs; None is the horizon, so that each step of the span is forecast once.
+        on_progress
+            Called with the windows judged so far and those there are.
+        """
+        from fusecast.evaluation.baselines import baselines_for
+        from fusecast.evaluation.evaluate import evaluate
+        from fusecast.evaluation.seasons import seasons_for
+
+        prepared = self._on(data)
+        panel, train_end = prepared.panel, prepared.parts.train_end
+        return evaluate(
+            [self.predictor],
+            panel,
+            prepared.windows("test", stride or self.config.horizon),
+            train_end=train_end,
+            season=seasons_for(panel.schema.frequency)[0],
+            baselines=baselines_for(panel, train_end, self.config.horizon, self.config.network.quantiles),
+            on_progress=on_progress,
+        )
+
+    @property
+    def predictor(self) -> NetworkPredictor:
+        """The trained network as a predictor of windows."""
+        from fusecast.training.predictor import NetworkPredictor
+
+        return NetworkPredictor(self._fitted.network, self._fitted.fitted)
+
+    @property
+    def _fitted(self) -> Bundle:
+        if self._bundle is None:
+            raise TrainingError.not_fitted()
+        return self._bundle
+
+    def _panel(self, data: Any) -> Panel:
+        return self._on(data).panel
+
+    def _on(self, data: Any) -> Prepared:
+        """Give the checked panel of a table (None: of the fit) with the preprocessor and the split of the fit."""
+        if data is None and self._prepared is not None:
+            return self._prepared
+        source = self.config.data if data is None else data
+        if source is None:
+            raise ConfigError.no_data()
+        bundle = self._fitted
+        prepared = restore(source, self.config, bundle.fitted, bundle.extra["split"])
+        if data is None:
+            self._prepared, self._source = prepared, source
+        return prepared
