@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,10 @@ class Evaluation:
                 if name not in self.baselines
             },
         }
+
+    def write(self, path: Path) -> None:
+        """Write :meth:`to_dict` as JSON."""
+        path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def headline(scores: Scores) -> dict[str, float]:

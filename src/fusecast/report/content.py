@@ -1,0 +1,72 @@
+"""What a report is made of: plain arrays and rows, whoever made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusecast.evaluation.evaluate import Evaluation
+from fusecast.explain.attention import AttentionProfile
+from fusecast.explain.importance import Importance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FanForecast:
+    """One forecast of a series, in the units of the data."""
+
+    times: Sequence[Any]  # [H] datetimes, NumPy datetimes, ISO text, or integers
+    quantiles: NDArray[np.float64]  # [H, Q]
+    levels: tuple[float, ...]
+    name: str = "forecast"
+    """What it is, in words: ``last test window``, ``next 24 h``."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fan:
+    """The last actuals of a series and the forecasts laid over them."""
+
+    series: str
+    target: str
+    times: Sequence[Any]  # [n]
+    actual: NDArray[np.float64]  # [n], NaN where missing
+    forecasts: tuple[FanForecast, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingCurves:
+    """What training logged, one value an epoch; NaN where nothing was logged."""
+
+    epoch: Sequence[float]  # [E]
+    train_loss: Sequence[float]  # [E]
+    valid_loss: Sequence[float] = ()  # [E], or empty without validation
+    learning_rate: Sequence[float] = ()  # [E], or empty
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportData:
+    """Everything a report shows. What is empty or None is left out of the page."""
+
+    title: str
+    """What was forecast, such as the name of the table."""
+    targets: tuple[str, ...]
+    frequency: str
+    horizon: int
+    lookback: int
+    num_series: int
+    data_facts: Mapping[str, str] = field(default_factory=dict)
+    """Label -> value in words, shown in this order: ``{"Rows": "17,544"}``."""
+    run_facts: Mapping[str, str] = field(default_factory=dict)
+    """The same about network and training."""
+    evaluation: Evaluation | None = None
+    curves: TrainingCurves | None = None
+    fans: Sequence[Fan] = ()
+    importances: Sequence[Importance] = ()
+    attention: AttentionProfile | None = None
+    explained: str = ""
+    """Which windows the importances and the attention are about: ``730 windows of the test span``."""
+    made: str = ""
+    """When and with what the page was made, for its last line."""

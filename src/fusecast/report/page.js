@@ -1,0 +1,39 @@
+(() => {
+  "use strict";
+  const read = (id) => document.getElementById(id).textContent;
+  const lightText = read("figures");
+  const dark = JSON.parse(read("dark"));
+  const darkText = Object.entries(dark).reduce((text, [from, to]) => text.split(from).join(to), lightText);
+  const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
+  const touch = window.matchMedia("(pointer: coarse)").matches;
+  const config = { responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset", plotlyServerURL: "" };
+  const picker = document.getElementById("series");
+  let figures = null;
+
+  const draw = (place, figure) => {
+    // Dragging over a chart on a touch screen must scroll the page.
+    if (touch) figure.layout.dragmode = false;
+    return Plotly.react(place, figure.data, figure.layout, config);
+  };
+  const drawFan = () => {
+    if (figures.fans.length) draw("fan", figures.fans[picker ? picker.selectedIndex : 0]);
+  };
+  const drawAll = () => {
+    figures = JSON.parse(prefersDark.matches ? darkText : lightText);
+    for (const [place, figure] of Object.entries(figures.placed)) draw(place, figure);
+    drawFan();
+  };
+  const step = (by) => () => {
+    picker.selectedIndex = (picker.selectedIndex + by + picker.options.length) % picker.options.length;
+    drawFan();
+  };
+
+  if (picker) {
+    picker.addEventListener("change", drawFan);
+    document.getElementById("previous").addEventListener("click", step(-1));
+    document.getElementById("next").addEventListener("click", step(1));
+  }
+  prefersDark.addEventListener("change", drawAll);
+  drawAll();
+  document.documentElement.dataset.drawn = "yes";
+})();

@@ -1,0 +1,230 @@
+"""One self-contained HTML page about a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from fusecast.report import figures, words
+from fusecast.report.content import Fan, ReportData
+from fusecast.report.style import DARK
+from fusecast.report.table import metrics_table
+
+MOST_FANS = 40
+MOST_VARIABLES = 15
+GROUPS = {
+    "past": ("Past", "everything known up to the cutoff"),
+    "future": ("Future", "known ahead of time"),
+    "static": ("Static", "one value a series"),
+}
+
+
+def build_report(data: ReportData) -> str:
+    """Write the page: nothing in it is loaded from anywhere, and no name in it is ever run as code.
+
+    At most 40 fans are drawn, evenly taken from those given, and the page says so.
+    """
+    page = _Page(data)
+    sections = [
+        page.forecasts(),
+        page.accuracy(),
+        page.importances(),
+        page.attention(),
+        page.training(),
+        page.facts(),
+    ]
+    kept = [section for section in sections if section]
+    folder = files("fusecast.report")
+    return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(data.title),
+        style=folder.joinpath("page.css").read_text(encoding="utf-8"),
+        heading=escape(f"{words.joined(data.targets)}, {words.span(data.horizon, data.frequency)} ahead"),
+        lead=" ".join(f"<span>{escape(sentence)}</span>" for sentence in words.summary(data)),
+        tiles=page.tiles(),
+        links="".join(f'<a href="#{key}">{name}</a>' for key, name, _ in kept),
+        sections="".join(section for _, _, section in kept),
+        made=escape(data.made or "Made by fusecast"),
+        figures=as_script(page.figures_json()),
+        dark=as_script(json.dumps(DARK)),
+        plotly=get_plotlyjs(),
+        script=folder.joinpath("page.js").read_text(encoding="utf-8"),
+    )
+
+
+def as_script(text: str) -> str:
+    """Make JSON safe inside a script element: no text in it can end the element or start another."""
+    swaps = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    for character, code in swaps.items():
+        text = text.replace(character, code)
+    return text
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Give at most so many numbers below `count`, evenly spread, the first and the last among them."""
+    return (
+        list(range(count)) if count <= most else np.unique(np.linspace(0, count - 1, most).round()).astype(int).tolist()
+    )
+
+
+class _Page:
+    """Collects the figures while the sections are written."""
+
+    def __init__(self, data: ReportData) -> None:
+        self.data = data
+        self._figures: dict[str, go.Figure] = {}
+        self._fans: list[Fan] = [data.fans[i] for i in evenly(len(data.fans), MOST_FANS)]
+
+    def figures_json(self) -> str:
+        """Figures by the id of their place, and those of the picker in its order."""
+        placed = ",".join(f"{json.dumps(key)}:{drawn.to_json()}" for key, drawn in self._figures.items())
+        fans = ",".join(figures.fan_figure(fan).to_json() for fan in self._fans)
+        return f'{{"placed":{{{placed}}},"fans":[{fans}]}}'
+
+    def tiles(self) -> str:
+        """The few numbers to remember."""
+        evaluation = self.data.evaluation
+        if evaluation is None or not words.models_of(evaluation):
+            return ""
+        name = words.models_of(evaluation)[0]
+        scores, skill, rival = evaluation.scores[name][0], evaluation.skill(name), evaluation.best_baseline()
+        found: list[tuple[str, str]] = []
+        if rival is not None and np.isfinite(skill["WQL"]):
+            better = skill["WQL"] >= 0
+            found.append((words.percent(abs(skill["WQL"])), f"{'better' if better else 'worse'} than {rival} (WQL)"))
+        middle = min(scores.quantile_risk, key=lambda level: abs(level - 0.5))
+        found.append((f"{scores.quantile_risk[middle]:.3g}", f"P{100 * middle:g} risk"))
+        found += [
+            (words.percent(held), f"of actuals inside the {share:.0%} interval")
+            for share, held in list(scores.coverage.items())[:1]
+        ]
+        found.append(
+            (f"{evaluation.windows:,}", f"test forecasts of {words.span(evaluation.horizon, self.data.frequency)}")
+        )
+        return "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for value, label in found)
+
+    def forecasts(self) -> tuple[str, str, str] | None:
+        """Fan charts with a picker."""
+        if not self._fans:
+            return None
+        several_targets = len({fan.target for fan in self.data.fans}) > 1
+        names = [fan.series + (f" · {fan.target}" if several_targets else "") for fan in self._fans]
+        options = "".join(f'<option value="{i}">{escape(name)}</option>' for i, name in enumerate(names))
+        picker = (
+            '<div class="picker"><label for="series">Series</label>'
+            f'<select id="series">{options}</select>'
+            '<button type="button" id="previous" aria-label="previous series">←</button>'
+            '<button type="button" id="next" aria-label="next series">→</button></div>'
+            if len(names) > 1
+            else f'<p class="only">{escape(names[0])}</p>'
+        )
+        shown = (
+            f"<p>{len(names)} of {len(self.data.fans):,} charts are kept on this page, evenly taken.</p>"
+            if len(names) < len(self.data.fans)
+            else ""
+        )
+        return _section(
+            "forecasts",
+            "Forecasts",
+            "<p>The dark line is what happened, the coloured line the median forecast. "
+            f"The bands are where the actual should fall as often as their name says.</p>{shown}",
+            picker + _place("fan", "Actual values with forecasts and their intervals"),
+        )
+
+    def accuracy(self) -> tuple[str, str, str] | None:
+        """The metrics beside the baselines."""
+        if self.data.evaluation is None:
+            return None
+        return _section(
+            "accuracy",
+            "Accuracy",
+            "<p>Everybody forecasts the same windows of the test span. Lower is better, but for coverage, which should "
+            "equal its name. The best of each column is marked. Skill is the gain in WQL over the best baseline.</p>",
+            f'<div class="scroll" tabindex="0">{metrics_table(self.data.evaluation)}</div>',
+        )
+
+    def importances(self) -> tuple[str, str, str] | None:
+        """Bars for each group of variables."""
+        panels = ""
+        for group, (name, meaning) in GROUPS.items():
+            rows = [row for row in self.data.importances if row.group == group]
+            if not rows:
+                continue
+            key = f"importance-{group}"
+            self._figures[key] = figures.importance_figure(rows[:MOST_VARIABLES])
+            rest = f", the first {MOST_VARIABLES} of {len(rows)}" if len(rows) > MOST_VARIABLES else ""
+            panels += f'<figure class="panel"><figcaption><b>{name}</b> {meaning}{rest}</figcaption>'
+            panels += _place(key, f"Importance of the {group} variables") + "</figure>"
+        if not panels:
+            return None
+        about = f"<p>From {escape(self.data.explained)}.</p>" if self.data.explained else ""
+        return _section(
+            "variables",
+            "Variables",
+            "<p>How much of the network's selection each variable gets. Bars are means, dots medians, and whiskers "
+            "hold 8 of 10 cases. A large share says that the network uses a variable, not that it causes anything."
+            f"</p>{about}",
+            f'<div class="panels">{panels}</div>',
+        )
+
+    def attention(self) -> tuple[str, str, str] | None:
+        """Attention over lags."""
+        if self.data.attention is None:
+            return None
+        self._figures["attention-lags"] = figures.attention_figure(self.data.attention, self.data.frequency)
+        return _section(
+            "attention",
+            "Attention",
+            "<p>Where in time the network looks, averaged over the steps it forecasts. A peak one day or one week back "
+            "is a season it has found.</p>",
+            _place("attention-lags", "Attention by position in time"),
+        )
+
+    def training(self) -> tuple[str, str, str] | None:
+        """Curves of losses and learning rate."""
+        curves = self.data.curves
+        if curves is None or not len(curves.epoch):
+            return None
+        self._figures["loss"] = figures.loss_figure(curves)
+        panels = f'<figure class="wide"><figcaption><b>Loss</b></figcaption>{_place("loss", "Loss by epoch")}</figure>'
+        if len(curves.learning_rate):
+            self._figures["learning-rate"] = figures.learning_rate_figure(curves)
+            place = _place("learning-rate", "Learning rate by epoch")
+            panels += f"<figure><figcaption><b>Learning rate</b></figcaption>{place}</figure>"
+        return _section(
+            "training",
+            "Training",
+            "<p>The weights kept are those of the best epoch in validation. A validation loss that climbs while the "
+            "training loss falls is overfitting.</p>",
+            f'<div class="curves">{panels}</div>',
+        )
+
+    def facts(self) -> tuple[str, str, str] | None:
+        """Data and run in figures and words."""
+        lists = [("Data", self.data.data_facts), ("Run", self.data.run_facts)]
+        body = "".join(f"<div><h3>{name}</h3>{_facts(found)}</div>" for name, found in lists if found)
+        if not body:
+            return None
+        return _section(
+            "data", "Data and run", "<p>What the forecasts rest on.</p>", f'<div class="lists">{body}</div>'
+        )
+
+
+def _section(key: str, name: str, note: str, body: str) -> tuple[str, str, str]:
+    text = f'<section id="{key}"><header><h2>{name}</h2>{note}</header><div class="body">{body}</div></section>'
+    return key, name, text
+
+
+def _place(key: str, label: str) -> str:
+    return f'<div class="figure" id="{key}" role="img" aria-label="{escape(label)}"></div>'
+
+
+def _facts(found: Mapping[str, str]) -> str:
+    rows = "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd></div>" for k, v in found.items())
+    return f'<dl class="facts">{rows}</dl>'
