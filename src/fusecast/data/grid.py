@@ -82,7 +82,7 @@ def is_sorted(series: NDArray[np.int32], ticks: NDArray[np.int64]) -> bool:
 
 
 def sorting(series: NDArray[np.int32], ticks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Order of rows by series, then time. One key and polars' sort take a seventh of the time of ``np.lexsort``."""
+    """Order of rows by series, then time. One key and polars' sort take a fifth of the time of ``np.lexsort``."""
     low = int(ticks.min())
     width = int(ticks.max()) - low + 1
     if (int(series.max()) + 2) * width >= 2**62:  # series start at -1, an empty id
