@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -71,27 +73,21 @@ class VariableSelection(nn.Module):
         """
         B, T = reals.shape[:2]
         d, V = self.d_model, self.num_reals + codes.shape[-1]
-        parts = []  # of each kind: embeddings [V, N, d] and their first map [V, N, d]
-        joint: Tensor = torch.cat(
-            (self.joint.from_input.bias, self._joint_skip.bias)
-        )  # d for the input, V for the skip
-        weight = self._first_maps()  # [V, d + d + V, d]
+        first_maps = self._first_maps()
+        kinds = []
         if self.num_reals:
-            embedded, mapped, joint_part = self._map_reals(codebook, weight, reals, present)
-            parts.append((embedded, mapped))
-            joint = joint + joint_part
+            kinds.append(self._map_reals(codebook, first_maps[: self.num_reals], reals, present))
         if codes.shape[-1]:
-            embedded, mapped, joint_part = self._map_categories(codebook, weight, codes)
-            parts.append((embedded, mapped))
-            joint = joint + joint_part
-        embedded, mapped = parts[0] if len(parts) == 1 else (torch.cat(pair) for pair in zip(*parts, strict=True))
+            kinds.append(self._map_categories(codebook, first_maps[self.num_reals :], codes))
+        embedded, own, joint = kinds[0] if len(kinds) == 1 else _join(*kinds)
+        joint = joint + torch.cat((self.joint.from_input.bias, self._joint_skip.bias))
 
         if context is not None:
             context = context.unsqueeze(1)
         from_input, skip = joint.view(B, T, d + V).split((d, V), dim=-1)
         weights = masked_softmax(self.joint.finish(from_input, skip, context), present)
 
-        transformed = self.variables.finish(mapped, embedded)
+        transformed = self.variables.finish(own, embedded)
         selected = (transformed * weights.view(B * T, V, 1).transpose(0, 1)).sum(dim=0)
         return selected.view(B, T, d), weights
 
@@ -114,10 +110,8 @@ class VariableSelection(nn.Module):
             dim=1,
         )
 
-    def _map_reals(
-        self, codebook: Codebook, weight: Tensor, reals: Tensor, present: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Give embeddings and first maps ``[Vr, N, d]``, and the share of the joint maps ``[N, d + V]``."""
+    def _map_reals(self, codebook: Codebook, first_maps: Tensor, reals: Tensor, present: Tensor | None) -> _Mapped:
+        """Embed ``reals [B, T, Vr]`` and apply their first maps ``[Vr, d + d + V, d]``."""
         d, Vr = self.d_model, self.num_reals
         if present is None:
             ones = torch.ones_like(reals)
@@ -125,29 +119,46 @@ class VariableSelection(nn.Module):
             here = present[..., :Vr]
             reals, ones = reals.masked_fill(~here, 0.0), here.to(reals.dtype)
         values = torch.stack((reals, ones), dim=-1).flatten(0, 1)  # [N, Vr, 2]
-        mapped_lines = torch.bmm(codebook.lines, weight[:Vr].mT)  # [Vr, 2, d + d + V]
-        first_lines, joint_lines = mapped_lines[..., :d], mapped_lines[..., d:]
-        # The bias of a variable's own first linear joins the intercepts.
-        first_lines = first_lines + functional.pad(self.variables.from_input.bias[:Vr].unsqueeze(1), (0, 0, 1, 0))
         grouped = values.transpose(0, 1)  # [Vr, N, 2]
-        return (
-            torch.bmm(grouped, codebook.lines),
-            torch.bmm(grouped, first_lines),
-            values.flatten(1) @ joint_lines.flatten(0, 1),
+        mapped_lines = torch.bmm(codebook.lines, first_maps.mT)  # [Vr, 2, d + d + V]
+        own_lines, joint_lines = mapped_lines[..., :d], mapped_lines[..., d:]
+        # The bias of a variable's own first linear joins its intercept.
+        own_lines = own_lines + functional.pad(self.variables.from_input.bias[:Vr].unsqueeze(1), (0, 0, 1, 0))
+        return _Mapped(
+            embedded=torch.bmm(grouped, codebook.lines),
+            own=torch.bmm(grouped, own_lines),
+            joint=values.flatten(1) @ joint_lines.flatten(0, 1),
         )
 
-    def _map_categories(self, codebook: Codebook, weight: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give embeddings and first maps ``[Vc, N, d]``, and the share of the joint maps ``[N, d + V]``."""
-        d, weight = self.d_model, weight[self.num_reals :]
-        bias = functional.pad(
-            self.variables.from_input.bias[self.num_reals :], (0, weight.shape[1] - d)
-        )  # [Vc, d + d + V]
+    def _map_categories(self, codebook: Codebook, first_maps: Tensor, codes: Tensor) -> _Mapped:
+        """Embed ``codes [B, T, Vc]`` and apply their first maps ``[Vc, d + d + V, d]``."""
+        d = self.d_model
+        own_bias = self.variables.from_input.bias[self.num_reals :]
+        bias = functional.pad(own_bias, (0, first_maps.shape[1] - d))  # [Vc, d + d + V]: none for the joint maps
         rows = (codes + codebook.offsets).flatten(0, 1).T  # [Vc, N]
         embedded = functional.embedding(rows, codebook.table)
         if sum(codebook.cardinalities) <= FOLD_ROWS_UP_TO:
             tables = codebook.table.split(codebook.cardinalities)
-            folded = torch.cat([functional.linear(t, w, b) for t, w, b in zip(tables, weight, bias, strict=True)])
-            mapped = functional.embedding(rows, folded)
+            mapped_table = torch.cat(
+                [functional.linear(t, w, b) for t, w, b in zip(tables, first_maps, bias, strict=True)]
+            )
+            mapped = functional.embedding(rows, mapped_table)
         else:
-            mapped = torch.baddbmm(bias.unsqueeze(1), embedded, weight.mT)
-        return embedded, mapped[..., :d], mapped[..., d:].sum(dim=0)
+            mapped = torch.baddbmm(bias.unsqueeze(1), embedded, first_maps.mT)
+        return _Mapped(embedded=embedded, own=mapped[..., :d], joint=mapped[..., d:].sum(dim=0))
+
+
+class _Mapped(NamedTuple):
+    """Embeddings of some variables, and what the first maps make of them; N = B * T."""
+
+    embedded: Tensor  # [V, N, d]
+    own: Tensor  # [V, N, d]: for the variables' own networks
+    joint: Tensor  # [N, d + V]: for the joint network and its skip, summed over these variables
+
+
+def _join(reals: _Mapped, categories: _Mapped) -> _Mapped:
+    return _Mapped(
+        embedded=torch.cat((reals.embedded, categories.embedded)),
+        own=torch.cat((reals.own, categories.own)),
+        joint=reals.joint + categories.joint,
+    )

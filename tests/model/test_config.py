@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fusecast.errors import ConfigError
+from fusecast.model.config import ModelConfig
+
+
+def test_config_survives_json():
+    config = ModelConfig(horizon=3, lookback=5, quantiles=(0.2, 0.8), static_categories=(4, 2), known_reals=1)
+    assert ModelConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"horizon": 0}, "horizon must be at least 1, not 0"),
+        ({"hidden_size": 10, "num_heads": 4}, "hidden size 10 cannot be shared by 4 attention heads"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
+        ({"quantiles": (0.5, 0.1)}, "quantiles must increase"),
+        ({"quantiles": (0.0, 0.5)}, "quantiles must increase and lie between 0 and 1"),
+        ({"quantiles": ()}, "quantiles must increase"),
+        ({"num_targets": 2}, "2 targets cannot be among 1 observed reals"),
+    ],
+)
+def test_a_size_that_cannot_work_is_refused_in_words(wrong, words):
+    with pytest.raises(ConfigError, match=words):
+        ModelConfig(**({"horizon": 3, "lookback": 5} | wrong))
+
+
+def test_variables_are_counted_by_group():
+    config = ModelConfig(
+        horizon=1, lookback=1, static_reals=1, static_categories=(2,), observed_reals=3, observed_categories=(2, 2),
+        known_reals=4, known_categories=(2,),
+    )  # fmt: skip
+    assert (config.num_static, config.num_past, config.num_future) == (2, 10, 5)
