@@ -20,6 +20,8 @@ SCALINGS = ("standard", "robust", "mean_abs", "none")
 
 _QUARTILES_OF_A_NORMAL = 1.3489795003921634  # distance between them, in standard deviations
 _ROUNDING = 1e-12  # a deviation this small beside the center is what rounding leaves of a constant
+_NOTHING = 1e-30  # a deviation this small is none; dividing by it would leave the range of float32
+_RARE = 1e-6  # quartiles this close, in deviations, mean that nearly all values are alike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +76,7 @@ def measure(values: Floats, counts: Ints, kind: str) -> tuple[Floats, Floats]:
     if filled.any():
         sizes = counts[filled]
         middle, spread = _MEASURES[kind](values, sizes)
-        spread[spread <= _ROUNDING * np.abs(middle)] = 0.0
+        spread[spread <= np.maximum(_ROUNDING * np.abs(middle), _NOTHING)] = 0.0
         center[filled], scale[filled] = middle, spread
     return center, scale
 
@@ -158,7 +160,8 @@ def _robust(values: Floats, sizes: Ints) -> tuple[Floats, Floats]:
 
     spread = (quantile(0.75) - quantile(0.25)) / _QUARTILES_OF_A_NORMAL
     # more than half of the values alike (sales of a slow seller): the quartiles say nothing, the deviation does
-    return quantile(0.5), np.where(spread > 0, spread, _standard(values, sizes)[1])
+    deviation = _standard(values, sizes)[1]
+    return quantile(0.5), np.where(spread > _RARE * deviation, spread, deviation)
 
 
 def _mean_abs(values: Floats, sizes: Ints) -> tuple[Floats, Floats]:

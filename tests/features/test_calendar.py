@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusecast.errors import ConfigError
+from fusecast.features.calendar import CalendarFeature, calendar_features, local_times, varying_features
+
+
+def names(frequency: str) -> list[str]:
+    return [feature.name for feature in varying_features(frequency)]
+
+
+@pytest.mark.parametrize(
+    ("frequency", "expected"),
+    [
+        ("30s", ["minute", "hour", "day_of_week", "day_of_month", "month"]),
+        ("15m", ["minute", "hour", "day_of_week", "day_of_month", "month"]),
+        ("1h", ["hour", "day_of_week", "day_of_month", "month"]),
+        ("90m", ["minute", "hour", "day_of_week", "day_of_month", "month"]),
+        ("1d", ["day_of_week", "day_of_month", "month"]),
+        ("2d", ["day_of_week", "month"]),
+        ("1w", ["month"]),
+        ("1mo", ["month"]),
+        ("1q", ["month"]),
+        ("1y", []),
+        ("12mo", []),
+        ("1i", []),
+    ],
+)
+def test_auto_takes_what_the_frequency_makes_vary(frequency, expected):
+    assert names(frequency) == expected
+
+
+@pytest.mark.parametrize("frequency", ["30m", "1h", "6h", "1d", "1w", "1mo", "1q"])
+def test_features_taken_vary_and_features_left_out_do_not(frequency):
+    step = {"30m": "30m", "1h": "1h", "6h": "6h", "1d": "1d", "1w": "1w", "1mo": "1mo", "1q": "1q"}[frequency]
+    times = pl.datetime_range(datetime(2023, 1, 1), datetime(2024, 12, 31), step, eager=True)
+    for feature in varying_features(frequency):
+        assert len(np.unique(feature.codes(times))) > 1
+    if frequency in ("1h", "6h"):
+        assert times.dt.minute().n_unique() == 1
+    if frequency == "1w":
+        assert times.dt.weekday().n_unique() == 1
+
+
+@pytest.mark.parametrize("frequency", ["20s", "7m", "15m", "1h", "1d", "1mo"])
+def test_codes_fill_the_fixed_vocabulary_and_leave_zero_free(frequency):
+    times = pl.datetime_range(datetime(2023, 1, 1), datetime(2023, 12, 31, 23), frequency, eager=True)
+    for feature in varying_features(frequency):
+        codes = feature.codes(times)
+        assert codes.dtype == np.int32
+        assert np.unique(codes).tolist() == list(range(1, feature.cardinality))
+
+
+def test_codes_agree_with_the_standard_library():
+    times = [datetime(2024, 2, 28, 23) + timedelta(minutes=15 * step) for step in range(500)]
+    expected = {
+        "minute": [t.minute // 15 + 1 for t in times],
+        "hour": [t.hour + 1 for t in times],
+        "day_of_week": [t.isoweekday() for t in times],
+        "day_of_month": [t.day for t in times],
+        "month": [t.month for t in times],
+    }
+    got = {feature.name: feature.codes(pl.Series(times)).tolist() for feature in varying_features("15m")}
+    assert got == expected
+
+
+def test_dates_have_calendar_features():
+    codes = {f.name: f.codes(pl.Series([date(2024, 2, 29)])).tolist() for f in varying_features("1d")}
+    assert codes == {"day_of_week": [4], "day_of_month": [29], "month": [2]}
+
+
+def test_hours_are_those_of_the_wall_clock_across_summer_time():
+    utc = pl.datetime_range(datetime(2024, 3, 30, 23), datetime(2024, 3, 31, 3), "1h", eager=True).dt.replace_time_zone(
+        "UTC"
+    )
+    hour = CalendarFeature(name="hour", cardinality=25)
+    # in Berlin 01:00 is followed by 03:00 that night
+    assert (hour.codes(local_times(utc, "Europe/Berlin")) - 1).tolist() == [0, 1, 3, 4, 5]
+    assert (hour.codes(local_times(utc, None)) - 1).tolist() == [23, 0, 1, 2, 3]
+
+
+def test_columns_are_named_apart_from_any_table_column():
+    assert [f.column for f in varying_features("1d")] == [
+        "calendar:day_of_week",
+        "calendar:day_of_month",
+        "calendar:month",
+    ]
+
+
+def test_features_can_be_chosen_by_name():
+    assert [f.name for f in calendar_features(("month", "hour"), "1h")] == ["hour", "month"]
+    assert calendar_features((), "1h") == ()
+
+
+@pytest.mark.parametrize(("name", "frequency"), [("hour", "1d"), ("month", "1i")])
+def test_a_feature_that_cannot_vary_is_refused(name, frequency):
+    with pytest.raises(ConfigError, match=f"calendar feature '{name}' says nothing at frequency '{frequency}'"):
+        calendar_features((name,), frequency)

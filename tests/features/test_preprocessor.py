@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusecast.errors import ConfigError, DataError, SchemaError
+from fusecast.features.encoded import EncodedPanel
+from fusecast.features.preprocessor import FeatureConfig, FittedPreprocessor, Preprocessor
+from fusecast.schema import Column, Kind, Role
+
+from .panels import EVERY_KIND, make_panel, overwrite, reorder, rows_where
+
+TRAIN_END = np.array([30, 18, 0])
+ALL_COLUMNS = ("y", "temperature", "price", "weather", "event")
+
+
+def fit(panel, end=TRAIN_END, **options) -> FittedPreprocessor:
+    return Preprocessor(FeatureConfig(**options)).fit(panel, end)
+
+
+def assert_same(one: EncodedPanel, other: EncodedPanel) -> None:
+    for field in fields(EncodedPanel):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+        else:
+            assert a == b
+
+
+def test_inputs_name_every_variable_in_the_order_of_the_batch():
+    inputs = fit(make_panel()).inputs
+    assert inputs.past_names == (
+        *("y", "temperature", "price", "relative_position", "weather", "event"),
+        *("calendar:hour", "calendar:day_of_week", "calendar:day_of_month", "calendar:month"),
+    )
+    assert inputs.static_names == ("size", "region", "series:unique_id")
+    assert inputs.sizes()["known_categories"] == (4, 25, 8, 32, 13)
+    assert inputs.sizes()["static_categories"] == (len(fit(make_panel()).vocabularies["region"]) + 1, 3)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_encoding_is_what_a_loop_over_series_gives(missing):
+    panel = make_panel(missing=missing)
+    fitted = fit(panel)
+    encoded = fitted.encode(panel)
+    pooled = np.concatenate([panel.reals["y"][:30], panel.reals["y"][40:58]])
+    for series, rows in enumerate([slice(0, 40), slice(40, 65), slice(65, 98)]):
+        values = panel.reals["y"][rows]
+        training = values[: TRAIN_END[series]] if TRAIN_END[series] else pooled
+        center, scale = np.nanmean(training), np.nanstd(training)
+        np.testing.assert_allclose(encoded.center[series], [center], rtol=1e-12)
+        np.testing.assert_allclose(encoded.scale[series], [scale], rtol=1e-12)
+        expected = np.nan_to_num((values - center) / scale)
+        np.testing.assert_allclose(encoded.reals[rows, 0], expected, rtol=1e-5, atol=1e-6)
+        if missing:
+            np.testing.assert_array_equal(encoded.reals_present[rows, 0], ~np.isnan(values))
+    assert encoded.reals_present.shape[1] == (3 if missing else 0)
+    weather = fitted.vocabularies["weather"]
+    texts = [panel.levels["weather"][code] if code >= 0 else None for code in panel.categories["weather"]]
+    assert encoded.categories[:, 0].tolist() == [weather.index(t) + 1 if t in weather else 0 for t in texts]
+
+
+def test_nothing_after_the_training_cutoffs_reaches_the_statistics():
+    panel = make_panel(missing=0.1)
+    later = rows_where(panel, lambda series, row: row >= TRAIN_END[series])
+    tampered = overwrite(panel, later, ALL_COLUMNS)
+    assert fit(tampered).to_json() == fit(panel).to_json()
+
+
+@pytest.mark.parametrize("column", ALL_COLUMNS)
+def test_the_last_training_row_does_reach_the_statistics(column):
+    panel = make_panel()
+    last = rows_where(panel, lambda series, row: row == TRAIN_END[series] - 1)
+    assert fit(overwrite(panel, last, [column])).to_json() != fit(panel).to_json()
+
+
+def test_static_values_of_series_without_training_rows_reach_nothing():
+    panel = make_panel()
+    static = replace(
+        panel,
+        static_reals={"size": np.append(panel.static_reals["size"][:2], 1e9)},
+        static_categories={"region": np.append(panel.static_categories["region"][:2], 3).astype(np.int32)},
+        levels={**panel.levels, "region": ("rain", "sun", "snow", "hail")},
+    )
+    assert fit(static).to_json() == fit(panel).to_json()
+    assert fit(static, [30, 18, 5]).to_json() != fit(panel, [30, 18, 5]).to_json()
+
+
+@given(order=st.permutations(range(4)))
+@settings(max_examples=10)
+def test_the_order_of_series_changes_nothing(order):
+    panel, end = make_panel((12, 9, 20, 15), missing=0.1), np.array([10, 9, 15, 11])
+    shuffled = reorder(panel, order)
+    fitted = fit(panel, end)
+    assert fit(shuffled, end[order]).to_json() == fitted.to_json()
+    assert_same(fitted.encode(shuffled), fit(shuffled, end[order]).encode(shuffled))
+    np.testing.assert_array_equal(fitted.encode(shuffled).scale, fitted.encode(panel).scale[order])
+
+
+def test_levels_and_series_never_trained_on_are_unknown():
+    panel = make_panel()
+    fitted = fit(panel)
+    later = rows_where(panel, lambda series, row: row >= TRAIN_END[series])
+    encoded = fitted.encode(overwrite(panel, later, ["weather", "event"]))
+    assert (encoded.categories[later][:, :2] == 0).all()
+    assert (encoded.categories[~later][:, :2] > 0).all()
+    assert encoded.static_categories[:, 1].tolist() == [1, 2, 0]
+
+
+def test_an_unseen_series_is_scaled_by_its_own_history_when_told_how_far_it_reaches():
+    panel = make_panel()
+    fitted = fit(panel)
+    own = panel.reals["y"][65:75]
+    encoded = fitted.encode(panel, history_end=[40, 25, 10])
+    np.testing.assert_allclose(encoded.center[2], [own.mean()], rtol=1e-12)
+    np.testing.assert_allclose(encoded.scale[2], [own.std()], rtol=1e-12)
+    np.testing.assert_array_equal(encoded.center[:2], fitted.encode(panel).center[:2])
+    # what follows its history is not looked at
+    after = overwrite(panel, rows_where(panel, lambda series, row: row >= 10), ["y"])
+    np.testing.assert_array_equal(fitted.encode(after, history_end=[40, 25, 10]).scale, encoded.scale)
+
+
+def test_an_unseen_series_without_history_has_the_pooled_statistics():
+    panel = make_panel()
+    fitted = fit(panel)
+    assert_same(fitted.encode(panel, history_end=[0, 0, 0]), fitted.encode(panel))
+
+
+def test_series_are_known_by_their_text():
+    numbered = replace(make_panel(), ids=np.array([7, 8, 9]))
+    named = replace(make_panel(), ids=np.array(["7", "8", "9"]))
+    assert_same(fit(numbered).encode(named), fit(named).encode(named))
+    assert fit(numbered).series == ("7", "8")
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust", "mean_abs", "none"])
+@pytest.mark.parametrize("target_transform", ["none", "log1p"])
+def test_scaling_and_transform_are_undone_exactly(scaling, target_transform):
+    panel = make_panel()
+    fitted = fit(panel, target_scaling=scaling, target_transform=target_transform)
+    encoded = fitted.encode(panel)
+    values = panel.reals["y"][:40]
+    shown = np.log1p(values) if target_transform == "log1p" else values
+    scaled = (shown - encoded.center[0]) / encoded.scale[0]
+    np.testing.assert_allclose(encoded.reals[:40, 0], scaled, rtol=1e-5, atol=1e-6)
+    back = fitted.invert(scaled[:, None], encoded.center[0], encoded.scale[0])[:, 0]
+    np.testing.assert_allclose(back, values, rtol=1e-12)
+
+
+def test_invert_broadcasts_over_windows():
+    fitted = fit(make_panel())
+    values = np.ones((2, 5, 3, 1))
+    back = fitted.invert(values, np.array([[1.0], [2.0]]), np.array([[10.0], [20.0]]))
+    assert back.shape == (2, 5, 3, 1)
+    assert np.unique(back[0]).tolist() == [11.0]
+    assert np.unique(back[1]).tolist() == [22.0]
+
+
+def test_what_log1p_would_make_negative_becomes_zero():
+    fitted = fit(make_panel(), target_transform="log1p")
+    assert fitted.invert(np.array([[-9.0]]), np.zeros(1), np.ones(1)).tolist() == [[0.0]]
+
+
+def test_a_negative_target_for_log1p_is_named_by_series_and_row():
+    panel = make_panel()
+    negative = overwrite(panel, rows_where(panel, lambda series, row: (series == 1) & (row == 4)), ["y"], value=-2.5)
+    with pytest.raises(DataError, match=r"target 'y'.*in 1 series: 's1'; the first is -2.5 in row 4 of 's1'"):
+        fit(negative, target_transform="log1p")
+    # after the training rows it is met when the panel is encoded, not when it is fitted
+    late = overwrite(panel, rows_where(panel, lambda series, row: (series == 1) & (row == 24)), ["y"], value=-2.5)
+    with pytest.raises(DataError, match="row 24 of 's1'"):
+        fit(late, target_transform="log1p").encode(late)
+
+
+def test_a_target_without_training_values_is_refused():
+    with pytest.raises(DataError, match="target 'y' has no value before the training cutoffs"):
+        fit(make_panel(), [0, 0, 0])
+
+
+@pytest.mark.parametrize("name", ["relative_position", "calendar:hour", "series:unique_id"])
+def test_a_column_with_the_name_of_a_feature_is_refused(name):
+    panel = make_panel(columns=(*EVERY_KIND, Column(name=name, role=Role.KNOWN)))
+    with pytest.raises(SchemaError, match=f"column '{name}' has the name of"):
+        fit(panel)
+    assert fit(panel, calendar=(), relative_position=False, series_embedding=False).inputs.known_reals == (
+        "price",
+        name,
+    )
+
+
+def test_a_panel_described_otherwise_is_refused():
+    other = make_panel(columns=[replace(c, kind=Kind.REAL) if c.name == "weather" else c for c in EVERY_KIND])
+    with pytest.raises(SchemaError, match="column 'weather' is 'observed real', not 'observed categorical'"):
+        fit(make_panel()).encode(other)
+
+
+def test_series_are_embedded_when_there_are_several_or_when_asked_to():
+    single = make_panel((30,))
+    assert "series:unique_id" not in fit(single, [20]).inputs.static_categories
+    assert fit(single, [20], series_embedding=True).inputs.static_categories["series:unique_id"] == 2
+    assert "series:unique_id" not in fit(make_panel(), series_embedding=False).inputs.static_categories
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"calendar": ["weekday"]}, {"calendar": "all"}, {"target_scaling": "minmax"}, {"window_scaling": "first"}],
+)
+def test_an_unknown_choice_is_refused(options):
+    with pytest.raises(ConfigError, match="cannot be"):
+        FeatureConfig(**options)
+
+
+def test_integer_steps_have_no_calendar():
+    panel = make_panel(frequency="1i")
+    encoded = fit(panel).encode(panel)
+    assert encoded.inputs.known_categories.keys() == {"event"}
+    assert encoded.categories.shape[1] == 2
