@@ -37,7 +37,7 @@ class LossGuard:
             If this loss, or one seen since the last look, is not finite.
         """
         self._waiting.append(_Seen(step, epoch, loss.detach(), windows))
-        if loss.device.type == "cpu" or len(self._waiting) >= self.interval:
+        if _at_hand(loss) or len(self._waiting) >= self.interval:
             self.look()
 
     def look(self) -> None:
@@ -46,3 +46,8 @@ class LossGuard:
         for loss, (step, epoch, _, windows) in zip([float(entry.loss) for entry in seen], seen, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError.loss_not_finite(loss, step, epoch, windows.tolist())
+
+
+def _at_hand(loss: Tensor) -> bool:
+    """Whether reading the value makes nothing wait."""
+    return loss.device.type == "cpu"

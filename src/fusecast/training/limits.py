@@ -24,9 +24,10 @@ class Limits(pl.Callback):
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; a resumed run may be over at once."""
+        """Start the clock; a resumed run may have its steps done."""
         self._began = time.monotonic()
-        self._stop_where_due(trainer)
+        if self._steps_are_done(trainer):
+            self._stop_where_due(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,11 +47,14 @@ class Limits(pl.Callback):
         return self._seconds_before + time.monotonic() - self._began
 
     def _stop_where_due(self, trainer: pl.Trainer) -> None:
-        if self.max_steps is not None and trainer.global_step >= self.max_steps:
+        if self._steps_are_done(trainer):
             self.reached = f"{self.max_steps} steps are done"
         elif self.max_minutes is not None and self._time_is_over(trainer, self.max_minutes):
             self.reached = f"{self.max_minutes:g} minutes are over"
         trainer.should_stop = trainer.should_stop or self.reached is not None
+
+    def _steps_are_done(self, trainer: pl.Trainer) -> bool:
+        return self.max_steps is not None and trainer.global_step >= self.max_steps
 
     def _time_is_over(self, trainer: pl.Trainer, minutes: float) -> bool:
         # clocks of processes differ, and all must stop at the same step

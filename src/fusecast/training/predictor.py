@@ -41,6 +41,9 @@ class NetworkPredictor:
         If the device is absent; the devices there are are named.
     """
 
+    name = "TFT"
+    """How tables call it."""
+
     def __init__(
         self,
         network: TemporalFusionTransformer,

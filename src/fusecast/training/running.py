@@ -15,16 +15,18 @@ class RunningMean:
 
     def add(self, value: Tensor, weight: float) -> None:
         """Count a value [] in."""
-        value = value.detach()
-        wide = value if value.device.type == "mps" else value.double()
-        self._total = self._total + wide * weight
+        self._total = self._total + value.detach().to(_widest(value.device)) * weight
         self._weight += weight
 
     def mean(self, device: torch.device) -> Tensor:
         """Give the mean, float32 []; 0 where nothing was added."""
-        total = torch.as_tensor(self._total, device=device)
+        total = torch.as_tensor(self._total, device=device, dtype=_widest(device))
         return (total / max(self._weight, 1e-12)).float()
 
     def state(self) -> list[float]:
         """Plain values; ``RunningMean(*state)`` goes on from them."""
         return [float(self._total), self._weight]
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -47,7 +47,7 @@ def make_trainer(
     Parameters
     ----------
     monitor
-        ``val_loss`` or ``train_loss``: what decides about the best weights and early stopping.
+        ``val_loss``, or ``train_loss`` where nothing validates: what decides about the best weights and early stopping.
 
     Raises
     ------
@@ -88,6 +88,7 @@ def make_trainer(
         default_root_dir=files.checkpoints.parent,
         log_every_n_steps=10,
         num_sanity_val_steps=0,
+        limit_val_batches=None if monitor == "val_loss" else 0,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
