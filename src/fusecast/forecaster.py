@@ -14,6 +14,7 @@ from fusecast.prepare import Prepared, prepare, restore
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import Evaluation
+    from fusecast.explain.explanation import Explanation
     from fusecast.training.artifact import Bundle
     from fusecast.training.fit import FitResult
     from fusecast.training.predictor import NetworkPredictor
@@ -82,6 +83,8 @@ class Forecaster:
         self._source: Any = None
         self.result: FitResult | None = None
         """What training came to; None before `fit` and after `load`."""
+        self.folder: Path | None = None
+        """Where the model was saved or loaded from last."""
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -157,6 +160,7 @@ class Forecaster:
         folder, bundle = Path(folder), self._fitted
         save_bundle(folder, bundle.network, bundle.fitted, bundle.extra)
         self.config.write(folder / RUN_FILE)
+        self.folder = folder
         return folder
 
     @classmethod
@@ -172,7 +176,7 @@ class Forecaster:
 
         bundle = load_bundle(Path(folder))
         forecaster = cls.from_config(RunConfig.parse(bundle.extra["run"]))
-        forecaster._bundle = bundle
+        forecaster._bundle, forecaster.folder = bundle, Path(folder)
         return forecaster
 
     def predict(self, future: Any = None, *, data: Any = None) -> Any:
@@ -232,6 +236,44 @@ class Forecaster:
             baselines=baselines_for(panel, train_end, self.config.horizon, self.config.network.quantiles),
             on_progress=on_progress,
         )
+
+    def explain(self, *, data: Any = None, max_windows: int | None = 2000) -> Explanation:
+        """Gather variable importances and attention over the test span.
+
+        Parameters
+        ----------
+        data
+            A table that has grown since the fit; None is the table of the fit.
+        max_windows
+            Windows at most, evenly spread over the span; None is all there are.
+        """
+        from fusecast.explain.explanation import explain
+
+        prepared = self._on(data)
+        index = prepared.windows("test")
+        if max_windows is not None:
+            index = index.thin(max_windows)
+        outputs = self.predictor.outputs(prepared.encoded, index)
+        return explain(outputs, prepared.fitted.inputs, self.config.lookback, self.config.horizon)
+
+    def report(self, path: str | Path, *, data: Any = None) -> Path:
+        """Write one self-contained HTML page: accuracy, forecasts, importances, attention, training."""
+        from fusecast.describe import read_history, report_data, run_facts
+        from fusecast.report.page import build_report
+
+        prepared = self._on(data)
+        last_of_each_series = prepared.windows("test").thin(prepared.panel.num_series)
+        history = read_history(self.folder)
+        page = report_data(
+            prepared,
+            evaluation=self.evaluate(data=data),
+            explanation=self.explain(data=data),
+            forecasts=self.predictor.predict(prepared.encoded, last_of_each_series),
+            history=history,
+            facts=run_facts(self.config, self._fitted.network, history),
+        )
+        Path(path).write_text(build_report(page), encoding="utf-8")
+        return Path(path)
 
     @property
     def predictor(self) -> NetworkPredictor:

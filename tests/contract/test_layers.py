@@ -28,9 +28,11 @@ LAYERS = {
     "migrate": 5,
     "experiment": 6,
     "report": 6,
-    "forecaster": 7,
-    "serving": 8,
-    "cli": 8,
+    "prepare": 7,
+    "describe": 8,
+    "forecaster": 9,
+    "serving": 10,
+    "cli": 10,
 }
 MODEL_MAY_IMPORT = {"torch", "fusecast"}
 

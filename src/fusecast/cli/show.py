@@ -78,8 +78,10 @@ def plan(prepared: Prepared) -> None:
         ["observed", ", ".join(name for name in inputs.past_names if name not in inputs.future_names)],
         [
             "windows",
-            f"{len(prepared.train):,} to train, {len(prepared.valid):,} to validate, "
-            f"{len(prepared.windows('test')):,} to test",
+            ", ".join(
+                f"{len(prepared.windows(part)):,} to {verb}"
+                for part, verb in (("train", "train"), ("validation", "validate"), ("test", "test"))
+            ),
         ],
     ]
     table("What is learned", ["", ""], rows, numbers_from=9)
