@@ -87,9 +87,9 @@ def importances() -> list[Importance]:
 
 def attention() -> AttentionProfile:
     position = np.arange(-LOOKBACK, HORIZON)
-    weight = 0.3 + 0.8 * np.exp(-((position % 24 - 12) ** 2) / 40) * 0
+    weight = 0.3 + np.zeros(len(position))
     for lag in range(24, LOOKBACK + 1, 24):
-        weight = weight + (2.6 if lag in (24, 168) else 0.9) * np.exp(-0.5 * ((position + lag - 3) / 3.0) ** 2)
+        weight = weight + (2.6 if lag in (24, 168) else 0.9) * np.exp(-0.5 * ((position + lag) / 3.0) ** 2)
     weight = weight + 2.0 * np.exp(-0.5 * ((position + 1) / 2.0) ** 2) * (position < 0)
     weight[position >= 0] = 0.35 * np.linspace(1, 0.1, HORIZON)
     mean = weight / weight.sum()

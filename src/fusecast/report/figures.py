@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from fusecast.evaluation.metrics import median_of
 from fusecast.evaluation.seasons import seasons_for
@@ -20,6 +21,8 @@ from fusecast.report.content import Fan, FanForecast, TrainingCurves
 from fusecast.report.style import ACCENT, BANDS, BAR, INK, LINE, MUTED, WARM, figure
 
 LONGEST_NAME = 26
+HORIZONS_OF_HISTORY = 4
+LEAST_HISTORY = 48
 MOST_RATES = 6
 
 
@@ -28,13 +31,14 @@ def fan_figure(fan: Fan) -> go.Figure:
     drawn = figure(420, hovermode="x unified", legend={"traceorder": "normal"})
     for number, forecast in enumerate(fan.forecasts):
         _draw_bands(drawn, forecast, first=number == 0)
+    times, actual = _recent(fan)
     drawn.add_scatter(
-        x=plain_times(fan.times),
-        y=np.asarray(fan.actual, dtype=float),
+        x=times,
+        y=actual,
         name="actual",
         mode="lines",
         line={"color": INK, "width": 1.6},
-        hovertemplate="%{y:,.4~g}",
+        hovertemplate="%{y:,.5~r}",
     )
     for number, forecast in enumerate(fan.forecasts):
         drawn.add_scatter(
@@ -45,11 +49,22 @@ def fan_figure(fan: Fan) -> go.Figure:
             line={"color": ACCENT, "width": 2.2},
             legendgroup="median",
             showlegend=number == 0,
-            hovertemplate="%{y:,.4~g}",
+            hovertemplate="%{y:,.5~r}",
         )
         _mark_start(drawn, forecast)
     drawn.update_yaxes(title_text=escaped(fan.target))
     return drawn
+
+
+def _recent(fan: Fan) -> tuple[list[Any], NDArray[np.float64]]:
+    """Give the actuals from some horizons before the first forecast on: more would leave it no room."""
+    times = plain_times(fan.times)
+    starts = [
+        (plain_times(forecast.times)[0], len(forecast.times)) for forecast in fan.forecasts if len(forecast.times)
+    ]
+    first = min((times.index(start) for start, _ in starts if start in times), default=len(times))
+    begin = max(0, first - max([LEAST_HISTORY, *(HORIZONS_OF_HISTORY * steps for _, steps in starts)]))
+    return times[begin:], np.asarray(fan.actual, dtype=float)[begin:]
 
 
 def _draw_bands(drawn: go.Figure, forecast: FanForecast, *, first: bool) -> None:
@@ -67,7 +82,7 @@ def _draw_bands(drawn: go.Figure, forecast: FanForecast, *, first: bool) -> None
             fill="tonexty",
             fillcolor=BANDS[min(number, len(BANDS) - 1)],
             customdata=np.stack([low, high], axis=1),
-            hovertemplate="%{customdata[0]:,.4~g} to %{customdata[1]:,.4~g}",
+            hovertemplate="%{customdata[0]:,.5~r} to %{customdata[1]:,.5~r}",
             **edge,
         )
 

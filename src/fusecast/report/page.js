@@ -13,6 +13,12 @@
   const draw = (place, figure) => {
     // Dragging over a chart on a touch screen must scroll the page.
     if (touch) figure.layout.dragmode = false;
+    const axis = figure.layout.xaxis;
+    if (window.innerWidth < 560 && axis?.tickvals?.length > 5) {
+      // Half of the ticks have room on a phone; the last one, the cutoff, stays.
+      const stays = (_, place) => (axis.tickvals.length - 1 - place) % 2 === 0;
+      [axis.ticktext, axis.tickvals] = [axis.ticktext.filter(stays), axis.tickvals.filter(stays)];
+    }
     return Plotly.react(place, figure.data, figure.layout, config);
   };
   const drawFan = () => {
