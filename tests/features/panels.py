@@ -52,8 +52,8 @@ def make_panel(
 
     timed = [c for c in columns if c.role != Role.STATIC]
     static = [c for c in columns if c.role == Role.STATIC]
-    clock = Clock(frequency=frequency, dtype="i64" if frequency.endswith("i") else "datetime[us]")
     epoch = pl.Series([0] if frequency.endswith("i") else [datetime(2023, 12, 30, 22)])
+    clock = Clock.of(epoch, frequency)
     return Panel(
         schema=schema,
         clock=clock,

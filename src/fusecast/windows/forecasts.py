@@ -93,12 +93,9 @@ class Forecasts:
             When the id or the time column has the name of another of these columns.
         """
         schema, H = panel.schema, self.horizon
-        start = panel.start[self.series]
-        steps = np.arange(H, dtype=np.int64)
-        ahead = panel.clock.advance(np.repeat(start, H), (self.cutoff[:, None] + steps).ravel())
-        origin = panel.clock.times(panel.clock.advance(start, self.cutoff - 1))
+        series, steps = np.repeat(self.series, H), np.arange(H, dtype=np.int64)
         columns: dict[str, pl.Series] = {
-            "cutoff": origin.gather(np.repeat(np.arange(len(self)), H)),
+            "cutoff": panel.times_of(series, np.repeat(self.cutoff - 1, H)),
             "step": pl.Series(np.tile(steps + 1, len(self))).cast(pl.Int32),
         }
         median = self.median()
@@ -110,8 +107,8 @@ class Forecasts:
 
         keys: dict[str, pl.Series] = {}
         if schema.id is not None:
-            keys[schema.id] = pl.Series(panel.ids.tolist()).gather(np.repeat(self.series, H))
-        keys[schema.time] = panel.clock.times(ahead)
+            keys[schema.id] = pl.Series(panel.ids.tolist()).gather(series)
+        keys[schema.time] = panel.times_of(series, (self.cutoff[:, None] + steps).ravel())
         for name in keys:
             if name in columns:
                 raise SchemaError.reserved_name(name, "a column of every forecast table")

@@ -17,7 +17,7 @@ def window_scales(values: Tensor, present: Tensor | None, kind: str) -> tuple[Te
     """
     if present is None:
         scale, center = torch.std_mean(values, dim=1, correction=0)
-        return (values[:, -1] if kind == "last" else center), scale.clamp(min=FLOOR)
+        return (values[:, -1].clone() if kind == "last" else center), scale.clamp(min=FLOOR)
     count = present.sum(dim=1)
     empty = count == 0
     center = values.sum(dim=1) / count.clamp(min=1)
