@@ -4,9 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fusecast.data.declare import make_schema
+from fusecast.data.read import read_table
+from fusecast.data.validate import validate
 from fusecast.errors import ConfigError
 from fusecast.evaluation.actuals import actuals
 from fusecast.evaluation.baselines import LastValue, SeasonalNaive, baselines_for
+from fusecast.evaluation.evaluate import evaluate
 from fusecast.evaluation.scaling import seasonal_error
 from fusecast.windows.index import WindowIndex
 
@@ -159,3 +163,14 @@ def test_seasonal_error_of_a_case_solved_by_hand(panel_of) -> None:
     # within the first five rows: abs(5 - 1), and 9 - 5; the pairs with the missing value do not count
     assert seasonal_error(panel, np.array([5]), 2).tolist() == [[4.0]]
     assert np.isnan(seasonal_error(panel, np.array([5]), 24)).all()
+
+
+def test_the_seasonal_naive_scores_what_the_m4_competition_published(dataset) -> None:
+    frame = read_table(dataset("m4_hourly"))
+    panel = validate(frame, make_schema(frame, id="unique_id", time="ds", targets=("y",)))
+    end = panel.lengths - 48
+    index = WindowIndex(lookback=24, horizon=48, first_cutoff=end, last_cutoff=end)
+    naive = SeasonalNaive(season=24, levels=(0.5,)).fit(panel, end, 48)
+    evaluation = evaluate([naive], panel, index, train_end=end, season=24)
+    # Makridakis, Spiliotis and Assimakopoulos (2020): sNaive, hourly series, MASE 1.193
+    assert evaluation.scores["seasonal naive 24"][0].mase == pytest.approx(1.193, abs=0.0005)
