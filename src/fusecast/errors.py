@@ -215,6 +215,13 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def batch_does_not_fit(cls, name: str, found: int, expected: str) -> Self:
+        return cls(
+            f"the batch's {name} has width {found}, and this network was made for width {expected} there\n"
+            "Hint: make the batch and the ModelConfig from the same inputs"
+        )
+
+    @classmethod
     def bad_quantiles(cls, levels: Sequence[float]) -> Self:
         return cls(
             f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: for example 0.1,0.5,0.9"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fusecast.batch import Batch
+from fusecast.errors import ConfigError
 from fusecast.model.config import ModelConfig
 from fusecast.model.example import example_batch
 from fusecast.model.losses import quantile_loss
@@ -243,6 +244,22 @@ def test_the_horizon_is_that_of_the_batch():
     network = network_of(BARE)
     batch = batch_of(ModelConfig(**(BARE.to_dict() | {"horizon": 7, "lookback": 3})))
     assert network(batch).quantiles.shape == (3, 7, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("past_real", "past_real has width 5, and this network was made for width 4 there"),
+        ("static_cat", "static_cat has width 2, and this network was made for width 1 there"),
+        ("past_mask", "past_mask has width 7, and this network was made for width 6, or 0 for nothing missing, there"),
+    ],
+)
+def test_a_batch_with_other_variables_is_refused_in_words(field, words):
+    batch = widen_masks(batch_of(FULL))
+    tensor = getattr(batch, field)
+    wider = torch.cat((tensor, tensor[..., :1]), dim=-1)
+    with pytest.raises(ConfigError, match=words):
+        network_of(FULL)(batch._replace(**{field: wider}))
 
 
 def test_dropout_acts_in_training_only():

@@ -15,6 +15,7 @@ from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
 from fusecast.model.heads import QuantileHead
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
+from fusecast.model.widths import check_widths
 
 
 class StaticContexts(NamedTuple):
@@ -94,7 +95,11 @@ class TemporalFusionTransformer(nn.Module):
         self.head = QuantileHead(d, config.num_targets, len(config.quantiles))
 
     def forward(self, batch: Batch) -> Output:
-        """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`."""
+        """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`.
+
+        H and L are those of the batch. Raises ConfigError where the batch has other variables than configured.
+        """
+        check_widths(self.config, batch)
         horizon = batch.future_real.shape[1]
         past_mask = batch.past_mask if batch.past_mask.shape[-1] else None
         contexts, static_weights = self._encode_static(batch)
