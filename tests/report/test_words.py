@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fusecast.report.page import build_report
 from fusecast.report.table import metrics_table
 from fusecast.report.words import decimals_for, joined, number, percent, summary, verdict
 
@@ -18,6 +19,14 @@ def test_a_model_better_than_its_baselines_is_said_to_be_so(made_up) -> None:
 def test_a_model_worse_than_a_baseline_is_not_praised(made_up) -> None:
     words = verdict(made_up.an_evaluation(model_error=90.0))
     assert "higher than that of the best baseline, seasonal naive 168: prefer the baseline" in words
+
+
+@pytest.mark.parametrize(("error", "judged"), [(30.0, "better"), (90.0, "worse")])
+def test_the_skill_is_coloured_by_its_sign(error: float, judged: str, made_up) -> None:
+    evaluation = made_up.an_evaluation(model_error=error)
+    page = build_report(made_up.report_data(evaluation=evaluation))
+    assert f'<td class="{judged}"><b>' in metrics_table(evaluation)
+    assert f'<div class="{judged}"><dt>{judged} than seasonal naive 168 (WQL)</dt>' in page
 
 
 def test_without_baselines_the_loss_is_given_alone(made_up) -> None:

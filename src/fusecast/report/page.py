@@ -95,9 +95,10 @@ class _Page:
         name = words.models_of(evaluation)[0]
         scores, skill, rival = evaluation.scores[name][0], evaluation.skill(name), evaluation.best_baseline()
         found: list[tuple[str, str]] = []
+        judged = ""
         if rival is not None and np.isfinite(skill["WQL"]):
-            better = skill["WQL"] >= 0
-            found.append((words.percent(abs(skill["WQL"])), f"{'better' if better else 'worse'} than {rival} (WQL)"))
+            judged = "better" if skill["WQL"] >= 0 else "worse"
+            found.append((words.percent(abs(skill["WQL"])), f"{judged} than {rival} (WQL)"))
         middle = min(scores.quantile_risk, key=lambda level: abs(level - 0.5))
         found.append((f"{scores.quantile_risk[middle]:.3g}", f"P{100 * middle:g} risk"))
         found += [
@@ -107,7 +108,11 @@ class _Page:
         found.append(
             (f"{evaluation.windows:,}", f"test forecasts of {words.span(evaluation.horizon, self.data.frequency)}")
         )
-        return "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for value, label in found)
+        classes = [judged] + [""] * len(found)
+        return "".join(
+            f'<div class="{name}"><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>'
+            for name, (value, label) in zip(classes, found, strict=False)
+        )
 
     def forecasts(self) -> tuple[str, str, str] | None:
         """Fan charts with a picker."""

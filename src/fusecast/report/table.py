@@ -87,8 +87,9 @@ def _block(evaluation: Evaluation, target: int, columns: list[Metric]) -> str:
     for name in scores:
         is_baseline = name in evaluation.baselines
         skill = evaluation.skill(name, target)["WQL"]
-        sign = "+" if skill > 0 else ""
-        last = "<td></td>" if is_baseline or not math.isfinite(skill) else f"<td><b>{sign}{percent(skill)}</b></td>"
+        sign, judged = ("+", "better") if skill > 0 else ("", "worse")
+        told = not is_baseline and math.isfinite(skill)
+        last = f'<td class="{judged}"><b>{sign}{percent(skill)}</b></td>' if told else "<td></td>"
         kind = "baseline" if is_baseline else "model"
         rows += f'<tr class="{kind}"><th scope="row">{escape(name)}</th>{cells[name]}{last}</tr>'
     title = ""
