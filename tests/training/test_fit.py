@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from fusecast.errors import TrainingError
-from fusecast.training.checkpoint import load_checkpoint
+from fusecast.training.checkpoint import MovableCheckpoint, load_checkpoint
 from fusecast.training.fit import FitResult
 from fusecast.training.history import COLUMNS, read_history
 from fusecast.training.module import TFTModule
@@ -226,3 +226,25 @@ def test_all_validation_windows_are_used_unless_they_are_capped(train: Train, wo
     every = train(folder=tmp_path / "every", max_epochs=1, validation_windows=None)
     assert few.history[0]["train_loss"] == every.history[0]["train_loss"]
     assert not np.isclose(few.history[0]["val_loss"], every.history[0]["val_loss"])
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_a_run_resumed_within_an_epoch_ends_with_the_weights_of_an_undisturbed_one(
+    train: Train, tmp_path: Path, step: int
+) -> None:
+    every_step = MovableCheckpoint(tmp_path / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
+    whole = train(folder=tmp_path / "whole", callbacks=[every_step])
+    resumed = train(folder=tmp_path / "parts", resume=tmp_path / "steps" / f"step={step}.ckpt")
+    assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
+    assert same(whole, resumed)
+
+
+def test_a_run_can_be_moved_and_then_resumed(train: Train, tmp_path: Path) -> None:
+    options = {"learning_rate": 0.3, "early_stopping_patience": None, "lr_scheduler_patience": 100}
+    first = train(folder=tmp_path / "here", max_epochs=2, **options)
+    (tmp_path / "here").rename(tmp_path / "there")
+    resumed = train(folder=tmp_path / "there", max_epochs=3, resume=tmp_path / "there/checkpoints/last.ckpt", **options)
+    assert len(resumed.history) == 3
+    assert resumed.best_loss == min(first.best_loss, resumed.history[-1]["val_loss"])
+    assert resumed.checkpoint.parent == tmp_path / "there" / "checkpoints"
+    assert sorted(path.name for path in resumed.checkpoint.parent.iterdir()) == ["last.ckpt", resumed.checkpoint.name]

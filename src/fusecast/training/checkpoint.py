@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fusecast.errors import ArtifactError
 from fusecast.training.atomic import replacing
@@ -59,3 +60,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read safely, whatever `weights_only` says."""
         return load_checkpoint(path, map_location or "cpu")
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that remembers its best by name, so that a run's folder can be moved and then resumed."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Look for the remembered files in the present folder; forget those that are not there."""
+        folder = Path(self.dirpath or ".")
+
+        def here(path: str) -> str:
+            found = folder / Path(path).name
+            return str(found) if path and found.is_file() else ""
+
+        best = {here(path): score for path, score in state_dict["best_k_models"].items() if here(path)}
+        paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        state = {**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath}
+        if not paths["best_model_path"]:
+            state["best_model_score"] = None
+        super().load_state_dict(state)

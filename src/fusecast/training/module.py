@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -19,19 +19,19 @@ from fusecast.model.config import ModelConfig
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.guard import LossGuard
+from fusecast.training.judge import median_error
 from fusecast.training.running import RunningMean
+from fusecast.training.seeding import seed_step
 
 
 class TFTModule(pl.LightningModule):
     """A Temporal Fusion Transformer that Lightning can train.
 
-    Works under any ``Trainer``. Logs ``train_loss``, ``val_loss`` and ``val_mae`` (of the median), all of them in
-    scaled units. Hyperparameters are plain values: its checkpoints load with ``weights_only=True`` and alone suffice
-    for ``load_from_checkpoint``.
+    Logs ``train_loss``, ``val_loss`` and ``val_mae`` (of the median) in scaled units, under any ``Trainer``. Its
+    checkpoints hold plain values only, and alone suffice for ``load_from_checkpoint(path, weights_only=True)``.
 
-    Two things make a resumed run equal to an undisturbed one. Random numbers of a step (dropout) are seeded by
-    (seed, step, rank), so there is no random state to save. And the learning rate is adapted in
-    ``on_train_epoch_end``, before checkpoints are written; Lightning by itself does it after them.
+    A resumed run equals an undisturbed one: the random numbers of a step are seeded by (seed, step, rank), so that
+    no random state need be saved, and the learning rate is adapted before checkpoints are written, not after.
     """
 
     def __init__(
@@ -45,13 +45,11 @@ class TFTModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model_config = ModelConfig(**model)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.lr_scheduler_factor = lr_scheduler_factor
-        self.lr_scheduler_patience = lr_scheduler_patience
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.scheduling: dict[str, Any] = {"factor": lr_scheduler_factor, "patience": lr_scheduler_patience}
         self.seed = torch.initial_seed() if seed is None else seed
-        names = ("learning_rate", "weight_decay", "lr_scheduler_factor", "lr_scheduler_patience", "seed")
-        plain = {name: getattr(self, name) for name in names}
+        plain = {"learning_rate": learning_rate, "weight_decay": weight_decay, "seed": self.seed}
+        plain |= {f"lr_scheduler_{name}": value for name, value in self.scheduling.items()}
         self.save_hyperparameters({"model": self.model_config.to_dict(), **plain})
         self.network = TemporalFusionTransformer(self.model_config)
         self.guard = LossGuard()
@@ -68,16 +66,14 @@ class TFTModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step."""
-        words = np.random.SeedSequence((self.seed, self.global_step, self.global_rank)).generate_state(1, np.uint64)
-        torch.manual_seed(int(words[0]) >> 1)
+        seed_step(self.seed, self.global_step, self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss of a batch, []."""
-        loss, _ = self._judge(batch)
+        loss = self._loss(self.network(batch).quantiles, batch)
         self.guard.see(loss, batch.window, step=self.global_step, epoch=self.current_epoch)
-        size = len(batch.window)
-        self.losses.add(loss, size)
-        self.log("train_loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
+        self.losses.add(loss, len(batch.window))
+        self.log("train_loss_step", loss.detach(), batch_size=len(batch.window))
         return loss
 
     def epoch_loss(self) -> Tensor:
@@ -86,19 +82,18 @@ class TFTModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Judge a batch of the validation windows."""
-        loss, median = self._judge(batch)
-        error = (median - batch.target).abs()
-        mask = batch.target_mask
-        mae = error.mean() if mask.shape[-1] == 0 else (error * mask).sum() / mask.sum().clamp(min=1)
-        self.log_dict({"val_loss": loss, "val_mae": mae}, on_epoch=True, batch_size=len(batch.window), sync_dist=True)
+        quantiles = self.network(batch).quantiles
+        mae = median_error(quantiles, batch, self.model_config.quantiles)
+        metrics = {"val_loss": self._loss(quantiles, batch), "val_mae": mae}
+        self.log_dict(metrics, on_epoch=True, batch_size=len(batch.window), sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss, refuse one that is no number, adapt the learning rate."""
         self.guard.look()
         self.log("train_loss", self.epoch_loss())
-        validated = self.trainer.enable_validation
-        judged = float(self.trainer.callback_metrics["val_loss" if validated else "train_loss"])
-        if not np.isfinite(judged):
+        monitor = "val_loss" if self.trainer.enable_validation else "train_loss"
+        judged = float(self.trainer.callback_metrics[monitor])
+        if not math.isfinite(judged):
             raise TrainingError.validation_not_finite(judged, self.current_epoch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, ReduceLROnPlateau)
@@ -114,7 +109,7 @@ class TFTModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused
         )
-        scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience)
+        scheduler = ReduceLROnPlateau(optimizer, **self.scheduling)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
 
     def configure_gradient_clipping(
@@ -135,9 +130,5 @@ class TFTModule(pl.LightningModule):
         self.losses = RunningMean(*checkpoint["epoch_loss"])
         self.seed = checkpoint["hyper_parameters"]["seed"]
 
-    def _judge(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give the loss [] and the forecast nearest to the median [B, H, Y], both at least in float32."""
-        levels = self.model_config.quantiles
-        quantiles = self.network(batch).quantiles.to(batch.target.dtype)
-        middle = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
-        return quantile_loss(quantiles, batch.target, batch.target_mask, levels), quantiles[..., middle]
+    def _loss(self, quantiles: Tensor, batch: Batch) -> Tensor:
+        return quantile_loss(quantiles, batch.target, batch.target_mask, self.model_config.quantiles)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from fusecast.errors import TrainingError
-from fusecast.training.checkpoint import AtomicCheckpointIO
+from fusecast.training.checkpoint import AtomicCheckpointIO, MovableCheckpoint
 from fusecast.training.config import TrainingConfig
 from fusecast.training.device import choose_accelerator, choose_precision
 from fusecast.training.history import History
@@ -99,11 +99,11 @@ def checkpoints(folder: Path, monitor: str) -> list[pl.Callback]:
 
     Both are written at the end of an epoch, after everything else has been updated.
     """
-    best = ModelCheckpoint(
+    best = MovableCheckpoint(
         folder, f"tft-{{epoch:02d}}-{{{monitor}:.6f}}", monitor=monitor, save_top_k=1, save_on_train_epoch_end=True
     )
     # `save_last` of the first would be written only when the best is
-    last = ModelCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False)
+    last = MovableCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False)
     return [best, last]
 
 

@@ -1,0 +1,16 @@
+"""Random numbers of a training step, as a function of where the step stands."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch for one step of one process.
+
+    Dropout then depends on (seed, step, rank) and on nothing that happened before: a resumed run needs no random
+    state to be saved, on any device and with any number of processes.
+    """
+    word = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]
+    torch.manual_seed(int(word) >> 1)
