@@ -88,7 +88,8 @@ def batches(source: Path, names: list[str], size: int) -> Iterator[pl.DataFrame]
     """Read a Parquet file in batches of rows, some of its columns."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(source) as file:
+    # pre_buffer would keep every byte it has read until the file is closed
+    with pq.ParquetFile(source, pre_buffer=False) as file:
         for part in file.iter_batches(batch_size=size, columns=names):
             frame = pl.from_arrow(part)
             assert isinstance(frame, pl.DataFrame)

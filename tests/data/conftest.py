@@ -1,0 +1,81 @@
+"""Small tables for the tests of the data layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusecast.data.declare import make_schema
+from fusecast.data.panel import Panel
+from fusecast.data.validate import validate
+from fusecast.schema import Schema
+
+START = datetime(2021, 3, 1)
+
+
+def table(series: int = 3, steps: int = 6) -> pl.DataFrame:
+    """Hourly rows of a few series with every role and kind."""
+    rows = [
+        {
+            "unique_id": f"s{s}",
+            "ds": START + timedelta(hours=t),
+            "y": float(10 * s + t),
+            "price": 1.0 + t,
+            "promo": "yes" if (s + t) % 2 else "no",
+            "temp": 20.0 - t,
+            "state": "wet" if t % 3 else "dry",
+            "size": 100.0 * (s + 1),
+            "kind": f"kind {s % 2}",
+        }
+        for s in range(series)
+        for t in range(steps)
+    ]
+    return pl.DataFrame(rows)
+
+
+def same(one: Panel, other: Panel) -> None:
+    assert one.schema == other.schema
+    assert one.clock == other.clock
+    assert one.levels == other.levels
+    for name in ("ids", "indptr", "start"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for group in ("reals", "categories", "static_reals", "static_categories"):
+        left, right = getattr(one, group), getattr(other, group)
+        assert list(left) == list(right)
+        for name, values in left.items():
+            np.testing.assert_array_equal(values, right[name], err_msg=name)
+
+
+def declare(frame: pl.DataFrame) -> Schema:
+    return make_schema(
+        frame, static=["size", "kind"], known=["price", "promo"], observed=["temp", "state"], frequency="1h"
+    )
+
+
+@pytest.fixture
+def frame() -> pl.DataFrame:
+    return table()
+
+
+@pytest.fixture
+def schema(frame: pl.DataFrame) -> Schema:
+    return declare(frame)
+
+
+@pytest.fixture
+def panel(frame: pl.DataFrame, schema: Schema) -> Panel:
+    return validate(frame, schema)
+
+
+@pytest.fixture
+def make_table() -> Callable[..., pl.DataFrame]:
+    return table
+
+
+@pytest.fixture(name="assert_same")
+def _assert_same() -> Callable[[Panel, Panel], None]:
+    return same

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from fusecast.data.frequency import Frequency, canonical
+from fusecast.errors import SchemaError
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("H", "1h"), ("h", "1h"), ("hourly", "1h"), ("1h", "1h"), ("60T", "1h"), ("60min", "1h"), ("3600s", "1h"),
+        ("15min", "15m"), ("30T", "30m"), ("30m", "30m"), ("PT30M", "30m"), ("15 minutes", "15m"),
+        ("D", "1d"), ("daily", "1d"), ("P1D", "1d"), ("24h", "24h"), ("7d", "1w"), ("W", "1w"), ("W-SUN", "1w"),
+        ("M", "1mo"), ("MS", "1mo"), ("ME", "1mo"), ("monthly", "1mo"), ("P1M", "1mo"), ("mo", "1mo"), ("2MS", "2mo"),
+        ("QS", "1q"), ("QE-DEC", "1q"), ("3mo", "1q"), ("12mo", "1y"), ("A", "1y"), ("YS-JAN", "1y"), ("yearly", "1y"),
+        ("S", "1s"), ("10s", "10s"), ("i", "1i"), ("5i", "5i"), ("steps", "1i"),
+    ],
+)  # fmt: skip
+def test_frequencies_are_read_as_people_type_them(typed, expected):
+    assert canonical(typed) == expected
+    assert canonical(expected) == expected
+
+
+@pytest.mark.parametrize("typed", ["", "fortnight", "0h", "-1d", "1.5h", "h1", "1x", "P", "PT", "ms", "10"])
+def test_a_frequency_that_is_none_is_refused_with_examples(typed):
+    with pytest.raises(SchemaError, match=r"is not understood\nHint: a whole number and a unit"):
+        canonical(typed)
+
+
+@pytest.mark.parametrize("typed", ["B", "2B", "weekdays"])
+def test_business_days_are_refused_with_a_way_out(typed):
+    with pytest.raises(SchemaError, match=r"business days.*\nHint: use 1d"):
+        canonical(typed)
+
+
+def test_only_days_and_longer_follow_the_wall_clock():
+    local = {unit: Frequency(1, unit).is_local for unit in ("s", "m", "h", "d", "w", "mo", "q", "y", "i")}
+    assert [unit for unit, is_local in local.items() if is_local] == ["d", "w", "mo", "q", "y"]
