@@ -9,6 +9,7 @@ import numpy as np
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.inputs import Inputs
 from fusecast.windows.index import WindowIndex
+from fusecast.windows.recentre import FLOOR
 
 
 def make_encoded(
@@ -93,7 +94,7 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
                 seen = reals[:L, target][present[:L, target]]
                 if len(seen):
                     shift = seen[-1] if encoded.window_scaling == "last" else seen.mean()
-                    factor = max(seen.std(), 0.05)
+                    factor = max(seen.std(), FLOOR)
                     column = reals[:, target]
                     reals[:, target] = np.where(present[:, target], (column - shift) / factor, 0.0)
                     center[target] += shift * scale[target]

@@ -112,14 +112,15 @@ class Gatherer:
             nothing = torch.empty((size, L + H, 0), dtype=torch.bool)
             return nothing[:, 0], nothing[:, :L], nothing[:, L:], nothing[:, L:]
         past, future = present[:, :L], present[:, L:]
-        step = past.any(dim=2) | (categories[:, :L] != 0).any(dim=2)
+        step = _something(past, categories[:, :L])
+        whole = _all(step)
         # what a masked step lacks is never looked at
-        lacking = not bool((past | ~step[:, :, None]).all())
+        lacking = not _all(past if whole else past | ~step[:, :, None])
         known, target = future[:, :, self.num_observed :], future[:, :, : self.num_targets]
         return (
-            step[:, :0] if bool(step.all()) else step,
+            step[:, :0] if whole else step,
             self._and_position(past) if lacking else past[:, :, :0],
-            known[:, :, :0] if bool(known.all()) else self._and_position(known),
+            known[:, :, :0] if _all(known) else self._and_position(known),
             _unless_full(target),
         )
 
@@ -164,8 +165,27 @@ class _Cut:
         return cut if self.outside is None else cut.masked_fill_(self.outside, 0)
 
 
+def _something(present: Tensor, categories: Tensor) -> Tensor:
+    """Steps [B, L] at which any variable of the row is present.
+
+    Column by column, from the last category back, since the calendar is there whatever else is missing: the first
+    column mostly settles it, and reductions over a short last dimension are slow.
+    """
+    columns = [*categories.unbind(2)[::-1], *present.unbind(2)]
+    step = columns[0] != 0
+    for column in columns[1:]:
+        if _all(step):
+            break
+        step = step | (column != 0)
+    return step.contiguous()
+
+
+def _all(mask: Tensor) -> bool:
+    return bool(mask.numpy().all())  # ten times as fast as that of torch
+
+
 def _unless_full(present: Tensor) -> Tensor:
-    return present[..., :0] if bool(present.all()) else present.contiguous()
+    return present[..., :0] if _all(present) else present.contiguous()
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FLOOR = 0.05
+FLOOR = 0.02
 """Least scale of a window, in units of its series' scale: a quiet lookback does not blow up what follows."""
 
 
