@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -120,7 +122,7 @@ def test_the_page_stays_under_8_mb_with_one_series_and_with_many(series: int, ma
     page = Reader(html)
     fans = json.loads(page.json["figures"])["fans"]
     assert len(fans) == min(series, MOST_FANS)
-    assert ("40 of 400 charts are kept on this page" in page.text) == (series == 400)
+    assert ("40 of 400 series are on this page" in page.text) == (series == 400)
     assert ("series" in page.ids()) == (series > 1)
 
 
@@ -131,6 +133,21 @@ def test_what_is_absent_is_left_out(made_up) -> None:
     assert page.count("section") == 0
     assert page.count("table") == 0
     assert json.loads(page.json["figures"]) == {"placed": {}, "fans": []}
+
+
+def test_the_page_says_when_it_was_given_the_charts_of_some_series_only(made_up) -> None:
+    data = made_up.report_data(30)
+    page = Reader(build_report(made_up.report_data(30, fans=data.fans[:12])))
+    assert "12 of 30 series are on this page" in page.text
+    two = [made_up.a_fan(fan.series, 0, target) for fan in data.fans for target in ("a", "b")]
+    assert "40 of 60 charts are on this page" in Reader(build_report(made_up.report_data(20, fans=two))).text
+
+
+def test_a_learning_rate_that_was_never_logged_has_no_chart(made_up) -> None:
+    curves = replace(made_up.curves(), learning_rate=[math.nan] * 20)
+    figures = json.loads(Reader(build_report(made_up.report_data(1, curves=curves))).json["figures"])
+    assert "loss" in figures["placed"]
+    assert "learning-rate" not in figures["placed"]
 
 
 def test_json_in_a_script_can_neither_end_it_nor_change_its_meaning() -> None:

@@ -129,11 +129,12 @@ class _Page:
             if len(names) > 1
             else f'<p class="only">{escape(names[0])}</p>'
         )
-        shown = (
-            f"<p>{len(names)} of {len(self.data.fans):,} charts are kept on this page, evenly taken.</p>"
-            if len(names) < len(self.data.fans)
-            else ""
-        )
+        series = len({fan.series for fan in self._fans})
+        shown = ""
+        if series < self.data.num_series:
+            shown = f"<p>{series} of {self.data.num_series:,} series are on this page, evenly taken.</p>"
+        elif len(names) < len(self.data.fans):
+            shown = f"<p>{len(names)} of {len(self.data.fans):,} charts are on this page, evenly taken.</p>"
         return _section(
             "forecasts",
             "Forecasts",
@@ -198,7 +199,7 @@ class _Page:
             return None
         self._figures["loss"] = figures.loss_figure(curves)
         panels = f'<figure class="wide"><figcaption><b>Loss</b></figcaption>{_place("loss", "Loss by epoch")}</figure>'
-        if len(curves.learning_rate):
+        if any(rate > 0 for rate in curves.learning_rate):
             self._figures["learning-rate"] = figures.learning_rate_figure(curves)
             place = _place("learning-rate", "Learning rate by epoch")
             panels += f"<figure><figcaption><b>Learning rate</b></figcaption>{place}</figure>"
