@@ -15,14 +15,33 @@ from fusecast.data.panel import Panel
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.experiment import RunConfig
 from fusecast.explain.explanation import Explanation
+from fusecast.judge import judge, look_into
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.prepare import Prepared
 from fusecast.report.content import Fan, FanForecast, ReportData, TrainingCurves
-from fusecast.report.page import MOST_FANS, evenly
+from fusecast.report.page import MOST_FANS, build_report, evenly
+from fusecast.report.words import span
+from fusecast.training.predictor import NetworkPredictor
 from fusecast.windows.forecasts import Forecasts
 
 SHOWN_HORIZONS = 5
 """Actuals drawn before the last forecast of a fan, in horizons."""
+
+
+def write_report(prepared: Prepared, predictor: NetworkPredictor, folder: Path | None, path: Path) -> Path:
+    """Write the page about a model; `folder` is where its training history may be."""
+    history = read_history(folder)
+    last_of_each_series = prepared.windows("test", prepared.panel.num_rows, align="end")
+    page = report_data(
+        prepared,
+        evaluation=judge(prepared, predictor),
+        explanation=look_into(prepared, predictor, max_windows=2000),
+        forecasts=predictor.predict(prepared.encoded, last_of_each_series),
+        history=history,
+        facts=run_facts(prepared.config, predictor.network, history),
+    )
+    path.write_text(build_report(page), encoding="utf-8")
+    return path
 
 
 def report_data(
@@ -107,7 +126,7 @@ def fans(panel: Panel, forecasts: Forecasts, horizon: int) -> list[Fan]:
                         times=panel.times_of(np.full(horizon, s), ahead).to_list(),
                         quantiles=forecasts.quantiles[w, :, y],
                         levels=forecasts.levels,
-                        name="last test window" if past else "next steps",
+                        name="last test window" if past else f"next {span(horizon, panel.schema.frequency)}",
                     )
                 )
             times = panel.times_of(np.full(len(rows), s), rows).to_list()

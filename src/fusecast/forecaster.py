@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import Evaluation
     from fusecast.explain.explanation import Explanation
+    from fusecast.judge import Progress
     from fusecast.training.artifact import Bundle
     from fusecast.training.fit import FitResult
     from fusecast.training.predictor import NetworkPredictor
 
 RUN_FILE = "run.yaml"
-Progress = Callable[[int, int], None]
 
 
 class Forecaster:
@@ -176,7 +176,7 @@ class Forecaster:
 
         bundle = load_bundle(Path(folder))
         forecaster = cls.from_config(RunConfig.parse(bundle.extra["run"]))
-        forecaster._bundle, forecaster.folder = bundle, Path(folder)
+        forecaster._bundle, forecaster.folder = bundle, Path(folder)  # noqa: SLF001  our own
         return forecaster
 
     def predict(self, future: Any = None, *, data: Any = None) -> Any:
@@ -221,21 +221,9 @@ class Forecaster:
         on_progress
             Called with the windows judged so far and those there are.
         """
-        from fusecast.evaluation.baselines import baselines_for
-        from fusecast.evaluation.evaluate import evaluate
-        from fusecast.evaluation.seasons import seasons_for
+        from fusecast.judge import judge
 
-        prepared = self._on(data)
-        panel, train_end = prepared.panel, prepared.parts.train_end
-        return evaluate(
-            [self.predictor],
-            panel,
-            prepared.windows("test", stride or self.config.horizon),
-            train_end=train_end,
-            season=seasons_for(panel.schema.frequency)[0],
-            baselines=baselines_for(panel, train_end, self.config.horizon, self.config.network.quantiles),
-            on_progress=on_progress,
-        )
+        return judge(self._on(data), self.predictor, stride=stride, on_progress=on_progress)
 
     def explain(self, *, data: Any = None, max_windows: int | None = 2000) -> Explanation:
         """Gather variable importances and attention over the test span.
@@ -247,33 +235,20 @@ class Forecaster:
         max_windows
             Windows at most, evenly spread over the span; None is all there are.
         """
-        from fusecast.explain.explanation import explain
+        from fusecast.judge import look_into
 
-        prepared = self._on(data)
-        index = prepared.windows("test")
-        if max_windows is not None:
-            index = index.thin(max_windows)
-        outputs = self.predictor.outputs(prepared.encoded, index)
-        return explain(outputs, prepared.fitted.inputs, self.config.lookback, self.config.horizon)
+        return look_into(self._on(data), self.predictor, max_windows=max_windows)
 
     def report(self, path: str | Path, *, data: Any = None) -> Path:
         """Write one self-contained HTML page: accuracy, forecasts, importances, attention, training."""
-        from fusecast.describe import read_history, report_data, run_facts
-        from fusecast.report.page import build_report
+        from fusecast.describe import write_report
 
-        prepared = self._on(data)
-        last_of_each_series = prepared.windows("test").thin(prepared.panel.num_series)
-        history = read_history(self.folder)
-        page = report_data(
-            prepared,
-            evaluation=self.evaluate(data=data),
-            explanation=self.explain(data=data),
-            forecasts=self.predictor.predict(prepared.encoded, last_of_each_series),
-            history=history,
-            facts=run_facts(self.config, self._fitted.network, history),
-        )
-        Path(path).write_text(build_report(page), encoding="utf-8")
-        return Path(path)
+        return write_report(self._on(data), self.predictor, self.folder, Path(path))
+
+    @property
+    def prepared(self) -> Prepared:
+        """The panel of the fit, its split and the windows."""
+        return self._on(None)
 
     @property
     def predictor(self) -> NetworkPredictor:

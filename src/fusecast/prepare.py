@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from fusecast.data.declare import make_schema
 from fusecast.data.marks import split_at
@@ -56,8 +56,11 @@ class Prepared:
         """Windows whose targets lie in the validation span; they look back into the training span."""
         return self.windows("validation")
 
-    def windows(self, part: str, stride: int = 1) -> WindowIndex:
-        """Windows whose targets lie in one part of the split: train, validation or test."""
+    def windows(self, part: str, stride: int = 1, *, align: Literal["begin", "end"] = "begin") -> WindowIndex:
+        """Windows whose targets lie in one part of the split: train, validation or test.
+
+        The stride counts from each series' first window, or back from its last.
+        """
         begin, end = {
             "train": (self.parts.train_end * 0, self.parts.train_end),
             "validation": (self.parts.train_end, self.parts.valid_end),
@@ -70,6 +73,7 @@ class Prepared:
             lookback=self.config.lookback,
             horizon=self.config.horizon,
             stride=stride,
+            align=align,
         )
 
 
@@ -117,6 +121,6 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
 
 
 def restore(source: Any, config: RunConfig, fitted: FittedPreprocessor, marks: dict[str, Any]) -> Prepared:
-    """Read and check a table for a model that was fitted before; nothing is fitted, and the split is the model's own."""
+    """Read and check a table for a model fitted before: nothing is fitted, and the split is the model's own."""
     panel = validate(read_table(source), fitted.schema)
     return Prepared(config=config, panel=panel, parts=split_at(panel, marks), fitted=fitted)

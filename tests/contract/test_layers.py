@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "fusecast"
 
 LAYERS = {
-    "_version": 0,
-    "errors": 0,
+    "_version": -1,
+    "errors": -1,  # everybody may raise
     "schema": 0,
     "batch": 0,
     "data": 1,
@@ -29,10 +29,12 @@ LAYERS = {
     "experiment": 6,
     "report": 6,
     "prepare": 7,
-    "describe": 8,
-    "forecaster": 9,
-    "serving": 10,
-    "cli": 10,
+    "judge": 8,
+    "describe": 9,
+    "forecaster": 10,
+    "serving": 11,
+    "cli": 11,
+    "__main__": 12,
 }
 MODEL_MAY_IMPORT = {"torch", "fusecast"}
 

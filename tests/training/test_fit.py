@@ -248,3 +248,18 @@ def test_a_run_can_be_moved_and_then_resumed(train: Train, tmp_path: Path) -> No
     assert resumed.best_loss == min(first.best_loss, resumed.history[-1]["val_loss"])
     assert resumed.checkpoint.parent == tmp_path / "there" / "checkpoints"
     assert sorted(path.name for path in resumed.checkpoint.parent.iterdir()) == ["last.ckpt", resumed.checkpoint.name]
+
+
+def test_a_checkpoint_of_another_network_is_not_resumed_from(train: Train, world: World, tmp_path: Path) -> None:
+    result = train(max_epochs=1)
+    with pytest.raises(TrainingError, match=r"cannot be resumed from .*: hidden_size was 8 and is 16"):
+        train(model_config=replace(world.model, hidden_size=16), resume=result.checkpoint, folder=tmp_path / "other")
+    torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
+    with pytest.raises(TrainingError, match="holds no state of a training"):
+        train(resume=tmp_path / "bare.ckpt", folder=tmp_path / "other")
+
+
+def test_a_checkpoint_of_other_windows_is_not_resumed_from(train: Train, world: World, tmp_path: Path) -> None:
+    result = train(max_epochs=1)
+    with pytest.raises(TrainingError, match="windows"):
+        train(train=world.train.subset([0]), resume=result.checkpoint, folder=tmp_path / "other")

@@ -1,11 +1,11 @@
-# ruff: noqa: D102 - the sentence that a method writes is its documentation
 """Problems: what is wrong with a table, collected so that all of it can be said at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fusecast.errors import DataError, did_you_mean
+from fusecast.errors import DataError
+from fusecast.errors.base import did_you_mean
 
 EXAMPLES = 5
 

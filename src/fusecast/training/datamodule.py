@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 
+from fusecast.errors import TrainingError
 from fusecast.features.encoded import EncodedPanel
 from fusecast.training.config import TrainingConfig
 from fusecast.windows.index import WindowIndex
@@ -34,6 +37,7 @@ class WindowDataModule(pl.LightningDataModule):
         )
         self.test = test
         self.config = config
+        self.seed = config.seed
 
     @property
     def validates(self) -> bool:
@@ -52,6 +56,22 @@ class WindowDataModule(pl.LightningDataModule):
         """Test windows in order; nothing where there are none."""
         return self._loader(self.test) if self.test is not None and len(self.test) > 0 else []
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of training windows follows from, beside the epoch."""
+        return {"seed": self.seed, "windows": len(self.train)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the order of the run that wrote a checkpoint.
+
+        Raises
+        ------
+        TrainingError
+            If it had another number of training windows.
+        """
+        if state_dict["windows"] != len(self.train):
+            raise TrainingError.other_windows(state_dict["windows"], len(self.train))
+        self.seed = state_dict["seed"]
+
     def _loader(self, index: WindowIndex, *, shuffle: bool = False) -> WindowLoader:
         trainer = self.trainer
         return make_loader(
@@ -59,7 +79,7 @@ class WindowDataModule(pl.LightningDataModule):
             index,
             batch_size=self.config.batch_size,
             shuffle=shuffle,
-            seed=self.config.seed,
+            seed=self.seed,
             windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,
             num_workers=self.config.num_workers,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",

@@ -77,7 +77,8 @@ def fit(
     Raises
     ------
     TrainingError
-        If there is no window, if `folder` holds checkpoints of another run, or if a loss is not finite.
+        If there is no window, if `folder` holds checkpoints of another run, if the checkpoint to resume from belongs
+        to another network or other windows, or if a loss is not finite.
     ConfigError
         If the accelerator asked for is absent.
     ArtifactError
@@ -89,7 +90,7 @@ def fit(
     if resume is None:
         files.refuse_to_overwrite()
     else:
-        load_checkpoint(resume)  # refused here, in words, rather than deep inside Lightning
+        _check_resumable(resume, model_config)
     began = time.monotonic()
     with quiet_lightning(), isolate_rng():
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
@@ -114,6 +115,17 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
     if config.compile:
         module.network.compile()
     return module
+
+
+def _check_resumable(path: Path, model: ModelConfig) -> None:
+    """Refuse a checkpoint here, in words, rather than deep inside Lightning."""
+    content = load_checkpoint(path)
+    if not content.keys() >= {"state_dict", "optimizer_states", "loops", "epoch_loss", "hyper_parameters"}:
+        raise TrainingError.unfit_checkpoint(path, "it holds no state of a training by fusecast")
+    then, now = content["hyper_parameters"]["model"], model.to_dict()
+    differences = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if then.get(name) != now[name]]
+    if differences:
+        raise TrainingError.unfit_checkpoint(path, "; ".join(differences))
 
 
 def _run(trainer: pl.Trainer, module: TFTModule, data: WindowDataModule, resume: Path | None) -> bool:

@@ -1,0 +1,3 @@
+from fusecast.cli.app import main
+
+main()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Self
+
+from fusecast.errors.base import FusecastError, some_of
+
+
+class ArtifactError(FusecastError):
+    """A saved file is missing, foreign, truncated or unsafe."""
+
+    @classmethod
+    def unknown_ending(cls, path: object, endings: Sequence[str]) -> Self:
+        return cls(f"{path} has no ending that says how to write it\nHint: end the name with {', '.join(endings)}")
+
+    @classmethod
+    def no_folder(cls, folder: object) -> Self:
+        return cls(f"folder {folder} does not exist\nHint: make it first, or write elsewhere")
+
+    @classmethod
+    def run_in_the_way(cls, folder: object) -> Self:
+        return cls(f"folder {folder} already holds a run\nHint: name a new folder with --out, or remove this one")
+
+    @classmethod
+    def missing(cls, path: object, expected: str) -> Self:
+        return cls(f"{path} does not exist\nHint: expected {expected}")
+
+    @classmethod
+    def unreadable(cls, path: object, reason: str) -> Self:
+        return cls(
+            f"{path} cannot be read: {reason}\n"
+            "Hint: it is truncated or no file of fusecast; copy it again, or take an earlier one"
+        )
+
+    @classmethod
+    def unsafe(cls, path: object, what: str) -> Self:
+        return cls(
+            f"{path} is refused: it holds {what}, which loading would have to execute; nothing in it was executed\n"
+            "Hint: a checkpoint of fusecast holds tensors and plain values only; do not load this file by other means "
+            "unless you trust whoever made it"
+        )
+
+    @classmethod
+    def newer(cls, path: object, version: object, known: int) -> Self:
+        return cls(
+            f"{path} has format {version!r}, and this fusecast knows formats up to {known}\nHint: update fusecast"
+        )
+
+    @classmethod
+    def wrong_tensors(
+        cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
+    ) -> Self:
+        parts = [
+            f"{kind} {some_of(sorted(names))}"
+            for kind, names in (("missing:", missing), ("unexpected:", unexpected), ("of another shape:", shapes))
+            if names
+        ]
+        return cls(f"{path} does not hold the weights of the network that is described beside it; " + "; ".join(parts))
+
+    @classmethod
+    def not_a_preprocessor(cls, reason: str) -> Self:
+        return cls(f"this is no preprocessor saved by fusecast: {reason}")

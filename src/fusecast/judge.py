@@ -1,0 +1,43 @@
+"""A model on the test span of a prepared table: how good it is, and what it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fusecast.evaluation.baselines import baselines_for
+from fusecast.evaluation.evaluate import Evaluation, evaluate
+from fusecast.evaluation.seasons import seasons_for
+from fusecast.explain.explanation import Explanation, explain
+from fusecast.prepare import Prepared
+from fusecast.training.predictor import NetworkPredictor
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is."""
+
+
+def judge(
+    prepared: Prepared, predictor: NetworkPredictor, *, stride: int | None = None, on_progress: Progress | None = None
+) -> Evaluation:
+    """Score a model on the test span beside the last value and the seasonal naive of every usual season.
+
+    `stride` is the number of steps between cutoffs; None is the horizon, so that each step is forecast once.
+    """
+    panel, config, train_end = prepared.panel, prepared.config, prepared.parts.train_end
+    return evaluate(
+        [predictor],
+        panel,
+        prepared.windows("test", stride or config.horizon),
+        train_end=train_end,
+        season=seasons_for(panel.schema.frequency)[0],
+        baselines=baselines_for(panel, train_end, config.horizon, config.network.quantiles),
+        on_progress=on_progress,
+    )
+
+
+def look_into(prepared: Prepared, predictor: NetworkPredictor, *, max_windows: int | None) -> Explanation:
+    """Gather importances and attention over the test span, over at most so many windows, evenly spread."""
+    index = prepared.windows("test")
+    if max_windows is not None:
+        index = index.thin(max_windows)
+    outputs = predictor.outputs(prepared.encoded, index)
+    return explain(outputs, prepared.fitted.inputs, prepared.config.lookback, prepared.config.horizon)
