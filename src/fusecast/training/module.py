@@ -52,6 +52,8 @@ class TFTModule(pl.LightningModule):
         plain |= {f"lr_scheduler_{name}": value for name, value in self.scheduling.items()}
         self.save_hyperparameters({"model": self.model_config.to_dict(), **plain})
         self.network = TemporalFusionTransformer(self.model_config)
+        for parameter in self.network.parameters():  # DDP waits for the gradient of each, even of an empty table
+            parameter.requires_grad_(parameter.numel() > 0)
         self.guard = LossGuard()
         self.losses = RunningMean()  # of this epoch
 
@@ -90,7 +92,7 @@ class TFTModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss, refuse one that is no number, adapt the learning rate."""
         self.guard.look()
-        self.log("train_loss", self.epoch_loss())
+        self.log("train_loss", self.epoch_loss(), sync_dist=True)
         monitor = "val_loss" if self.trainer.enable_validation else "train_loss"
         judged = float(self.trainer.callback_metrics[monitor])
         if not math.isfinite(judged):

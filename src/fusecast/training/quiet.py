@@ -12,6 +12,7 @@ SILENCED = (
     r".*Checkpoint directory .* exists and is not empty.*",  # refused by us, or a resumed run
     r".*available but not used.*",  # the user chose the accelerator
     r"Be aware that when using `ckpt_path`, callbacks used.*",  # who watches a resumed run may change
+    r"Grad strides do not match bucket view strides.*",  # of a [1, d, d] weight, whose layout is the same either way
     r"The number of training batches .* is smaller than the logging interval.*",  # epochs are logged in any case
     r".*isinstance\(treespec, LeafSpec\).* is deprecated.*",  # Lightning's own call of torch
 )
