@@ -43,26 +43,33 @@ class Reference:
         if v is not None:
             gain, shift = gain[v], shift[v]
         centred = x - x.mean()
-        return centred / torch.sqrt((centred**2).mean() + 1e-5) * gain + shift
+        return centred / torch.sqrt((centred**2).mean() + self.config.layer_norm_eps) * gain + shift
 
     def glu(self, name: str, x: Tensor, v: int | None = None) -> Tensor:
         """Equation 5."""
         values, gates = self.linear(name, x, v).chunk(2)
         return torch.sigmoid(gates) * values
 
-    def grn(self, name: str, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Equations 2 to 4."""
+    def grn(self, name: str, x: Tensor, context: Tensor | None = None, skip_norm: str | None = None) -> Tensor:
+        """Equations 2 to 4; `skip_norm` names a norm for what goes around, where a switch asks for one."""
         inner = self.linear(f"{name}.from_input", x)
         if context is not None:
             inner = inner + self.linear(f"{name}.from_context", context)
         inner = self.linear(f"{name}.hidden", elu(inner))
         skip = self.linear(f"{name}.skip", x) if f"{name}.skip.weight" in self.p else x
+        if skip_norm is not None:
+            skip = self.norm(skip_norm, skip)
         return self.norm(f"{name}.norm", skip + self.glu(f"{name}.gate.projection", inner))
 
-    def variable_grn(self, name: str, x: Tensor, v: int) -> Tensor:
+    def variable_grn(self, name: str, x: Tensor, v: int, real: bool) -> Tensor:
         """Equations 2 to 4 for one variable's own network."""
         inner = self.linear(f"{name}.hidden", elu(self.linear(f"{name}.from_input", x, v)), v)
-        return self.norm(f"{name}.norm", x + self.glu(f"{name}.gate", inner, v), v)
+        skip = x
+        if self.config.variable_skip != "identity":
+            skip = self.p[f"{name}.skip_weight"][v] @ skip
+        if self.config.variable_skip == "normalised" and real:
+            skip = self.norm(f"{name}.skip_norm", skip, v)
+        return self.norm(f"{name}.norm", skip + self.glu(f"{name}.gate", inner, v), v)
 
     def gate_add_norm(self, name: str, branch: Tensor, around: Tensor) -> Tensor:
         return self.norm(f"{name}.norm", around + self.glu(f"{name}.gate.projection", branch))
@@ -75,17 +82,18 @@ class Reference:
         return tables[v][int(code)]
 
     def select(
-        self, name: str, embedded: list[Tensor], present: list[bool], context: Tensor | None
+        self, name: str, embedded: list[Tensor], num_reals: int, present: list[bool], context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Equations 6 to 8, over the variables present."""
+        skip_norm = f"{name}.skip_norm" if self.config.selection_skip_norm else None
         shown = [e if here else torch.zeros_like(e) for e, here in zip(embedded, present, strict=True)]
-        logits = self.grn(f"{name}.joint", torch.cat(shown), context)
+        logits = self.grn(f"{name}.joint", torch.cat(shown), context, skip_norm)
         total = sum(torch.exp(logit) for logit, here in zip(logits, present, strict=True) if here)
         weights = [torch.exp(logit) / total if here else logit * 0 for logit, here in zip(logits, present, strict=True)]
         selected = torch.zeros(self.d, dtype=torch.float64)
         for v, (e, here) in enumerate(zip(embedded, present, strict=True)):
             if here:
-                selected = selected + weights[v] * self.variable_grn(f"{name}.variables", e, v)
+                selected = selected + weights[v] * self.variable_grn(f"{name}.variables", e, v, real=v < num_reals)
         return selected, torch.stack(weights)
 
     def lstm_step(self, name: str, layer: int, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,8 +132,11 @@ class Reference:
                 for v, code in enumerate(batch.static_cat[b])
             ]
             here = shown(batch.static_real_present[b], config.static_reals, len(config.static_categories))
-            selected, static_weights = self.select("static.select", embedded, here, None)
+            selected, static_weights = self.select("static.select", embedded, config.static_reals, here, None)
             context = {name: self.grn(f"static.contexts.{name}", selected) for name in context}
+        elif config.contexts_without_static:
+            nothing = torch.zeros(d, dtype=torch.float64)
+            context = {name: self.grn(f"static.contexts.{name}", nothing) for name in context}
 
         # Selection at each step. Known variables have the same embedding in past and future.
         past_weights, future_weights, inputs = [], [], []
@@ -146,7 +157,7 @@ class Reference:
             else:
                 here = shown(real_present, len(reals), len(codes))
                 name = "select_past" if past else "select_future"
-                selected, weights = self.select(name, embedded, here, context["selection"])
+                selected, weights = self.select(name, embedded, len(reals), here, context["selection"])
             inputs.append(selected)
             (past_weights if past else future_weights).append(weights)
 
@@ -165,17 +176,18 @@ class Reference:
         # Attention (equations 13 to 16, 19), then equations 20 to 22.
         quantiles, attention = [], []
         for t in range(L, L + H):
-            visible = [s for s in steps if s <= t]
+            last = {"inclusive": t, "strict": t - 1, "none": L + H}[config.attention_mask]
+            visible = [s for s in steps if s <= last]
             heads, mean_weights = [], torch.zeros(L + H, dtype=torch.float64)
             for m in range(config.num_heads):
                 size = d // config.num_heads
                 rows = slice(m * size, (m + 1) * size)
-                query = self.p["attention.query.weight"][rows] @ enriched[t]
-                keys = [self.p["attention.key.weight"][rows] @ enriched[s] for s in visible]
+                query = self.linear("attention.query", enriched[t])[rows]
+                keys = [self.linear("attention.key", enriched[s])[rows] for s in visible]
                 scores = [torch.exp(query @ key / math.sqrt(size)) for key in keys]
                 weights = [score / sum(scores) for score in scores]
-                values = [self.p["attention.value.weight"] @ enriched[s] for s in visible]
-                heads.append(sum(w * value for w, value in zip(weights, values, strict=True)))
+                values = [self.linear("attention.value", enriched[s]) for s in visible]
+                heads.append(sum((w * value for w, value in zip(weights, values, strict=True)), nothing[:size]))
                 for s, w in zip(visible, weights, strict=True):
                     mean_weights = mean_weights + w / config.num_heads * one_hot(s, L + H)
             attended = self.p["attention.output.weight"] @ (sum(heads) / config.num_heads)

@@ -6,6 +6,9 @@ import pytest
 
 from fusecast.errors import ConfigError
 from fusecast.model.config import ModelConfig
+from fusecast.model.tft import TemporalFusionTransformer
+
+from .networks import FULL
 
 
 def test_config_survives_json():
@@ -36,3 +39,22 @@ def test_variables_are_counted_by_group():
         known_reals=4, known_categories=(2,),
     )  # fmt: skip
     assert (config.num_static, config.num_past, config.num_future) == (2, 10, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("layer_norm_eps", 0.0, "layer_norm_eps must lie in"),
+        ("attention_mask", "stirct", "did you mean 'strict'"),
+        ("variable_skip", "resampled", "there are 'identity', 'linear', 'normalised'"),
+    ],
+)
+def test_an_impossible_switch_is_refused_in_words(name, value, words):
+    with pytest.raises(ConfigError, match=words):
+        ModelConfig(horizon=1, lookback=1, **{name: value})
+
+
+def test_switches_are_the_papers_where_they_are_not_set():
+    parameters = {name for name, _ in TemporalFusionTransformer(FULL).named_parameters()}
+    assert not {name for name in parameters if "skip_norm" in name or "skip_weight" in name}
+    assert not {name for name in parameters if name.startswith("attention.") and name.endswith("bias")}

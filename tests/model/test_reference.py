@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusecast.batch import Batch, Output
 from fusecast.model import selection
-from fusecast.model.config import ModelConfig
+from fusecast.model.config import ATTENTION_MASKS, VARIABLE_SKIPS, ModelConfig
 from fusecast.model.example import example_batch
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
@@ -22,6 +22,18 @@ from .reference import Reference, pinball
 DOUBLE = torch.float64
 
 cardinalities = st.lists(st.integers(1, 4), max_size=2).map(tuple)
+
+
+switches = st.fixed_dictionaries(
+    {
+        "layer_norm_eps": st.sampled_from([1e-5, 1e-3]),
+        "attention_bias": st.booleans(),
+        "attention_mask": st.sampled_from(ATTENTION_MASKS),
+        "variable_skip": st.sampled_from(VARIABLE_SKIPS),
+        "selection_skip_norm": st.booleans(),
+        "contexts_without_static": st.booleans(),
+    }
+)
 
 
 @st.composite
@@ -63,7 +75,7 @@ def network_of(config: ModelConfig, seed: int) -> TemporalFusionTransformer:
     network = TemporalFusionTransformer(config)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if "norm" in name:
+            if "norm" in name or "skip_weight" in name:
                 parameter.add_(0.3 * torch.randn_like(parameter))
     return network
 
@@ -132,6 +144,15 @@ def test_network_in_single_precision_agrees_with_the_papers_equations(config, mi
     network = network_of(config, seed)
     batch = example_batch(config, 2, missing=missing, generator=torch.Generator().manual_seed(seed))
     assert_same(run_network(network, batch), run_reference(network, batch), 1e-5)
+
+
+@quietly
+@given(config=configs(), switched=switches, missing=shares, seed=seeds)
+def test_network_with_switches_set_otherwise_agrees_with_the_equations_so_changed(config, switched, missing, seed):
+    config = replace(config, **switched)
+    network = network_of(config, seed).double()
+    batch = as_dtype(example_batch(config, 2, missing=missing, generator=torch.Generator().manual_seed(seed)), DOUBLE)
+    assert_same(run_network(network, batch), run_reference(network, batch), 1e-10)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.4])

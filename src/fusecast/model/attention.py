@@ -16,18 +16,21 @@ class InterpretableMultiHeadAttention(nn.Module):
         A_m    = softmax(Q W_Qm (K W_Km)' / sqrt(d_head))        one a head m, rows sum to 1
         out    = (mean_m A_m) (V W_V) W_H                        one W_V for all heads, of width d_head
 
-    No map has a bias, as in the paper. Dropout acts on the weights of each head, as in the paper's code (which has two
-    more, on the heads and on the result: the gate that follows has its own, so they are left out). The weights given
-    back are those before dropout.
+    No map has a bias, as in the paper, unless `bias` gives one to all but the last. Dropout acts on the weights of
+    each head, as in the paper's code (which has two more, on the heads and on the result: the gate that follows has
+    its own, so they are left out). The weights given back are those before dropout.
     """
 
-    def __init__(self, d_model: int, num_heads: int, *, dropout: float) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, *, dropout: float, bias: bool = False, mask: str = "inclusive"
+    ) -> None:
         super().__init__()
+        self.mask = mask
         self.num_heads = num_heads
         self.d_head = d_model // num_heads
-        self.query = nn.Linear(d_model, num_heads * self.d_head, bias=False)
-        self.key = nn.Linear(d_model, num_heads * self.d_head, bias=False)
-        self.value = nn.Linear(d_model, self.d_head, bias=False)
+        self.query = nn.Linear(d_model, num_heads * self.d_head, bias=bias)
+        self.key = nn.Linear(d_model, num_heads * self.d_head, bias=bias)
+        self.value = nn.Linear(d_model, self.d_head, bias=bias)
         self.output = nn.Linear(self.d_head, d_model, bias=False)
         self.dropout = nn.Dropout(dropout)
 
@@ -39,7 +42,8 @@ class InterpretableMultiHeadAttention(nn.Module):
         steps
             ``[B, T, d]``, past before future.
         horizon
-            Number of steps that ask, H: the last ones. Step h sees the past and the steps of the horizon up to itself.
+            Number of steps that ask, H: the last ones. Step h sees the past and the steps of the horizon up to itself
+            (or, by `mask`, before itself, or all).
         past_mask
             bool ``[B, L]``, False where a step must not be seen; None when all may be.
 
@@ -51,16 +55,18 @@ class InterpretableMultiHeadAttention(nn.Module):
         queries = self.query(steps[:, T - horizon :]).view(B, horizon, self.num_heads, self.d_head).transpose(1, 2)
         keys = self.key(steps).view(B, T, self.num_heads, self.d_head).transpose(1, 2)
         scores = queries @ keys.mT / math.sqrt(self.d_head)  # [B, heads, H, T]
-        weights = masked_softmax(scores, _visible(T, horizon, past_mask, steps.device))
+        weights = masked_softmax(scores, _visible(T, horizon, past_mask, self.mask, steps.device))
         # The value is shared, so averaging weights before the product equals averaging heads after it.
         mixed = self.dropout(weights).mean(dim=1) @ self.value(steps)
         return self.output(mixed), weights.mean(dim=1)
 
 
-def _visible(num_steps: int, horizon: int, past_mask: Tensor | None, device: torch.device) -> Tensor:
+def _visible(num_steps: int, horizon: int, past_mask: Tensor | None, mask: str, device: torch.device) -> Tensor:
     """Say which step of the horizon sees which step: bool ``[H, T]``, or ``[B, 1, H, T]`` with a mask of the past."""
     step = torch.arange(num_steps, device=device)
-    causal = step <= step[num_steps - horizon :].unsqueeze(-1)
+    asking = step[num_steps - horizon :].unsqueeze(-1)
+    seen_until = {"inclusive": asking, "strict": asking - 1, "none": asking + horizon}
+    causal = step <= seen_until[mask]
     if past_mask is None:
         return causal
     future = past_mask.new_ones(past_mask.shape[0], horizon)

@@ -8,6 +8,9 @@ from typing import Any
 
 from fusecast.errors import ConfigError
 
+ATTENTION_MASKS = ("inclusive", "strict", "none")
+VARIABLE_SKIPS = ("identity", "linear", "normalised")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -37,6 +40,22 @@ class ModelConfig:
     num_lstm_layers: int = 1
     dropout: float = 0.1
 
+    # The rest is the paper's where it is not set. Weights that were trained elsewhere may need another setting.
+    layer_norm_eps: float = 1e-5
+    """Added to the variance in every layer norm."""
+    attention_bias: bool = False
+    """Whether queries, keys and values have biases."""
+    attention_mask: str = "inclusive"
+    """What a step of the horizon sees of the horizon: up to itself ("inclusive"), before itself ("strict"), all of it
+    ("none")."""
+    variable_skip: str = "identity"
+    """What goes around a variable's own network: its embedding ("identity"), a linear map of it ("linear"), or that
+    map, layer-normed for reals ("normalised")."""
+    selection_skip_norm: bool = False
+    """Whether what goes around the network that gives the selection weights is layer-normed."""
+    contexts_without_static: bool = False
+    """Whether a network without static variables has contexts all the same, those of a vector of zeros."""
+
     def __post_init__(self) -> None:
         for name in ("quantiles", "static_categories", "observed_categories", "known_categories"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -50,8 +69,18 @@ class ModelConfig:
         levels = self.quantiles
         if not levels or any(not 0.0 < q < 1.0 for q in levels) or any(a >= b for a, b in pairwise(levels)):
             raise ConfigError.bad_quantiles(levels)
+        if self.layer_norm_eps <= 0.0:
+            raise ConfigError.out_of_range("layer_norm_eps", self.layer_norm_eps, "(0, inf)")
+        for name, choices in (("attention_mask", ATTENTION_MASKS), ("variable_skip", VARIABLE_SKIPS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError.not_one_of(name, getattr(self, name), choices)
         if self.observed_reals < self.num_targets:
             raise ConfigError.targets_not_observed(self.num_targets, self.observed_reals)
+
+    @property
+    def has_contexts(self) -> bool:
+        """Whether the temporal part of the network is given static contexts."""
+        return self.num_static > 0 or self.contexts_without_static
 
     @property
     def num_static(self) -> int:

@@ -30,12 +30,24 @@ class VariableSelection(nn.Module):
     present. Where none is, the weights and the selected vector are 0.
     """
 
-    def __init__(self, num_reals: int, num_categories: int, d_model: int, *, has_context: bool, dropout: float) -> None:
+    def __init__(
+        self,
+        num_reals: int,
+        num_categories: int,
+        d_model: int,
+        *,
+        has_context: bool,
+        dropout: float,
+        variable_skip: str = "identity",
+        skip_norm: bool = False,
+    ) -> None:
         super().__init__()
         num_variables = num_reals + num_categories
         self.num_reals = num_reals
         self.d_model = d_model
-        self.variables = GroupedGatedResidualNetwork(num_variables, d_model, dropout=dropout)
+        self.variables = GroupedGatedResidualNetwork(
+            num_variables, d_model, dropout=dropout, skip=variable_skip, num_reals=num_reals
+        )
         self.joint = GatedResidualNetwork(
             num_variables * d_model,
             d_model,
@@ -44,6 +56,7 @@ class VariableSelection(nn.Module):
             dropout=dropout,
             linear_skip=True,
         )
+        self.skip_norm = nn.LayerNorm(num_variables) if skip_norm else None
 
     def forward(
         self,
@@ -85,6 +98,8 @@ class VariableSelection(nn.Module):
         if context is not None:
             context = context.unsqueeze(1)
         from_input, skip = joint.view(B, T, d + V).split((d, V), dim=-1)
+        if self.skip_norm is not None:
+            skip = self.skip_norm(skip)
         weights = masked_softmax(self.joint.finish(from_input, skip, context), present)
 
         transformed = self.variables.finish(own, embedded)
@@ -98,21 +113,30 @@ class VariableSelection(nn.Module):
         return skip
 
     def _first_maps(self) -> Tensor:
-        """Stack what is applied to each variable's embedding: its GRN's first linear, the joint one's, its skip."""
+        """Stack what is applied to each variable's embedding: ``[V, d + d + V, d]``.
+
+        Its own network's first linear, the joint one's, the joint one's skip; and ``[V, d, d]`` more at the end where
+        the variables' skips are linear maps.
+        """
         d = self.d_model
-        joint, skip = self.joint.from_input.weight, self._joint_skip.weight
-        return torch.cat(
-            (
-                self.variables.from_input.weight,
-                joint.view(d, -1, d).transpose(0, 1),
-                skip.view(skip.shape[0], -1, d).transpose(0, 1),
-            ),
-            dim=1,
+        joint, skip, own_skip = self.joint.from_input.weight, self._joint_skip.weight, self.variables.skip_weight
+        maps = (
+            self.variables.from_input.weight,
+            joint.view(d, -1, d).transpose(0, 1),
+            skip.view(skip.shape[0], -1, d).transpose(0, 1),
         )
+        return torch.cat(maps if own_skip is None else (*maps, own_skip), dim=1)
+
+    def _part(self, mapped: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Part what the first maps made: for the variables' networks, for the joint one, and what goes around."""
+        d = self.d_model
+        if self.variables.skip_weight is None:
+            return mapped[..., :d], mapped[..., d:], embedded
+        return mapped[..., :d], mapped[..., d:-d], mapped[..., -d:]
 
     def _map_reals(self, codebook: Codebook, first_maps: Tensor, reals: Tensor, present: Tensor | None) -> _Mapped:
-        """Embed ``reals [B, T, Vr]`` and apply their first maps ``[Vr, d + d + V, d]``."""
-        d, Vr = self.d_model, self.num_reals
+        """Embed ``reals [B, T, Vr]`` and apply their first maps."""
+        Vr = self.num_reals
         if present is None:
             ones = torch.ones_like(reals)
         else:
@@ -120,21 +144,21 @@ class VariableSelection(nn.Module):
             reals, ones = reals.masked_fill(~here, 0.0), here.to(reals.dtype)
         values = torch.stack((reals, ones), dim=-1).flatten(0, 1)  # [N, Vr, 2]
         grouped = values.transpose(0, 1)  # [Vr, N, 2]
-        mapped_lines = torch.bmm(codebook.lines, first_maps.mT)  # [Vr, 2, d + d + V]
-        own_lines, joint_lines = mapped_lines[..., :d], mapped_lines[..., d:]
+        mapped_lines = torch.bmm(codebook.lines, first_maps.mT)  # [Vr, 2, ...]
+        own_lines, joint_lines, skip_lines = self._part(mapped_lines, codebook.lines)
         # The bias of a variable's own first linear joins its intercept.
         own_lines = own_lines + functional.pad(self.variables.from_input.bias[:Vr].unsqueeze(1), (0, 0, 1, 0))
         return _Mapped(
-            embedded=torch.bmm(grouped, codebook.lines),
+            embedded=torch.bmm(grouped, skip_lines),
             own=torch.bmm(grouped, own_lines),
             joint=values.flatten(1) @ joint_lines.flatten(0, 1),
         )
 
     def _map_categories(self, codebook: Codebook, first_maps: Tensor, codes: Tensor) -> _Mapped:
-        """Embed ``codes [B, T, Vc]`` and apply their first maps ``[Vc, d + d + V, d]``."""
+        """Embed ``codes [B, T, Vc]`` and apply their first maps."""
         d = self.d_model
         own_bias = self.variables.from_input.bias[self.num_reals :]
-        bias = functional.pad(own_bias, (0, first_maps.shape[1] - d))  # [Vc, d + d + V]: none for the joint maps
+        bias = functional.pad(own_bias, (0, first_maps.shape[1] - d))  # none for the other maps
         rows = (codes + codebook.offsets).flatten(0, 1).T  # [Vc, N]
         embedded = functional.embedding(rows, codebook.table)
         if sum(codebook.cardinalities) <= FOLD_ROWS_UP_TO:
@@ -145,13 +169,14 @@ class VariableSelection(nn.Module):
             mapped = functional.embedding(rows, mapped_table)
         else:
             mapped = torch.baddbmm(bias.unsqueeze(1), embedded, first_maps.mT)
-        return _Mapped(embedded=embedded, own=mapped[..., :d], joint=mapped[..., d:].sum(dim=0))
+        own, joint, around = self._part(mapped, embedded)
+        return _Mapped(embedded=around, own=own, joint=joint.sum(dim=0))
 
 
 class _Mapped(NamedTuple):
     """Embeddings of some variables, and what the first maps make of them; N = B * T."""
 
-    embedded: Tensor  # [V, N, d]
+    embedded: Tensor  # [V, N, d], or its linear map where the variables' skips are such
     own: Tensor  # [V, N, d]: for the variables' own networks
     joint: Tensor  # [N, d + V]: for the joint network and its skip, summed over these variables
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from fusecast.model.attention import InterpretableMultiHeadAttention
 from fusecast.model.config import ModelConfig
 from fusecast.model.embedding import VariableEmbedding
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
+from fusecast.model.grouped import GroupedLayerNorm
 from fusecast.model.heads import QuantileHead
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
@@ -28,14 +30,19 @@ class StaticContexts(NamedTuple):
 
 
 class StaticEncoder(nn.Module):
-    """Select among the static variables, and make the four contexts of the selected vector (section 4.3)."""
+    """Select among the static variables, and make the four contexts of the selected vector (section 4.3).
+
+    Where there is nothing to select (``ModelConfig.contexts_without_static``), the contexts are those of zeros.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d, dropout = config.hidden_size, config.dropout
         self.embedding = VariableEmbedding(config.static_reals, config.static_categories, d)
-        self.select = VariableSelection(
-            config.static_reals, len(config.static_categories), d, has_context=False, dropout=dropout
+        self.select = (
+            _selection(config, config.static_reals, config.static_categories, has_context=False)
+            if config.num_static
+            else None
         )
         self.contexts = nn.ModuleDict(
             {name: GatedResidualNetwork(d, d, d, dropout=dropout) for name in StaticContexts._fields}
@@ -43,14 +50,18 @@ class StaticEncoder(nn.Module):
 
     def forward(self, reals: Tensor, codes: Tensor, present: Tensor | None) -> tuple[StaticContexts, Tensor]:
         """Encode ``reals [B, Vr]`` and ``codes [B, Vc]``: the contexts, and the selection weights ``[B, V]``."""
-        selected, weights = self.select(
-            self.embedding.codebook(),
-            reals.unsqueeze(1),
-            codes.unsqueeze(1),
-            present=None if present is None else present.unsqueeze(1),
-        )
-        selected = selected.squeeze(1)
-        return StaticContexts(**{name: grn(selected) for name, grn in self.contexts.items()}), weights.squeeze(1)
+        if self.select is None:
+            lines = self.embedding.real_weight  # [0, d]
+            selected, weights = reals @ lines, reals
+        else:
+            selected, weights = self.select(
+                self.embedding.codebook(),
+                reals.unsqueeze(1),
+                codes.unsqueeze(1),
+                present=None if present is None else present.unsqueeze(1),
+            )
+            selected, weights = selected.squeeze(1), weights.squeeze(1)
+        return StaticContexts(**{name: grn(selected) for name, grn in self.contexts.items()}), weights
 
 
 class TemporalFusionTransformer(nn.Module):
@@ -66,33 +77,35 @@ class TemporalFusionTransformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        d, dropout, has_static = config.hidden_size, config.dropout, config.num_static > 0
-        self.static = StaticEncoder(config) if has_static else None
+        d, dropout, has_contexts = config.hidden_size, config.dropout, config.has_contexts
+        self.static = StaticEncoder(config) if has_contexts else None
         self.embedding = VariableEmbedding(
             config.observed_reals + config.known_reals, (*config.observed_categories, *config.known_categories), d
         )
-        self.select_past = VariableSelection(
+        self.select_past = _selection(
+            config,
             config.observed_reals + config.known_reals,
-            len(config.observed_categories) + len(config.known_categories),
-            d,
-            has_context=has_static,
-            dropout=dropout,
+            (*config.observed_categories, *config.known_categories),
+            has_context=has_contexts,
         )
         self.select_future = (
-            VariableSelection(
-                config.known_reals, len(config.known_categories), d, has_context=has_static, dropout=dropout
-            )
+            _selection(config, config.known_reals, config.known_categories, has_context=has_contexts)
             if config.num_future
             else None
         )
         self.recurrence = SequenceToSequence(d, config.num_lstm_layers, dropout=dropout)
         self.after_recurrence = GateAddNorm(d, dropout=dropout)
-        self.enrich = GatedResidualNetwork(d, d, d, has_context=has_static, dropout=dropout)
-        self.attention = InterpretableMultiHeadAttention(d, config.num_heads, dropout=dropout)
+        self.enrich = GatedResidualNetwork(d, d, d, has_context=has_contexts, dropout=dropout)
+        self.attention = InterpretableMultiHeadAttention(
+            d, config.num_heads, dropout=dropout, bias=config.attention_bias, mask=config.attention_mask
+        )
         self.after_attention = GateAddNorm(d, dropout=dropout)
         self.position_wise = GatedResidualNetwork(d, d, d, dropout=dropout)
         self.before_head = GateAddNorm(d, dropout=0.0)
         self.head = QuantileHead(d, config.num_targets, len(config.quantiles))
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm | GroupedLayerNorm):
+                module.eps = config.layer_norm_eps
 
     def forward(self, batch: Batch) -> Output:
         """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`.
@@ -152,6 +165,20 @@ class TemporalFusionTransformer(nn.Module):
             context=context,
         )
         return selected, weights
+
+
+def _selection(
+    config: ModelConfig, num_reals: int, categories: Sequence[int], *, has_context: bool
+) -> VariableSelection:
+    return VariableSelection(
+        num_reals,
+        len(categories),
+        config.hidden_size,
+        has_context=has_context,
+        dropout=config.dropout,
+        variable_skip=config.variable_skip,
+        skip_norm=config.selection_skip_norm,
+    )
 
 
 def _present(real_present: Tensor, reals: Tensor, codes: Tensor, steps: Tensor | None) -> Tensor | None:
