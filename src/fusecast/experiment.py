@@ -101,6 +101,7 @@ class RunConfig(_Section):
 
     def write(self, path: Path) -> None:
         """Write the YAML file that reproduces the run."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
 
 

@@ -103,9 +103,15 @@ def test_a_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
     assert path.read_text() == "half"
 
 
-def test_a_checkpoint_of_another_network_is_told_apart(tmp_path: Path, sprung: Path) -> None:
+def test_a_module_is_not_made_from_a_trap(tmp_path: Path, sprung: Path) -> None:
     path = tmp_path / "trap.ckpt"
     write_trap(path, sprung, "zip")
-    with pytest.raises(pickle.UnpicklingError, match="mkdir"):
-        TFTModule.load_from_checkpoint(path, weights_only=True)
+    with pytest.raises(ArtifactError, match=r"is refused: it holds (posix|nt)\.mkdir"):
+        TFTModule.load_from_checkpoint(path, weights_only=False)
     assert not sprung.exists()
+
+
+def test_a_checkpoint_of_another_kind_of_network_is_refused_in_words(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "hyper_parameters": {"width": 3}}, tmp_path / "other.ckpt")
+    with pytest.raises(ArtifactError, match=r"other\.ckpt is no checkpoint of a TFTModule"):
+        TFTModule.load_from_checkpoint(tmp_path / "other.ckpt")

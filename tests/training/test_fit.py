@@ -92,6 +92,7 @@ def test_a_run_writes_its_files_and_nothing_elsewhere(
     names = sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
     assert [name for name in names if not name.startswith("logs/events")] == [
         "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
         f"checkpoints/{result.checkpoint.name}",
         "history.csv",
         "logs/hparams.yaml",
@@ -247,7 +248,11 @@ def test_a_run_can_be_moved_and_then_resumed(train: Train, tmp_path: Path) -> No
     assert len(resumed.history) == 3
     assert resumed.best_loss == min(first.best_loss, resumed.history[-1]["val_loss"])
     assert resumed.checkpoint.parent == tmp_path / "there" / "checkpoints"
-    assert sorted(path.name for path in resumed.checkpoint.parent.iterdir()) == ["last.ckpt", resumed.checkpoint.name]
+    assert sorted(path.name for path in resumed.checkpoint.parent.iterdir()) == [
+        "last.ckpt",
+        "previous.ckpt",
+        resumed.checkpoint.name,
+    ]
 
 
 def test_a_checkpoint_of_another_network_is_not_resumed_from(train: Train, world: World, tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ class ArtifactError(FusecastError):
 
     @classmethod
     def run_in_the_way(cls, folder: object) -> Self:
-        return cls(f"folder {folder} already holds a run\nHint: name a new folder with --out, or remove this one")
+        return cls(
+            f"folder {folder} already holds a run\n"
+            "Hint: name a new folder with --out, go on with --resume, or remove this one"
+        )
 
     @classmethod
     def missing(cls, path: object, expected: str) -> Self:
@@ -33,8 +36,8 @@ class ArtifactError(FusecastError):
         )
 
     @classmethod
-    def unsafe(cls, path: object, what: str) -> Self:
-        return cls(
+    def unsafe(cls, path: object, what: str) -> UnsafeArtifactError:
+        return UnsafeArtifactError(
             f"{path} is refused: it holds {what}, which loading would have to execute; nothing in it was executed\n"
             "Hint: a checkpoint of fusecast holds tensors and plain values only; do not load this file by other means "
             "unless you trust whoever made it"
@@ -58,5 +61,20 @@ class ArtifactError(FusecastError):
         return cls(f"{path} does not hold the weights of the network that is described beside it; " + "; ".join(parts))
 
     @classmethod
+    def other_network(cls, path: object, expected: str, reason: str) -> Self:
+        return cls(f"{path} is no checkpoint of a {expected}: {reason}")
+
+    @classmethod
     def not_a_preprocessor(cls, reason: str) -> Self:
         return cls(f"this is no preprocessor saved by fusecast: {reason}")
+
+    @classmethod
+    def other_parts(cls, folder: object) -> Self:
+        return cls(
+            f"folder {folder} holds parts of another backtest: other data, another model or other options\n"
+            "Hint: remove it if that backtest is not to be gone on with, or name another file with --out"
+        )
+
+
+class UnsafeArtifactError(ArtifactError):
+    """A saved file holds what loading would have to execute."""

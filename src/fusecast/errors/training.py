@@ -45,6 +45,20 @@ class TrainingError(FusecastError):
         return cls(f"training cannot be resumed from {path}: {reason}")
 
     @classmethod
+    def no_intact_checkpoint(cls, folder: object, reasons: Sequence[str]) -> Self:
+        return cls(
+            f"training cannot be resumed from {folder}: no checkpoint in it can be read: {'; '.join(reasons)}\n"
+            "Hint: train anew in another folder"
+        )
+
+    @classmethod
+    def nothing_to_resume(cls, folder: object) -> Self:
+        return cls(
+            f"folder {folder} holds no run to resume\n"
+            "Hint: name the folder of the run that stopped; without --resume a new run begins"
+        )
+
+    @classmethod
     def other_windows(cls, then: int, now: int) -> Self:
         return cls(
             f"training cannot be resumed: it had {then} windows to learn from, and there are {now} now\n"

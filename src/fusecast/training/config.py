@@ -80,6 +80,11 @@ class TrainingConfig:
     for panels in memory."""
     compile: bool = False
     """Compile the network with ``torch.compile``: a slow start, then faster steps on GPUs."""
+    checkpoint_minutes: float | None = 5.0
+    """Minutes after which ``last.ckpt`` is written within an epoch too, so that a killed run loses no more; it is
+    written after every epoch in any case. None: only then."""
+    checkpoint_steps: int | None = None
+    """The same in optimizer steps."""
     logger: str = "tensorboard"
     """tensorboard, csv or none. ``history.csv`` is written in any case."""
     progress: bool = True
@@ -89,9 +94,9 @@ class TrainingConfig:
         self._check("learning_rate", _above_zero, "(0, inf)")
         for name in ("batch_size", "max_epochs", "devices", "num_nodes"):
             self._check(name, _counts, "1, 2, ...")
-        for name in ("max_steps", "windows_per_epoch", "validation_windows"):
+        for name in ("max_steps", "windows_per_epoch", "validation_windows", "checkpoint_steps"):
             self._check(name, _counts, "1, 2, ...", optional=True)
-        for name in ("max_minutes", "gradient_clip"):
+        for name in ("max_minutes", "gradient_clip", "checkpoint_minutes"):
             self._check(name, _above_zero, "(0, inf)", optional=True)
         self._check("early_stopping_patience", _is_natural, "0, 1, 2, ...", optional=True)
         for name in ("lr_scheduler_patience", "num_workers", "seed"):

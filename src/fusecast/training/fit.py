@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,9 @@ from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.history import History
 from fusecast.training.limits import Limits
 from fusecast.training.module import TFTModule
+from fusecast.training.newest import intact_or_before, newest_checkpoint
+from fusecast.training.processes import is_first_process
+from fusecast.training.progress import say
 from fusecast.training.quiet import quiet_lightning
 from fusecast.training.trainer import RunFiles, make_trainer
 from fusecast.windows.index import WindowIndex
@@ -55,6 +58,7 @@ def fit(
     folder: Path,
     resume: Path | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    on_start: Callable[[], None] | None = None,
 ) -> FitResult:
     """Train a network, and give it back with the weights that validated best.
 
@@ -70,9 +74,13 @@ def fit(
     folder
         Where ``checkpoints/``, ``logs/`` and ``history.csv`` are written.
     resume
-        A checkpoint of an earlier run of the same configuration to go on from.
+        A checkpoint of an earlier run of the same configuration to go on from; where it is truncated, the newest intact
+        one beside it, which is said on stderr. A folder stands for its newest intact checkpoint, and for a start from
+        the beginning where it holds none.
     callbacks
         More callbacks for Lightning.
+    on_start
+        Called once, in the first process, when everything has been checked and before anything is written.
 
     Raises
     ------
@@ -87,10 +95,12 @@ def fit(
     if len(train) == 0:
         raise TrainingError.no_windows()
     files = RunFiles.under(folder)
-    if resume is None:
+    if resume is not None:
+        resume = _resumable(resume, model_config)
+    elif is_first_process():
         files.refuse_to_overwrite()
-    else:
-        _check_resumable(resume, model_config)
+    if on_start is not None and is_first_process():
+        on_start()
     began = time.monotonic()
     with quiet_lightning(), isolate_rng():
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
@@ -117,15 +127,22 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
     return module
 
 
-def _check_resumable(path: Path, model: ModelConfig) -> None:
-    """Refuse a checkpoint here, in words, rather than deep inside Lightning."""
-    content = load_checkpoint(path)
+def _resumable(asked: Path, model: ModelConfig) -> Path | None:
+    """Choose the checkpoint; refuse an unfit one here, in words, rather than deep inside Lightning."""
+    found = newest_checkpoint(asked) if asked.is_dir() else intact_or_before(asked)
+    if found.skipped:
+        say(found.in_words())
+    if found.path is None:
+        say(f"{asked} holds no checkpoint yet: training starts from the beginning")
+        return None
+    content = load_checkpoint(found.path)
     if not content.keys() >= {"state_dict", "optimizer_states", "loops", "epoch_loss", "hyper_parameters"}:
-        raise TrainingError.unfit_checkpoint(path, "it holds no state of a training by fusecast")
+        raise TrainingError.unfit_checkpoint(found.path, "it holds no state of a training by fusecast")
     then, now = content["hyper_parameters"]["model"], model.to_dict()
     differences = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if then.get(name) != now[name]]
     if differences:
-        raise TrainingError.unfit_checkpoint(path, "; ".join(differences))
+        raise TrainingError.unfit_checkpoint(found.path, "; ".join(differences))
+    return found.path
 
 
 def _run(trainer: pl.Trainer, module: TFTModule, data: WindowDataModule, resume: Path | None) -> bool:

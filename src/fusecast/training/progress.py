@@ -16,6 +16,11 @@ from fusecast.training.history import History
 REFRESH_SECONDS = 0.5
 
 
+def say(text: str) -> None:
+    """Tell the user something on stderr."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class ProgressReport(pl.Callback):
     """Says on stderr what is being trained, how far an epoch is, and what it came to.
 

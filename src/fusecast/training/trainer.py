@@ -15,6 +15,7 @@ from fusecast.training.checkpoint import AtomicCheckpointIO, MovableCheckpoint
 from fusecast.training.config import TrainingConfig
 from fusecast.training.device import choose_accelerator, choose_precision
 from fusecast.training.history import History
+from fusecast.training.last import LastCheckpoint
 from fusecast.training.limits import Limits
 from fusecast.training.progress import ProgressReport
 
@@ -72,7 +73,15 @@ def make_trainer(
                 check_on_train_epoch_end=True,
             )
         )
-    own += checkpoints(files.checkpoints, monitor)
+    best = MovableCheckpoint(
+        files.checkpoints,
+        f"tft-{{epoch:02d}}-{{{monitor}:.6f}}",
+        monitor=monitor,
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+    )
+    last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
+    own += [best, last]
     return pl.Trainer(
         accelerator=accelerator,
         devices=config.devices,
@@ -92,19 +101,6 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def checkpoints(folder: Path, monitor: str) -> list[pl.Callback]:
-    """Keep the best epoch, named after its loss, and the last one.
-
-    Both are written at the end of an epoch, after everything else has been updated.
-    """
-    best = MovableCheckpoint(
-        folder, f"tft-{{epoch:02d}}-{{{monitor}:.6f}}", monitor=monitor, save_top_k=1, save_on_train_epoch_end=True
-    )
-    # `save_last` of the first would be written only when the best is
-    last = MovableCheckpoint(folder, "last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False)
-    return [best, last]
 
 
 def _logger(name: str, folder: Path) -> Logger | None:

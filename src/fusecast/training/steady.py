@@ -1,0 +1,150 @@
+"""SteadyModule: what every module of fusecast that Lightning trains has in common."""
+
+# ruff: noqa: ARG002  the signatures are Lightning's
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from fusecast.errors import ArtifactError, TrainingError
+from fusecast.training.checkpoint import load_checkpoint
+from fusecast.training.guard import LossGuard
+from fusecast.training.running import RunningMean
+from fusecast.training.seeding import seed_step
+
+
+class SteadyModule(pl.LightningModule):
+    """Trains so that a resumed run equals an undisturbed one.
+
+    The random numbers of a step are seeded by (seed, step, rank), so that no random state need be saved, and the
+    learning rate is adapted before checkpoints are written, not after. Checkpoints hold plain values only.
+
+    Who inherits logs ``val_loss`` in its validation step, and calls :meth:`note_loss` in its training step.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        lr_scheduler_factor: float,
+        lr_scheduler_patience: int,
+        seed: int | None,
+    ) -> None:
+        super().__init__()
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.scheduling: dict[str, Any] = {"factor": lr_scheduler_factor, "patience": lr_scheduler_patience}
+        self.seed = torch.initial_seed() if seed is None else seed
+        self.guard = LossGuard()
+        self.losses = RunningMean()  # of this epoch
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, *_: Any, **changes: Any) -> Self:
+        """Make the module that wrote a checkpoint; the path is enough.
+
+        Parameters
+        ----------
+        checkpoint_path
+            A file.
+        map_location
+            The device for the weights; None is the CPU.
+        changes
+            Arguments of the constructor to change. Lightning's others (`strict`, `weights_only`, `hparams_file`) are
+            accepted and change nothing: loading is always strict and never executes anything.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is missing, truncated, unsafe, or holds another kind of network.
+        """
+        path = Path(checkpoint_path)
+        content = load_checkpoint(path, map_location or "cpu")
+        for name in ("strict", "weights_only", "hparams_file"):
+            changes.pop(name, None)
+        try:
+            module = cls(**{**content["hyper_parameters"], **changes})
+            module.load_state_dict(content["state_dict"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ArtifactError.other_network(path, cls.__name__, str(error).splitlines()[0]) from None
+        if map_location is not None:
+            module.to(map_location)
+        return module
+
+    def note_loss(self, loss: Tensor, weight: int, windows: Tensor) -> None:
+        """Count the loss of a step into the epoch's mean, and refuse one that is no number; `windows` names them."""
+        self.guard.see(loss, windows, step=self.global_step, epoch=self.current_epoch)
+        self.losses.add(loss, weight)
+        self.log("train_loss_step", loss.detach(), batch_size=weight)
+
+    def epoch_loss(self) -> Tensor:
+        """Mean training loss of the epoch so far, [], over all processes."""
+        return self.trainer.strategy.reduce(self.losses.mean(self.device), reduce_op="mean")
+
+    def on_train_start(self) -> None:
+        """End at once where the run that is resumed had stopped early."""
+        stops = [each for each in self.trainer.early_stopping_callbacks if isinstance(each, EarlyStopping)]
+        if any(0 < each.patience <= each.wait_count for each in stops):
+            self.trainer.should_stop = True
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the mean of the epoch's losses anew."""
+        self.losses = RunningMean()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed the step."""
+        seed_step(self.seed, self.global_step, self.global_rank)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's loss, refuse one that is no number, adapt the learning rate."""
+        self.guard.look()
+        self.log("train_loss", self.epoch_loss())
+        monitor = "val_loss" if self.trainer.enable_validation else "train_loss"
+        judged = self.trainer.callback_metrics.get(monitor)
+        if judged is None:  # validation comes less often than epochs
+            return
+        if not math.isfinite(float(judged)):
+            raise TrainingError.validation_not_finite(float(judged), self.current_epoch)
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, ReduceLROnPlateau)
+        scheduler.step(float(judged))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Do nothing where Lightning would: it comes after the epoch's checkpoints are written."""
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, and a learning rate that falls when the loss does not."""
+        # the fused step unscales gradients itself, so that gradients of fp16 could not be clipped
+        fused = self.trainer.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused
+        )
+        scheduler = ReduceLROnPlateau(optimizer, **self.scheduling)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm, also for a fused optimizer under bf16, which Lightning refuses although nothing is scaled."""
+        if gradient_clip_val is not None and gradient_clip_algorithm in (None, "norm"):
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epoch's losses so far, and the hour."""
+        checkpoint["epoch_loss"] = self.losses.state()
+        checkpoint["saved"] = time.time()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the losses and the seed of the run that wrote the checkpoint."""
+        self.losses = RunningMean(*checkpoint["epoch_loss"])
+        self.seed = checkpoint["hyper_parameters"]["seed"]
