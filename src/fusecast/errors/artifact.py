@@ -69,6 +69,67 @@ class ArtifactError(FusecastError):
         return cls(f"this is no preprocessor saved by fusecast: {reason}")
 
     @classmethod
+    def export_first(cls, refused: str) -> Self:
+        return cls(
+            f"{refused}\n"
+            "Hint: where it was made, save its state dict alone: torch.save(checkpoint['state_dict'], 'weights.pth'); "
+            "docs/migrate.md shows it for NVIDIA's and pytorch-forecasting's checkpoints"
+        )
+
+    @classmethod
+    def no_weights(cls, path: object, places: Sequence[str]) -> Self:
+        return cls(f"{path} holds no tensors, neither at its top nor under {', '.join(places)}")
+
+    @classmethod
+    def same_name_twice(cls, path: object, name: str) -> Self:
+        return cls(
+            f"{path} holds {name!r} twice, with different prefixes\nHint: save the state dict of one network only"
+        )
+
+    @classmethod
+    def lacks_tensor(cls, path: object, name: str) -> Self:
+        return cls(
+            f"{path} lacks tensor {name!r}, from which a size of the network follows\n"
+            "Hint: describe the whole network with --config, or name another kind of file with --from"
+        )
+
+    @classmethod
+    def unknown_weights(cls, path: object, names: Collection[str]) -> Self:
+        return cls(
+            f"{path} holds weights of no network that is known here; its tensors are {some_of(names)}\n"
+            "Hint: known are those of fusecast, of NVIDIA's DeepLearningExamples and of pytorch-forecasting; "
+            "say which with --from"
+        )
+
+    @classmethod
+    def partial_match(
+        cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
+    ) -> Self:
+        parts = [
+            f"{kind} {some_of(names)}"
+            for kind, names in (("missing:", missing), ("unexpected:", unexpected), ("of another shape:", shapes))
+            if names
+        ]
+        return cls(
+            f"{path} does not match the network; {'; '.join(parts)}\n"
+            "Hint: --partial takes what matches, and leaves the rest of the network untrained"
+        )
+
+    @classmethod
+    def cannot_reproduce(cls, path: object, reason: str) -> Self:
+        return cls(
+            f"{path} holds a network whose forecasts cannot be reproduced here: {reason}\n"
+            "Hint: docs/migrate.md lists what can be; train anew, or keep using the library that made it"
+        )
+
+    @classmethod
+    def hyper_parameters_needed(cls, path: object, names: Sequence[str]) -> Self:
+        return cls(
+            f"{path} does not say {', '.join(names)}, without which its tensors have no meaning\n"
+            "Hint: export the hyper-parameters as docs/migrate.md shows, and give that file with --config"
+        )
+
+    @classmethod
     def other_parts(cls, folder: object) -> Self:
         return cls(
             f"folder {folder} holds parts of another backtest: other data, another model or other options\n"

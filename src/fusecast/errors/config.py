@@ -30,6 +30,18 @@ class ConfigError(FusecastError):
         return cls("\n".join(f"option {name}: {problem}" for name, problem in problems))
 
     @classmethod
+    def not_an_assignment(cls, text: str) -> Self:
+        return cls(f"{text!r} is not of the form name=value\nHint: for example num_epochs=10")
+
+    @classmethod
+    def wrong_window(cls, shape: Sequence[int], features: int) -> Self:
+        return cls(f"a batch of windows must have the shape [B, steps, {features}], not {list(shape)}")
+
+    @classmethod
+    def library_missing(cls, what: str, extra: str) -> Self:
+        return cls(f"{what} is not installed\nHint: pip install 'fusecast[{extra}]'")
+
+    @classmethod
     def unreadable(cls, path: object, reason: str) -> Self:
         return cls(f"configuration {path} cannot be read: {reason}")
 
@@ -118,3 +130,39 @@ class ConfigError(FusecastError):
             f"forecasts of {horizon} steps at {list(levels)} cannot be put before forecasts of {other_horizon} steps "
             f"at {list(other_levels)}"
         )
+
+    @classmethod
+    def extra_needed(cls, what: str, library: str, extra: str) -> Self:
+        return cls(f"{what} need {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
+
+    @classmethod
+    def nothing_to_change(cls, name: str, known: Sequence[str]) -> Self:
+        there = f"known columns are {some_of(known)}" if known else "this model has no known columns"
+        return cls(
+            f"{name!r} is no known column, so that its future cannot be chosen\n"
+            f"Hint: {there}; calendar features follow from the time"
+        )
+
+    @classmethod
+    def wrong_change(cls, name: str, found: object, wanted: str) -> Self:
+        return cls(f"the change of {name!r} is {found}, and {wanted} is wanted")
+
+    @classmethod
+    def unknown_series(cls, name: object, available: Sequence[object]) -> Self:
+        return cls(f"there is no series {name!r}\n{did_you_mean(str(name), [str(each) for each in available])}")
+
+    @classmethod
+    def nothing_to_explain(cls, part: str) -> Self:
+        return cls(f"no window lies in the span to explain, {part!r}\nHint: take another span, such as 'all'")
+
+    @classmethod
+    def size_unknown(cls, path: object, names: Sequence[str]) -> Self:
+        example = " ".join(f"--set {name}=..." for name in names)
+        return cls(
+            f"neither the tensors in {path} nor you say {', '.join(names)}\n"
+            f"Hint: {example}, or --config with a file that says them"
+        )
+
+    @classmethod
+    def size_of_wrong_kind(cls, sizes: Mapping[str, object]) -> Self:
+        return cls(f"these sizes make no network, since one is of the wrong kind: {dict(sizes)}")

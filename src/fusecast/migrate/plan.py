@@ -1,0 +1,116 @@
+"""Plan: which tensor of the network is made of which old ones; Matching: how that went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fusecast.migrate.weights import Weights
+from fusecast.model.config import ModelConfig
+from fusecast.model.tft import TemporalFusionTransformer
+
+Status = Literal["matched", "unused", "missing", "unexpected", "wrong shape"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one tensor of the network is made. Without sources it is a constant, for what plays no part."""
+
+    target: str
+    sources: tuple[str, ...]
+    make: Callable[..., Tensor]  # of the sources, in their order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an importer makes of an old file, before any tensor is touched."""
+
+    config: ModelConfig
+    rules: Sequence[Rule]
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Old tensors that play no part in the old forward pass, and why."""
+    notes: tuple[str, ...] = ()
+    """What was assumed, and what the user should know."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a tensor of the network, or an old one that has no place there."""
+
+    status: Status
+    name: str
+    made_of: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How the old tensors fit the network."""
+
+    rows: tuple[Row, ...]
+
+    def count(self, status: Status) -> int:
+        """Number of rows of a status."""
+        return sum(row.status == status for row in self.rows)
+
+    def names(self, status: Status) -> list[str]:
+        """Names of the rows of a status."""
+        return [row.name for row in self.rows if row.status == status]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor found its place, and every place its tensor."""
+        return all(row.status in ("matched", "unused") for row in self.rows)
+
+
+def same_names(network: TemporalFusionTransformer) -> list[Rule]:
+    """Give the rules of an old file with this network's own names."""
+    return [Rule(name, (name,), torch.clone) for name in network.state_dict()]
+
+
+def carry_out(plan: Plan, weights: Weights) -> tuple[TemporalFusionTransformer, Matching]:
+    """Make the network and fill it; what cannot be filled keeps its fresh values, the same at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = TemporalFusionTransformer(plan.config)
+    state = network.state_dict()
+    rows: list[Row] = []
+    used = set(plan.unused)
+    for rule in plan.rules:
+        used.update(rule.sources)
+        row, made = _fill(rule, weights, state[rule.target].shape)
+        rows.append(row)
+        if made is not None:
+            state[rule.target] = made.to(torch.float32).contiguous()
+    rows += [Row("unused", name, detail=why) for name, why in plan.unused.items() if name in weights.tensors]
+    rows += [
+        Row("unexpected", name, detail=_shape(tensor.shape))
+        for name, tensor in weights.tensors.items()
+        if name not in used
+    ]
+    rows += [Row("unexpected", name, detail="no tensor") for name in weights.others]
+    network.load_state_dict(state)
+    return network.eval(), Matching(tuple(rows))
+
+
+def _fill(rule: Rule, weights: Weights, expected: torch.Size) -> tuple[Row, Tensor | None]:
+    made_of = " + ".join(rule.sources)
+    absent = [name for name in rule.sources if name not in weights.tensors]
+    if absent:
+        return Row("missing", rule.target, made_of, f"no {', '.join(absent)}"), None
+    sources = [weights.tensors[name].double() for name in rule.sources]  # products are made in double precision
+    try:
+        made = rule.make(*sources)
+    except (RuntimeError, IndexError) as error:  # shapes that do not go together
+        return Row("wrong shape", rule.target, made_of, str(error).splitlines()[0]), None
+    if made.shape != expected:
+        return Row("wrong shape", rule.target, made_of, f"{_shape(made.shape)}, not {_shape(expected)}"), None
+    return Row("matched", rule.target, made_of, _shape(expected)), made
+
+
+def _shape(shape: torch.Size) -> str:
+    return " x ".join(map(str, shape)) or "scalar"

@@ -1,0 +1,32 @@
+"""Write a network as a checkpoint of Lightning that needs nothing but itself to be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.__version__ import version
+
+from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.training.atomic import replacing
+from fusecast.training.module import TFTModule
+
+
+def write_checkpoint(path: Path, network: TemporalFusionTransformer) -> Path:
+    """Write what ``TFTModule.load_from_checkpoint(path)`` loads: weights and sizes, no state of training."""
+    module = TFTModule(network.config.to_dict(), seed=0)
+    module.network.load_state_dict(network.state_dict())
+    checkpoint: dict[str, Any] = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": version,
+        "state_dict": module.state_dict(),
+        "loops": {},
+        "hyper_parameters": dict(module.hparams),
+        "hparams_name": "kwargs",
+    }
+    module.on_save_checkpoint(checkpoint)
+    with replacing(path) as temporary:
+        torch.save(checkpoint, temporary)
+    return path
