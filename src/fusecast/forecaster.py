@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fusecast.asking import Asking
 from fusecast.errors import ConfigError, TrainingError
 from fusecast.experiment import RunConfig
+from fusecast.judging import Judging
 from fusecast.prepare import Prepared, prepare, restore
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import Evaluation
-    from fusecast.explain.explanation import Explanation
     from fusecast.judge import Progress
     from fusecast.training.artifact import Bundle
     from fusecast.training.fit import FitResult
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 RUN_FILE = "run.yaml"
 
 
-class Forecaster:
+class Forecaster(Asking, Judging):
     """Train, judge, explain and keep a Temporal Fusion Transformer for a table of time series.
 
     Parameters
@@ -111,7 +112,7 @@ class Forecaster:
         self.config = self._prepared.config
         return self._prepared
 
-    def fit(self, data: Any = None, *, folder: str | Path | None = None) -> Self:
+    def fit(self, data: Any = None, *, folder: str | Path | None = None, resume: bool = False) -> Self:
         """Train on a table: a path, or a pandas, polars or Arrow frame.
 
         Parameters
@@ -120,6 +121,8 @@ class Forecaster:
             The table; None goes on from `prepare`, or reads the path in the configuration.
         folder
             Where checkpoints, logs and the history go, and the trained model is saved; None keeps nothing on disk.
+        resume
+            Go on from the newest intact checkpoint in `folder`, exactly where that run stopped.
 
         Raises
         ------
@@ -129,6 +132,7 @@ class Forecaster:
         from fusecast.data.marks import marks_of
         from fusecast.training.artifact import Bundle
         from fusecast.training.fit import fit
+        from fusecast.training.processes import is_first_process
 
         prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
         with tempfile.TemporaryDirectory() as scratch:
@@ -139,11 +143,13 @@ class Forecaster:
                 train=prepared.train,
                 valid=prepared.valid,
                 folder=Path(folder or scratch),
+                resume=Path(folder or scratch) / "checkpoints" if resume else None,
+                on_start=lambda: self.config.write(Path(folder or scratch) / RUN_FILE),
             )
         self.result = result
         extra = {"run": self.config.to_dict(), "split": marks_of(prepared.panel, prepared.parts)}
         self._bundle = Bundle(network=result.network, fitted=prepared.fitted, extra=extra)
-        if folder is not None:
+        if folder is not None and is_first_process():
             self.save(folder)
         return self
 
@@ -224,26 +230,6 @@ class Forecaster:
         from fusecast.judge import judge
 
         return judge(self._on(data), self.predictor, stride=stride, on_progress=on_progress)
-
-    def explain(self, *, data: Any = None, max_windows: int | None = 2000) -> Explanation:
-        """Gather variable importances and attention over the test span.
-
-        Parameters
-        ----------
-        data
-            A table that has grown since the fit; None is the table of the fit.
-        max_windows
-            Windows at most, evenly spread over the span; None is all there are.
-        """
-        from fusecast.judge import look_into
-
-        return look_into(self._on(data), self.predictor, max_windows=max_windows)
-
-    def report(self, path: str | Path, *, data: Any = None) -> Path:
-        """Write one self-contained HTML page: accuracy, forecasts, importances, attention, training."""
-        from fusecast.describe import write_report
-
-        return write_report(self._on(data), self.predictor, self.folder, Path(path))
 
     @property
     def prepared(self) -> Prepared:

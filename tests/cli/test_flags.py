@@ -12,11 +12,17 @@ FLAGS = {
         "--out", "--horizon", "--lookback", "--id", "--time", "--target", "--static", "--known", "--observed",
         "--categorical", "--frequency", "--validation", "--test", "--hidden-size", "--heads", "--dropout",
         "--quantiles", "--lr", "--batch-size", "--epochs", "--max-steps", "--max-minutes", "--seed", "--config",
-        "--set",
+        "--set", "--resume",
     },
     "predict": {"--out", "--data", "--future"},
     "evaluate": {"--data", "--stride"},
+    "backtest": {"--data", "--stride", "--start", "--end", "--refit-every", "--fresh", "--baselines", "--out"},
+    "explain": {
+        "--data", "--series", "--out", "--part", "--windows", "--shuffle", "--threshold", "--future", "--what-if",
+        "--tables", "--figures",
+    },
     "report": {"--out", "--data"},
+    "migrate": {"--to", "--from", "--config", "--set", "--partial"},
     "demo": {"--out", "--max-minutes"},
 }  # fmt: skip
 

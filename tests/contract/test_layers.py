@@ -23,6 +23,7 @@ LAYERS = {
     "features": 2,
     "windows": 3,
     "training": 4,
+    "classic": 5,
     "evaluation": 5,
     "explain": 5,
     "migrate": 5,
@@ -30,11 +31,16 @@ LAYERS = {
     "report": 6,
     "prepare": 7,
     "judge": 8,
+    "inquire": 8,
+    "refit": 8,
+    "rolling": 9,
     "describe": 9,
-    "forecaster": 10,
-    "serving": 11,
-    "cli": 11,
-    "__main__": 12,
+    "asking": 10,
+    "judging": 10,
+    "forecaster": 11,
+    "serving": 12,
+    "cli": 12,
+    "__main__": 13,
 }
 MODEL_MAY_IMPORT = {"torch", "fusecast"}
 

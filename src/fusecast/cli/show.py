@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fusecast.data.inspect import Inspection
+    from fusecast.evaluation.backtested import Backtest
     from fusecast.evaluation.evaluate import Evaluation
+    from fusecast.explain.explanation import Explanation
     from fusecast.forecaster import Forecaster
     from fusecast.prepare import Prepared
 
+CHANGES = ("before", "after", "difference")
 WIDTH_OF_FILES = 140
 """Characters a line where the output is no terminal, so that tables in files and pipes are not folded."""
 
@@ -101,6 +104,12 @@ def fitted(forecaster: Forecaster, folder: Path) -> None:
 
 
 def evaluation(judged: Evaluation, path: Path) -> None:
+    """Print the scores of the model and the baselines, and where they are."""
+    scores_table(judged)
+    written("metrics", path)
+
+
+def scores_table(judged: Evaluation) -> None:
     """Print the scores of the model and the baselines, one table a target."""
     for number, target in enumerate(judged.targets):
         rows = [row for row in judged.to_rows() if row["target"] == target]
@@ -111,7 +120,45 @@ def evaluation(judged: Evaluation, path: Path) -> None:
                 skill = judged.skill(name, number)
                 cells.append([f"{name} beats best by", *(share_text(skill.get(column)) for column in columns)])
         table(f"{target}: {judged.windows:,} forecasts of {judged.horizon} steps", ["", *columns], cells)
-    written("metrics", path)
+
+
+def backtest(result: Backtest) -> None:
+    """Print what a backtest came to: scores, skill and tests against each baseline, and where it is weakest."""
+    judged = result.evaluation
+    scores_table(judged)
+    first, last = result.span
+    console.print(f"{result.windows:,} origins, every {result.stride} steps; forecast steps from {first} to {last}.\n")
+    if result.baselines:
+        rows = [
+            [
+                *(row[key] for key in ("predictor", "baseline", "target")),
+                *(share_text(row[f"{name} skill"]) for name in SKILLS),
+                "" if row["DM statistic"] is None else number_text(row["DM statistic"]),
+                _p_text(row["DM p"]),
+            ]
+            for row in result.comparisons().to_dicts()
+        ]
+        columns = ["", "against", "target", *(f"{name.upper()} skill" for name in SKILLS), "DM", "p"]
+        table(
+            "Skill (1 - score / baseline's) and Diebold-Mariano test of the pinball loss", columns, rows, numbers_from=3
+        )
+    names = [name for name in judged.scores if name not in judged.baselines]
+    for number, target in enumerate(judged.targets):
+        for name in names:
+            shares = ", ".join(f"{q:g}: {c:.3f}" for q, c in judged.scores[name][number].calibration.items())
+            console.print(Text(f"{name}, share of {target} at or below each quantile: {shares}"))
+    if result.seen:
+        console.print(
+            f"\nNote: {result.seen:,} of the origins lie before the test span, in data that the model was trained on "
+            "or chosen by; their scores flatter it. Use --refit-every, or start later."
+        )
+
+
+SKILLS = ("wql", "mae", "rmse", "mase", "crps")
+
+
+def _p_text(value: float | None) -> str:
+    return "" if value is None else ("<0.001" if value < 0.001 else f"{value:.3f}")
 
 
 def forecasts(frame: pl.DataFrame, path: Path) -> None:
@@ -120,6 +167,38 @@ def forecasts(frame: pl.DataFrame, path: Path) -> None:
     rows = [[number_text(cell) for cell in row] for row in shown.rows()]
     table(f"Forecasts ({frame.height:,} rows)", list(shown.columns), rows)
     written("forecasts", path)
+
+
+def explanation(found: Explanation) -> None:
+    """Print the findings in words and the variables that count most."""
+    for sentence in found.sentences():
+        console.print(Text(sentence))
+    console.print()
+    for group in ("past", "future", "static"):
+        rows = [
+            [row.variable, *(f"{share:.1%}" for share in (row.mean, row.p10, row.p50, row.p90))]
+            for row in found.importances
+            if row.group == group
+        ]
+        if rows:
+            table(f"Selection of {group} variables", ["", "mean", "10%", "50%", "90%"], rows[:10])
+
+
+def what_if(moved: pl.DataFrame, changes: list[str]) -> None:
+    """Print how the median moves when known values change."""
+    levels = sorted(set(moved["quantile"].to_list()), key=lambda level: abs(level - 0.5))
+    middle = moved.filter(moved["quantile"] == levels[0])
+    rows = [
+        [str(step), *(number_text(float(middle.filter(middle["step"] == step)[name].mean())) for name in CHANGES)]
+        for step in sorted(set(middle["step"].to_list()))
+    ]
+    table(f"Median with {', '.join(changes)}, mean over series", ["step", *CHANGES], rows[:24], numbers_from=0)
+
+
+def paragraph(text: str) -> None:
+    """Print sentences."""
+    console.print(Text(text))
+    console.print()
 
 
 def written(what: str, path: Path) -> None:

@@ -22,6 +22,11 @@ def check_writable(path: Path) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise ArtifactError.unknown_ending(path, ENDINGS)
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raise an ArtifactError where the folder that a file is to be written into does not exist."""
     if not path.parent.is_dir():
         raise ArtifactError.no_folder(path.parent)
 

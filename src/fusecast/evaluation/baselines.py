@@ -84,7 +84,7 @@ class FittedSeasonalNaive:
         seasons = np.arange(index.horizon) // self.season + 1
         row = cutoff[:, None] + np.arange(index.horizon) - seasons * self.season
         point = _latest_of_season(values, panel, series, row, self.season)
-        last = take(_carried_forward(values, panel), panel, series, cutoff[:, None] - 1)
+        last = take(carried_forward(values, panel), panel, series, cutoff[:, None] - 1)
         point = np.where(np.isnan(point), last, point)
         point = np.where(np.isnan(point), self.typical, point)
         reach = np.minimum(seasons, self.spread.shape[1]) - 1
@@ -107,17 +107,24 @@ def baselines_for(
 
 
 def quantiles_by_series(values: NDArray[np.float64], panel: Panel, levels: Sequence[float]) -> NDArray[np.float64]:
-    """Give the empirical quantiles (linear between ranks) of each series' rows, [N, Y] to [S, Y, Q].
-
-    NaN is left out; a series with nothing else gets NaN.
-    """
+    """Give the empirical quantiles of each series' rows, [N, Y] to [S, Y, Q]; see :func:`quantiles_by_owner`."""
     series = np.repeat(np.arange(panel.num_series), panel.lengths)
-    result = np.full((panel.num_series, values.shape[1], len(levels)), np.nan)
+    return quantiles_by_owner(values, series, panel.num_series, levels)
+
+
+def quantiles_by_owner(
+    values: NDArray[np.float64], owner: NDArray[np.int64], num_owners: int, levels: Sequence[float]
+) -> NDArray[np.float64]:
+    """Give the empirical quantiles (linear between ranks) of each owner's rows, [R, Y] to [owners, Y, Q].
+
+    `owner` [R] numbers whose each row is. NaN is left out; an owner with nothing else gets NaN.
+    """
+    result = np.full((num_owners, values.shape[1], len(levels)), np.nan)
     for y in range(values.shape[1]):
         present = ~np.isnan(values[:, y])
-        owner, value = series[present], values[present, y]
-        ordered = value[np.lexsort((value, owner))]
-        counts = np.bincount(owner, minlength=panel.num_series)
+        whose, value = owner[present], values[present, y]
+        ordered = value[np.lexsort((value, whose))]
+        counts = np.bincount(whose, minlength=num_owners)
         some = counts > 0
         first = (np.cumsum(counts) - counts)[some, None]
         rank = np.asarray(levels) * (counts[some, None] - 1)
@@ -157,7 +164,7 @@ def _latest_of_season(
         window, step, y, row = window[missing], step[missing], y[missing], row[missing] - season
 
 
-def _carried_forward(values: NDArray[np.float64], panel: Panel) -> NDArray[np.float64]:
+def carried_forward(values: NDArray[np.float64], panel: Panel) -> NDArray[np.float64]:
     """Give the last known value at or before every row of each series, [N, Y]; NaN where there is none."""
     flat = np.arange(len(values))
     first = flat - row_numbers(panel)

@@ -5,74 +5,71 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecast.evaluation.scores import PitBar, Scores, central_intervals, level_weights, median_of
+
+__all__ = ["PitBar", "ScoreSums", "Scores", "central_intervals", "errors_of", "level_weights", "median_of", "score"]
+
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """How good the forecasts of one target were. NaN where nothing could be judged.
+class Errors:
+    """What is to be summed of some windows: each array [W, H, Y, K], 0 where it does not count."""
 
-    With y the actuals that are present, f the median forecast and f_q the forecast of level q:
+    levels: tuple[float, ...]
+    values: Mapping[str, Floats]
 
-    - ``quantile_risk[q]`` = 2 * sum(pinball_q) / sum(abs(y)), the paper's equation 26
-      (pinball_q = max(q * (y - f_q), (q - 1) * (y - f_q)), equation 25); ``wql`` is its mean over the levels
-    - ``pinball[q]`` = mean(pinball_q), in units of the target; ``mean_pinball`` is its mean over the levels
-    - ``mae`` = mean(abs(y - f)), ``rmse`` = sqrt(mean((y - f)**2)), in units of the target
-    - ``mase`` = mean(abs(y - f) / s), where s is the series' own mean absolute seasonal difference in training
-      (see :func:`fusecast.evaluation.scaling.seasonal_error`). The mean is over actuals, as in fev and GluonTS, so
-      it is the mean of the series' own MASE wherever they have equally many; series whose s is 0 or undefined
-      do not count
-    - ``coverage[c]`` = share of y inside the central interval of nominal share c, its bounds included (levels
-      0.1 and 0.9 make the interval 0.8); ``width[c]`` = mean width of that interval, in units of the target
+
+def errors_of(
+    quantiles: Floats,
+    actual: Floats,
+    levels: Sequence[float],
+    error_scale: Floats | None = None,
+    square_scale: Floats | None = None,
+) -> Errors:
+    """Compute everything that scores are sums of, so that it can be summed by several groupings.
+
+    Parameters
+    ----------
+    quantiles
+        Forecasts [W, H, Y, Q]. A forecast that is NaN where there is an actual makes the scores NaN.
+    actual
+        [W, H, Y], NaN where missing: such a step counts nowhere.
+    error_scale, square_scale
+        [W, Y]: what MASE divides each window's errors by, and RMSSE their squares. None leaves them undefined.
     """
-
-    count: int
-    quantile_risk: Mapping[float, float]
-    pinball: Mapping[float, float]
-    wql: float
-    mean_pinball: float
-    mae: float
-    rmse: float
-    mase: float
-    coverage: Mapping[float, float]
-    width: Mapping[float, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: levels become text, NaN becomes null."""
-        return {name: _plain(value) for name, value in self.__dict__.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {f"{level:g}": _plain(score) for level, score in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def central_intervals(levels: Sequence[float]) -> dict[float, tuple[int, int]]:
-    """Give the nominal share of each central interval and the numbers of its two levels, widest first."""
-    found = {}
-    for lower, level in enumerate(levels):
-        for upper in range(lower + 1, len(levels)):
-            if level < 0.5 and math.isclose(level + levels[upper], 1.0, abs_tol=1e-9):
-                found[round(levels[upper] - level, 10)] = (lower, upper)
-    return found
-
-
-def median_of(quantiles: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
-    """Give the forecast of level 0.5, between its neighbours where it is not among the levels: [..., Q] to [...].
-
-    Where all levels lie on one side of 0.5 it is the nearest of them.
-    """
-    above = int(np.searchsorted(levels, 0.5))
-    if above == len(levels):
-        return quantiles[..., -1]
-    if above == 0 or levels[above] == 0.5:
-        return quantiles[..., above]
-    share = (0.5 - levels[above - 1]) / (levels[above] - levels[above - 1])
-    return quantiles[..., above - 1] * (1 - share) + quantiles[..., above] * share
+    present = ~np.isnan(actual)
+    level = np.asarray(levels)
+    signed = median_of(quantiles, levels) - actual
+    above = actual[..., None] - quantiles
+    low_high = [(quantiles[..., low], quantiles[..., high]) for low, high in central_intervals(levels).values()]
+    size = np.abs(actual) + np.abs(signed + actual)
+    values = {
+        "count": np.ones_like(actual),
+        "size": np.abs(actual),
+        "absolute": np.abs(signed),
+        "square": signed**2,
+        "signed": signed,
+        "relative": np.where(size == 0, 0.0, 2 * np.abs(signed) / np.where(size == 0, 1.0, size)),
+        "pinball": np.maximum(level * above, (level - 1) * above),
+        "below": np.where(np.isnan(quantiles), np.nan, above <= 0),
+        "inside": _stacked([_between(low, actual, high) for low, high in low_high], actual),
+        "width": _stacked([high - low for low, high in low_high], actual),
+    }
+    for name, error, scale in (("scaled", np.abs(signed), error_scale), ("scaled_square", signed**2, square_scale)):
+        if scale is not None:
+            usable = present & (np.isfinite(scale) & (scale > 0))[:, None]
+            values[name] = np.where(usable, error / np.where(usable, scale[:, None], 1.0), 0.0)
+            values[f"{name}_count"] = usable.astype(np.float64)
+    counted = {}
+    for name, array in values.items():
+        wide = array if array.ndim == 4 else array[..., None]
+        counted[name] = np.where(present[..., None], wide, 0.0)
+    return Errors(levels=tuple(levels), values=counted)
 
 
 class ScoreSums:
@@ -84,120 +81,130 @@ class ScoreSums:
 
     def __init__(self, levels: Sequence[float], num_targets: int, num_groups: int = 1) -> None:
         self.levels = tuple(levels)
-        self._intervals = central_intervals(self.levels)
-        self._num_groups = num_groups
-        shape = (num_groups, num_targets)
-        self._count = np.zeros(shape)
-        self._size = np.zeros(shape)
-        self._absolute = np.zeros(shape)
-        self._square = np.zeros(shape)
-        self._scaled = np.zeros(shape)
-        self._scaled_count = np.zeros(shape)
-        self._pinball = np.zeros((*shape, len(self.levels)))
-        self._inside = np.zeros((*shape, len(self._intervals)))
-        self._width = np.zeros((*shape, len(self._intervals)))
+        self.intervals = tuple(central_intervals(self.levels))
+        self._shape = (num_groups, num_targets)
+        self._sums: dict[str, Floats] = {}
 
     def add(
         self,
-        quantiles: NDArray[np.float64],
-        actual: NDArray[np.float64],
-        error_scale: NDArray[np.float64] | None = None,
+        quantiles: Floats,
+        actual: Floats,
+        error_scale: Floats | None = None,
         group: NDArray[np.int64] | None = None,
+        square_scale: Floats | None = None,
     ) -> None:
-        """Count in some windows.
+        """Count in some windows; arrays as in :func:`errors_of`, groups as in :meth:`add_errors`."""
+        self.add_errors(errors_of(quantiles, actual, self.levels, error_scale, square_scale), group)
+
+    def add_errors(self, errors: Errors, group: NDArray[np.int64] | None = None) -> None:
+        """Count in the errors of some windows.
 
         Parameters
         ----------
-        quantiles
-            Forecasts [W, H, Y, Q]. A forecast that is NaN where there is an actual makes the scores NaN.
-        actual
-            [W, H, Y], NaN where missing: such a step counts nowhere.
-        error_scale
-            [W, Y]: what MASE divides each window's errors by. None leaves MASE undefined.
         group
             Number of the group of each window [W], or of each step [W, H].
         """
-        present = ~np.isnan(actual)
-        if group is not None:
-            group = np.broadcast_to(group.reshape(len(actual), -1), actual.shape[:2])
-
-        def total(values: NDArray[Any], counts: NDArray[np.bool_] = present) -> NDArray[np.float64]:
-            values = np.where(counts, values, 0.0).astype(np.float64)
+        groups = self._shape[0]
+        for name, values in errors.values.items():
+            windows, steps, targets, width = values.shape
             if group is None:
-                whole: NDArray[np.float64] = values.sum(axis=(0, 1))[None]
-                return whole
-            return np.stack(
-                [
-                    np.bincount(group.ravel(), weights=values[..., y].ravel(), minlength=self._num_groups)
-                    for y in range(values.shape[-1])
-                ],
-                axis=1,
-            )
-
-        error = np.abs(actual - median_of(quantiles, self.levels))
-        self._count += total(present)
-        self._size += total(np.abs(actual))
-        self._absolute += total(error)
-        self._square += total(error**2)
-        if error_scale is not None:
-            usable = present & (np.isfinite(error_scale) & (error_scale > 0))[:, None]
-            self._scaled += total(error / np.where(usable, error_scale[:, None], 1.0), usable)
-            self._scaled_count += total(usable)
-        for number, level in enumerate(self.levels):
-            above = actual - quantiles[..., number]
-            self._pinball[..., number] += total(np.maximum(level * above, (level - 1) * above))
-        for number, (lower, upper) in enumerate(self._intervals.values()):
-            low, high = quantiles[..., lower], quantiles[..., upper]
-            unknown = np.isnan(low) | np.isnan(high)
-            self._inside[..., number] += total(np.where(unknown, np.nan, (low <= actual) & (actual <= high)))
-            self._width[..., number] += total(high - low)
+                total = values.sum(axis=(0, 1))[None]
+            else:
+                number = np.broadcast_to(group.reshape(windows, -1), (windows, steps)).ravel()
+                flat = values.reshape(windows * steps, targets * width)
+                columns = [np.bincount(number, weights=column, minlength=groups) for column in flat.T]
+                total = (
+                    np.stack(columns, axis=1).reshape(groups, targets, width)
+                    if columns
+                    else np.zeros((groups, targets, 0))
+                )
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
 
     def scores(self) -> tuple[Scores, ...]:
         """Give the scores over all groups, one for each target."""
-        return self._reduce(slice(None))
+        return self._scores({name: sums.sum(axis=0, keepdims=True) for name, sums in self._sums.items()})
 
     def scores_of(self, group: int) -> tuple[Scores, ...]:
         """Give the scores of one group, one for each target."""
-        return self._reduce(slice(group, group + 1))
+        return self._scores({name: sums[group : group + 1] for name, sums in self._sums.items()})
 
-    def _reduce(self, groups: slice) -> tuple[Scores, ...]:
-        count = self._count[groups].sum(axis=0)
+    def columns(self) -> dict[str, Floats]:
+        """Give every score of every group and target, each [G, Y] or, one a level or interval, [G, Y, K]."""
+        return self._columns(self._sums)
+
+    def _columns(self, sums: Mapping[str, Floats]) -> dict[str, Floats]:
+        def total(name: str) -> Floats:
+            return sums[name] if name in sums else np.zeros((*self._shape, 1))
+
         with np.errstate(divide="ignore", invalid="ignore"):
-            risk = 2 * self._pinball[groups].sum(axis=0) / self._size[groups].sum(axis=0)[:, None]
-            pinball = self._pinball[groups].sum(axis=0) / count[:, None]
-            mae = self._absolute[groups].sum(axis=0) / count
-            rmse = np.sqrt(self._square[groups].sum(axis=0) / count)
-            mase = self._scaled[groups].sum(axis=0) / self._scaled_count[groups].sum(axis=0)
-            inside = self._inside[groups].sum(axis=0) / count[:, None]
-            width = self._width[groups].sum(axis=0) / count[:, None]
+            count = total("count")
+            pinball = total("pinball") / count
+            risk = 2 * total("pinball") / total("size")
+            return {
+                "count": count[..., 0],
+                "quantile_risk": risk,
+                "pinball": pinball,
+                "wql": risk.mean(axis=-1),
+                "mean_pinball": pinball.mean(axis=-1),
+                "crps": 2 * (pinball * level_weights(self.levels)).sum(axis=-1),
+                "mae": (total("absolute") / count)[..., 0],
+                "rmse": np.sqrt(total("square") / count)[..., 0],
+                "bias": (total("signed") / count)[..., 0],
+                "smape": (total("relative") / count)[..., 0],
+                "mase": (total("scaled") / total("scaled_count"))[..., 0],
+                "rmsse": np.sqrt(total("scaled_square") / total("scaled_square_count"))[..., 0],
+                "coverage": total("inside") / count,
+                "width": total("width") / count,
+                "calibration": total("below") / count,
+            }
 
-        def named(names: Sequence[float], values: NDArray[np.float64]) -> dict[float, float]:
-            return dict(zip(names, values.tolist(), strict=True))
+    def _scores(self, sums: Mapping[str, Floats]) -> tuple[Scores, ...]:
+        columns = self._columns(sums) if sums else self._columns(self._empty())
+        names = {"quantile_risk": self.levels, "pinball": self.levels, "calibration": self.levels}
+        names |= {"coverage": self.intervals, "width": self.intervals}
+
+        def one(name: str, values: Floats) -> object:
+            if name in names:
+                return dict(zip(names[name], map(_number, values.tolist()), strict=True))
+            return int(values) if name == "count" else _number(float(values))
 
         return tuple(
-            Scores(
-                count=int(count[y]),
-                quantile_risk=named(self.levels, risk[y]),
-                pinball=named(self.levels, pinball[y]),
-                wql=float(risk[y].mean()),
-                mean_pinball=float(pinball[y].mean()),
-                mae=float(mae[y]),
-                rmse=float(rmse[y]),
-                mase=float(mase[y]),
-                coverage=named(tuple(self._intervals), inside[y]),
-                width=named(tuple(self._intervals), width[y]),
-            )
-            for y in range(len(count))
+            Scores(**{name: one(name, column[0, y]) for name, column in columns.items()})  # type: ignore[arg-type]
+            for y in range(self._shape[1])
         )
+
+    def _empty(self) -> dict[str, Floats]:
+        none = np.full((1, self._shape[1], 1, 1), np.nan)
+        return {
+            name: sums.sum(axis=(0, 1))[None]
+            for name, sums in errors_of(
+                np.repeat(none, len(self.levels), axis=-1), none[..., 0], self.levels
+            ).values.items()
+        }
 
 
 def score(
-    quantiles: NDArray[np.float64],
-    actual: NDArray[np.float64],
+    quantiles: Floats,
+    actual: Floats,
     levels: Sequence[float],
-    error_scale: NDArray[np.float64] | None = None,
+    error_scale: Floats | None = None,
+    square_scale: Floats | None = None,
 ) -> tuple[Scores, ...]:
-    """Score forecasts [W, H, Y, Q] that are all at hand; see :meth:`ScoreSums.add`. One a target."""
+    """Score forecasts [W, H, Y, Q] that are all at hand; see :func:`errors_of`. One a target."""
     sums = ScoreSums(levels, actual.shape[-1])
-    sums.add(quantiles, actual, error_scale)
+    sums.add(quantiles, actual, error_scale, square_scale=square_scale)
     return sums.scores()
+
+
+def _between(low: Floats, actual: Floats, high: Floats) -> Floats:
+    inside: Floats = np.where(np.isnan(low) | np.isnan(high), np.nan, (low <= actual) & (actual <= high))
+    return inside
+
+
+def _stacked(arrays: Sequence[Floats], like: Floats) -> Floats:
+    return np.stack(arrays, axis=-1) if arrays else np.empty((*like.shape, 0))
+
+
+def _number(value: float) -> float:
+    """Give every NaN as the same object, so that scores compare."""
+    return math.nan if math.isnan(value) else value

@@ -34,12 +34,24 @@ def seasonal_error(panel: Panel, train_end: NDArray[np.int64], season: int) -> N
     mean over t < train_end of abs(y[t] - y[t - season]), pairs with a missing value left out; NaN where a series
     has no such pair. Hyndman and Koehler (2006) with the seasonal form of the M4 competition.
     """
-    differences = np.abs(seasonal_differences(panel, train_end, season))
+    return mean_by_series(np.abs(seasonal_differences(panel, train_end, season)), panel)
+
+
+def seasonal_square(panel: Panel, train_end: NDArray[np.int64], season: int) -> NDArray[np.float64]:
+    """Give each series' mean squared seasonal difference over training, the divisor of RMSSE: [S, Y].
+
+    As :func:`seasonal_error`, with squares for absolute values: the M5 competition's, in a seasonal form.
+    """
+    return mean_by_series(seasonal_differences(panel, train_end, season) ** 2, panel)
+
+
+def mean_by_series(values: NDArray[np.float64], panel: Panel) -> NDArray[np.float64]:
+    """Give the mean of each series' rows, [N, Y] to [S, Y]; NaN is left out, a series with nothing else gets NaN."""
     series = np.repeat(np.arange(panel.num_series), panel.lengths)
-    errors = np.full((panel.num_series, differences.shape[1]), np.nan)
-    for y in range(differences.shape[1]):
-        present = ~np.isnan(differences[:, y])
-        sums = np.bincount(series[present], differences[present, y], minlength=panel.num_series)
+    means = np.full((panel.num_series, values.shape[1]), np.nan)
+    for y in range(values.shape[1]):
+        present = ~np.isnan(values[:, y])
+        sums = np.bincount(series[present], values[present, y], minlength=panel.num_series)
         counts = np.bincount(series[present], minlength=panel.num_series)
-        np.divide(sums, counts, out=errors[:, y], where=counts > 0)
-    return errors
+        np.divide(sums, counts, out=means[:, y], where=counts > 0)
+    return means

@@ -1,0 +1,53 @@
+"""Rivals: the baselines of a backtest, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusecast.data.panel import Panel
+from fusecast.errors import ConfigError
+from fusecast.evaluation.baselines import SeasonalNaive
+from fusecast.evaluation.points import Drift, SeasonalMean
+from fusecast.evaluation.predictor import Predictor
+from fusecast.evaluation.seasons import seasons_for
+
+DEFAULT_RIVALS = ("last", "seasonal", "drift", "mean")
+RIVALS = (*DEFAULT_RIVALS, "ets", "theta", "lightgbm")
+
+
+def rivals_for(
+    names: Sequence[str],
+    panel: Panel,
+    train_end: NDArray[np.int64],
+    horizon: int,
+    levels: Sequence[float],
+) -> list[Predictor]:
+    """Fit the baselines named, on the first `train_end` [S] rows of each series.
+
+    ``last`` value, ``seasonal`` naive (one for each usual season of the frequency), ``drift``, seasonal window ``mean``
+    (likewise); with extra libraries ``ets`` and ``theta`` (AutoETS and AutoTheta of statsforecast) and ``lightgbm``.
+
+    Raises
+    ------
+    ConfigError
+        When there is no baseline of a name, or the library that it needs is not installed.
+    """
+    found: list[Predictor] = []
+    fixed = tuple(levels)
+    seasons = [season for season in seasons_for(panel.schema.frequency) if season > 1]
+    for name in dict.fromkeys(names):
+        match name:
+            case "last":
+                found.append(SeasonalNaive(season=1, levels=fixed).fit(panel, train_end, horizon))
+            case "seasonal":
+                found += [SeasonalNaive(season=s, levels=fixed).fit(panel, train_end, horizon) for s in seasons]
+            case "drift":
+                found.append(Drift(levels=fixed).fit(panel, train_end, horizon))
+            case "mean":
+                found += [SeasonalMean(season=s, levels=fixed).fit(panel, train_end, horizon) for s in seasons or [1]]
+            case _:
+                raise ConfigError.not_one_of("baseline", name, RIVALS)
+    return found
