@@ -15,7 +15,8 @@ from fusecast.data.panel import Panel
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.experiment import RunConfig
 from fusecast.explain.explanation import Explanation
-from fusecast.judge import judge, look_into
+from fusecast.inquire import look_into
+from fusecast.judge import judge
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.prepare import Prepared
 from fusecast.report.content import Fan, FanForecast, ReportData, TrainingCurves

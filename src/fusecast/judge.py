@@ -1,4 +1,4 @@
-"""A model on the test span of a prepared table: how good it is, and what it looks at."""
+"""A model on the test span of a prepared table: how good it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from fusecast.evaluation.baselines import baselines_for
 from fusecast.evaluation.evaluate import Evaluation, evaluate
 from fusecast.evaluation.seasons import seasons_for
-from fusecast.explain.explanation import Explanation, explain
 from fusecast.prepare import Prepared
 from fusecast.training.predictor import NetworkPredictor
 
@@ -32,12 +31,3 @@ def judge(
         baselines=baselines_for(panel, train_end, config.horizon, config.network.quantiles),
         on_progress=on_progress,
     )
-
-
-def look_into(prepared: Prepared, predictor: NetworkPredictor, *, max_windows: int | None) -> Explanation:
-    """Gather importances and attention over the test span, over at most so many windows, evenly spread."""
-    index = prepared.windows("test")
-    if max_windows is not None:
-        index = index.thin(max_windows)
-    outputs = predictor.outputs(prepared.encoded, index)
-    return explain(outputs, prepared.fitted.inputs, prepared.config.lookback, prepared.config.horizon)

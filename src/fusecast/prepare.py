@@ -57,7 +57,7 @@ class Prepared:
         return self.windows("validation")
 
     def windows(self, part: str, stride: int = 1, *, align: Literal["begin", "end"] = "begin") -> WindowIndex:
-        """Windows whose targets lie in one part of the split: train, validation or test.
+        """Windows whose targets lie in one part of the split: train, validation or test; or in all of the table.
 
         The stride counts from each series' first window, or back from its last.
         """
@@ -65,6 +65,7 @@ class Prepared:
             "train": (self.parts.train_end * 0, self.parts.train_end),
             "validation": (self.parts.train_end, self.parts.valid_end),
             "test": (self.parts.valid_end, self.panel.lengths),
+            "all": (self.parts.train_end * 0, self.panel.lengths),
         }[part]
         return WindowIndex.between(
             lengths=self.panel.lengths,

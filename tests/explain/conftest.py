@@ -1,12 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from fusecast.batch import Batch, Output
+from fusecast.data.declare import make_schema
+from fusecast.data.panel import Panel
+from fusecast.data.validate import validate
+from fusecast.explain.store import AttentionStore
 from fusecast.features.inputs import Inputs
+from fusecast.windows.index import WindowIndex
+
+START = datetime(2024, 1, 1)
 
 INPUTS = Inputs(
     targets=("y",),
@@ -22,7 +33,9 @@ def shares(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.softmax(3 * torch.randn(*shape, generator=generator), dim=-1)
 
 
-def windows(seed: int, count: int, *, lookback: int = 6, horizon: int = 3, masked: bool = True) -> tuple[Batch, Output]:
+def windows(
+    seed: int, count: int, *, lookback: int = 6, horizon: int = 3, masked: bool = True, first: int = 0
+) -> tuple[Batch, Output]:
     """What a network might be given and give: random weights, some of the first past steps padding."""
     g = torch.Generator().manual_seed(seed)
     steps = lookback + horizon
@@ -40,7 +53,7 @@ def windows(seed: int, count: int, *, lookback: int = 6, horizon: int = 3, maske
         target_mask=empty,
         center=empty,
         scale=empty,
-        window=torch.arange(count),
+        window=torch.arange(first, first + count),
     )
     output = Output(
         quantiles=torch.zeros(count, horizon, 1, 3),
@@ -50,6 +63,55 @@ def windows(seed: int, count: int, *, lookback: int = 6, horizon: int = 3, maske
         attention=torch.softmax(scores, dim=-1),
     )
     return batch, output
+
+
+def hourly(*rows: int) -> Panel:
+    """Series "a", "b", ... of so many hours."""
+    names = [chr(ord("a") + s) for s in range(len(rows))]
+    table = pl.concat(
+        pl.DataFrame({"unique_id": [name] * n, "ds": [START + timedelta(hours=h) for h in range(n)], "y": [1.0] * n})
+        for name, n in zip(names, rows, strict=True)
+    )
+    return validate(table, make_schema(table, id="unique_id", time="ds", targets=("y",), frequency="1h"))
+
+
+def index_of(panel: Panel, *, lookback: int = 6, horizon: int = 3, stride: int = 1) -> WindowIndex:
+    return WindowIndex.between(
+        lengths=panel.lengths, begin=0, end=panel.lengths, lookback=lookback, horizon=horizon, stride=stride
+    )
+
+
+def stored(attention: np.ndarray, lookback: int, **options: Any) -> AttentionStore:
+    """Keep attention [W, H, T]; NaN is masked."""
+    store = AttentionStore(len(attention), lookback, attention.shape[1], **options)
+    batch, output = windows(0, len(attention), lookback=lookback, horizon=attention.shape[1], masked=True)
+    mask = torch.from_numpy(~np.isnan(attention[:, 0, :lookback]))
+    values = torch.from_numpy(np.nan_to_num(attention))
+    store.put(np.arange(len(attention)), batch._replace(past_mask=mask), output._replace(attention=values))
+    return store
+
+
+@pytest.fixture
+def panel_of() -> Callable[..., Panel]:
+    return hourly
+
+
+@pytest.fixture
+def windows_in() -> Callable[..., WindowIndex]:
+    return index_of
+
+
+@pytest.fixture
+def keep() -> Callable[..., AttentionStore]:
+    return stored
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fusecast.batch import Batch, Output
 from fusecast.explain.distribution import EXACT_VALUES, Distribution
-from fusecast.explain.importance import steps_present, to_numpy
+from fusecast.explain.store import attention_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,9 +56,7 @@ class AttentionTally:
 
     def add(self, batch: Batch, output: Output) -> None:
         """Count in the windows of a batch. Masked positions do not count; see :class:`AttentionProfile`."""
-        attention = to_numpy(output.attention).copy()  # [B, H, T]
-        past = attention[:, :, : self._lookback]
-        past[~np.broadcast_to(steps_present(batch, past[:, 0])[:, None], past.shape)] = np.nan
+        attention = attention_of(batch, output, self._lookback)
         self._overall.add(attention.mean(axis=1))
         self._by_step.add(attention.reshape(len(attention), -1))
 

@@ -1,0 +1,137 @@
+"""Asking: the questions that a Forecaster answers about its forecasts. Part of the face: no logic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusecast.explain.explanation import Explanation
+    from fusecast.explain.one import ForecastExplanation
+    from fusecast.judge import Progress
+    from fusecast.prepare import Prepared
+    from fusecast.training.predictor import NetworkPredictor
+
+
+class Asking:
+    """What :class:`~fusecast.forecaster.Forecaster` answers once it is fitted or loaded."""
+
+    folder: Path | None
+
+    if TYPE_CHECKING:
+
+        @property
+        def predictor(self) -> NetworkPredictor:
+            """The trained network."""
+            ...
+
+        def _on(self, data: Any) -> Prepared: ...
+
+    def explain(
+        self,
+        *,
+        data: Any = None,
+        series: Any = None,
+        part: str = "test",
+        max_windows: int | None = 2000,
+        permutation: int = 0,
+        threshold: float | None = None,
+        on_progress: Progress | None = None,
+    ) -> Explanation:
+        """Say what the network looks at, over every window of a span: variables, lags, seasons, regimes.
+
+        Parameters
+        ----------
+        data
+            A table that has grown since the fit; None is the table of the fit.
+        series
+            Name or names of the series to look at; None is all.
+        part
+            ``test``, ``validation``, ``train``, or ``all`` of the table.
+        max_windows
+            Windows at most, evenly spread over the span; None is all there are.
+        permutation
+            Windows to shuffle each variable over, as a check on the selection weights; 0 leaves the check out.
+        threshold
+            Distance of the attention from its average above which a forecast is flagged; None chooses one.
+        on_progress
+            Called with the windows shuffled so far and those there are.
+
+        Raises
+        ------
+        ConfigError
+            When a series or the span is unknown, or no window lies in it.
+        """
+        from fusecast.inquire import look_into
+
+        names = [series] if isinstance(series, str | int) else series
+        return look_into(
+            self._on(data),
+            self.predictor,
+            part=part,
+            series=names,
+            max_windows=max_windows,
+            permutation_windows=permutation,
+            threshold=threshold,
+            on_progress=on_progress,
+        )
+
+    def explain_forecast(self, series: object, future: Any = None, *, data: Any = None) -> ForecastExplanation:
+        """Say why the latest forecast of a series is what it is: these variables, these past steps.
+
+        Parameters
+        ----------
+        series
+            Its name.
+        future
+            Known columns of the steps to forecast, as for `predict`. None: where there are known columns, the last
+            steps of the table are forecast instead.
+        data
+            A newer table; None is the table of the fit.
+
+        Raises
+        ------
+        ConfigError, DataError
+            When there is no such series, or known values are missing.
+        """
+        from fusecast.data.read import read_table
+        from fusecast.inquire import why
+
+        return why(self._on(data), self.predictor, series, future=None if future is None else read_table(future))
+
+    def what_if(self, changes: Mapping[str, Any], future: Any = None, *, data: Any = None) -> Any:
+        """Forecast with other values of known columns, beside the forecast as things are.
+
+        Parameters
+        ----------
+        changes
+            Known column -> a value for the whole horizon, one value a step, or a function from the values
+            [series, steps] there to others.
+        future
+            Known columns of the steps to forecast. None: the last steps of the table are forecast once more.
+        data
+            A newer table; None is the table of the fit.
+
+        Returns
+        -------
+        A frame of the kind given: id, time, ``step``, ``target``, ``quantile``, ``before``, ``after``,
+        ``difference``.
+
+        Raises
+        ------
+        ConfigError, DataError
+            When a column is not known in the future, or a value does not fit it.
+        """
+        from fusecast.data.read import like, read_table
+        from fusecast.inquire import what_if
+
+        prepared = self._on(data)
+        table = what_if(prepared, self.predictor, changes, future=None if future is None else read_table(future))
+        return like(future if data is None else data, table)
+
+    def report(self, path: str | Path, *, data: Any = None) -> Path:
+        """Write one self-contained HTML page: accuracy, forecasts, importances, attention, training."""
+        from fusecast.describe import write_report
+
+        return write_report(self._on(data), self.predictor, self.folder, Path(path))

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+import torch
+
+from fusecast.batch import Batch, Output
+from fusecast.explain.agreement import compare
+from fusecast.explain.importance import Importance
+from fusecast.explain.permutation import permutation_importance, spearman
+from fusecast.features.encoded import EncodedPanel
+from fusecast.features.inputs import Inputs
+from fusecast.windows.index import WindowIndex
+
+LOOKBACK, HORIZON, ROWS = 4, 2, 60
+INPUTS = Inputs(targets=("y",), observed_reals=("x",), known_reals=("price",), known_categories={"day": 4})
+
+
+def an_encoded_panel(missing: bool) -> EncodedPanel:
+    """y is 2 * price + (day == 3); x says nothing. Two series."""
+    rng = np.random.default_rng(0)
+    price, day = rng.normal(size=2 * ROWS), rng.integers(1, 4, 2 * ROWS)
+    reals = np.stack([2 * price + (day == 3), rng.normal(size=2 * ROWS), price], axis=1).astype(np.float32)
+    present = np.ones((2 * ROWS, 3), dtype=bool)
+    if missing:
+        present[rng.random(2 * ROWS) < 0.2, 2] = False
+        reals[~present] = 0.0
+    return EncodedPanel(
+        inputs=INPUTS,
+        indptr=np.array([0, ROWS, 2 * ROWS]),
+        reals=reals,
+        reals_present=present if missing else present[:, :0],
+        categories=day[:, None].astype(np.int32),
+        static_reals=np.zeros((2, 0), dtype=np.float32),
+        static_reals_present=np.zeros((2, 0), dtype=bool),
+        static_categories=np.zeros((2, 0), dtype=np.int32),
+        center=np.zeros((2, 1)),
+        scale=np.ones((2, 1)),
+    )
+
+
+def oracle(batch: Batch) -> Output:
+    """Know the law, but lose a price that is missing."""
+    value = 2 * batch.future_real[..., 0] + (batch.future_cat[..., 0] == 3)
+    empty = torch.zeros(0)
+    return Output(value[..., None, None], empty, empty, empty, empty)
+
+
+@pytest.fixture
+def index() -> WindowIndex:
+    return WindowIndex.between(lengths=[ROWS] * 2, begin=0, end=ROWS, lookback=LOOKBACK, horizon=HORIZON)
+
+
+def brute_force(encoded: EncodedPanel, index: WindowIndex, seed: int) -> dict[str, float]:
+    """Mean median loss with a variable's future rows taken from another window, by loops."""
+    order = np.random.default_rng(seed).permutation(len(index))
+    series, cutoff = index.locate(np.arange(len(index)))
+    losses = {"none": [], "price": [], "day": []}
+    for w, donor in enumerate(order):
+        for h in range(HORIZON):
+            own, other = (encoded.indptr[series[i]] + cutoff[i] + h for i in (w, donor))
+            for name, values in losses.items():
+                price = encoded.reals[other if name == "price" else own, 2]
+                day = encoded.categories[other if name == "day" else own, 0]
+                values.append(0.5 * abs(encoded.reals[own, 0] - 2 * price - (day == 3)))
+    return {name: float(np.mean(values)) for name, values in losses.items()}
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("batch_size", [7, 1000])
+def test_shuffling_agrees_with_loops(missing: bool, batch_size: int, index: WindowIndex) -> None:
+    encoded = an_encoded_panel(missing)
+    found = permutation_importance(oracle, encoded, index, (0.5,), repeats=1, seed=3, batch_size=batch_size)
+    rows = {row["variable"]: row for row in found.iter_rows(named=True)}
+    expected = brute_force(encoded, index, 3)
+    assert rows["price"]["loss"] == pytest.approx(expected["none"], abs=1e-6)
+    assert rows["price"]["shuffled"] == pytest.approx(expected["price"], rel=1e-5)
+    assert rows["day"]["shuffled"] == pytest.approx(expected["day"], rel=1e-5)
+
+
+def test_what_the_forecasts_do_not_use_costs_nothing(index: WindowIndex) -> None:
+    def slightly_wrong(batch: Batch) -> Output:
+        output = oracle(batch)
+        return output._replace(quantiles=output.quantiles + 0.1)
+
+    found = permutation_importance(slightly_wrong, an_encoded_panel(False), index, (0.5,))
+    assert found["variable"].to_list()[:2] == ["price", "day"]
+    rows = {row["variable"]: row for row in found.iter_rows(named=True)}
+    assert rows["x"]["increase"] == pytest.approx(0.0, abs=1e-9)
+    assert rows["y"]["increase"] == pytest.approx(0.0, abs=1e-9)
+    assert rows["price"]["groups"] == "past,future"
+    assert not found["constant"].any()
+
+
+def test_a_variable_that_is_the_same_in_every_window_is_called_so(index: WindowIndex) -> None:
+    encoded = an_encoded_panel(False)
+    encoded.categories[:] = 2
+    found = permutation_importance(oracle, encoded, index, (0.5,))
+    assert dict(found.select("variable", "constant").iter_rows())["day"]
+
+
+def test_rank_correlation_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(0, 6, 12), rng.normal(size=12).round(1)
+        assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+    assert np.isnan(spearman(np.ones(4), np.arange(4)))
+
+
+def weights(**shares: float) -> list[Importance]:
+    return [Importance(group="past", variable=n, mean=m, p10=m, p50=m, p90=m) for n, m in shares.items()]
+
+
+def costs(**rises: float) -> pl.DataFrame:
+    names = list(rises)
+    return pl.DataFrame({"variable": names, "increase": list(rises.values()), "constant": [False] * len(names)})
+
+
+def test_agreement_is_said_and_has_no_exceptions() -> None:
+    found = compare(weights(a=0.6, b=0.3, c=0.1), costs(a=0.9, b=0.3, c=0.05))
+    assert found.correlation == {"past": pytest.approx(1.0)}
+    assert found.notes == ("For past variables, selection weights and shuffling agree (rank correlation 1.00).",)
+
+
+def test_disagreement_is_named_variable_by_variable() -> None:
+    found = compare(weights(a=0.7, b=0.2, c=0.1), costs(a=0.001, b=0.3, c=0.4))
+    assert found.correlation["past"] == pytest.approx(-1.0)
+    text = "\n".join(found.notes)
+    assert "contradict each other" in text
+    assert "'a' gets 70% of the past selection, yet shuffling it changes the loss by +0.1% only" in text
+    assert "'c' gets 10% of the past selection, yet shuffling it raises the loss by 40.0%" in text
+
+
+def test_what_cannot_be_shuffled_is_no_evidence() -> None:
+    table = costs(a=0.0, b=0.3, c=0.1).with_columns(constant=pl.col("variable") == "a")
+    found = compare(weights(a=0.7, b=0.2, c=0.1), table)
+    assert found.correlation == {}
+    assert "the same in every window" in found.notes[0]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fusecast.explain.seasonal import by_lag, in_words, seasonal_lags
+
+
+def attention_to(lags: dict[int, float], windows: int, lookback: int, horizon: int, seed: int = 0) -> np.ndarray:
+    """Every step ahead looks at these lags, so many times as much as elsewhere; windows wobble."""
+    rng = np.random.default_rng(seed)
+    raw = rng.gamma(4.0, 0.25, (windows, horizon, lookback + horizon))
+    for h in range(horizon):
+        for lag, times in lags.items():
+            if 0 <= lookback + h - lag < lookback + horizon:
+                raw[:, h, lookback + h - lag] *= times
+        raw[:, h, lookback + h + 1 :] = 0
+    return raw / raw.sum(axis=-1, keepdims=True)
+
+
+def test_a_day_and_a_week_are_found_and_named(keep) -> None:
+    store = keep(attention_to({24: 4.0, 168: 3.0}, 200, 192, 12), 192)
+    found = seasonal_lags(store, "1h")
+    assert [(lag.lag, lag.words, lag.multiple_of) for lag in found] == [
+        (24, "24 h (1 day)", None),
+        (168, "168 h (7 days)", 24),
+    ]
+    assert in_words(found) == "looks back 24 h and 168 h"
+    assert found[0].contrast == pytest.approx(4.0, rel=0.1)
+    assert found[0].persistence > 0.95
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_has_no_seasons(seed: int, keep) -> None:
+    store = keep(attention_to({}, 200, 96, 6, seed), 96)
+    assert seasonal_lags(store, "1h") == []
+    assert "no lag stands out" in in_words([])
+
+
+def test_the_recent_past_is_no_season(keep) -> None:
+    store = keep(attention_to({1: 9.0, 2: 6.0, 3: 2.0}, 200, 48, 4), 48)
+    assert seasonal_lags(store, "1h") == []
+
+
+def test_a_lag_of_few_windows_does_not_persist(keep) -> None:
+    attention = attention_to({}, 200, 48, 4)
+    attention[:40] = attention_to({24: 30.0}, 40, 48, 4, seed=1)
+    assert seasonal_lags(keep(attention, 48), "1h") == []
+    assert [lag.lag for lag in seasonal_lags(keep(attention[:40], 48), "1h")] == [24]
+
+
+def test_the_last_lag_there_is_could_be_anything(keep) -> None:
+    store = keep(attention_to({24: 5.0}, 100, 24, 1), 24)
+    assert seasonal_lags(store, "1h") == []
+
+
+def test_lags_are_distances_to_the_step_forecast() -> None:
+    #          positions -2, -1 | 0, 1
+    attention = np.array([[[0.1, 0.2, 0.7, 0.0], [0.4, 0.3, 0.2, 0.1]]])
+    expected = [(0.7 + 0.1) / 2, (0.2 + 0.2) / 2, (0.1 + 0.3) / 2, 0.4]
+    np.testing.assert_allclose(by_lag(attention, 2)[0], expected)
+
+
+def test_masked_positions_do_not_count() -> None:
+    attention = np.array([[[np.nan, 0.3, 0.7, 0.0], [np.nan, 0.6, 0.2, 0.2]]])
+    found = by_lag(attention, 2)[0]
+    np.testing.assert_allclose(found[:3], [0.45, 0.25, 0.6])
+    assert np.isnan(found[3])
