@@ -42,6 +42,7 @@ def fit(
     max_minutes: Annotated[float | None, typer.Option(help="Minutes of training at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random [42].")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML of a run; options given here win over it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any other option of the YAML: section.name=value.")
     ] = None,
@@ -52,6 +53,7 @@ def fit(
     from fusecast.cli import show
     from fusecast.experiment import RunConfig, merged, read_yaml
     from fusecast.forecaster import Forecaster
+    from fusecast.training.processes import is_first_process
 
     asked = options.given(
         {
@@ -88,12 +90,34 @@ def fit(
             },
         }
     )
+    if resume:
+        config = config or run_to_resume(out)
     base = read_yaml(config) if config else {}
     forecaster = Forecaster.from_config(RunConfig.parse(merged(merged(base, asked), options.assignments(set_ or []))))
-    refuse_to_overwrite(out)
+    if not is_first_process():  # of a run on several devices
+        forecaster.fit(folder=out, resume=resume)
+        return
+    if not resume:
+        refuse_to_overwrite(out)
     show.plan(forecaster.prepare())
-    forecaster.fit(folder=out)
+    forecaster.fit(folder=out, resume=resume)
     show.fitted(forecaster, out)
+
+
+def run_to_resume(folder: Path) -> Path:
+    """Give the configuration of the run in a folder.
+
+    Raises
+    ------
+    TrainingError
+        If there is none.
+    """
+    from fusecast.errors import TrainingError
+    from fusecast.forecaster import RUN_FILE
+
+    if not (folder / RUN_FILE).is_file():
+        raise TrainingError.nothing_to_resume(folder)
+    return folder / RUN_FILE
 
 
 def refuse_to_overwrite(folder: Path) -> None:

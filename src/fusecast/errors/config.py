@@ -166,3 +166,7 @@ class ConfigError(FusecastError):
     @classmethod
     def size_of_wrong_kind(cls, sizes: Mapping[str, object]) -> Self:
         return cls(f"these sizes make no network, since one is of the wrong kind: {dict(sizes)}")
+
+    @classmethod
+    def extra_missing(cls, what: str, library: str, extra: str) -> Self:
+        return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from fusecast.errors.base import FusecastError, some_of
@@ -81,3 +81,53 @@ class DataError(FusecastError):
             f"no window of {horizon} steps lies in the span to evaluate\n"
             "Hint: give more rows to the test span, or shorten the horizon"
         )
+
+    @classmethod
+    def no_matrix(cls, shape: Sequence[int], kind: str) -> Self:
+        return cls(
+            f"an array must have rows (steps) and columns (features) of numbers, not shape {tuple(shape)} of {kind}\n"
+            "Hint: give a 2-D array, or a DataFrame"
+        )
+
+    @classmethod
+    def no_features(cls, keys: Collection[str]) -> Self:
+        return cls(f"the table has no feature column\nHint: these are not features: {some_of(keys)}")
+
+    @classmethod
+    def not_numeric(cls, column: str, kind: str) -> Self:
+        return cls(
+            f"column {column!r} is not numeric but {kind}\n"
+            f"Hint: drop it, or encode it as numbers; series are told apart by a column 'seq_ix' or 'unique_id'"
+        )
+
+    @classmethod
+    def values_missing(cls, counts: Mapping[str, int], first_row: int) -> Self:
+        columns = ", ".join(f"{name!r} ({count})" for name, count in sorted(counts.items())[:5])
+        more = f" and {len(counts) - 5} columns more" if len(counts) > 5 else ""
+        return cls(
+            f"values are missing or infinite in {columns}{more}; the first is in row {first_row} (sorted by sequence "
+            "and step)\nHint: fill or drop them; `fusecast fit` understands missing values"
+        )
+
+    @classmethod
+    def step_twice(cls, column: str, count: int, first_row: int) -> Self:
+        return cls(
+            f"{count} steps of {column!r} come twice in their sequence, the first in row {first_row} (sorted by "
+            "sequence and step)\nHint: keep one row a step, or name the sequences in a column 'seq_ix' or 'unique_id'"
+        )
+
+    @classmethod
+    def no_steps(cls, column: str, first: str) -> Self:
+        return cls(f"column {column!r} holds neither whole numbers nor times, but such as {first!r}")
+
+    @classmethod
+    def windows_do_not_fit(cls, window_size: int, longest: int, needed: int) -> Self:
+        rows = "" if needed < 0 else f", and {needed} rows are marked in 'need_prediction'"
+        return cls(
+            f"no training, validation and test windows of {window_size} steps and the one after them can be made: the "
+            f"longest unbroken sequence has {longest} rows{rows}\nHint: shorten window_size, or give more rows"
+        )
+
+    @classmethod
+    def nothing_in_loader(cls) -> Self:
+        return cls("the loader gives no batch, so there is nothing to forecast")

@@ -20,7 +20,7 @@ PRECISIONS = {
     "bf16-mixed": "bf16-mixed",
 }
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
-LOGGERS = ("tensorboard", "csv", "none")
+LOGGERS = ("tensorboard", "csv", "mlflow", "wandb", "none")
 EPOCH_CAP = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
 
@@ -86,7 +86,7 @@ class TrainingConfig:
     checkpoint_steps: int | None = None
     """The same in optimizer steps."""
     logger: str = "tensorboard"
-    """tensorboard, csv or none. ``history.csv`` is written in any case."""
+    """tensorboard, csv, mlflow, wandb or none. ``history.csv`` is written in any case."""
     progress: bool = True
     """Show a progress bar on a terminal, and one line an epoch elsewhere."""
 

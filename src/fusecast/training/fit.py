@@ -107,7 +107,9 @@ def fit(
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         module = make_module(model_config, training_config)
         monitor = "val_loss" if data.validates else "train_loss"
-        trainer = make_trainer(training_config, files, monitor=monitor, callbacks=callbacks)
+        trainer = make_trainer(
+            training_config, files, monitor=monitor, names=encoded.inputs.past_names, callbacks=callbacks
+        )
         interrupted = _run(trainer, module, data, resume)
     return _result(trainer, module, seconds=time.monotonic() - began, interrupted=interrupted)
 

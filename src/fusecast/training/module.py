@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fusecast.batch import Batch, Output
@@ -14,6 +16,7 @@ from fusecast.model.config import ModelConfig
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.judge import median_error
+from fusecast.training.pictures import Shown
 from fusecast.training.steady import SteadyModule
 
 
@@ -64,6 +67,21 @@ class TFTModule(SteadyModule):
         mae = median_error(quantiles, batch, self.model_config.quantiles)
         metrics = {"val_loss": self._loss(quantiles, batch), "val_mae": mae}
         self.log_dict(metrics, on_epoch=True, batch_size=len(batch.window), sync_dist=True)
+
+    def show(self, batch: Batch) -> Shown:
+        """Forecast a batch for a picture, in the units of the data (or their logs)."""
+        output = self.network(batch)
+        center, scale = batch.center[0, 0], batch.scale[0, 0]
+
+        def plain(values: Tensor) -> NDArray[np.float64]:
+            return (values.double() * scale + center).cpu().numpy()
+
+        return Shown(
+            past=plain(batch.past_real[0, :, 0]),
+            actual=plain(batch.target[0, :, 0]),
+            quantiles=plain(output.quantiles[0, :, 0]),
+            weights=output.past_weights.double().mean(dim=(0, 1)).cpu().numpy(),
+        )
 
     def _loss(self, quantiles: Tensor, batch: Batch) -> Tensor:
         return quantile_loss(quantiles, batch.target, batch.target_mask, self.model_config.quantiles)

@@ -27,8 +27,9 @@ class ProgressReport(pl.Callback):
     Values are fetched from the device a few times a second, not every step.
     """
 
-    def __init__(self, history: History, console: Console | None = None) -> None:
+    def __init__(self, history: History, console: Console | None = None, *, lines: bool = True) -> None:
         self.history = history
+        self.lines = lines
         self.console = console or Console(stderr=True)
         self._bar: Progress | None = None
         self._task: Any = None
@@ -39,12 +40,13 @@ class ProgressReport(pl.Callback):
         if not trainer.is_global_zero:
             return
         count = sum(parameter.numel() for parameter in pl_module.parameters())
-        self.console.print(
-            f"{count:,} parameters on {pl_module.device}, precision {trainer.precision}, "
-            f"{trainer.num_training_batches:,} batches an epoch",
-            highlight=False,
-            soft_wrap=True,
-        )
+        if self.lines:
+            self.console.print(
+                f"{count:,} parameters on {pl_module.device}, precision {trainer.precision}, "
+                f"{trainer.num_training_batches:,} batches an epoch",
+                highlight=False,
+                soft_wrap=True,
+            )
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[loss]}"), console=self.console, transient=True)
@@ -67,7 +69,7 @@ class ProgressReport(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the line of the epoch."""
-        if not trainer.is_global_zero or not self.history.rows:
+        if not self.lines or not trainer.is_global_zero or not self.history.rows:
             return
         row = self.history.rows[-1]
         judged = "" if row["val_loss"] is None else f"  val_loss {row['val_loss']:.4f}  val_mae {row['val_mae']:.4f}"

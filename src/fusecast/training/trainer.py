@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from fusecast.errors import TrainingError
 from fusecast.training.checkpoint import AtomicCheckpointIO, MovableCheckpoint
@@ -17,6 +16,8 @@ from fusecast.training.device import choose_accelerator, choose_precision
 from fusecast.training.history import History
 from fusecast.training.last import LastCheckpoint
 from fusecast.training.limits import Limits
+from fusecast.training.loggers import make_logger
+from fusecast.training.pictures import Pictures
 from fusecast.training.progress import ProgressReport
 
 
@@ -25,7 +26,7 @@ class RunFiles:
     """Where a run writes."""
 
     checkpoints: Path  # folder: tft-epoch=..-val_loss=...ckpt (the best) and last.ckpt
-    history: Path  # CSV, one row an epoch
+    history: Path | None  # CSV, one row an epoch; None: not written
     logs: Path  # folder of the logger
 
     @classmethod
@@ -41,7 +42,13 @@ class RunFiles:
 
 
 def make_trainer(
-    config: TrainingConfig, files: RunFiles, *, monitor: str = "val_loss", callbacks: Sequence[pl.Callback] = ()
+    config: TrainingConfig,
+    files: RunFiles,
+    *,
+    monitor: str = "val_loss",
+    names: Sequence[str] = (),
+    callbacks: Sequence[pl.Callback] = (),
+    lines: bool = True,
 ) -> pl.Trainer:
     """Make the trainer that every run of fusecast goes through.
 
@@ -49,18 +56,24 @@ def make_trainer(
     ----------
     monitor
         ``val_loss``, or ``train_loss`` where nothing validates: what decides about the best weights and early stopping.
+    names
+        Of the past variables, for the pictures in the log; without names nothing is drawn.
+    lines
+        Print a line an epoch (or leave that to one of the callbacks).
 
     Raises
     ------
     ConfigError
-        If the accelerator asked for is absent.
+        If the accelerator asked for is absent, or the library of the logger is not installed.
     """
     accelerator = choose_accelerator(config.accelerator, config.devices)
-    logger = _logger(config.logger, files.logs)
+    logger = make_logger(config.logger, files.logs)
     history = History(files.history)
     own: list[pl.Callback] = [history, Limits(config.max_steps, config.max_minutes)]
     if config.progress:
-        own.append(ProgressReport(history))
+        own.append(ProgressReport(history, lines=lines))
+    if names:
+        own.append(Pictures(names))
     if logger is not None:
         own.append(LearningRateMonitor(logging_interval="epoch"))
     if config.early_stopping_patience is not None:
@@ -69,7 +82,7 @@ def make_trainer(
                 monitor,
                 patience=config.early_stopping_patience,
                 min_delta=config.early_stopping_min_delta,
-                check_finite=False,  # TFTModule refuses such a loss, in words
+                check_finite=False,  # SteadyModule refuses such a loss, in words
                 check_on_train_epoch_end=True,
             )
         )
@@ -93,7 +106,7 @@ def make_trainer(
         logger=logger or False,
         callbacks=[*own, *callbacks],
         plugins=[AtomicCheckpointIO()],
-        use_distributed_sampler=False,  # WindowDataModule gives each process its share
+        use_distributed_sampler=False,  # our samplers give each process its share
         default_root_dir=files.checkpoints.parent,
         log_every_n_steps=10,
         num_sanity_val_steps=0,
@@ -101,11 +114,3 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def _logger(name: str, folder: Path) -> Logger | None:
-    if name == "tensorboard":
-        return TensorBoardLogger(folder.parent, name=folder.name, version="", default_hp_metric=False)
-    if name == "csv":
-        return CSVLogger(folder.parent, name=folder.name, version="")
-    return None

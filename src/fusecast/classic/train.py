@@ -1,0 +1,121 @@
+"""train_tft_lightning: from a config to a trained model, with the files that its users know."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from polars import Boolean, DataFrame
+
+from fusecast.classic.config import NETWORK, LightningTrainingConfig
+from fusecast.classic.loaders import make_dataloaders
+from fusecast.classic.metrics import MetricsCallback
+from fusecast.classic.module import TemporalFusionTransformerLightning
+from fusecast.classic.table import NEEDED, SEQUENCES, STEPS
+from fusecast.data.read import read_table
+from fusecast.data.samples import sample_path
+from fusecast.training.atomic import replacing
+from fusecast.training.newest import intact_or_before, newest_checkpoint
+from fusecast.training.processes import is_first_process
+from fusecast.training.progress import say
+from fusecast.training.quiet import quiet_lightning
+from fusecast.training.trainer import RunFiles, make_trainer
+
+LOGS, CONFIG = "tft_logs", "training_config.json"
+
+
+def train_tft_lightning(
+    config: LightningTrainingConfig | None = None,
+) -> tuple[TemporalFusionTransformerLightning, pl.Trainer]:
+    """Train on the table of ``config.data_path``, or on the bundled data.
+
+    Writes ``tft-epoch=..-val_loss=....ckpt`` (the best), ``last.ckpt``, ``previous.ckpt``, ``metrics.csv``,
+    ``training_config.json`` and the logs in ``tft_logs`` into ``config.checkpoint_dir``, and prints what it does.
+
+    Returns
+    -------
+    The model with the weights that validated best, and the trainer.
+
+    Raises
+    ------
+    ConfigError, DataError, TrainingError, ArtifactError
+        In words.
+    """
+    config = config or LightningTrainingConfig()
+    options, folder = config.training(), Path(config.checkpoint_dir)
+    loaders = make_dataloaders(_table(config.data_path), config.window_size, config.batch_size, seed=config.random_seed)
+    datasets = [loader.steps for loader in loaders]
+    names = datasets[0].names
+    features = len(names)
+    _tell(f"{features} features, windows of {config.window_size} steps")
+    _tell("windows: " + ", ".join(f"{len(each):,} {part}" for each, part in zip(datasets, PARTS, strict=True)))
+    resume = _checkpoint(config)
+    files = RunFiles(checkpoints=folder, history=None, logs=folder / LOGS)
+    if is_first_process():
+        _write_config(config, folder / CONFIG)
+    with quiet_lightning():
+        pl.seed_everything(config.random_seed, workers=True, verbose=False)
+        model = TemporalFusionTransformerLightning(
+            features,
+            **{name: getattr(config, name) for name in NETWORK},
+            output_size=features,
+            learning_rate=config.learning_rate,
+            lr_scheduler_factor=config.lr_scheduler_factor,
+            lr_scheduler_patience=config.lr_scheduler_patience,
+            seed=config.random_seed,
+        )
+        _tell(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+        trainer = make_trainer(
+            options, files, names=names, callbacks=[MetricsCallback(folder / "metrics.csv")], lines=False
+        )
+        _tell(f"training on {trainer.accelerator.name()}, precision {trainer.precision}")
+        trainer.fit(model, loaders[0], loaders[1], ckpt_path=resume, weights_only=True)
+        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]  # make_trainer gives it one
+        tested = trainer.test(model, loaders[2], ckpt_path=best or None, verbose=False, weights_only=True)
+    _tell(f"best checkpoint: {best}")
+    _tell(f"test loss: {tested[0]['test_loss']:.6f}  (mean squared error of standardised values)")
+    _tell(f"test MAE:  {tested[0]['test_mae']:.6f}  RMSE: {math.sqrt(tested[0]['test_loss']):.6f}")
+    if config.logger == "tensorboard":
+        _tell(f"see the curves with: tensorboard --logdir {folder / LOGS}")
+    return model, trainer
+
+
+PARTS = ("to train", "to validate", "to test")
+
+
+def _table(path: str | None) -> DataFrame:
+    """Read the table; columns that are not numbers are left out, and named."""
+    frame = read_table(path or sample_path("bike_sharing"))
+    keys = (*SEQUENCES, *STEPS, NEEDED)
+    left_out = [
+        name for name, kind in frame.schema.items() if name not in keys and not kind.is_numeric() and kind != Boolean
+    ]
+    _tell(f"data: {path or 'bike_sharing, the bundled hourly demand for bikes'}, {frame.height:,} rows")
+    if left_out:
+        _tell(f"left out, as they are not numbers: {', '.join(left_out)}")
+    return frame.drop(left_out)
+
+
+def _checkpoint(config: LightningTrainingConfig) -> Path | None:
+    """Choose what to go on from, and say so where it is not the file that was named."""
+    asked = config.checkpoint_to_resume()
+    if asked is None:
+        return None
+    found = newest_checkpoint(asked) if asked.is_dir() else intact_or_before(asked)
+    if found.skipped:
+        say(found.in_words())
+    _tell(f"going on from {found.path}" if found.path else f"{asked} holds no checkpoint yet: training starts anew")
+    return found.path
+
+
+def _write_config(config: LightningTrainingConfig, path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _tell(text: Any) -> None:
+    if is_first_process():
+        print(text, flush=True)

@@ -1,0 +1,59 @@
+"""Runs killed by SIGKILL and resumed end with the weights of a run that nothing disturbed, bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fusecast.training.checkpoint import load_checkpoint
+from fusecast.training.fit import FitResult
+
+from .victim import STEPS_AN_EPOCH, run
+
+VICTIM = Path(__file__).with_name("victim.py")
+COMPARED = ("epoch", "step", "train_loss", "val_loss", "val_mae", "lr")
+
+
+def kill(folder: Path, *when: object) -> None:
+    ran = subprocess.run([sys.executable, VICTIM, folder, *map(str, when)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    return run(tmp_path_factory.mktemp("whole") / "run", "never", resume=False)
+
+
+def test_a_run_killed_at_random_steps_and_within_validation_ends_as_if_undisturbed(
+    tmp_path: Path, undisturbed: FitResult
+) -> None:
+    folder = tmp_path / "run"
+    steps = undisturbed.history[-1]["step"]
+    assert steps > 2 * STEPS_AN_EPOCH
+    assert len({row["lr"] for row in undisturbed.history}) > 1, "the test needs a run that adapts its learning rate"
+    points = sorted(np.random.default_rng().choice(np.arange(1, steps), 4, replace=False).tolist())
+    kill(folder, *points[:2], "validation", *points[2:], "validation")
+    resumed = run(folder, "never", resume=True)
+
+    assert resumed.stopped_why == undisturbed.stopped_why
+    assert [[row[name] for name in COMPARED] for row in resumed.history] == [
+        [row[name] for name in COMPARED] for row in undisturbed.history
+    ]
+    for name, tensor in undisturbed.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    ends = [
+        load_checkpoint(path / "last.ckpt")["state_dict"]
+        for path in (undisturbed.checkpoint.parent, folder / "checkpoints")
+    ]
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
+def test_a_killed_epoch_loses_no_more_than_the_steps_between_checkpoints(tmp_path: Path) -> None:
+    kill(tmp_path / "run", STEPS_AN_EPOCH + 5)
+    kept = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert kept["global_step"] == STEPS_AN_EPOCH + 4
