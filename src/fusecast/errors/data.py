@@ -131,3 +131,11 @@ class DataError(FusecastError):
     @classmethod
     def nothing_in_loader(cls) -> Self:
         return cls("the loader gives no batch, so there is nothing to forecast")
+
+    @classmethod
+    def too_few_for_dependence(cls, windows: int, needed: int) -> Self:
+        return cls(
+            f"{windows} windows of the validation span have all their actuals, and {needed} are needed to learn how "
+            "the steps of a forecast hang together\n"
+            "Hint: keep more of the series for validation, or sample with method='independent'"
+        )

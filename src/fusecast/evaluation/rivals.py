@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError
 from fusecast.evaluation.baselines import SeasonalNaive
+from fusecast.evaluation.boosting import Boosting
 from fusecast.evaluation.points import Drift, SeasonalMean
 from fusecast.evaluation.predictor import Predictor
 from fusecast.evaluation.seasons import seasons_for
+from fusecast.evaluation.statistical import Statistical
 
 DEFAULT_RIVALS = ("last", "seasonal", "drift", "mean")
 RIVALS = (*DEFAULT_RIVALS, "ets", "theta", "lightgbm")
@@ -48,6 +50,10 @@ def rivals_for(
                 found.append(Drift(levels=fixed).fit(panel, train_end, horizon))
             case "mean":
                 found += [SeasonalMean(season=s, levels=fixed).fit(panel, train_end, horizon) for s in seasons or [1]]
+            case "ets" | "theta":
+                found.append(Statistical(kind=name, season=(seasons or [1])[0], levels=fixed).fit(panel, train_end))
+            case "lightgbm":
+                found.append(Boosting(levels=fixed).fit(panel, train_end, horizon))
             case _:
                 raise ConfigError.not_one_of("baseline", name, RIVALS)
     return found
