@@ -61,11 +61,22 @@ def inspection(found: Inspection, path: Path) -> None:
     )
     for warning in found.warnings:
         console.print(Text(f"Note: {warning}"))
-    words = ["fusecast", "fit", str(path), "--out", "run", "--horizon", "24", "--lookback", "168"]
+    horizon, lookback = usual_sizes(found)
+    words = ["fusecast", "fit", str(path), "--out", "run", "--horizon", str(horizon), "--lookback", str(lookback)]
     for name, value in found.arguments().items():
         words += [f"--{name}", value]
     console.print("\nNext, with a horizon and a lookback of your choice, and roles that you agree with:")
     console.print(Text("  " + shlex.join(words)), soft_wrap=True)
+
+
+def usual_sizes(found: Inspection) -> tuple[int, int]:
+    """Give a horizon and a lookback to start from: the first season and the longest, within half the shortest series."""
+    from fusecast.evaluation.seasons import seasons_for
+
+    seasons = [season for season in seasons_for(found.frequency or "1i") if season > 1] or [30]
+    half = max(2, (found.lengths[0] if found.lengths else 2 * seasons[-1]) // 2)
+    horizon = min(seasons[0], max(1, half // 4))
+    return horizon, max(1, min(max(seasons[-1], 2 * seasons[0]), half - horizon))
 
 
 def plan(prepared: Prepared) -> None:

@@ -70,7 +70,7 @@ def propose(frame: pl.DataFrame, said: Said) -> tuple[list[Proposal], list[str]]
     if target is not None:
         keys[target] = ("target", why_target)
     constant = constant_columns(frame, id_, [name for name in frame.columns if name not in keys])
-    remarks: list[str] = []
+    planned: list[str] = []
     proposals = []
     for column in frame.iter_columns():
         name, given = column.name, said.role(column.name)
@@ -83,10 +83,7 @@ def propose(frame: pl.DataFrame, said: Said) -> tuple[list[Proposal], list[str]]
             role, reason = covariate_role(column, distinct, is_constant=name in constant)
         kind, why_kind = ("", "") if role in ("id", "time", "unused") else kind_of(column, distinct, role, said)
         if role == "known" and given is None:
-            remarks.append(
-                f"column {name!r} looks like a plan or a calendar: keep it in `known` only if you will know its values "
-                f"for the whole horizon, else move it to `observed`"
-            )
+            planned.append(name)
         proposals.append(
             Proposal(
                 name=name,
@@ -98,7 +95,17 @@ def propose(frame: pl.DataFrame, said: Said) -> tuple[list[Proposal], list[str]]
                 distinct=distinct,
             )
         )
-    return proposals, remarks
+    return proposals, [planned_remark(planned)] if planned else []
+
+
+def planned_remark(names: Sequence[str]) -> str:
+    """Say what only the user can decide about columns that look like plans."""
+    listed = ", ".join(repr(name) for name in names)
+    which = f"column {listed} looks like a plan" if len(names) == 1 else f"columns {listed} look like plans"
+    return (
+        f"{which} or a calendar: keep in `known` only what you will know for the whole horizon, "
+        "and move the rest to `observed`"
+    )
 
 
 def missing_in(column: pl.Series) -> int:
