@@ -1,0 +1,238 @@
+"""The network on one device, in one call: training and inference at the shape of NVIDIA's published benchmark.
+
+Hidden 128, 4 heads, 168 to 24 steps, batch 1,024 (NVIDIA states 17,608 training windows/s for its TFT on one A100 with
+mixed precision). Needs torch and ``fusecast.model`` alone: batches are synthetic and live on the device, as they do
+where the panel does. Run as ``python -m benchmarks.gpu``; without a GPU it says so and measures the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.roofline import Work, best_rate, count
+from fusecast.batch import Batch
+from fusecast.model.config import ModelConfig
+from fusecast.model.example import example_batch
+from fusecast.model.losses import quantile_loss
+from fusecast.model.tft import TemporalFusionTransformer
+
+NVIDIA_A100 = 17_608.0
+
+
+def config_of(options: argparse.Namespace) -> ModelConfig:
+    """The electricity shape: target and three known reals, one static category (369 customers)."""
+    return ModelConfig(
+        horizon=options.horizon,
+        lookback=options.lookback,
+        static_categories=(370,),
+        observed_reals=1,
+        known_reals=3,
+        hidden_size=options.hidden,
+        num_heads=options.heads,
+    )
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """Put a batch on a device."""
+    return Batch(*(tensor.to(device) for tensor in batch))
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def precision(device: torch.device, name: str) -> Iterator[None]:
+    """Compute in float32 (TF32 where the card has it), bf16 or fp16."""
+    if name == "32":
+        yield
+    else:
+        with torch.autocast(device.type, dtype=torch.bfloat16 if name == "bf16" else torch.float16):
+            yield
+
+
+def timed(step: Callable[[], Any], device: torch.device, seconds: float) -> list[float]:
+    """Time single calls, each to its end, for some seconds after a warm-up."""
+    warm = time.perf_counter()
+    for _ in range(3):
+        step()
+    synchronise(device)
+    spent, laps = 0.0, []
+    while spent < seconds or len(laps) < 3:
+        began = time.perf_counter()
+        step()
+        synchronise(device)
+        laps.append(time.perf_counter() - began)
+        spent += laps[-1]
+        if time.perf_counter() - warm > 10 * seconds + 60:
+            break
+    return laps
+
+
+def throughput(step: Callable[[], Any], device: torch.device, seconds: float) -> float:
+    """Calls a second when they follow each other without waiting."""
+    for _ in range(3):
+        step()
+    synchronise(device)
+    calls, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds or not calls:
+        for _ in range(5 if device.type == "cuda" else 1):
+            step()
+            calls += 1
+        synchronise(device)
+    return calls / (time.perf_counter() - began)
+
+
+def training(config: ModelConfig, device: torch.device, options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Windows a second of whole training steps: forward, loss, backward, clipping, AdamW."""
+    torch.manual_seed(0)
+    network = TemporalFusionTransformer(config).to(device).train()
+    batch = moved(example_batch(config, options.batch), device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0, fused=device.type == "cuda")
+    scaler = torch.amp.GradScaler(device.type, enabled=name == "16")
+    forward = torch.compile(network) if options.compile else network
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with precision(device, name):
+            quantiles = forward(batch).quantiles
+            loss = quantile_loss(quantiles, batch.target, batch.target_mask, config.quantiles)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    rate = throughput(step, device, options.seconds) * options.batch
+    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    return {"precision": name, "batch": options.batch, "windows_per_s": rate, "peak_device_mb": peak}
+
+
+def inference(
+    config: ModelConfig, device: torch.device, options: argparse.Namespace, name: str
+) -> list[dict[str, Any]]:
+    """Latency of one batch, from call to result, and the throughput of batches that follow each other."""
+    torch.manual_seed(0)
+    network = TemporalFusionTransformer(config).to(device).eval()
+    forward = torch.compile(network) if options.compile else network
+    rows = []
+    for size in options.batches:
+        batch = moved(example_batch(config, size), device)
+
+        def step(batch: Batch = batch) -> None:
+            with torch.inference_mode(), precision(device, name):
+                forward(batch)
+
+        laps = timed(step, device, options.seconds)
+        cuts = statistics.quantiles(laps, n=100, method="inclusive") if len(laps) > 1 else laps * 99
+        rows.append(
+            {
+                "precision": name,
+                "batch": size,
+                "windows_per_s": throughput(step, device, options.seconds) * size,
+                **{f"p{share}_ms": 1e3 * cuts[share - 1] for share in (50, 90, 99)},
+                "calls": len(laps),
+            }
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the figures with the roofline beside them, and write JSON where asked."""
+    options = parse(arguments)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    else:
+        print("no GPU is used: these are figures of the CPU, and the GPU's remain open")
+    config = config_of(options)
+    record: dict[str, Any] = {"device": name, "torch": torch.__version__, "shape": config.to_dict()}
+    work = {kind: count(config, training=kind == "training") for kind in ("training", "inference")}
+    record["work"] = {kind: w.to_dict() for kind, w in work.items()}
+    for kind, w in work.items():
+        print(
+            f"{kind}: {w.flops / 1e6:,.1f} MFLOP a window ({w.paper_flops / 1e6:,.1f} as published), "
+            f"{w.least_bytes / 1e6:,.2f} MB moved at least; {_on_h100(w)}"
+        )
+
+    record["training"], record["inference"] = [], []
+    for precision_name in options.precisions:
+        row = training(config, device, options, precision_name)
+        row["roofline"] = best_rate(work["training"], name, half=precision_name != "32")
+        record["training"].append(row)
+        print(f"training, {precision_name}, batch {row['batch']}: {row['windows_per_s']:,.0f} windows/s" + _beside(row))
+        for line in inference(config, device, options, precision_name):
+            line["roofline"] = best_rate(work["inference"], name, half=precision_name != "32")
+            record["inference"].append(line)
+            print(
+                f"inference, {precision_name}, batch {line['batch']}: {line['windows_per_s']:,.0f} windows/s, "
+                f"p50 {line['p50_ms']:.2f} ms, p90 {line['p90_ms']:.2f} ms, p99 {line['p99_ms']:.2f} ms" + _beside(line)
+            )
+    if device.type == "cuda" and (options.hidden, options.lookback, options.horizon) == (128, 168, 24):
+        best = max(row["windows_per_s"] for row in record["training"])
+        print(f"NVIDIA states {NVIDIA_A100:,.0f} on one A100: this is {best / NVIDIA_A100:.2f} of it")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _on_h100(work: Work) -> str:
+    best = best_rate(work, "H100", half=True)
+    assert best is not None
+    return (
+        f"one H100 in bf16 could do {best['by_flops']:,.0f} windows/s by arithmetic, {best['by_bytes']:,.0f} by memory"
+    )
+
+
+def _beside(row: dict[str, Any]) -> str:
+    best = row["roofline"]
+    if best is None:
+        return ""
+    share = row["windows_per_s"] / best["windows_per_s"]
+    limit = "memory" if best["by_bytes"] < best["by_flops"] else "arithmetic"
+    return f" (roofline {best['windows_per_s']:,.0f}, by {limit}: {share:.1%} of it)"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Speed of the network on a device.")
+    parser.add_argument("--device", default=None, help="cuda, cuda:1, cpu; the GPU where there is one")
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--lookback", type=int, default=168)
+    parser.add_argument("--horizon", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=1_024, help="windows a training step")
+    parser.add_argument("--batches", default="1,4,16,64,256,1024,4096", help="windows an inference call")
+    parser.add_argument("--precisions", default=None, help="of 32, bf16, 16; on a GPU 32 and bf16, else 32")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each figure is measured")
+    parser.add_argument("--compile", action="store_true", help="measure under torch.compile")
+    parser.add_argument("--tiny", action="store_true", help="a size at which figures mean nothing, for tests")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file")
+    options = parser.parse_args(arguments)
+    if options.tiny:
+        options.hidden, options.heads, options.lookback, options.horizon = 8, 2, 12, 4
+        options.batch, options.batches, options.seconds = 8, "1,4", 0.01
+    options.batches = [int(size) for size in options.batches.split(",")]
+    on_gpu = options.device != "cpu" and torch.cuda.is_available()
+    options.precisions = (options.precisions or ("32,bf16" if on_gpu else "32")).split(",")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

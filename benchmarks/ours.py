@@ -1,0 +1,148 @@
+"""fusecast, asked the same questions as the peers: Forecaster.prepare, loader, fit, predictor."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.driver import Driver
+from benchmarks.peers.protocol import serve
+
+
+class Fusecast(Driver):
+    def load(self) -> None:
+        import polars as pl
+        import pytorch_lightning as lightning
+        import torch
+
+        from fusecast.forecaster import Forecaster
+        from fusecast.training import fit, predictor
+        from fusecast.windows import index, loader
+
+        torch.set_num_threads(self.question.threads)
+        self.pl, self.lightning, self.torch, self.Forecaster = pl, lightning, torch, Forecaster
+        self.fitting, self.NetworkPredictor = fit, predictor.NetworkPredictor
+        self.WindowIndex, self.make_loader = index.WindowIndex, loader.make_loader
+
+    def read(self) -> Any:
+        columns = self.task.columns()
+        name = columns.pop("unique_id")
+        return self.pl.DataFrame({"unique_id": self.pl.Series(name.tolist()), **columns}).drop("t", "series")
+
+    def build(self, frame: Any) -> Any:
+        task = self.task
+        covariates = [name for name in task.static if name != "series"]
+        forecaster = self.Forecaster(
+            task.horizon,
+            task.lookback,
+            static=covariates,
+            known=[*task.known_reals, *task.known_categories],
+            observed=[*task.observed_reals, *task.observed_categories],
+            categorical=[
+                *(name for name in task.static_categories if name != "series"),
+                *task.known_categories,
+                *task.observed_categories,
+            ],
+            network={
+                "hidden_size": task.hidden_size,
+                "num_heads": task.num_heads,
+                "dropout": task.dropout,
+                "quantiles": task.quantiles,
+            },
+            features={
+                "calendar": (),
+                "target_scaling": "none",  # the table is scaled already, the same for every library
+                "covariate_scaling": "none",
+                "series_embedding": "series" in task.static_categories,
+                "relative_position": task.relative_position,
+            },
+            split={"validation": 0.2, "test": 0.2} if task.train_end else {"validation": 0, "test": 0},
+            training={
+                "learning_rate": task.learning_rate,
+                "batch_size": task.batch_size,
+                "gradient_clip": task.gradient_clip,
+                "max_epochs": 1_000_000,
+                "early_stopping_patience": None,
+                "logger": "none",
+                "progress": False,
+                "accelerator": "cpu",
+                "seed": self.question.seed,
+                # peers do not validate while they train, and all are judged by their last weights
+                "windows_per_epoch": max(1, self.question.steps) * task.batch_size if task.train_end else None,
+                "max_steps": self.question.steps or None,
+            },
+        )
+        prepared = forecaster.prepare(frame)
+        prepared.encoded  # noqa: B018  made on demand, and needed
+        if task.train_end:
+            assert prepared.parts.train_end.tolist() == list(task.train_end)
+        return prepared
+
+    def _loader(self, prepared: Any) -> Any:
+        size = self.task.batch_size
+        return self.make_loader(prepared.encoded, prepared.train, batch_size=size, shuffle=True)
+
+    def batches(self, prepared: Any) -> Iterable[tuple[Any, int]]:
+        for batch in self._loader(prepared):
+            yield batch, len(batch.window)
+
+    def fit(self, prepared: Any) -> Any:
+        with tempfile.TemporaryDirectory() as scratch:
+            result = self.fitting.fit(
+                model_config=prepared.model_config,
+                training_config=prepared.config.training,
+                encoded=prepared.encoded,
+                train=prepared.train,
+                valid=None,
+                folder=Path(scratch),
+                callbacks=self.callbacks(self.lightning),
+            )
+        return self.NetworkPredictor(result.network, prepared.fitted, device="cpu")
+
+    def step(self, prepared: Any) -> Callable[[], int]:
+        from fusecast.model.losses import quantile_loss
+
+        torch, config = self.torch, self.task
+        self.seed()
+        module = self.fitting.make_module(prepared.model_config, prepared.config.training)
+        network = module.network.train()
+        batch, windows = next(iter(self.batches(prepared)))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
+
+        def step() -> int:
+            optimizer.zero_grad()
+            loss = quantile_loss(network(batch).quantiles, batch.target, batch.target_mask, config.quantiles)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            optimizer.step()
+            return windows
+
+        return step
+
+    def prepare_prediction(self, prepared: Any) -> Callable[[], int]:
+        module = self.fitting.make_module(prepared.model_config, prepared.config.training)
+        predictor = self.NetworkPredictor(module.network, prepared.fitted, device="cpu")
+        lengths = prepared.panel.lengths
+        per_series = self.windows_a_series(len(lengths))
+        index = self.WindowIndex.between(
+            lengths=lengths,
+            begin=lengths - self.task.horizon - per_series + 1,
+            end=lengths,
+            lookback=self.task.lookback,
+            horizon=self.task.horizon,
+        )
+        return lambda: len(predictor.predict(prepared.encoded, index))
+
+    def quantiles(self, predictor: Any, frame: Any) -> Any:
+        prepared = self.build(frame)
+        index = prepared.windows("test", self.task.horizon, align="end")
+        made = predictor.predict(prepared.encoded, index)
+        asked = [(number, cutoff) for number, series in enumerate(self.task.cutoffs) for cutoff in series]
+        assert list(zip(made.series.tolist(), made.cutoff.tolist(), strict=True)) == asked
+        return made.quantiles[:, :, 0]
+
+
+if __name__ == "__main__":
+    serve(Fusecast)
