@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fusecast.errors import ArtifactError, ConfigError
-from fusecast.migrate import native, nvidia, pytorch_forecasting
+from fusecast.migrate import native, nvidia, pytorch_forecasting, scripts
 from fusecast.migrate.plan import Matching, Plan, carry_out
 from fusecast.migrate.weights import Weights, read_weights
 from fusecast.migrate.write import write_checkpoint
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.training.steady import SteadyModule
 
 
 class Importer(Protocol):
@@ -27,6 +28,7 @@ class Importer(Protocol):
 
 KINDS: Mapping[str, Importer] = {
     "native": native,
+    "scripts": scripts,
     "nvidia": nvidia,
     "pytorch-forecasting": pytorch_forecasting,
 }
@@ -37,12 +39,19 @@ class Migration:
     """A network with old weights, and how they fitted."""
 
     kind: str
-    network: TemporalFusionTransformer  # on the CPU, in eval mode
+    module: SteadyModule  # on the CPU, in eval mode
     matching: Matching
     notes: tuple[str, ...]
     """What was assumed, and what the user should know."""
     path: Path | None
     """The checkpoint written, None where none was asked for."""
+
+    @property
+    def network(self) -> TemporalFusionTransformer:
+        """The network inside the module."""
+        network = self.module.network
+        assert isinstance(network, TemporalFusionTransformer)
+        return network
 
     @property
     def config(self) -> ModelConfig:
@@ -72,9 +81,10 @@ def convert(
     old
         What ``torch.save`` wrote, a state dict by itself or within a checkpoint, or a ``.safetensors`` file.
     to
-        Checkpoint to write, for ``TFTModule.load_from_checkpoint``; None writes none.
+        Checkpoint to write, for ``load_from_checkpoint`` of the LightningModule; None writes none.
     kind
-        ``"native"``, ``"nvidia"``, ``"pytorch-forecasting"``, or ``"auto"`` to tell by the names.
+        ``"native"``; ``"scripts"``, the same network in the module that the training script has; ``"nvidia"``;
+        ``"pytorch-forecasting"``; or ``"auto"`` to tell by the names.
     config
         What describes the old network: a ModelConfig in plain values for a native file, else the configuration of
         its library.
@@ -97,18 +107,18 @@ def convert(
     weights = read_weights(path)
     found = _kind_of(weights) if kind == "auto" else kind
     plan = KINDS[found].plan(weights, config or {}, sizes or {})
-    network, matching = carry_out(plan, weights)
+    module, matching = carry_out(plan, weights)
     if not matching.complete and not partial:
         names = (matching.names(status) for status in ("missing", "unexpected", "wrong shape"))
         error = PartialMatchError(str(ArtifactError.partial_match(path, *names)))
         error.matching = matching
         raise error
-    written = None if to is None else write_checkpoint(Path(to), network)
-    return Migration(kind=found, network=network, matching=matching, notes=plan.notes, path=written)
+    written = None if to is None else write_checkpoint(Path(to), module)
+    return Migration(kind=found, module=module, matching=matching, notes=plan.notes, path=written)
 
 
 def _kind_of(weights: Weights) -> str:
-    for name, importer in KINDS.items():
-        if importer.LANDMARK in weights.tensors:
-            return name
+    matching = [name for name, importer in KINDS.items() if importer.LANDMARK in weights.tensors]
+    if matching:
+        return matching[-1]  # a file of the scripts is a native one with more in it
     raise ArtifactError.unknown_weights(weights.path, list(weights.tensors))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fusecast.migrate.plan import Plan, same_names
-from fusecast.migrate.sizes import checked, config_of, levels_of
+import torch
+
+from fusecast.migrate.plan import Plan, Rule
+from fusecast.migrate.sizes import checked, config_of, levels_of, module_of
 from fusecast.migrate.weights import Weights
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
@@ -43,7 +45,9 @@ def plan(weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) 
     else:
         found, notes = _infer(weights, given)
     model_config = config_of(weights, found, given)
-    return Plan(config=model_config, rules=same_names(TemporalFusionTransformer(model_config)), notes=tuple(notes))
+    names = TemporalFusionTransformer(model_config).state_dict()
+    rules = [Rule(name, (name,), torch.clone) for name in names]
+    return Plan(build=module_of(model_config), rules=rules, notes=tuple(notes))
 
 
 def _infer(weights: Weights, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

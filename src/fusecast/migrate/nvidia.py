@@ -14,7 +14,7 @@ from torch import Tensor
 from fusecast.errors import ArtifactError
 from fusecast.migrate.blocks import constant, gated_residual_network, joined, linear, lstm, stacked
 from fusecast.migrate.plan import Plan, Rule
-from fusecast.migrate.sizes import config_of, levels_of
+from fusecast.migrate.sizes import config_of, levels_of, module_of
 from fusecast.migrate.weights import Weights
 from fusecast.model.config import ModelConfig
 
@@ -94,7 +94,7 @@ def plan(weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) 
         "attention._mask": "a constant: the causal mask",
         "static_encoder.vsn.joint_grn.lin_c.weight": "never used there: the static selection has no context",
     }
-    return Plan(config=model_config, rules=rules, unused=unused, notes=tuple(notes))
+    return Plan(build=module_of(model_config), rules=rules, unused=unused, notes=tuple(notes))
 
 
 def _sizes_of(config: Mapping[str, Any]) -> dict[str, Any]:

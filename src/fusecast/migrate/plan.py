@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from fusecast.migrate.weights import Weights
-from fusecast.model.config import ModelConfig
-from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.training.steady import SteadyModule
 
 Status = Literal["matched", "unused", "missing", "unexpected", "wrong shape"]
 
@@ -29,7 +28,9 @@ class Rule:
 class Plan:
     """What an importer makes of an old file, before any tensor is touched."""
 
-    config: ModelConfig
+    build: Callable[[], SteadyModule]
+    """Makes what is to be filled: the network in its LightningModule. Names in `rules` are those of its state dict,
+    with or without ``network.``."""
     rules: Sequence[Rule]
     unused: Mapping[str, str] = field(default_factory=dict)
     """Old tensors that play no part in the old forward pass, and why."""
@@ -43,7 +44,7 @@ class Row:
 
     status: Status
     name: str
-    made_of: str = ""
+    made_of: tuple[str, ...] = ()
     detail: str = ""
 
 
@@ -67,25 +68,21 @@ class Matching:
         return all(row.status in ("matched", "unused") for row in self.rows)
 
 
-def same_names(network: TemporalFusionTransformer) -> list[Rule]:
-    """Give the rules of an old file with this network's own names."""
-    return [Rule(name, (name,), torch.clone) for name in network.state_dict()]
-
-
-def carry_out(plan: Plan, weights: Weights) -> tuple[TemporalFusionTransformer, Matching]:
+def carry_out(plan: Plan, weights: Weights) -> tuple[SteadyModule, Matching]:
     """Make the network and fill it; what cannot be filled keeps its fresh values, the same at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = TemporalFusionTransformer(plan.config)
-    state = network.state_dict()
+        module = plan.build()
+    state = module.state_dict()
     rows: list[Row] = []
     used = set(plan.unused)
     for rule in plan.rules:
         used.update(rule.sources)
-        row, made = _fill(rule, weights, state[rule.target].shape)
+        target = rule.target if rule.target in state else f"network.{rule.target}"
+        row, made = _fill(rule, weights, state[target].shape)
         rows.append(row)
         if made is not None:
-            state[rule.target] = made.to(torch.float32).contiguous()
+            state[target] = made.to(torch.float32).contiguous()
     rows += [Row("unused", name, detail=why) for name, why in plan.unused.items() if name in weights.tensors]
     rows += [
         Row("unexpected", name, detail=_shape(tensor.shape))
@@ -93,12 +90,12 @@ def carry_out(plan: Plan, weights: Weights) -> tuple[TemporalFusionTransformer, 
         if name not in used
     ]
     rows += [Row("unexpected", name, detail="no tensor") for name in weights.others]
-    network.load_state_dict(state)
-    return network.eval(), Matching(tuple(rows))
+    module.load_state_dict(state)
+    return module.eval(), Matching(tuple(rows))
 
 
 def _fill(rule: Rule, weights: Weights, expected: torch.Size) -> tuple[Row, Tensor | None]:
-    made_of = " + ".join(rule.sources)
+    made_of = rule.sources
     absent = [name for name in rule.sources if name not in weights.tensors]
     if absent:
         return Row("missing", rule.target, made_of, f"no {', '.join(absent)}"), None

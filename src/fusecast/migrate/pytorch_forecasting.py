@@ -15,7 +15,7 @@ from fusecast.migrate.blocks import gated_residual_network, joined, linear, lstm
 from fusecast.migrate.names import LISTS, Names, check_widths, names_of
 from fusecast.migrate.plan import Plan, Rule
 from fusecast.migrate.resampled import Variable, pad, selection
-from fusecast.migrate.sizes import config_of, levels_of
+from fusecast.migrate.sizes import config_of, levels_of, module_of
 from fusecast.migrate.weights import Weights
 from fusecast.model.config import ModelConfig
 
@@ -82,7 +82,7 @@ def plan(weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) 
     found |= {"attention_mask": "strict" if theirs.get("causal_attention", True) else "none"}
     model_config = config_of(weights, found, given)
     rules = _rules(weights, model_config, names, widths, theirs)
-    return Plan(config=model_config, rules=rules, unused=_same_again(weights), notes=tuple(notes))
+    return Plan(build=module_of(model_config), rules=rules, unused=_same_again(weights), notes=tuple(notes))
 
 
 def _sizes_of(theirs: Mapping[str, Any]) -> dict[str, Any]:

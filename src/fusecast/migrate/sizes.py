@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
 from fusecast.errors import ConfigError
 from fusecast.migrate.weights import Weights
 from fusecast.model.config import ModelConfig
+from fusecast.training.module import TFTModule
+from fusecast.training.steady import SteadyModule
 
 FIELDS = tuple(field.name for field in fields(ModelConfig))
 NEEDED = tuple(field.name for field in fields(ModelConfig) if field.default is MISSING)
@@ -25,7 +27,15 @@ def checked(sizes: Mapping[str, Any]) -> dict[str, Any]:
     for name in sizes:
         if name not in FIELDS:
             raise ConfigError.unknown_option(str(name), FIELDS)
-    return dict(sizes)
+    return {name: _number(value) for name, value in sizes.items()}
+
+
+def _number(value: Any) -> Any:
+    """Read ``1e-3``, which YAML takes for a word."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def config_of(weights: Weights, found: Mapping[str, Any], given: Mapping[str, Any]) -> ModelConfig:
@@ -45,6 +55,11 @@ def config_of(weights: Weights, found: Mapping[str, Any], given: Mapping[str, An
         return ModelConfig(**sizes)
     except TypeError:  # a number where a list is expected, or the other way round
         raise ConfigError.size_of_wrong_kind(sizes) from None
+
+
+def module_of(config: ModelConfig) -> Callable[[], SteadyModule]:
+    """Give what makes an untrained network of a configuration, in its LightningModule."""
+    return lambda: TFTModule(config.to_dict(), seed=0)
 
 
 def levels_of(count: int, default: tuple[float, ...], given: Mapping[str, Any], library: str) -> tuple[Any, list[str]]:

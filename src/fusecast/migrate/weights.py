@@ -15,8 +15,8 @@ from fusecast.errors import ArtifactError
 from fusecast.errors.artifact import UnsafeArtifactError
 from fusecast.training.checkpoint import load_checkpoint
 
-PREFIXES = ("module.", "model.", "network.", "_orig_mod.")
-"""What DataParallel, wrappers of all kinds, our LightningModules and torch.compile put before names."""
+PREFIXES = ("module.", "model.", "network.", "_orig_mod.", "TFTpart2.")
+"""What DataParallel, wrappers, our LightningModules, torch.compile and newer NVIDIA code put before names."""
 
 PLACES = ("state_dict", "model_state_dict", "model", "network")
 """Where checkpoints of all kinds keep the tensors, if not at the top."""
@@ -103,7 +103,10 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _state_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Find the state dict: the content itself, or what stands in one of the usual places."""
-    candidates: list[Mapping[str, Any]] = [content, *(content[place] for place in PLACES if isinstance(content.get(place), Mapping))]
+    candidates: list[Mapping[str, Any]] = [
+        content,
+        *(content[place] for place in PLACES if isinstance(content.get(place), Mapping)),
+    ]
     for candidate in candidates:
         if any(isinstance(value, Tensor) for value in candidate.values()):
             return candidate

@@ -1,4 +1,4 @@
-"""Write a network as a checkpoint of Lightning that needs nothing but itself to be loaded."""
+"""Write a module as a checkpoint of Lightning that needs nothing but itself to be loaded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Any
 import torch
 from pytorch_lightning.__version__ import version
 
-from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.atomic import replacing
-from fusecast.training.module import TFTModule
+from fusecast.training.steady import SteadyModule
 
 
-def write_checkpoint(path: Path, network: TemporalFusionTransformer) -> Path:
-    """Write what ``TFTModule.load_from_checkpoint(path)`` loads: weights and sizes, no state of training."""
-    module = TFTModule(network.config.to_dict(), seed=0)
-    module.network.load_state_dict(network.state_dict())
+def write_checkpoint(path: Path, module: SteadyModule) -> Path:
+    """Write what ``load_from_checkpoint`` of the module's class loads: weights and sizes, no state of training."""
     checkpoint: dict[str, Any] = {
         "epoch": 0,
         "global_step": 0,
