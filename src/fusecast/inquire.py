@@ -237,7 +237,7 @@ def _codes(name: str, change: Change, usual: NDArray[np.int32], levels: tuple[st
     text = np.vectorize(_as_text, otypes=[object])(np.asarray(wanted, dtype=object))
     for each in np.unique(text.ravel().astype(str)):
         if each not in levels:
-            raise ConfigError.wrong_change(name, repr(each), f"one of {', '.join(map(repr, levels[:20]))}")
+            raise ConfigError.wrong_change(name, repr(str(each)), f"one of {', '.join(map(repr, levels[:20]))}")
     try:
         codes = np.vectorize(levels.index, otypes=[np.int32])(text)
         return np.broadcast_to(codes, usual.shape)

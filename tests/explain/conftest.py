@@ -53,6 +53,7 @@ def windows(
         target_mask=empty,
         center=empty,
         scale=empty,
+        weight=empty,
         window=torch.arange(first, first + count),
     )
     output = Output(

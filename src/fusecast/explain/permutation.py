@@ -99,7 +99,9 @@ def permutation_importance(
 def _loss(output: Output, batch: Batch, levels: Sequence[float]) -> tuple[float, float]:
     """Mean quantile loss of a batch, and over how many values it is."""
     count = batch.target.numel() if batch.target_mask.shape[-1] == 0 else int(batch.target_mask.sum())
-    return float(quantile_loss(output.quantiles.cpu(), batch.target, batch.target_mask, levels)), float(count)
+    return float(quantile_loss(output.quantiles.cpu(), batch.target, batch.target_mask, levels, batch.weight)), float(
+        count
+    )
 
 
 def _swapped(batch: Batch, donor: Batch, places: _Places) -> Batch:

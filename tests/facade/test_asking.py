@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from fusecast import Forecaster
+from fusecast.errors import ConfigError, DataError
+
+from .tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
+
+
+@pytest.fixture(scope="module")
+def table() -> pl.DataFrame:
+    return shop_table().with_columns(level=pl.Series(["low", "high"] * 180))
+
+
+@pytest.fixture(scope="module")
+def fitted(table: pl.DataFrame) -> Forecaster:
+    return Forecaster(HORIZON, LOOKBACK, **{**ROLES, "known": ["promotion", "level"]}, **TINY).fit(table)
+
+
+@pytest.fixture(scope="module")
+def future(table: pl.DataFrame) -> pl.DataFrame:
+    return future_of(table).with_columns(level=pl.lit("low"))
+
+
+def test_a_span_is_explained_whole_or_thinned(fitted: Forecaster) -> None:
+    whole = fitted.explain(part="all", max_windows=None)
+    assert whole.windows == 3 * (120 - LOOKBACK - HORIZON + 1)
+    thin = fitted.explain(part="all", max_windows=50)
+    assert 20 <= thin.windows <= 50
+    hours = thin.regimes.to_frame(fitted.prepared.panel)["time"].dt.hour()
+    assert hours.n_unique() > 12  # the stride that thinning alone gives, 6 hours, would see four
+
+
+def test_one_series_can_be_looked_at_alone(fitted: Forecaster) -> None:
+    found = fitted.explain(series="shop 1")
+    assert found.regimes.to_frame(fitted.prepared.panel)["series"].unique().to_list() == ["shop 1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"series": "shop 9"}, "there is no series 'shop 9'"),
+        ({"part": "tests"}, "did you mean 'test'"),
+        ({"series": []}, "no window lies in the span"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(options: dict[str, Any], words: str, fitted: Forecaster) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fitted.explain(**options)
+
+
+def test_one_forecast_is_explained_in_words_and_tables(fitted: Forecaster, future: pl.DataFrame) -> None:
+    found = fitted.explain_forecast("shop 1", future)
+    assert found.forecast["ds"].to_list() == fitted.predict(future).filter(unique_id="shop 1")["ds"].to_list()
+    np.testing.assert_allclose(found.forecast["y_hat"], fitted.predict(future).filter(unique_id="shop 1")["y_hat"])
+    shares = found.variables.group_by("group").agg(pl.col("weight").sum())
+    np.testing.assert_allclose(shares["weight"], 1.0, atol=1e-5)
+    assert found.steps["attention"].sum() == pytest.approx(1.0, abs=1e-5)
+    assert found.steps.filter(position=-1)["y"].item() == pytest.approx(
+        fitted.prepared.panel.to_frame().filter(unique_id="shop 1")["y"][-1]
+    )
+    assert found.steps.filter(pl.col("position") >= 0)["y"].is_null().all()
+    for piece in ("'shop 1'", "Of what has been", "Of what is known to come", "looks back most"):
+        assert piece in found.words
+
+
+def test_without_a_future_the_last_steps_of_the_table_are_explained(fitted: Forecaster, table: pl.DataFrame) -> None:
+    last = table.filter(unique_id="shop 0")["ds"][-HORIZON:]
+    assert fitted.explain_forecast("shop 0").forecast["ds"].to_list() == last.to_list()
+
+
+def test_a_change_of_a_known_value_moves_the_forecast_as_predicting_with_it_does(
+    fitted: Forecaster, future: pl.DataFrame
+) -> None:
+    moved = fitted.what_if({"promotion": 0.0, "level": "high"}, future)
+    other = future.with_columns(promotion=pl.lit(0.0), level=pl.lit("high"))
+    for name, known in (("before", future), ("after", other)):
+        expected = fitted.predict(known)
+        for level in (0.1, 0.5, 0.9):
+            found = moved.filter(quantile=level)
+            assert found["ds"].to_list() == expected["ds"].to_list()
+            np.testing.assert_allclose(found[name], expected[f"q{level:g}"], rtol=1e-5)
+    np.testing.assert_allclose(moved["difference"], moved["after"] - moved["before"])
+    assert (moved["difference"].abs() > 0).any()
+
+
+def test_changes_may_be_a_value_a_step_or_a_function(fitted: Forecaster) -> None:
+    one_each = fitted.what_if({"promotion": [0.0, 1.0, 0.0, 1.0]})
+    doubled = fitted.what_if({"promotion": lambda values: values * 0 + [0.0, 1.0, 0.0, 1.0]})
+    np.testing.assert_array_equal(one_each["after"], doubled["after"])
+
+
+def test_no_change_changes_nothing(fitted: Forecaster) -> None:
+    assert (fitted.what_if({"promotion": lambda values: values})["difference"] == 0).all()
+
+
+def test_asking_in_pandas_answers_in_pandas(fitted: Forecaster, future: pl.DataFrame) -> None:
+    assert isinstance(fitted.what_if({"promotion": 1.0}, future.to_pandas()), pd.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"visitors": 3.0}, "'visitors' is no known column.*\n.*'promotion', 'level'"),
+        ({"promotion": "much"}, "the change of 'promotion' is 'much', and a number, or 4 of them"),
+        ({"promotion": [1.0, 2.0]}, "4 of them"),
+        ({"level": "middling"}, "'middling', and one of 'high', 'low'"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_in_words(changes: dict[str, Any], words: str, fitted: Forecaster) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fitted.what_if(changes)
+
+
+def test_a_future_that_lacks_values_is_named(fitted: Forecaster, table: pl.DataFrame) -> None:
+    with pytest.raises(DataError, match="'level' lacks values"):
+        fitted.explain_forecast("shop 0", future_of(table))
+
+
+def test_the_command_line_writes_tables_figures_and_words(
+    fitted: Forecaster, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from fusecast.cli.app import app
+
+    run, data = fitted.save(tmp_path / "run"), tmp_path / "table.parquet"
+    table.write_parquet(data)
+    options = ["--series", "shop 1", "--what-if", "promotion=0", "--figures", "svg", "--shuffle", "20"]
+    ran = CliRunner().invoke(app, ["explain", str(run), "--data", str(data), *options])
+    assert ran.exit_code == 0, ran.output
+    written = {path.name for path in (run / "explanation").iterdir()}
+    assert {"importances.csv", "regimes.svg", "agreement.csv", "what_if.csv", "series_1_steps.csv"} <= written
+    assert "rank correlation" in (run / "explanation" / "explanation.txt").read_text()
+    assert "Median with promotion=0" in ran.output
