@@ -51,6 +51,7 @@ class Batch(NamedTuple):
     target_mask: Tensor  # bool [B, H, Y], True = counts in the loss; or [B, H, 0]
     center: Tensor  # float [B, Y]: value = scaled * scale + center, in the units of the data (or their logs)
     scale: Tensor  # float [B, Y]
+    weight: Tensor  # float [B, Y]: what an error of 1 counts in the loss; or [B, 0] when all count alike
     window: Tensor  # int64 [B]: number of the window in its WindowIndex
 
 

@@ -54,3 +54,14 @@ def test_loss_is_zero_with_a_gradient_of_zero_where_nothing_counts():
 def test_loss_of_half_precision_forecasts_is_computed_in_single_precision():
     loss = quantile_loss(forecast(1.0, 2.0, 5.0).bfloat16(), torch.full((1, 1, 1), 2.0), ALL, LEVELS)
     assert loss.dtype == torch.float32
+
+
+def test_a_weight_makes_the_errors_of_a_window_count_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    quantiles, target = torch.randn(2, 3, 1, 3, generator=generator), torch.randn(2, 3, 1, generator=generator)
+    nothing = torch.zeros(2, 3, 0, dtype=torch.bool)
+    first, second = (
+        quantile_loss(quantiles[i : i + 1], target[i : i + 1], nothing[:1], (0.1, 0.5, 0.9)) for i in (0, 1)
+    )
+    weighted = quantile_loss(quantiles, target, nothing, (0.1, 0.5, 0.9), torch.tensor([[3.0], [0.5]]))
+    torch.testing.assert_close(weighted, (3 * first + 0.5 * second) / 2)

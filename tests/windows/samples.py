@@ -89,6 +89,7 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
                 reals[step], present[step], categories[step] = encoded.reals[row], full[row], encoded.categories[row]
                 mask[step] = full[row].any() or (encoded.categories[row] != 0).any()
         center, scale = encoded.center[series].copy(), encoded.scale[series].copy()
+        weight = np.ones(Y if encoded.window_scaling != "none" else 0)
         if encoded.window_scaling != "none":
             for target in range(Y):
                 seen = reals[:L, target][present[:L, target]]
@@ -99,6 +100,7 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
                     reals[:, target] = np.where(present[:, target], (column - shift) / factor, 0.0)
                     center[target] += shift * scale[target]
                     scale[target] *= factor
+                    weight[target] = factor
         place = np.arange(-L, H)[:, None] / max(L, H)
         with_place = [place] if position else []
         always = [np.ones((L + H, 1), dtype=bool)] if position else []
@@ -118,6 +120,7 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
                 "target_mask": present[L:, :Y],
                 "center": center,
                 "scale": scale,
+                "weight": weight,
                 "window": np.int64(window),
             }
         )

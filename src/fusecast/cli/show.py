@@ -70,7 +70,7 @@ def inspection(found: Inspection, path: Path) -> None:
 
 
 def usual_sizes(found: Inspection) -> tuple[int, int]:
-    """Give a horizon and a lookback to start from: the first season and the longest, within half the shortest series."""
+    """Give a horizon and a lookback to start from: a season, and the longest, within half the shortest series."""
     from fusecast.evaluation.seasons import seasons_for
 
     seasons = [season for season in seasons_for(found.frequency or "1i") if season > 1] or [30]

@@ -65,5 +65,6 @@ def example_batch(
         target_mask=target_mask,
         center=torch.zeros(B, Y, dtype=dtype),
         scale=torch.ones(B, Y, dtype=dtype),
+        weight=torch.ones(B, 0, dtype=dtype),
         window=torch.arange(B),
     )

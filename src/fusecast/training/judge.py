@@ -10,7 +10,7 @@ from fusecast.batch import Batch
 
 
 def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Tensor:
-    """Mean absolute error [] of the level nearest to the median, over the targets that count.
+    """Mean absolute error [], weighted as in the loss, of the level nearest to the median, over the targets that count.
 
     Parameters
     ----------
@@ -21,6 +21,8 @@ def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Te
     """
     middle = min(range(len(levels)), key=lambda number: abs(levels[number] - 0.5))
     error = (quantiles[..., middle] - batch.target).abs()
+    if batch.weight.shape[-1]:
+        error = error * batch.weight[:, None]
     if batch.target_mask.shape[-1] == 0:
         return error.mean()
     return error.masked_fill(~batch.target_mask, 0.0).sum() / batch.target_mask.sum().clamp(min=1)

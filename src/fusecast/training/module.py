@@ -84,4 +84,4 @@ class TFTModule(SteadyModule):
         )
 
     def _loss(self, quantiles: Tensor, batch: Batch) -> Tensor:
-        return quantile_loss(quantiles, batch.target, batch.target_mask, self.model_config.quantiles)
+        return quantile_loss(quantiles, batch.target, batch.target_mask, self.model_config.quantiles, batch.weight)

@@ -85,6 +85,9 @@ class Gatherer:
             rescaled = (reals[:, :, :Y] - shift[:, None]) / factor[:, None]
             reals[:, :, :Y] = rescaled if of_targets is None else rescaled.masked_fill(~of_targets, 0.0)
             center, scale = center + shift * scale, scale * factor
+            weight = factor  # an error counts in units of its series, however quiet the lookback was
+        else:
+            weight = scale[:, :0]
 
         past_mask, past_present, future_present, target_mask = self._masks(present, categories, len(number))
         return Batch(
@@ -102,6 +105,7 @@ class Gatherer:
             target_mask=target_mask,
             center=center,
             scale=scale,
+            weight=weight,
             window=torch.from_numpy(number),
         )
 
