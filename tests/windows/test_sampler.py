@@ -145,7 +145,7 @@ def test_another_epoch_starts_at_its_beginning():
 
 
 def test_a_position_among_other_windows_is_refused():
-    with pytest.raises(TrainingError, match="it had 21 windows .*, and there are 20 now"):
+    with pytest.raises(TrainingError, match=r"it had 21 windows .*, and there are 20 now"):
         SeededSampler(20, batch_size=5).load_state_dict({"seed": 0, "epoch": 1, "windows": 10, "size": 21})
 
 
