@@ -55,6 +55,7 @@ class Fusecast(Driver):
                 "calendar": (),
                 "target_scaling": "none",  # the table is scaled already, the same for every library
                 "covariate_scaling": "none",
+                "window_scaling": "none",
                 "series_embedding": "series" in task.static_categories,
                 "relative_position": task.relative_position,
             },

@@ -17,6 +17,7 @@ from fusecast.data.panel import Panel
 from fusecast.data.validate import validate
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.fitted import FittedPreprocessor
+from fusecast.features.config import FeatureConfig
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.model.config import ModelConfig
 from fusecast.training.config import TrainingConfig
@@ -67,7 +68,7 @@ def world() -> World:
     )
     schema = make_schema(table, id="unique_id", time="ds", targets=("y",), known=("phase",), frequency="1i")
     panel = validate(table, schema)
-    fitted = Preprocessor().fit(panel, np.full(2, TRAIN_END))
+    fitted = Preprocessor(FeatureConfig(window_scaling="none")).fit(panel, np.full(2, TRAIN_END))
     sizes: dict[str, Any] = {"lookback": LOOKBACK, "horizon": HORIZON}
     return World(
         panel=panel,

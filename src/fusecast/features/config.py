@@ -26,10 +26,10 @@ class FeatureConfig:
     """The same for observed and known reals; see :func:`fusecast.features.scale.fit_covariate`."""
     target_transform: str = "none"
     """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
-    window_scaling: str = "none"
-    """Centre and scale the targets of each window once more by its own lookback: `none`; `last` around the last
-    value known, for series that drift like random walks; `mean` around the mean, for seasonal series on a moving
-    level."""
+    window_scaling: str = "mean"
+    """Centre and scale the targets of each window once more by its own lookback, because the level of most series
+    moves: `mean` around the mean; `last` around the last value known, for series that drift like random walks;
+    `none` leaves them, which lets backtests share the work of overlapping windows."""
     series_embedding: bool | None = None
     """Give the network the series' own name as a static category; None: when there is more than one series."""
     relative_position: bool = True
