@@ -183,20 +183,21 @@ def _batch(x: Tensor) -> Batch:
     none = x.new_zeros(B, 0)
     codes = torch.zeros(B, 0, dtype=torch.int64, device=x.device)
     mask = torch.zeros(B, 0, dtype=torch.bool, device=x.device)
+    absent = dict.fromkeys(Batch._fields, none)
+    masks = {name: mask.view(B, 1, 0) for name in ("future_real_present", "target_mask")}
     return Batch(
-        static_real=none,
-        static_cat=codes,
-        past_real=x,
-        past_cat=codes.view(B, 1, 0).expand(B, L, 0),
-        future_real=none.view(B, 1, 0),
-        future_cat=codes.view(B, 1, 0),
-        static_real_present=mask,
-        past_real_present=mask.view(B, 1, 0).expand(B, L, 0),
-        future_real_present=mask.view(B, 1, 0),
-        past_mask=mask,
-        target=none.view(B, 1, 0),
-        target_mask=mask.view(B, 1, 0),
-        center=none,
-        scale=none,
-        window=torch.arange(B, device=x.device),
+        **{
+            **absent,
+            **masks,
+            "static_cat": codes,
+            "static_real_present": mask,
+            "past_real": x,
+            "past_cat": codes.view(B, 1, 0).expand(B, L, 0),
+            "past_real_present": mask.view(B, 1, 0).expand(B, L, 0),
+            "past_mask": mask,
+            "future_real": none.view(B, 1, 0),
+            "future_cat": codes.view(B, 1, 0),
+            "target": none.view(B, 1, 0),
+            "window": torch.arange(B, device=x.device),
+        }
     )

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.training.checkpoint import load_checkpoint
 from fusecast.training.guard import LossGuard
+from fusecast.training.loops import end_the_epoch_first
 from fusecast.training.running import RunningMean
 from fusecast.training.seeding import seed_step
 
@@ -148,3 +149,4 @@ class SteadyModule(pl.LightningModule):
         """Go on with the losses and the seed of the run that wrote the checkpoint."""
         self.losses = RunningMean(*checkpoint["epoch_loss"])
         self.seed = checkpoint["hyper_parameters"]["seed"]
+        end_the_epoch_first(checkpoint["loops"]["fit_loop"])

@@ -1,0 +1,37 @@
+"""The four modules, killed by SIGKILL and resumed, end with the weights of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from .victim import MetricsCallback, run
+
+VICTIM = Path(__file__).with_name("victim.py")
+
+
+@pytest.mark.parametrize("layout", ["script", "trainer"])
+def test_a_killed_run_ends_as_if_undisturbed(layout: str, tmp_path: Path) -> None:
+    model, trainer = run(layout, tmp_path / "whole", "never")
+    steps = trainer.fit_loop.epoch_loop.global_step
+    history = next(each for each in trainer.callbacks if isinstance(each, MetricsCallback))
+    assert len(set(history.history["lr"])) > 1, "the test needs a run that adapts its learning rate"
+
+    points = sorted(np.random.default_rng().choice(np.arange(1, steps), 3, replace=False).tolist())
+    moments = [*map(str, points[:2]), "validation", str(points[2]), "validation"]
+    ran = subprocess.run(
+        [sys.executable, VICTIM, layout, tmp_path / "parts", *moments], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    resumed, again = run(layout, tmp_path / "parts", "never")
+
+    assert again.fit_loop.epoch_loop.global_step == steps, moments
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), (name, moments)
+    other = next(each for each in again.callbacks if isinstance(each, MetricsCallback))
+    assert other.history == history.history, moments
