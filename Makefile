@@ -7,7 +7,8 @@ SOURCES := pyproject.toml constraints.txt
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests format browser clean help
+.PHONY: demo test lint types tests format browser clean help \
+	bench bench-venvs bench-accuracy bench-epf bench-scaling bench-gpu
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,5 +50,37 @@ $(VENV)/.dev: $(VENV)/.python $(SOURCES)
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.core
 
+# Each peer lives in .venv-<peer>. FUSECAST_BENCH_VENVS names a folder of environments that are there already.
+PEERS := pytorch-forecasting neuralforecast darts gluonts
+PEER_VENVS := $(if $(FUSECAST_BENCH_VENVS),,$(PEERS:%=.venv-%/.installed))
+BENCH_ROUNDS ?= 3
+BENCH_ONLY ?=
+BENCH_LIBRARIES ?=
+BENCH_ARGS ?=
+BENCH_COMMON = --libraries "$(BENCH_LIBRARIES)" $(BENCH_ARGS)
+
+.venv-%/.installed: benchmarks/peers/requirements/%.txt constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	@# A peer that cannot be installed is reported in the table, and stops nobody.
+	-.venv-$*/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $< && touch $@
+
+bench-venvs: $(PEER_VENVS)  ## Make an environment for each library that the benchmarks compare with
+
+bench: $(VENV)/.core bench-venvs  ## Measure speed and memory beside four peers: BENCH_ROUNDS, BENCH_ONLY=w1,training
+	$(BIN)/python -m benchmarks.speed --rounds $(BENCH_ROUNDS) --only "$(BENCH_ONLY)" $(BENCH_COMMON)
+
+bench-accuracy: $(VENV)/.core bench-venvs  ## Compare accuracy at equal budget; what is done is kept
+	$(BIN)/python -m benchmarks.accuracy $(BENCH_COMMON)
+	$(BIN)/python -m benchmarks.epf $(EPF_ARGS)
+
+bench-epf: $(VENV)/.core  ## Run the published fev-bench task on Nord Pool prices
+	$(BIN)/python -m benchmarks.epf $(EPF_ARGS)
+
+bench-scaling: $(VENV)/.dev  ## Measure how cost grows with series, rows, lookback, variables, hidden size
+	$(BIN)/python -m benchmarks.scaling $(BENCH_ARGS)
+
+bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
+	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
+
 clean:  ## Remove what make and the tests have made, the environment too
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info

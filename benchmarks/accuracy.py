@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.libraries import LIBRARIES, ROOT
+from benchmarks.libraries import LIBRARIES, ROOT, shared_data
 from benchmarks.process import ask
 from benchmarks.sets import SETS, actuals, known_sets, make_real_task
 from benchmarks.speed import RESULTS, words
@@ -142,7 +142,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=7_200.0, help="seconds after which a training is given up")
     parser.add_argument("--head", type=int, default=None, help="rows of each series to keep, for tests")
-    parser.add_argument("--source", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--source", type=Path, default=shared_data())
     parser.add_argument("--out", type=Path, default=RESULTS / "accuracy")
     options = parser.parse_args(arguments)
     options.sets = known_sets(words(options.sets))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.libraries import ROOT
+from benchmarks.libraries import shared_data
 from benchmarks.speed import RESULTS
 
 HORIZON = SEASON = 24
@@ -66,7 +66,7 @@ def seasonal_naive(prices: NDArray[np.float64]) -> NDArray[np.float64]:
     deviates = np.array([statistics.NormalDist().inv_cdf(level) for level in LEVELS])
     made = []
     for cutoff in cutoffs(len(prices)).tolist():
-        context = prices[cutoff - NAIVE_CONTEXT : cutoff]
+        context = prices[max(0, cutoff - NAIVE_CONTEXT) : cutoff]
         deviation = np.sqrt(np.mean((context[SEASON:] - context[:-SEASON]) ** 2))
         made.append(context[-SEASON:][:, None] + deviation * deviates)
     return np.stack(made)
@@ -120,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     table = options.source / "epf_nordpool.parquet"
     options.frame = None
+    if not table.exists():
+        print(f"{table.name} is not in {options.source}")
+        return 1
     if options.head is not None:
         options.frame = pl.read_parquet(table).sort("ds").head(options.head)
     frame = pl.read_parquet(table).sort("ds") if options.frame is None else options.frame
@@ -183,7 +186,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--head", type=int, default=None, help="first rows to keep, for tests")
-    parser.add_argument("--source", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--source", type=Path, default=shared_data())
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 

@@ -27,6 +27,11 @@ class Library:
         return venv / "bin" / "python"
 
 
+def shared_data() -> Path:
+    """Folder of the real data sets: $FUSECAST_DATA, else ``shared/data`` beside the checkout."""
+    return Path(os.environ.get("FUSECAST_DATA", ROOT.parent / "shared" / "data"))
+
+
 OURS = "fusecast"
 LIBRARIES = {
     library.name: library

@@ -1,0 +1,102 @@
+"""`make calibration`: does an interval hold what it promises on the test span, raw and calibrated, on every real set?
+
+Takes runs (folders with a config.json) or names of sets, for which a small model is trained first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fusecast import Forecaster
+from fusecast.calibration import calibrate, with_calibration
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+RUNS = ROOT / "benchmarks" / "results" / "calibration"
+METHODS = ("cqr", "split", "adaptive")
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+EVENTS = (
+    "easter_day", "good_friday", "new_year", "christmas", "labor_day", "independence_day", "revolution_day_memorial",
+    "regional_games", "fifa_u_17_world_cup", "football_gold_cup", "beer_capital", "music_fest",
+)  # fmt: skip
+SETS: dict[str, dict[str, Any]] = {
+    "bike_sharing": {
+        "horizon": 24, "lookback": 168, "known": ["holiday", "workingday"],
+        "observed": ["weather", "temp", "atemp", "hum", "windspeed"],
+    },
+    "stallion": {
+        "horizon": 6, "lookback": 24,
+        "static": ["agency", "sku", "avg_population_2017", "avg_yearly_household_income_2017"],
+        "known": [*EVENTS, "price_regular", "price_actual", "discount", "discount_in_percent"],
+        "observed": ["industry_volume", "soda_volume", "avg_max_temp"],
+    },
+    "m4_hourly": {"horizon": 48, "lookback": 168},
+    "vic_electricity": {"horizon": 48, "lookback": 336, "known": ["holiday"], "observed": ["temperature"]},
+    "etth1": {"horizon": 24, "lookback": 168},
+    "exchange_rate": {"horizon": 30, "lookback": 180},
+    "epf_nordpool": {"horizon": 24, "lookback": 168, "known": ["load_forecast", "wind_forecast"]},
+}  # fmt: skip
+
+
+def trained(name: str, minutes: float) -> Forecaster:
+    """Load the small model of a set, or train it."""
+    folder = RUNS / f"{name}-{minutes:g}"
+    if (folder / "config.json").exists():
+        return Forecaster.load(folder)
+    forecaster = Forecaster(
+        **SETS[name],
+        network={"hidden_size": 16, "quantiles": LEVELS},
+        training={"max_minutes": minutes, "logger": "none", "windows_per_epoch": 4096},
+    )
+    return forecaster.fit(DATA / f"{name}.parquet", folder=folder)
+
+
+def table(forecaster: Forecaster, windows: int) -> list[dict[str, Any]]:
+    """Coverage of every central interval on the test span: one row a method and interval."""
+    prepared = forecaster.prepared
+    stride = max(1, len(prepared.windows("test")) // windows)
+    rows = []
+    for method in ("raw", *METHODS):
+        if method == "raw":
+            judged, name = forecaster.backtest(stride=stride, baselines=[]), "TFT"
+        else:
+            plain = forecaster._bundle  # noqa: SLF001  nothing is saved: the run stays as it was
+            forecaster._bundle = with_calibration(plain, calibrate(prepared, forecaster.predictor, method))  # noqa: SLF001
+            judged, name = forecaster.backtest(stride=stride, baselines=[], calibrated=True), "TFT calibrated"
+            forecaster._bundle = plain  # noqa: SLF001
+        scores = judged.evaluation.scores[name][0]
+        for share, found in scores.coverage.items():
+            width = scores.width[share]
+            rows.append({"method": method, "nominal": share, "coverage": found, "width": width, "WQL": scores.wql})
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table of every run or set named; end with 1 where the adaptive calibration is off by over 2 points."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="*", default=list(SETS), help="run folders or names of sets [all sets]")
+    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training for a set")
+    parser.add_argument("--windows", type=int, default=2_000, help="test windows judged, about")
+    options = parser.parse_args(arguments)
+    worst = 0.0
+    print("| set | nominal | raw | " + " | ".join(METHODS) + " | width raw | " + " | ".join(METHODS) + " |")
+    print("| --- " * (3 + 2 * len(METHODS) + 1) + "|")
+    for run in options.runs:
+        forecaster = trained(run, options.minutes) if run in SETS else Forecaster.load(run)
+        rows = table(forecaster, options.windows)
+        for share in dict.fromkeys(row["nominal"] for row in rows):
+            own = {row["method"]: row for row in rows if row["nominal"] == share}
+            covered = " | ".join(f"{100 * own[method]['coverage']:.1f}" for method in ("raw", *METHODS))
+            width = " | ".join(f"{own[method]['width']:.4g}" for method in ("raw", *METHODS))
+            print(f"| {Path(run).name} | {100 * share:.0f} | {covered} | {width} |", flush=True)
+            worst = max(worst, abs(own["adaptive"]["coverage"] - share))
+    print(f"\nThe adaptive calibration is at most {100 * worst:.1f} points off.")
+    return int(worst > 0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
