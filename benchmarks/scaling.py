@@ -1,7 +1,7 @@
 """`make bench-scaling`: time and memory as series, rows, lookback, variables and hidden size grow.
 
-Every point is a process of its own. The exponent is that of cost between the last two points of an axis: 1 is linear,
-2 is quadratic.
+Every point is a process of its own; times are processor time, with one thread. The exponent is that of cost between the
+last two points of an axis: 1 is linear, 2 is quadratic.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def measure(axis: Axis, size: int, options: argparse.Namespace) -> dict[str, Any
         request["rows"] = size * each
     if axis.kind == "stepping":
         request |= {"batch": options.batch, "seconds": options.seconds}
-    threads = str(options.threads)
+    threads = "1"
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -206,7 +206,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description="Cost as work grows.")
     parser.add_argument("--axes", default="", help="some of " + ", ".join(AXES))
     parser.add_argument("--largest", type=int, default=None, help="leave out larger sizes than this")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16, help="windows of a step")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long a step is repeated")
     parser.add_argument("--timeout", type=float, default=1_800.0, help="seconds after which a point is given up")

@@ -1,4 +1,7 @@
-"""One point of `benchmarks.scaling`, in a process of its own: it is asked in JSON and answers in JSON."""
+"""One point of `benchmarks.scaling`, in a process of its own: it is asked in JSON and answers in JSON.
+
+All times are processor time of one thread, so that what else runs on the machine hardly matters.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +48,10 @@ def building(num_series: int, rows: int, *, stream: bool = False) -> dict[str, f
         )
         before = now_mb()
         forget_peak()
-        began = time.perf_counter()
+        began = time.process_time()
         prepared = prepare(frame, config)
         encoded, index = prepared.encoded, prepared.train
-        spent = time.perf_counter() - began
+        spent = time.process_time() - began
         grown = peak_mb() - before
         loader = make_loader(encoded, index, batch_size=64, shuffle=True)
         return {
@@ -103,20 +106,20 @@ def _streamed(num_series: int, each: int, folder: Path, horizon: int, lookback: 
     )
     before = now_mb()
     forget_peak()
-    began = time.perf_counter()
+    began = time.process_time()
     panel = stream_parquet(path, Schema(columns=columns, frequency="1h"), folder / "panel")
     index = WindowIndex.between(lengths=panel.lengths, begin=0, end=panel.lengths, lookback=lookback, horizon=horizon)
-    spent = time.perf_counter() - began
+    spent = time.process_time() - began
     return {"seconds": spent, "mb": peak_mb() - before, "windows": float(len(index)), "rows": float(panel.num_rows)}
 
 
 def loader_rate(loader: Any) -> float:
     """Windows a second of a loader, for a second."""
-    done, began = 0, time.perf_counter()
+    done, began = 0, time.process_time()
     while True:
         for batch in loader:
             done += len(batch.window)
-            spent = time.perf_counter() - began
+            spent = time.process_time() - began
             if spent > 1.0:
                 return done / spent
 
@@ -165,14 +168,14 @@ def stepping(
 
 
 def best_of(call: Callable[[], None], seconds: float) -> float:
-    """The quickest of the calls that fit into some seconds: what others do on the machine disturbs it least."""
+    """The quickest of the calls that fit into some seconds."""
     for _ in range(WARM_UP if seconds > 0.1 else 0):
         call()
-    best, began = float("inf"), time.perf_counter()
-    while best == float("inf") or time.perf_counter() - began < seconds:
-        start = time.perf_counter()
+    best, began = float("inf"), time.process_time()
+    while best == float("inf") or time.process_time() - began < seconds:
+        start = time.process_time()
         call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return best
 
 

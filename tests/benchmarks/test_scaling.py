@@ -9,7 +9,7 @@ from benchmarks import scaling, scaling_point
 
 
 def test_two_sizes_of_each_kind_are_measured_and_drawn(tmp_path: Path) -> None:
-    arguments = ["--axes", "series,lookback", "--largest", "96", "--threads", "1", "--batch", "2", "--seconds", "0.01"]
+    arguments = ["--axes", "series,lookback", "--largest", "96", "--batch", "2", "--seconds", "0.01"]
     assert scaling.main([*arguments, "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "scaling.json").read_text(encoding="utf-8"))["results"]
     assert [point["size"] for point in results["lookback"]] == [24, 96]
