@@ -130,8 +130,42 @@ class Asking:
         table = what_if(prepared, self.predictor, changes, future=None if future is None else read_table(future))
         return like(future if data is None else data, table)
 
-    def report(self, path: str | Path, *, data: Any = None) -> Path:
-        """Write one self-contained HTML page: accuracy, forecasts, importances, attention, training."""
-        from fusecast.describe import write_report
+    def report(
+        self,
+        path: str | Path,
+        *,
+        data: Any = None,
+        future: Any = None,
+        figures: str | Path | None = None,
+        kind: str = "png",
+    ) -> Path:
+        """Write one self-contained HTML page: accuracy, calibration, forecasts, reasons, regimes, data, training.
 
-        return write_report(self._on(data), self.predictor, self.folder, Path(path))
+        Parameters
+        ----------
+        data
+            A table that has grown since the fit; None is the table of the fit.
+        future
+            Known columns of the steps after the last rows, so that the page shows those steps too.
+        figures
+            Folder for each figure of the page as a file of its own.
+        kind
+            Ending of those files: ``png``, ``svg`` or ``pdf``.
+
+        Raises
+        ------
+        ConfigError
+            When figures are asked for and matplotlib is not installed, with the line that installs it.
+        """
+        from fusecast.data.read import read_table
+        from fusecast.describe.run import write_report
+
+        return write_report(
+            self._on(data),
+            self.predictor,
+            self.folder,
+            Path(path),
+            future=None if future is None else read_table(future),
+            figures=None if figures is None else Path(figures),
+            kind=kind,
+        )

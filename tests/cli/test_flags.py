@@ -14,14 +14,18 @@ FLAGS = {
         "--quantiles", "--lr", "--batch-size", "--epochs", "--max-steps", "--max-minutes", "--seed", "--config",
         "--set", "--resume",
     },
-    "predict": {"--out", "--data", "--future"},
+    "predict": {"--out", "--data", "--future", "--quantiles", "--calibrated"},
     "evaluate": {"--data", "--stride"},
-    "backtest": {"--data", "--stride", "--start", "--end", "--refit-every", "--fresh", "--baselines", "--out"},
+    "backtest": {
+        "--data", "--stride", "--start", "--end", "--refit-every", "--fresh", "--baselines", "--out",
+        "--calibrated",
+    },
+    "calibrate": {"--method", "--data"},
     "explain": {
         "--data", "--series", "--out", "--part", "--windows", "--shuffle", "--threshold", "--future", "--what-if",
         "--tables", "--figures",
     },
-    "report": {"--out", "--data"},
+    "report": {"--out", "--data", "--future", "--figures", "--kind"},
     "migrate": {"--to", "--from", "--config", "--set", "--partial"},
     "demo": {"--out", "--max-minutes"},
 }  # fmt: skip

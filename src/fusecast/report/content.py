@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.evaluation.evaluate import Evaluation
+from fusecast.explain.agreement import Agreement
 from fusecast.explain.attention import AttentionProfile
 from fusecast.explain.importance import Importance
 
@@ -46,6 +48,55 @@ class TrainingCurves:
     learning_rate: Sequence[float] = ()  # [E], or empty
 
 
+@dataclass(frozen=True, kw_only=True)
+class HealthCheck:
+    """One thing looked at in the data: what, what was found, and whether it asks for attention."""
+
+    what: str
+    found: str
+    verdict: Literal["good", "note", "bad"] = "good"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesScores:
+    """How the model did on one series, and how much better than the best baseline (1 - WQL / WQL)."""
+
+    series: str
+    wql: float
+    mase: float
+    coverage: float  # of the widest interval
+    skill: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Apart:
+    """Scores of the first target apart: by step ahead and by series."""
+
+    by_step: Mapping[str, NDArray[np.float64]]
+    """Predictor -> WQL of each step ahead, [H]; the model first."""
+    worst: Sequence[SeriesScores] = ()
+    """The series of lowest skill first."""
+    worse_than_baseline: int = 0
+    """Series on which the best baseline does better."""
+    judged: int = 0
+    """Series judged."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timeline:
+    """How far the attention of one series' forecasts strays from usual."""
+
+    series: str
+    target: str
+    times: Sequence[Any]  # [W]
+    distance: NDArray[np.float64]  # [W]
+    threshold: float
+    actual: NDArray[np.float64]  # [W] the target at those times, NaN where missing
+    events: Sequence[tuple[str, str, float]] = ()
+    """Begin, end and greatest distance of the events of all series, in words, the farthest first."""
+    series_flagged: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportData:
     """Everything a report shows. What is empty or None is left out of the page."""
@@ -66,6 +117,15 @@ class ReportData:
     fans: Sequence[Fan] = ()
     importances: Sequence[Importance] = ()
     attention: AttentionProfile | None = None
+    health: Sequence[HealthCheck] = ()
+    apart: Apart | None = None
+    attention_by_step: Sequence[AttentionProfile] = ()
+    lags: str = ""
+    """The seasonal lags in words: ``looks back 24 h and 168 h``."""
+    over_time: pl.DataFrame | None = None
+    """Importance over time, as ``Explanation.importance_over_time``."""
+    agreement: Agreement | None = None
+    timeline: Timeline | None = None
     explained: str = ""
     """Which windows the importances and the attention are about: ``730 windows of the test span``."""
     made: str = ""

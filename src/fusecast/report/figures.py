@@ -164,7 +164,7 @@ def attention_figure(profile: AttentionProfile, frequency: str) -> go.Figure:
     _label_peaks(drawn, profile, frequency)
     line = {"color": LINE, "width": 1, "dash": "dot"}
     drawn.add_shape(type="line", x0=-0.5, x1=-0.5, yref="paper", y0=0, y1=1, line=line, layer="below")
-    vals, texts = _lag_ticks(profile, frequency)
+    vals, texts = lag_ticks(profile, frequency)
     drawn.update_xaxes(tickvals=vals, ticktext=texts, title_text="before and after the first step forecast")
     drawn.update_yaxes(title_text="share of the attention", tickformat=".1~%", rangemode="tozero")
     return drawn
@@ -193,7 +193,7 @@ def _label_peaks(drawn: go.Figure, profile: AttentionProfile, frequency: str) ->
         )
 
 
-def _lag_ticks(profile: AttentionProfile, frequency: str) -> tuple[list[int], list[str]]:
+def lag_ticks(profile: AttentionProfile, frequency: str) -> tuple[list[int], list[str]]:
     """Ticks at whole seasons where the lookback has some, at most about eight; words for them."""
     past, future = -int(profile.position[0]), int(profile.position[-1]) + 1
     season = max((s for s in seasons_for(frequency) if 2 * s <= past), default=1)

@@ -12,18 +12,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from fusecast.report import figures, words
+from fusecast.report import figures, judged, looks, words
+from fusecast.report.canvas import Canvas, Section, place, section
 from fusecast.report.content import Fan, ReportData
 from fusecast.report.style import DARK
-from fusecast.report.table import metrics_table
 
 MOST_FANS = 40
-MOST_VARIABLES = 15
-GROUPS = {
-    "past": ("Past", "everything known up to the cutoff"),
-    "future": ("Future", "known ahead of time"),
-    "static": ("Static", "one value a series"),
-}
 
 
 def build_report(data: ReportData) -> str:
@@ -32,14 +26,7 @@ def build_report(data: ReportData) -> str:
     At most 40 fans are drawn, evenly taken from those given, and the page says so.
     """
     page = _Page(data)
-    sections = [
-        page.forecasts(),
-        page.accuracy(),
-        page.importances(),
-        page.attention(),
-        page.training(),
-        page.facts(),
-    ]
+    sections = page.sections()
     kept = [section for section in sections if section]
     folder = files("fusecast.report")
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
@@ -56,6 +43,13 @@ def build_report(data: ReportData) -> str:
         plotly=get_plotlyjs(),
         script=folder.joinpath("page.js").read_text(encoding="utf-8"),
     )
+
+
+def figures_of(data: ReportData) -> dict[str, go.Figure]:
+    """Give the figures of the page by the id of their place, the fans of the picker left out."""
+    page = _Page(data)
+    page.sections()
+    return page.canvas.figures
 
 
 def as_script(text: str) -> str:
@@ -78,14 +72,29 @@ class _Page:
 
     def __init__(self, data: ReportData) -> None:
         self.data = data
-        self._figures: dict[str, go.Figure] = {}
+        self.canvas = Canvas(data)
         self._fans: list[Fan] = [data.fans[i] for i in evenly(len(data.fans), MOST_FANS)]
+
+    def sections(self) -> list[Section | None]:
+        """Every section, in order; None where there is nothing to show."""
+        canvas = self.canvas
+        return [
+            self.forecasts(),
+            judged.accuracy(canvas),
+            judged.calibration(canvas),
+            judged.worst(canvas),
+            looks.importances(canvas),
+            looks.attention(canvas),
+            looks.regimes(canvas),
+            judged.health(canvas),
+            self.training(),
+            self.facts(),
+        ]
 
     def figures_json(self) -> str:
         """Figures by the id of their place, and those of the picker in its order."""
-        placed = ",".join(f"{json.dumps(key)}:{drawn.to_json()}" for key, drawn in self._figures.items())
         fans = ",".join(figures.fan_figure(fan).to_json() for fan in self._fans)
-        return f'{{"placed":{{{placed}}},"fans":[{fans}]}}'
+        return f'{{"placed":{self.canvas.json()},"fans":[{fans}]}}'
 
     def tiles(self) -> str:
         """The few numbers to remember."""
@@ -114,7 +123,7 @@ class _Page:
             for name, (value, label) in zip(classes, found, strict=False)
         )
 
-    def forecasts(self) -> tuple[str, str, str] | None:
+    def forecasts(self) -> Section | None:
         """Fan charts with a picker."""
         if not self._fans:
             return None
@@ -135,75 +144,24 @@ class _Page:
             shown = f"<p>{series} of {self.data.num_series:,} series are on this page, evenly taken.</p>"
         elif len(names) < len(self.data.fans):
             shown = f"<p>{len(names)} of {len(self.data.fans):,} charts are on this page, evenly taken.</p>"
-        return _section(
+        return section(
             "forecasts",
             "Forecasts",
             "<p>The dark line is what happened, the coloured line the median forecast. "
             f"The bands are where the actual should fall as often as their name says.</p>{shown}",
-            picker + _place("fan", "Actual values with forecasts and their intervals"),
+            picker + place("fan", "Actual values with forecasts and their intervals"),
         )
 
-    def accuracy(self) -> tuple[str, str, str] | None:
-        """The metrics beside the baselines."""
-        if self.data.evaluation is None:
-            return None
-        return _section(
-            "accuracy",
-            "Accuracy",
-            "<p>Everybody forecasts the same windows of the test span. Lower is better, but for coverage, which should "
-            "equal its name. The best of each column is marked. Skill is the gain in WQL over the best baseline.</p>",
-            f'<div class="scroll" tabindex="0">{metrics_table(self.data.evaluation)}</div>',
-        )
-
-    def importances(self) -> tuple[str, str, str] | None:
-        """Bars for each group of variables."""
-        panels = ""
-        for group, (name, meaning) in GROUPS.items():
-            rows = [row for row in self.data.importances if row.group == group]
-            if not rows:
-                continue
-            key = f"importance-{group}"
-            self._figures[key] = figures.importance_figure(rows[:MOST_VARIABLES])
-            rest = f", the first {MOST_VARIABLES} of {len(rows)}" if len(rows) > MOST_VARIABLES else ""
-            panels += f'<figure class="panel"><figcaption><b>{name}</b> {meaning}{rest}</figcaption>'
-            panels += _place(key, f"Importance of the {group} variables") + "</figure>"
-        if not panels:
-            return None
-        about = f"<p>From {escape(self.data.explained)}.</p>" if self.data.explained else ""
-        return _section(
-            "variables",
-            "Variables",
-            "<p>How much of the network's selection each variable gets. Bars are means, dots medians, and whiskers "
-            "hold 8 of 10 cases. A large share says that the network uses a variable, not that it causes anything."
-            f"</p>{about}",
-            f'<div class="panels">{panels}</div>',
-        )
-
-    def attention(self) -> tuple[str, str, str] | None:
-        """Attention over lags."""
-        if self.data.attention is None:
-            return None
-        self._figures["attention-lags"] = figures.attention_figure(self.data.attention, self.data.frequency)
-        return _section(
-            "attention",
-            "Attention",
-            "<p>Where in time the network looks, averaged over the steps it forecasts. A peak one day or one week back "
-            "is a season it has found.</p>",
-            _place("attention-lags", "Attention by position in time"),
-        )
-
-    def training(self) -> tuple[str, str, str] | None:
+    def training(self) -> Section | None:
         """Curves of losses and learning rate."""
         curves = self.data.curves
         if curves is None or not len(curves.epoch):
             return None
-        self._figures["loss"] = figures.loss_figure(curves)
-        panels = f'<figure class="wide"><figcaption><b>Loss</b></figcaption>{_place("loss", "Loss by epoch")}</figure>'
+        panels = self.canvas.panel("loss", figures.loss_figure(curves), "Loss by epoch", "Loss", kind="wide")
         if any(rate > 0 for rate in curves.learning_rate):
-            self._figures["learning-rate"] = figures.learning_rate_figure(curves)
-            place = _place("learning-rate", "Learning rate by epoch")
-            panels += f"<figure><figcaption><b>Learning rate</b></figcaption>{place}</figure>"
-        return _section(
+            drawn = figures.learning_rate_figure(curves)
+            panels += self.canvas.panel("learning-rate", drawn, "Learning rate by epoch", "Learning rate")
+        return section(
             "training",
             "Training",
             "<p>The weights kept are those of the best epoch in validation. A validation loss that climbs while the "
@@ -211,24 +169,13 @@ class _Page:
             f'<div class="curves">{panels}</div>',
         )
 
-    def facts(self) -> tuple[str, str, str] | None:
+    def facts(self) -> Section | None:
         """Data and run in figures and words."""
         lists = [("Data", self.data.data_facts), ("Run", self.data.run_facts)]
         body = "".join(f"<div><h3>{name}</h3>{_facts(found)}</div>" for name, found in lists if found)
         if not body:
             return None
-        return _section(
-            "data", "Data and run", "<p>What the forecasts rest on.</p>", f'<div class="lists">{body}</div>'
-        )
-
-
-def _section(key: str, name: str, note: str, body: str) -> tuple[str, str, str]:
-    text = f'<section id="{key}"><header><h2>{name}</h2>{note}</header><div class="body">{body}</div></section>'
-    return key, name, text
-
-
-def _place(key: str, label: str) -> str:
-    return f'<div class="figure" id="{key}" role="img" aria-label="{escape(label)}"></div>'
+        return section("data", "Data and run", "<p>What the forecasts rest on.</p>", f'<div class="lists">{body}</div>')
 
 
 def _facts(found: Mapping[str, str]) -> str:

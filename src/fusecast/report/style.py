@@ -16,6 +16,8 @@ ACCENT = "#0E6F85"
 WARM = "#C4591B"
 BAR = "#8DBAC4"
 SURFACE = "#FFFEFB"
+HEAT = "rgba(14,111,133,0.03)"
+PALETTE = (ACCENT, WARM, "#7566B3", "#5A8A3A", "#B24A80", "#8A7A2E")
 BANDS = ("rgba(14,111,133,0.14)", "rgba(14,111,133,0.17)", "rgba(14,111,133,0.20)", "rgba(14,111,133,0.23)")
 
 # Figures are made in the light colours; the page swaps each for its dark twin where the reader prefers dark.
@@ -28,6 +30,11 @@ DARK = {
     WARM: "#F2995F",
     BAR: "#2F7686",
     SURFACE: "#1B1F23",
+    HEAT: "rgba(98,198,220,0.04)",
+    PALETTE[2]: "#B0A4EE",
+    PALETTE[3]: "#9CCB78",
+    PALETTE[4]: "#EE8FBC",
+    PALETTE[5]: "#CDBD6A",
     BANDS[0]: "rgba(98,198,220,0.15)",
     BANDS[1]: "rgba(98,198,220,0.18)",
     BANDS[2]: "rgba(98,198,220,0.21)",
