@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from .victim import MetricsCallback, run
+from .victim import EPOCHS, MetricsCallback, run
 
 VICTIM = Path(__file__).with_name("victim.py")
 
 
+@pytest.mark.filterwarnings("ignore")  # the advice of Lightning to people who make Trainers
 @pytest.mark.parametrize("layout", ["script", "trainer"])
 def test_a_killed_run_ends_as_if_undisturbed(layout: str, tmp_path: Path) -> None:
     model, trainer = run(layout, tmp_path / "whole", "never")
@@ -22,8 +23,10 @@ def test_a_killed_run_ends_as_if_undisturbed(layout: str, tmp_path: Path) -> Non
     history = next(each for each in trainer.callbacks if isinstance(each, MetricsCallback))
     assert len(set(history.history["lr"])) > 1, "the test needs a run that adapts its learning rate"
 
-    points = sorted(np.random.default_rng().choice(np.arange(1, steps), 3, replace=False).tolist())
-    moments = [*map(str, points[:2]), "validation", str(points[2]), "validation"]
+    assert trainer.current_epoch == EPOCHS
+    within = np.random.default_rng().integers(1, steps // EPOCHS, 3)
+    first, second, third = map(str, (within + steps // EPOCHS * np.arange(3)).tolist())
+    moments = [first, second, "validation", third, "validation"]
     ran = subprocess.run(
         [sys.executable, VICTIM, layout, tmp_path / "parts", *moments], capture_output=True, text=True, check=False
     )

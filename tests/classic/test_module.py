@@ -16,6 +16,12 @@ from fusecast.errors import ArtifactError, ConfigError
 
 from .victim import table
 
+# the advice of Lightning to people who make Trainers, and its own calls of torch
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*smaller than the logging interval",
+    "ignore:.*exists and is not empty", "ignore:.*ckpt_path.*callbacks", "ignore:You called `self.log",
+)  # fmt: skip
+
 FEATURES, WINDOW = 3, 6
 
 

@@ -66,7 +66,7 @@ def by_script(folder: Path, when: str) -> tuple[Any, Any]:
     config = LightningTrainingConfig(
         **NETWORK,
         num_epochs=EPOCHS,
-        learning_rate=0.3,
+        learning_rate=0.6,
         batch_size=BATCH,
         lr_scheduler_patience=0,
         early_stopping_patience=3,

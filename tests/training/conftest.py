@@ -15,9 +15,9 @@ import torch
 from fusecast.data.declare import make_schema
 from fusecast.data.panel import Panel
 from fusecast.data.validate import validate
+from fusecast.features.config import FeatureConfig
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.fitted import FittedPreprocessor
-from fusecast.features.config import FeatureConfig
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.model.config import ModelConfig
 from fusecast.training.config import TrainingConfig

@@ -33,11 +33,12 @@ def test_a_run_killed_at_random_steps_and_within_validation_ends_as_if_undisturb
     tmp_path: Path, undisturbed: FitResult
 ) -> None:
     folder = tmp_path / "run"
-    steps = undisturbed.history[-1]["step"]
-    assert steps > 2 * STEPS_AN_EPOCH
+    assert len(undisturbed.history) >= 4
     assert len({row["lr"] for row in undisturbed.history}) > 1, "the test needs a run that adapts its learning rate"
-    points = sorted(np.random.default_rng().choice(np.arange(1, steps), 4, replace=False).tolist())
-    kill(folder, *points[:2], "validation", *points[2:], "validation")
+    within = np.random.default_rng().integers(1, STEPS_AN_EPOCH, 4)
+    first, second, third, fourth = (within + STEPS_AN_EPOCH * np.arange(4)).tolist()
+    moments = [first, second, "validation", third, fourth, "validation"]
+    kill(folder, *moments)
     resumed = run(folder, "never", resume=True)
 
     assert resumed.stopped_why == undisturbed.stopped_why
@@ -45,7 +46,7 @@ def test_a_run_killed_at_random_steps_and_within_validation_ends_as_if_undisturb
         [row[name] for name in COMPARED] for row in undisturbed.history
     ]
     for name, tensor in undisturbed.network.state_dict().items():
-        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), (name, moments)
     ends = [
         load_checkpoint(path / "last.ckpt")["state_dict"]
         for path in (undisturbed.checkpoint.parent, folder / "checkpoints")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,15 @@ class Kill(pl.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(folder: Path, when: str, *, resume: bool) -> FitResult:
-    """Train, with all that has a state in it: dropout, a falling learning rate, early stopping."""
-    torch.set_num_threads(1)
-    steps = np.arange(ROWS)
-    values = np.sin(steps / 3) + np.random.default_rng(0).normal(scale=0.2, size=ROWS)
-    encoded = EncodedPanel(
+SIZES: dict[str, Any] = {"lookback": LOOKBACK, "horizon": HORIZON}
+TRAIN = WindowIndex.between(lengths=[ROWS], begin=0, end=TRAIN_END, **SIZES)
+VALID = WindowIndex.between(lengths=[ROWS], begin=TRAIN_END, end=ROWS, **SIZES)
+
+
+def wave() -> EncodedPanel:
+    """One noisy series."""
+    values = np.sin(np.arange(ROWS) / 3) + np.random.default_rng(0).normal(scale=0.2, size=ROWS)
+    return EncodedPanel(
         inputs=Inputs(targets=("y",)),
         indptr=np.array([0, ROWS]),
         reals=values[:, None].astype(np.float32),
@@ -62,36 +65,47 @@ def run(folder: Path, when: str, *, resume: bool) -> FitResult:
         center=np.zeros((1, 1)),
         scale=np.ones((1, 1)),
     )
-    sizes: dict[str, Any] = {"lookback": LOOKBACK, "horizon": HORIZON}
-    config = TrainingConfig(
-        batch_size=16,
-        max_epochs=5,
-        windows_per_epoch=16 * STEPS_AN_EPOCH,
-        learning_rate=0.3,
-        lr_scheduler_patience=0,
-        early_stopping_patience=3,
-        checkpoint_steps=2,
-        accelerator="cpu",
-        logger="none",
-        progress=False,
-    )
+
+
+def train(folder: Path, callbacks: Sequence[pl.Callback] = (), *, resume: bool = False, **options: Any) -> FitResult:
+    """Train with all that has a state in it: dropout, a falling learning rate, early stopping."""
+    torch.set_num_threads(1)
+    dropout = options.pop("dropout", 0.2)
+    settings: dict[str, Any] = {
+        "batch_size": 16,
+        "max_epochs": 5,
+        "windows_per_epoch": 16 * STEPS_AN_EPOCH,
+        "learning_rate": 0.3,
+        "lr_scheduler_patience": 0,
+        "early_stopping_patience": 3,
+        "checkpoint_steps": 2,
+        "accelerator": "cpu",
+        "logger": "none",
+        "progress": False,
+    }
+    encoded = wave()
     return fit(
-        model_config=ModelConfig(**sizes, **encoded.inputs.sizes(), hidden_size=8, num_heads=2, dropout=0.2),
-        training_config=config,
+        model_config=ModelConfig(**SIZES, **encoded.inputs.sizes(), hidden_size=8, num_heads=2, dropout=dropout),
+        training_config=TrainingConfig(**{**settings, **options}),
         encoded=encoded,
-        train=WindowIndex.between(lengths=[ROWS], begin=0, end=TRAIN_END, **sizes),
-        valid=WindowIndex.between(lengths=[ROWS], begin=TRAIN_END, end=ROWS, **sizes),
+        train=TRAIN,
+        valid=VALID,
         folder=folder,
         resume=folder / "checkpoints" if resume else None,
-        callbacks=[Kill(when)],
+        callbacks=callbacks,
     )
 
 
-def run_and_be_killed(train: Callable[..., object], folder: Path, when: str) -> None:
+def run(folder: Path, when: str, *, resume: bool) -> FitResult:
+    """Train, and be killed."""
+    return train(folder, [Kill(when)], resume=resume)
+
+
+def run_and_be_killed(folder: Path, when: str) -> None:
     """Do it in a process of its own; this one has loaded all libraries and never trains, so forking it is safe."""
     child = os.fork()
     if child == 0:
-        train(folder, when, resume=folder.exists())
+        run(folder, when, resume=folder.exists())
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
@@ -100,4 +114,4 @@ def run_and_be_killed(train: Callable[..., object], folder: Path, when: str) -> 
 
 if __name__ == "__main__":
     for when in sys.argv[2:]:
-        run_and_be_killed(run, Path(sys.argv[1]), when)
+        run_and_be_killed(Path(sys.argv[1]), when)

@@ -98,6 +98,7 @@ class TemporalFusionTransformerLightning(SteadyModule):
                 dropout=dropout,
             )
         )
+        self.take_network(self.network)
         if outputs > input_size:
             self.network.head = QuantileHead(hidden_size, outputs, 1)
         for name, size in (("center", input_size), ("target_center", outputs)):

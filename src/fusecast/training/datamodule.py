@@ -74,6 +74,9 @@ class WindowDataModule(pl.LightningDataModule):
 
     def _loader(self, index: WindowIndex, *, shuffle: bool = False) -> WindowLoader:
         trainer = self.trainer
+        world = 1 if trainer is None else trainer.world_size
+        if not shuffle and len(index) < world:  # each judges all of them: an idle process would keep others waiting
+            world = 1
         return make_loader(
             self.encoded,
             index,
@@ -83,6 +86,6 @@ class WindowDataModule(pl.LightningDataModule):
             windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,
             num_workers=self.config.num_workers,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            rank=0 if trainer is None else trainer.global_rank,
-            world=1 if trainer is None else trainer.world_size,
+            rank=0 if trainer is None or world == 1 else trainer.global_rank,
+            world=world,
         )

@@ -48,7 +48,7 @@ class TFTModule(SteadyModule):
         plain = {"learning_rate": learning_rate, "weight_decay": weight_decay, "seed": self.seed}
         plain |= {f"lr_scheduler_{name}": value for name, value in self.scheduling.items()}
         self.save_hyperparameters({"model": self.model_config.to_dict(), **plain})
-        self.network = TemporalFusionTransformer(self.model_config)
+        self.network = self.take_network(TemporalFusionTransformer(self.model_config))
 
     def forward(self, batch: Batch) -> Output:
         """Forecast a batch, in scaled units."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fusecast.errors import ArtifactError, TrainingError
+from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.checkpoint import load_checkpoint
 from fusecast.training.guard import LossGuard
 from fusecast.training.loops import end_the_epoch_first
@@ -80,6 +81,12 @@ class SteadyModule(pl.LightningModule):
             module.to(map_location)
         return module
 
+    def take_network(self, network: TemporalFusionTransformer) -> TemporalFusionTransformer:
+        """Make a network ready to be trained by several processes."""
+        for parameter in network.parameters():  # DDP waits for the gradient of each, even of an empty table
+            parameter.requires_grad_(parameter.numel() > 0)
+        return network
+
     def note_loss(self, loss: Tensor, weight: int, windows: Tensor) -> None:
         """Count the loss of a step into the epoch's mean, and refuse one that is no number; `windows` names them."""
         self.guard.see(loss, windows, step=self.global_step, epoch=self.current_epoch)
@@ -107,7 +114,7 @@ class SteadyModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss, refuse one that is no number, adapt the learning rate."""
         self.guard.look()
-        self.log("train_loss", self.epoch_loss())
+        self.log("train_loss", self.epoch_loss(), sync_dist=True)
         monitor = "val_loss" if self.trainer.enable_validation else "train_loss"
         judged = self.trainer.callback_metrics.get(monitor)
         if judged is None:  # validation comes less often than epochs

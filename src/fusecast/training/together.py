@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, zip_longest
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
+
+from fusecast.windows.forecasts import Forecasts
+from fusecast.windows.index import WindowIndex
+
+ALONE = (0, 1)
+"""The share of a process that does everything."""
 
 
 def share_of(together: bool) -> tuple[int, int]:
@@ -15,10 +24,10 @@ def share_of(together: bool) -> tuple[int, int]:
     Joins the processes that ``torchrun`` has started, where they have not been joined yet.
     """
     if not together or not distributed.is_available():
-        return 0, 1
+        return ALONE
     if not distributed.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            return 0, 1
+            return ALONE
         distributed.init_process_group("gloo")
     return distributed.get_rank(), distributed.get_world_size()
 
@@ -37,10 +46,29 @@ def gather(own: list[Tensor]) -> list[list[Tensor]]:
     return found
 
 
-def gather_rows(own: Tensor, total: int) -> Tensor:
-    """Put rows in their order where process r had rows r, r + world, r + 2 world, ... of `total`."""
-    everyone = gather([own])
-    result = torch.empty((total, *own.shape[1:]), dtype=own.dtype)
-    for rank, (rows,) in enumerate(everyone):
-        result[rank :: len(everyone)] = rows
-    return result
+def predict_together(predict: Callable[[WindowIndex], Forecasts], index: WindowIndex) -> Forecasts:
+    """Forecast the windows of an index, each process its share of them; all are given all, once and in order.
+
+    Every process must make the same call. A single process forecasts all.
+
+    Parameters
+    ----------
+    predict
+        Forecasts the windows of an index, such as ``lambda part: predictor.predict(panel, part)``.
+    index
+        The windows. A process takes neighbouring ones of every series, which share most of their steps.
+    """
+    rank, world = share_of(together=True)
+    if world == 1:
+        return predict(index)
+    first, end = index.counts * rank // world, index.counts * (rank + 1) // world
+    start = index.first_cutoff
+    mine = replace(index, first_cutoff=start + first * index.stride, last_cutoff=start + (end - 1) * index.stride)
+    own = predict(mine)
+    parts = [own.series, own.cutoff, own.quantiles]
+    everyone = gather([torch.from_numpy(np.ascontiguousarray(part)) for part in parts])
+    series, cutoff, quantiles = (
+        torch.cat([found[number] for found in everyone]).numpy() for number in range(len(parts))
+    )
+    order = np.lexsort((cutoff, series))
+    return Forecasts(series=series[order], cutoff=cutoff[order], quantiles=quantiles[order], levels=own.levels)
