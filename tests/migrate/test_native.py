@@ -107,6 +107,8 @@ def test_what_no_shape_says_is_asked_for_in_words(tmp_path):
     assert "known_reals" in str(asked.value)
     with pytest.raises(ConfigError, match=r"say observed_categories, known_categories\n"):
         convert(path, sizes=SIZES | {"static_categories": [4, 2], "known_reals": 2})
+    rest = {"static_categories": [4, 2], "observed_categories": [3], "known_categories": [2], "dropout": 0.0}
+    assert convert(path, sizes=SIZES | rest | {"observed_reals": 2}).config == config
     assert convert(path, config=config.to_dict()).config == config
     with pytest.raises(ConfigError, match=r"there is no option 'horizont'\nHint: did you mean 'horizon'"):
         convert(path, sizes={"horizont": 3})

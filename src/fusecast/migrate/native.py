@@ -69,7 +69,9 @@ def _infer(weights: Weights, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
         found["variable_skip"] = "linear"
     found |= _static(weights)
     # Shapes say how many variables are known, and how many are reals; with both kinds, not how many are both.
-    found["known_reals"] = given.get("known_reals", known if categories == 0 or known == 0 else None)
+    observed = given.get("observed_reals")
+    said = None if observed is None else reals - observed
+    found["known_reals"] = given.get("known_reals", known if categories == 0 or known == 0 else said)
     if found["known_reals"] is not None:
         found["observed_reals"] = reals - found["known_reals"]
         found |= _categories(weights, categories, known - found["known_reals"], given)
