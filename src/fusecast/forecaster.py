@@ -185,7 +185,14 @@ class Forecaster(Asking, Judging):
         forecaster._bundle, forecaster.folder = bundle, Path(folder)  # noqa: SLF001  our own
         return forecaster
 
-    def predict(self, future: Any = None, *, data: Any = None) -> Any:
+    def predict(
+        self,
+        future: Any = None,
+        *,
+        data: Any = None,
+        quantiles: Sequence[float] | None = None,
+        calibrated: bool = False,
+    ) -> Any:
         """Forecast the steps after each series' last row.
 
         Parameters
@@ -194,6 +201,11 @@ class Forecaster(Asking, Judging):
             Table of the known columns for the steps to forecast; None where the calendar gives all that is known.
         data
             A newer table to forecast from; None is the table of the fit.
+        quantiles
+            Any levels; None gives those of the training. Between those, quantiles lie on straight lines, beyond them
+            on exponential tails.
+        calibrated
+            Whether the quantiles are shifted as `calibrate` has learned.
 
         Returns
         -------
@@ -203,14 +215,15 @@ class Forecaster(Asking, Judging):
         ------
         DataError
             When a known value is missing, or the table breaks the schema.
+        ConfigError
+            For levels that do not rise, and where there is no calibration.
         """
-        from fusecast.data.read import like, read_table
-        from fusecast.windows.index import WindowIndex
+        from fusecast.ahead import forecast_ahead
+        from fusecast.data.read import like
 
-        panel = self._panel(data)
-        extended = panel.extend(self.config.horizon, None if future is None else read_table(future))
-        index = WindowIndex.at_end(lengths=panel.lengths, lookback=self.config.lookback, horizon=self.config.horizon)
-        forecasts = self.predictor.predict(extended, index)
+        extended, forecasts = forecast_ahead(
+            self._on(data), self._fitted, self.predictor, future, quantiles=quantiles, calibrated=calibrated
+        )
         return like(self._source if data is None else data, forecasts.to_frame(extended))
 
     def evaluate(

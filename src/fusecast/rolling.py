@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusecast.calibration import CALIBRATION, calibrated_by
 from fusecast.data.panel import Panel
 from fusecast.data.split import tick_of
 from fusecast.evaluation.backtest import Progress, roll, tally
@@ -31,7 +32,7 @@ from fusecast.training.predictor import NetworkPredictor
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.index import WindowIndex
 
-PIECE_ROWS = 100_000
+PIECE_ROWS = 200_000
 """Rows of a predictor in a part file: what is lost at most when a backtest is killed."""
 
 
@@ -58,6 +59,7 @@ def backtest(
     refit_every: int | None = None,
     warm: bool = True,
     baselines: Sequence[str] = DEFAULT_RIVALS,
+    calibrated: bool = False,
     out: Path | None = None,
     on_progress: Progress | None = None,
     piece_windows: int | None = None,
@@ -75,6 +77,8 @@ def backtest(
         Whether such a training starts from the weights of the one before.
     baselines
         Names of rivals, see :func:`fusecast.evaluation.rivals.rivals_for`.
+    calibrated
+        Whether the bundle's calibration stands in the table too, as a predictor of its own.
     out
         Parquet file of the long table; while it grows, its parts are in ``<out>.parts``, from which a backtest that
         was killed goes on. None keeps the table in memory.
@@ -101,7 +105,11 @@ def backtest(
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "parts" if out is None else out.with_name(out.name + ".parts")
-        identity = _identity(prepared, bundle, origins) | {"baselines": list(baselines), "warm": warm}
+        identity = _identity(prepared, bundle, origins) | {
+            "baselines": list(baselines),
+            "warm": warm,
+            "calibrated": calibrated and bundle.extra.get(CALIBRATION),
+        }
         files = PartFiles(folder, identity)
         refits = Refits(prepared=prepared, bundle=bundle, origins=origins, folder=folder, warm=warm)
 
@@ -111,11 +119,12 @@ def backtest(
             network = NetworkPredictor(model.network, model.fitted)
             encoded = prepared.encoded if model.fitted is prepared.fitted else model.fitted.encode(panel)
             rivals = rivals_for(baselines, panel, known, config.horizon, levels)
-            return [OnPanel(predictor=network, encoded=encoded), *rivals]
+            placed = OnPanel(predictor=network, encoded=encoded)
+            return [placed, *([calibrated_by(bundle, placed, prepared)] if calibrated else []), *rivals]
 
         count = roll(panel, origins, predictors_of, files, on_progress)
         tallies = tally(panel, origins, files, train_end=parts.train_end, season=season)
-        names = [name for name in tallies if name != OnPanel.name]
+        names = [name for name in tallies if not name.startswith(OnPanel.name)]
         table = None
         if out is None:
             table = pl.concat(files.read(number) for number in range(count))

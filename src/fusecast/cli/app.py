@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fusecast._version import __version__
-from fusecast.cli import backtest, demo, evaluate, explain, fit, inspect, migrate, predict, report
+from fusecast.cli import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
 from fusecast.errors import FusecastError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("fit")(fit.fit)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("backtest")(backtest.backtest)
+app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("migrate")(migrate.migrate)

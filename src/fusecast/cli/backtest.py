@@ -25,6 +25,9 @@ def backtest(
     baselines: Annotated[
         str, typer.Option(help="Any of last,seasonal,drift,mean,ets,theta,lightgbm.")
     ] = "last,seasonal,drift,mean",
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Judge the calibrated quantiles too, beside the model's own.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Parquet file of all forecasts [RUN/backtest.parquet].", show_default=False)
     ] = None,
@@ -46,6 +49,7 @@ def backtest(
             refit_every=refit_every,
             warm=not fresh,
             baselines=options.names(baselines) or [],
+            calibrated=calibrated,
             out=path,
             on_progress=on_progress,
         )

@@ -11,13 +11,19 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where the forecasts go: .parquet or .csv.")] = Path("forecasts.parquet"),
     data: Annotated[Path | None, typer.Option(help="Newer table to forecast from [the run's own].")] = None,
     future: Annotated[Path | None, typer.Option(help="Table of the known columns for the steps to forecast.")] = None,
+    quantiles: Annotated[
+        str | None, typer.Option(help="Any quantile levels: 0.05,0.5,0.95 [those of the fit].", show_default=False)
+    ] = None,
+    calibrated: Annotated[bool, typer.Option("--calibrated", help="Shift quantiles as `calibrate` learned.")] = False,
 ) -> None:
     """Forecast the steps after each series' last row."""
-    from fusecast.cli import show
+    from fusecast.cli import options, show
     from fusecast.data.write import check_writable, write_table
     from fusecast.forecaster import Forecaster
 
     check_writable(out)
-    forecasts = Forecaster.load(run).predict(future, data=data)
+    forecasts = Forecaster.load(run).predict(
+        future, data=data, quantiles=options.numbers(quantiles), calibrated=calibrated
+    )
     write_table(forecasts, out)
     show.forecasts(forecasts, out)

@@ -170,3 +170,9 @@ class ConfigError(FusecastError):
     @classmethod
     def extra_missing(cls, what: str, library: str, extra: str) -> Self:
         return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
+
+    @classmethod
+    def not_calibrated(cls) -> Self:
+        return cls(
+            "this model has no calibration\nHint: run `fusecast calibrate RUN`, or call `calibrate` on the forecaster"
+        )

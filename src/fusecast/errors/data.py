@@ -139,3 +139,10 @@ class DataError(FusecastError):
             "the steps of a forecast hang together\n"
             "Hint: keep more of the series for validation, or sample with method='independent'"
         )
+
+    @classmethod
+    def too_few_to_calibrate(cls, actuals: int, needed: int) -> Self:
+        return cls(
+            f"the validation span has {actuals} known actuals at some step ahead; {needed} are needed to calibrate\n"
+            "Hint: keep more of the series for validation"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,15 @@ class Dependence:
         DataError
             When fewer than ten windows are complete.
         """
-        found = level_of(actual, forecasts.sorted().quantiles, forecasts.levels).reshape(len(actual), -1)
+        found = level_of(actual, forecasts.sorted().quantiles, forecasts.levels).reshape(len(actual), int(np.prod(actual.shape[1:])))
         complete = found[~np.isnan(found).any(axis=1)]
         if len(complete) < FEWEST:
             raise DataError.too_few_for_dependence(len(complete), FEWEST)
         return cls(levels=np.clip(complete, 1e-6, 1 - 1e-6))
+
+    @cached_property
+    def _root(self) -> Floats:
+        return np.asarray(np.linalg.cholesky(self.correlation()), dtype=np.float64)
 
     def correlation(self) -> Floats:
         """Correlation of the normal scores of the levels' ranks, [H * Y, H * Y]: the Gaussian copula.
@@ -56,8 +60,8 @@ class Dependence:
         windows, width = self.levels.shape
         scores = ndtri((rankdata(self.levels, axis=0) - 0.5) / windows)
         spread = scores.std(axis=0)
-        scores = scores / np.where(spread > 0, spread, 1.0)
-        found = scores.T @ scores / windows
+        unit = scores / np.where(spread > 0, spread, 1.0)
+        found = np.asarray(unit.T @ unit, dtype=np.float64) / windows
         np.fill_diagonal(found, 1.0)
         share = width / (width + windows)
         shrunk: Floats = (1 - share) * found + share * np.eye(width)
@@ -81,16 +85,17 @@ class Dependence:
         if method == "independent":
             return rng.random((count, width))
         if method == "gaussian":
-            root = np.linalg.cholesky(self.correlation())
-            drawn: Floats = ndtr(rng.standard_normal((count, width)) @ root.T)
-            return np.clip(drawn, 1e-9, 1 - 1e-9)
+            drawn: Floats = ndtr(rng.standard_normal((count, width)) @ self._root.T)
+            inside: Floats = np.clip(drawn, 1e-9, 1 - 1e-9)
+            return inside
         if method != "empirical":
             raise ConfigError.not_one_of("method", method, METHODS)
         repeats = -(-count // len(self.levels))
         chosen = np.concatenate([rng.permutation(len(self.levels)) for _ in range(repeats)])[:count]
         jitter = rng.random((count, width)) * 1e-9  # decides between equal levels
         order = rankdata(self.levels[chosen] + jitter, axis=0, method="ordinal") - 1
-        return (order + rng.random((count, width))) / count
+        spread: Floats = (order + rng.random((count, width))) / count
+        return spread
 
 
 def sample(
@@ -99,9 +104,17 @@ def sample(
     count: int,
     *,
     seed: int = 0,
-    method: Literal["gaussian", "empirical", "independent"] = "gaussian",
+    method: str = "gaussian",
+    lowest: float | None = None,
 ) -> Floats:
     """Draw paths from forecasts: [count, W, H, Y]. The same seed gives the same paths.
+
+    Parameters
+    ----------
+    method
+        As in :meth:`Dependence.draw`.
+    lowest
+        Smallest value that the target can have; None where there is no such bound.
 
     Raises
     ------
@@ -117,5 +130,5 @@ def sample(
     for window in range(windows):
         drawn = dependence.draw(count, rng, method).reshape(count, horizon, targets)
         made = quantile_at(quantiles[window], forecasts.levels, np.moveaxis(drawn, 0, -1))
-        paths[:, window] = np.moveaxis(made, -1, 0)
+        paths[:, window] = np.moveaxis(made if lowest is None else np.maximum(made, lowest), -1, 0)
     return paths

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusecast.errors import ConfigError
-from fusecast.evaluation.evaluate import chunks
 from fusecast.windows.index import WindowIndex
 
 
@@ -33,7 +32,7 @@ class Origins:
     index: WindowIndex
     refit_every: int | None = None
     piece_windows: int = 10_000
-    """Windows of a piece at most."""
+    """Windows of a piece, about."""
 
     def __post_init__(self) -> None:
         if self.refit_every is not None and self.refit_every < 1:
@@ -74,9 +73,18 @@ class Origins:
         return np.clip(np.where(self.index.counts > 0, later, first), 0, lengths)
 
     def pieces(self) -> Iterator[Piece]:
-        """Give all windows, block by block, in pieces that are the same at every call."""
+        """Give all windows in order of their origins, in pieces that are the same at every call.
+
+        A piece holds some origins in a row of all series, as many as make up `piece_windows`, one at least, of one
+        block.
+        """
+        size = max(1, self.piece_windows // max(1, int((self.index.counts > 0).sum())))
         number = 0
         for block in range(self.num_blocks):
-            for index in chunks(self.block(block), self.piece_windows):
-                yield Piece(number=number, block=block, index=index)
+            index = self.block(block)
+            for start in range(0, int(index.counts.max(initial=0)), size):
+                first = index.first_cutoff + start * index.stride
+                last = np.minimum(index.last_cutoff, first + (size - 1) * index.stride)
+                piece = replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1))
+                yield Piece(number=number, block=block, index=piece)
                 number += 1

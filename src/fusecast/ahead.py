@@ -1,0 +1,105 @@
+"""Ahead: forecasts of the steps after each series' last row, at any levels, calibrated, or as sample paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fusecast.calibration import calibrated_by, dependence
+from fusecast.data.panel import Panel
+from fusecast.data.read import read_table
+from fusecast.evaluation.dependence import Dependence, sample
+from fusecast.evaluation.levels import at_levels
+from fusecast.evaluation.predictor import Predictor
+from fusecast.prepare import Prepared
+from fusecast.training.artifact import Bundle
+from fusecast.training.predictor import NetworkPredictor
+from fusecast.windows.forecasts import Forecasts
+from fusecast.windows.index import WindowIndex
+
+
+def forecast_ahead(
+    prepared: Prepared,
+    bundle: Bundle,
+    network: NetworkPredictor,
+    future: Any = None,
+    *,
+    quantiles: Sequence[float] | None = None,
+    calibrated: bool = False,
+) -> tuple[Panel, Forecasts]:
+    """Forecast the steps after each series' last row; give the panel with these steps, and the forecasts.
+
+    Parameters
+    ----------
+    future
+        Table of the known columns; None where the calendar gives all that is known.
+    quantiles
+        Levels wanted, see :mod:`fusecast.evaluation.levels`; None gives those that the network was trained for.
+    calibrated
+        Whether to apply the bundle's calibration.
+
+    Raises
+    ------
+    DataError
+        When a known value is missing.
+    ConfigError
+        For levels that do not rise, and where there is no calibration.
+    """
+    panel, config = prepared.panel, prepared.config
+    extended = panel.extend(config.horizon, None if future is None else read_table(future))
+    index = WindowIndex.at_end(lengths=panel.lengths, lookback=config.lookback, horizon=config.horizon)
+    predictor: Predictor = calibrated_by(bundle, network, prepared) if calibrated else network
+    forecasts = predictor.predict(extended, index)
+    if quantiles is not None:
+        forecasts = at_levels(forecasts, quantiles, lowest=lowest_value(prepared))
+    return extended, forecasts
+
+
+def lowest_value(prepared: Prepared) -> float | None:
+    """Smallest value of the targets, where the preprocessor's transform implies one."""
+    return 0.0 if prepared.fitted.config.target_transform == "log1p" else None
+
+
+def sample_ahead(
+    prepared: Prepared,
+    bundle: Bundle,
+    network: NetworkPredictor,
+    count: int,
+    future: Any = None,
+    *,
+    method: str = "gaussian",
+    seed: int = 0,
+    calibrated: bool = False,
+) -> pl.DataFrame:
+    """Draw sample paths of the steps after each series' last row.
+
+    Returns
+    -------
+    One row a series, sample and step: the id, the time, ``cutoff``, ``step``, ``sample`` from 0 on, and one column a
+    target under its own name.
+
+    Raises
+    ------
+    DataError
+        When the validation span has too few windows to learn how steps hang together, and the method needs it.
+    """
+    extended, forecasts = forecast_ahead(prepared, bundle, network, future, calibrated=calibrated)
+    if method == "independent":
+        width = forecasts.horizon * len(extended.schema.targets)
+        learned = Dependence(levels=np.full((1, width), 0.5))
+    else:
+        learned = dependence(prepared, network)
+    paths = sample(forecasts, learned, count, seed=seed, method=method, lowest=lowest_value(prepared))
+    frame = forecasts.to_frame(extended)
+    keys = frame.select(frame.columns[: frame.columns.index("step") + 1])
+    windows, horizon = len(forecasts), forecasts.horizon
+    rows = np.arange(windows * horizon).reshape(windows, 1, horizon)
+    order = np.broadcast_to(rows, (windows, count, horizon)).ravel()
+    number = np.broadcast_to(np.arange(count)[None, :, None], (windows, count, horizon)).ravel()
+    columns = [pl.Series("sample", number).cast(pl.Int32)]
+    for place, target in enumerate(extended.schema.targets):
+        columns.append(pl.Series(target, np.moveaxis(paths[..., place], 0, 1).ravel()))
+    return keys[order].with_columns(columns)

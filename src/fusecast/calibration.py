@@ -1,0 +1,70 @@
+"""Calibration: what the validation span teaches about the spread of a trained model's forecasts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fusecast.errors import ConfigError
+from fusecast.evaluation.actuals import actuals
+from fusecast.evaluation.calibrated import Calibrated
+from fusecast.evaluation.conformal import Conformal
+from fusecast.evaluation.dependence import Dependence
+from fusecast.evaluation.predictor import Predictor
+from fusecast.evaluation.scaling import seasonal_error
+from fusecast.evaluation.seasons import seasons_for
+from fusecast.prepare import Prepared
+from fusecast.training.artifact import Bundle
+
+CALIBRATION = "calibration"
+"""Where a bundle keeps it, among its extra values."""
+POOL = 1_000
+"""Outcomes that the adaptive calibration looks back on, about; a season of origins at least."""
+LONGEST_SEASON = 48
+
+
+def calibrate(prepared: Prepared, predictor: Predictor, method: str, *, max_windows: int = 20_000) -> Conformal:
+    """Learn a conformal calibration from the validation span.
+
+    The span has chosen the weights, but not by the coverage of single quantiles; the calibration is honest on the
+    test span, which it never sees.
+    """
+    panel = prepared.panel
+    index = prepared.windows("validation").thin(max_windows)
+    forecasts = predictor.predict(panel, index)
+    season = seasons_for(panel.schema.frequency)[0]
+    busy = max(1, int((panel.lengths > prepared.parts.train_end).sum()))
+    return Conformal.fit(
+        method,
+        panel,
+        forecasts,
+        actuals(panel, forecasts.series, forecasts.cutoff, index.horizon),
+        seasonal_error(panel, prepared.parts.train_end, season),
+        memory=max(-(-POOL // busy), min(season, LONGEST_SEASON)),
+    )
+
+
+def dependence(prepared: Prepared, predictor: Predictor, *, max_windows: int = 2_000) -> Dependence:
+    """Learn from the validation span how the steps of a forecast hang together."""
+    panel = prepared.panel
+    index = prepared.windows("validation").thin(max_windows)
+    forecasts = predictor.predict(panel, index)
+    return Dependence.learn(forecasts, actuals(panel, forecasts.series, forecasts.cutoff, index.horizon))
+
+
+def calibrated_by(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> Calibrated:
+    """Put a bundle's calibration around a predictor.
+
+    Raises
+    ------
+    ConfigError
+        When the bundle has none.
+    """
+    stored = bundle.extra.get(CALIBRATION)
+    if stored is None:
+        raise ConfigError.not_calibrated()
+    return Calibrated(predictor=predictor, conformal=Conformal.from_dict(stored), trained=prepared.parts.train_end)
+
+
+def with_calibration(bundle: Bundle, conformal: Conformal) -> Bundle:
+    """Give the bundle with a calibration in it."""
+    return replace(bundle, extra={**bundle.extra, CALIBRATION: conformal.to_dict()})

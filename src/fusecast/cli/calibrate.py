@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    method: Annotated[str, typer.Option(help="cqr, split or adaptive.")] = "cqr",
+    data: Annotated[
+        Path | None, typer.Option(help="Table with the validation span [the run's own].", show_default=False)
+    ] = None,
+) -> None:
+    """Learn from the validation span how to shift quantiles so that they hold what they promise."""
+    from fusecast.cli import show
+    from fusecast.forecaster import Forecaster
+
+    found = Forecaster.load(run).calibrate(method, data=data)
+    show.console.print(f"Calibrated by {found.method} on {found.windows:,} windows of the validation span.")
+    show.console.print(f"Next:\n  fusecast backtest {run} --calibrated\n  fusecast predict {run} --calibrated")
+    show.written("calibration", run / "config.json")

@@ -1,0 +1,182 @@
+"""Conformal calibration: shift quantiles so that as many actuals lie below them as their levels say.
+
+Every level is shifted by itself (both tails of an interval are then right, not their sum alone), for each step ahead
+by itself. The shift is the conformal quantile of how far actuals lay above the forecasts, over windows that the model
+was not trained on:
+
+- ``cqr``: conformalised quantile regression (Romano, Patterson, Candes 2019, asymmetric form), in units of the
+  window's own interval width (Sesia, Candes 2020): calm stays narrow, wild stays wide
+- ``split``: split conformal prediction (Lei et al. 2018) around the median, in units of the series' usual seasonal
+  change: the spread of the model itself is not used
+- ``adaptive``: as ``cqr``, but learned anew at each origin from the latest origins whose outcomes are known by then
+  (a rolling window): it follows drift, and needs the recent past of the series to forecast from
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusecast.data.panel import Panel
+from fusecast.errors import ArtifactError, ConfigError, DataError
+from fusecast.evaluation.levels import at_levels
+from fusecast.evaluation.scores import median_of
+from fusecast.windows.forecasts import Forecasts
+
+Floats = NDArray[np.float64]
+
+METHODS = ("cqr", "split", "adaptive")
+FEWEST = 20
+FLOOR = 0.01
+"""Part of a series' usual change that is added to the width of its intervals, so that none is a unit of zero."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conformal:
+    """A fitted calibration; plain numbers, to and from JSON."""
+
+    method: str
+    levels: tuple[float, ...]
+    shifts: Floats  # [H, Y, Q] in units of the window
+    scales: Mapping[str, tuple[float, ...]]  # series by name -> usual seasonal change of each target
+    usual: tuple[float, ...]  # the same, for series that are not among them
+    windows: int  # that it was learned from
+    memory: int = 1  # origins that `adaptive` looks back on
+
+    @classmethod
+    def fit(
+        cls, method: str, panel: Panel, forecasts: Forecasts, actual: Floats, scale: Floats, memory: int = 1
+    ) -> Self:
+        """Learn the shifts.
+
+        Parameters
+        ----------
+        forecasts, actual
+            Of windows after the training span, and what happened [W, H, Y], NaN where missing.
+        scale
+            Usual seasonal change of each series, [S, Y]; NaN where it is not known.
+        memory
+            Origins that ``adaptive`` looks back on.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such method.
+        DataError
+            When fewer than twenty actuals are known at some step.
+        """
+        if method not in METHODS:
+            raise ConfigError.not_one_of("method", method, METHODS)
+        known = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
+        usual = [
+            float(np.median(column[~np.isnan(column)])) if (~np.isnan(column)).any() else 1.0 for column in known.T
+        ]
+        filled = np.where(np.isnan(known), usual, known)
+        names = [str(name) for name in panel.ids.tolist()]
+        made = cls(
+            method=method,
+            levels=forecasts.levels,
+            shifts=np.zeros((forecasts.horizon, actual.shape[-1], len(forecasts.levels))),
+            scales={name: tuple(row) for name, row in zip(names, filled.tolist(), strict=True)},
+            usual=tuple(usual),
+            windows=len(forecasts),
+            memory=memory,
+        )
+        scores = made.scores(panel, forecasts, actual)
+        fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
+        if fewest < FEWEST:
+            raise DataError.too_few_to_calibrate(fewest, FEWEST)
+        made.shifts[:] = conformal_quantiles(scores, forecasts.levels)
+        return made
+
+    def scores(self, panel: Panel, forecasts: Forecasts, actual: Floats) -> Floats:
+        """How far actuals lay above each quantile (split: above the median), in units of the window, [W, H, Y, Q]."""
+        base = self._base(forecasts)
+        return (actual[..., None] - base) / self._unit(panel, forecasts)[..., None]
+
+    def apply(self, panel: Panel, forecasts: Forecasts, shifts: Floats | None = None) -> Forecasts:
+        """Shift forecasts; quantiles still rise with their levels.
+
+        Parameters
+        ----------
+        shifts
+            [W, H, Y, Q] in units of the window; None takes those learned.
+        """
+        if forecasts.levels != self.levels:
+            forecasts = at_levels(forecasts, self.levels)
+        moved = (
+            self._base(forecasts)
+            + (self.shifts if shifts is None else shifts) * self._unit(panel, forecasts)[..., None]
+        )
+        made = Forecasts(series=forecasts.series, cutoff=forecasts.cutoff, quantiles=moved, levels=self.levels)
+        return made.sorted()
+
+    def _base(self, forecasts: Forecasts) -> Floats:
+        if self.method != "split":
+            return forecasts.quantiles
+        return np.repeat(median_of(forecasts.quantiles, forecasts.levels)[..., None], len(self.levels), axis=-1)
+
+    def _unit(self, panel: Panel, forecasts: Forecasts) -> Floats:
+        """What a shift of 1 is in the units of the data, [W, H, Y]; never 0."""
+        table = np.array([self.scales.get(str(name), self.usual) for name in panel.ids.tolist()])
+        scale = table[forecasts.series][:, None]
+        if self.method == "split" or len(self.levels) == 1:
+            return np.broadcast_to(scale, forecasts.quantiles.shape[:3])
+        unit: Floats = forecasts.quantiles[..., -1] - forecasts.quantiles[..., 0] + FLOOR * scale
+        return unit
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "method": self.method,
+            "levels": list(self.levels),
+            "shifts": self.shifts.tolist(),
+            "scales": {name: list(row) for name, row in self.scales.items()},
+            "usual": list(self.usual),
+            "windows": self.windows,
+            "memory": self.memory,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ArtifactError
+            When the values are damaged.
+        """
+        try:
+            made = cls(
+                method=values["method"],
+                levels=tuple(values["levels"]),
+                shifts=np.asarray(values["shifts"], dtype=np.float64),
+                scales={name: tuple(row) for name, row in values["scales"].items()},
+                usual=tuple(values["usual"]),
+                windows=int(values["windows"]),
+                memory=int(values["memory"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError.unreadable("the calibration", f"{type(error).__name__}: {error}") from None
+        if made.method not in METHODS or made.shifts.ndim != 3 or made.shifts.shape[-1] != len(made.levels):
+            raise ArtifactError.unreadable("the calibration", "its parts do not fit together")
+        return made
+
+
+def conformal_quantiles(scores: Floats, levels: tuple[float, ...]) -> Floats:
+    """Give the conformal quantile of scores [n, ..., Q] at each level, [..., Q]; NaN is left out.
+
+    Of n scores in order, the ceil((n + 1) q)-th for levels q of 0.5 and above, and its mirror image below: the share of
+    new scores at or below it is then at least q (at most, below 0.5). Beyond the n-th it is the n-th.
+    """
+    ordered = np.sort(scores, axis=0)  # NaN comes last
+    count = (~np.isnan(scores)).sum(axis=0)
+    level = np.asarray(levels)
+    rank = np.where(level >= 0.5, np.ceil((count + 1) * level - 1e-9), np.floor((count + 1) * level + 1e-9))
+    place = np.clip(rank, 1, np.maximum(count, 1)).astype(np.int64) - 1
+    picked: Floats = np.take_along_axis(ordered, place[None], axis=0)[0]
+    return picked
