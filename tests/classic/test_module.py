@@ -20,6 +20,7 @@ from .victim import table
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*smaller than the logging interval",
     "ignore:.*exists and is not empty", "ignore:.*ckpt_path.*callbacks", "ignore:You called `self.log",
+    "ignore:The dirpath has changed",
 )  # fmt: skip
 
 FEATURES, WINDOW = 3, 6

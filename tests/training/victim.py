@@ -24,7 +24,7 @@ from fusecast.training.config import TrainingConfig
 from fusecast.training.fit import FitResult, fit
 from fusecast.windows.index import WindowIndex
 
-ROWS, TRAIN_END, LOOKBACK, HORIZON = 200, 150, 8, 2
+ROWS, TRAIN_END, LOOKBACK, HORIZON = 200, 149, 8, 2
 STEPS_AN_EPOCH = 6
 
 

@@ -119,7 +119,8 @@ class StepLoader(DataLoader[Pair]):
     @property
     def order(self) -> SeededSampler:
         """The order of the windows, with where it stands."""
-        sampler: Any = self.sampler
+        batches: Any = self.batch_sampler  # torch's, or what Lightning wraps around it to predict
+        sampler = batches.sampler
         assert isinstance(sampler, StepSampler)
         return sampler.order
 
