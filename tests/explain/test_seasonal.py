@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusecast.explain.seasonal import by_lag, in_words, seasonal_lags
+from fusecast.explain.seasonal import by_lag, in_words, rhythms, seasonal_lags
 
 
 def attention_to(lags: dict[int, float], windows: int, lookback: int, horizon: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_a_day_and_a_week_are_found_and_named(keep) -> None:
 def test_noise_has_no_seasons(seed: int, keep) -> None:
     store = keep(attention_to({}, 200, 96, 6, seed), 96)
     assert seasonal_lags(store, "1h") == []
-    assert "no lag stands out" in in_words([])
+    assert "has no lag that stands out" in in_words([])
 
 
 def test_the_recent_past_is_no_season(keep) -> None:
@@ -66,3 +66,38 @@ def test_masked_positions_do_not_count() -> None:
     found = by_lag(attention, 2)[0]
     np.testing.assert_allclose(found[:3], [0.45, 0.25, 0.6])
     assert np.isnan(found[3])
+
+
+def striped_attention(period: int, windows: int, lookback: int, seed: int = 0) -> np.ndarray:
+    """All steps ahead look at the same clock time of every period; windows begin at any: [W, 3, T]."""
+    rng = np.random.default_rng(seed)
+    raw = rng.gamma(4.0, 0.25, (windows, 3, lookback + 3))
+    for window, phase in enumerate(rng.integers(0, period, windows)):
+        raw[window, :, phase:lookback:period] *= 5
+    return raw / raw.sum(axis=-1, keepdims=True)
+
+
+def test_attention_to_the_same_hour_of_every_day_is_a_rhythm_and_no_lag(keep) -> None:
+    store = keep(striped_attention(24, 100, 168), 168)
+    found = rhythms(store, "1h")
+    assert [(each.period, each.words) for each in found] == [(24, "24 h (1 day)")]
+    assert seasonal_lags(store, "1h") == []
+    assert in_words([], found) == "looks at the past in a rhythm of 24 h"
+
+
+def test_the_autocorrelation_is_that_of_numpy(keep) -> None:
+    attention = striped_attention(6, 30, 36)
+    found = rhythms(keep(attention, 36), "1h")[0]
+    slow = []
+    for window in attention[:, :, :36].mean(axis=1):
+        centred = window - window.mean()
+        slow.append(np.mean(centred[6:] * centred[:-6]) / np.mean(centred**2))
+    assert found.period == 6
+    assert found.autocorrelation == pytest.approx(np.mean(slow), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_and_fading_attention_have_no_rhythm(seed: int, keep) -> None:
+    assert rhythms(keep(attention_to({}, 100, 96, 3, seed), 96), "1h") == []
+    fading = attention_to({}, 100, 96, 3, seed) * np.exp(np.arange(99) / 20)
+    assert rhythms(keep(fading / fading.sum(axis=-1, keepdims=True), 96), "1h") == []

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.metrics import Scores, score
+from fusecast.explain.agreement import Agreement, compare
 from fusecast.explain.attention import AttentionProfile
 from fusecast.explain.importance import Importance
-from fusecast.report.content import Fan, FanForecast, ReportData, TrainingCurves
+from fusecast.report.content import (
+    Apart,
+    Fan,
+    FanForecast,
+    HealthCheck,
+    ReportData,
+    SeriesScores,
+    Timeline,
+    TrainingCurves,
+)
 
 LEVELS = (0.1, 0.5, 0.9)
 HORIZON, LOOKBACK = 24, 168
@@ -107,6 +120,56 @@ def curves() -> TrainingCurves:
     )
 
 
+def timeline() -> Timeline:
+    times = np.datetime64("2012-01-01T00") + 11 * np.arange(300).astype("timedelta64[h]")
+    distance = 0.2 + 0.03 * np.random.default_rng(3).normal(size=300)
+    distance[200:206] = 0.6
+    events = [("2012-04-01 16:00:00 to 2012-04-03 23:00:00", "station 3", 0.6)]
+    return Timeline(
+        series="station 3", target="y", times=times, distance=distance, threshold=0.35, actual=rentals(300, 4),
+        events=events, series_flagged=1, looked_at=12,
+    )  # fmt: skip
+
+
+def attention_by_step() -> list[AttentionProfile]:
+    profile = attention()
+    return [replace(profile, mean=np.roll(profile.mean, step)) for step in range(HORIZON)]
+
+
+def over_time() -> pl.DataFrame:
+    times = [datetime(2012, 1, 1) + timedelta(days=6 * k) for k in range(60)]
+    names = {"past": ["y", "hour", "temp"], "future": ["hour", "workingday"]}
+    return pl.DataFrame(
+        [
+            {"group": group, "time": time, "variable": name, "mean": 1 / (v + 2), "steps": 100}
+            for group, variables in names.items()
+            for time in times
+            for v, name in enumerate(variables)
+        ]
+    )
+
+
+def agreement() -> Agreement:
+    names = sorted({row.variable for row in importances()})
+    rises = [1.0 / (place + 1) for place in range(len(names))]
+    costs = pl.DataFrame({"variable": names, "increase": rises, "constant": [False] * len(names)})
+    return compare(importances(), costs)
+
+
+def apart() -> Apart:
+    ahead = np.linspace(0.1, 0.2, HORIZON)
+    worst = [SeriesScores(series=f"station {n}", wql=0.3, mase=1.2, coverage=0.7, skill=-0.2 + n / 10) for n in (3, 7)]
+    by_step = {"TFT": ahead, "seasonal naive 168": 1.5 * ahead}
+    return Apart(by_step=by_step, worst=worst, worse_than_baseline=1, judged=12)
+
+
+def health() -> list[HealthCheck]:
+    return [
+        HealthCheck(what="Missing values", found="temp 2.1%", verdict="note"),
+        HealthCheck(what="Gaps in time", found="none"),
+    ]
+
+
 def report_data(series: int = 12, **changes: Any) -> ReportData:
     values: dict[str, Any] = {
         "title": "bike_sharing.parquet",
@@ -137,6 +200,13 @@ def report_data(series: int = 12, **changes: Any) -> ReportData:
         "fans": [a_fan(f"station {number}", number) for number in range(series)],
         "importances": importances(),
         "attention": attention(),
+        "attention_by_step": attention_by_step(),
+        "lags": "looks back 24 h and 168 h",
+        "over_time": over_time(),
+        "agreement": agreement(),
+        "timeline": timeline(),
+        "apart": apart(),
+        "health": health(),
         "explained": "1,460 windows of the test span",
         "made": "Made by fusecast 0.1.0 on 2026-07-01",
     }

@@ -32,7 +32,8 @@ const second = fan();
 document.getElementById("previous").click();
 setTimeout(() => document.title = [
   "drawn=" + document.documentElement.dataset.drawn,
-  "charts=" + [...document.querySelectorAll(".figure")].filter((p) => p.querySelector(".subplot .trace")).length,
+  "charts=" + [...document.querySelectorAll(".figure")]
+    .filter((p) => p.querySelector(".subplot .trace, .subplot .hm")).length,
   "moved=" + (first !== second && first === fan()),
   "overflow=" + (document.documentElement.scrollWidth > window.innerWidth),
   "images=" + document.images.length,
@@ -57,7 +58,7 @@ def opened(page: str, folder: Path, *flags: str) -> tuple[str, str]:
 def test_every_chart_is_drawn_without_a_word_on_the_console(flags: tuple[str, ...], made_up, tmp_path) -> None:
     fans = [made_up.a_fan(f"<img src=x onerror=alert({n})>", n) for n in range(3)]
     title, console = opened(build_report(made_up.report_data(3, fans=fans)), tmp_path, *flags)
-    assert title == "drawn=yes charts=7 moved=true overflow=false images=0"
+    assert title == "drawn=yes charts=15 moved=true overflow=false images=0"
     assert console == ""
 
 

@@ -49,7 +49,10 @@ class Reader(HTMLParser):
 
 def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
     page = Reader(build_report(made_up.report_data()))
-    sections = {"forecasts", "accuracy", "variables", "attention", "training", "data"}
+    sections = {
+        "forecasts", "accuracy", "calibration", "worst", "variables", "attention", "regimes", "health", "training",
+        "data",
+    }  # fmt: skip
     assert sections <= page.ids()
     links = {attrs["href"] for tag, attrs in page.tags if tag == "a"}
     assert links == {f"#{section}" for section in sections}
@@ -59,14 +62,26 @@ def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
         "importance-static",
         "importance-past",
         "importance-future",
+        "over-time-past",
+        "over-time-future",
+        "shuffled",
+        "by-step",
+        "calibration-curve",
+        "pit",
         "attention-lags",
+        "attention-map",
+        "timeline",
         "loss",
         "learning-rate",
     }
     assert set(figures["placed"]) < page.ids()
     assert len(figures["fans"]) == page.count("option") == 12
     assert "37% lower than that of the best baseline, seasonal naive 168" in page.text
-    assert "looks back most to 168 h (7 days) and 24 h (1 day) before" in page.text
+    assert "looks back 24 h and 168 h" in page.text
+    assert "1 spans are flagged, in 1 of the 12 series looked at" in page.text
+    assert "1 of 12 series are forecast better by the best baseline" in page.text
+    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
 
 
 def test_the_page_loads_nothing_from_anywhere(made_up) -> None:
@@ -127,8 +142,8 @@ def test_the_page_stays_under_8_mb_with_one_series_and_with_many(series: int, ma
 
 
 def test_what_is_absent_is_left_out(made_up) -> None:
-    nothing = dict.fromkeys(("evaluation", "curves", "attention"))
-    empty = {"fans": (), "importances": (), "data_facts": {}, "run_facts": {}}
+    nothing = dict.fromkeys(("evaluation", "curves", "attention", "apart", "timeline", "agreement", "over_time"))
+    empty = {"fans": (), "importances": (), "data_facts": {}, "run_facts": {}, "health": ()}
     page = Reader(build_report(made_up.report_data(**nothing, **empty)))
     assert page.count("section") == 0
     assert page.count("table") == 0

@@ -74,7 +74,7 @@ def describe(
     evaluation = judge(prepared, predictor)
     kept = apart(prepared, predictor, evaluation)
     explanation = look_into(prepared, predictor, max_windows=EXPLAINED, permutation_windows=SHUFFLED)
-    everything = look_into(prepared, predictor, part="all", max_windows=EXPLAINED)
+    everything = look_into(prepared, predictor, part="all", series=some_series(prepared), max_windows=EXPLAINED)
     panel, config = prepared.panel, prepared.config
     return ReportData(
         title=Path(config.data).stem if config.data else ", ".join(panel.schema.targets),
@@ -89,17 +89,25 @@ def describe(
         evaluation=evaluation,
         apart=kept.apart,
         curves=curves(history),
-        fans=fans(prepared, predictor, future, first=kept.worst[: MOST_FANS // 4].tolist()),
+        fans=fans(prepared, predictor, future, worst=kept.worst[: MOST_FANS // 4].tolist()),
         importances=explanation.importances,
         attention=explanation.attention,
         attention_by_step=explanation.attention_by_step,
-        lags=in_words(explanation.seasonal_lags),
+        lags=in_words(explanation.seasonal_lags, explanation.rhythms),
         over_time=everything.importance_over_time,
         agreement=explanation.agreement,
         timeline=timeline(panel, everything),
         explained=f"{explanation.windows:,} windows of the test span",
         made=f"Made by fusecast {__version__} on {datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC",
     )
+
+
+def some_series(prepared: Prepared) -> list[str]:
+    """Names of as many series, evenly taken, as can be explained with every window: few windows show no regime."""
+    counts = prepared.windows("all").counts
+    there = np.flatnonzero(counts)
+    room = max(1, EXPLAINED // max(1, int(np.median(counts[there])))) if len(there) else 1
+    return [str(prepared.panel.ids[s].item()) for s in there[evenly(len(there), max(2, room))]]
 
 
 def timeline(panel: Panel, found: Explanation) -> Timeline | None:
@@ -113,6 +121,7 @@ def timeline(panel: Panel, found: Explanation) -> Timeline | None:
     target = panel.schema.targets[0]
     events = found.events
     return Timeline(
+        looked_at=len(np.unique(regimes.series)),
         series=str(panel.ids[chosen].item()),
         target=target,
         times=panel.times_of(np.full(int(mine.sum()), chosen), regimes.cutoff[mine]).to_list(),
@@ -151,24 +160,26 @@ def data_facts(prepared: Prepared) -> dict[str, str]:
 
 
 def fans(
-    prepared: Prepared, predictor: NetworkPredictor, future: pl.DataFrame | None, first: Sequence[int] = ()
+    prepared: Prepared, predictor: NetworkPredictor, future: pl.DataFrame | None, worst: Sequence[int] = ()
 ) -> list[Fan]:
     """Draw the last test window and, where it can be known, the future of as many series as a page shows.
 
-    The series `first` are among them, in front; the rest is evenly taken.
+    They are evenly taken, and the `worst` come after them.
     """
     panel, horizon = prepared.panel, prepared.config.horizon
     test = prepared.windows("test", panel.num_rows, align="end")
     there = np.flatnonzero(test.counts)
-    rest = np.setdiff1d(there, first)
-    room = MOST_FANS - len(first)
-    chosen = np.array([*first, *rest[evenly(len(rest), room)]], dtype=np.int64)
+    if len(there) <= MOST_FANS:
+        worst = ()
+    rest = np.setdiff1d(there, worst)
+    chosen = np.array([*rest[evenly(len(rest), MOST_FANS - len(worst))], *worst], dtype=np.int64)
     judged = predictor.predict(prepared.encoded, test.subset(chosen))
     coming = next_steps(prepared, predictor, future, chosen)
     return [
         Fan(
             series=str(panel.ids[s].item()),
             target=target,
+            note="among the worst" if s in worst else "",
             **_actual(panel, int(s), y, horizon),
             forecasts=(
                 _forecast(panel, judged, int(s), y, "last test window"),

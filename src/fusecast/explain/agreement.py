@@ -79,18 +79,15 @@ def _of_group(group: str, correlation: float) -> str:
 
 
 def _of_variables(own: pl.DataFrame, everything: pl.DataFrame) -> list[str]:
-    notes = []
+    notes: list[str] = []
+    same: list[str] = []
     even = 1 / own.height
     for row in own.iter_rows(named=True):
         name, weight, rise = row["variable"], row["weight"], row["increase"]
         elsewhere = everything.filter((pl.col("variable") == name) & (pl.col("group") != row["group"]))
         used_elsewhere = elsewhere.height > 0 and float(elsewhere["weight"].to_numpy().max()) > weight
         if row["constant"]:
-            if weight >= MUCH * even:
-                notes.append(
-                    f"{name!r} gets {weight:.0%} of the {row['group']} selection and is the same in every window, so "
-                    "that shuffling it shows nothing."
-                )
+            same += [f"{name!r} ({weight:.0%})"] if weight >= MUCH * even else []
         elif weight >= MUCH * even and rise < MATTERS:
             notes.append(
                 f"{name!r} gets {weight:.0%} of the {row['group']} selection, yet shuffling it changes the loss by "
@@ -101,4 +98,9 @@ def _of_variables(own: pl.DataFrame, everything: pl.DataFrame) -> list[str]:
                 f"{name!r} gets {weight:.0%} of the {row['group']} selection, yet shuffling it raises the loss by "
                 f"{rise:.1%}: it matters more than its weight says."
             )
+    if same:
+        group = own["group"][0]
+        notes.append(
+            f"Of the {group} selection, {', '.join(same)} cannot be checked: the same in every window shuffled."
+        )
     return notes

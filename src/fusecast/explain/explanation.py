@@ -19,7 +19,7 @@ from fusecast.explain.importance import Importance, ImportanceTally
 from fusecast.explain.lags import lag_in_words
 from fusecast.explain.over_time import ImportanceByStep
 from fusecast.explain.regime import Regimes, regimes
-from fusecast.explain.seasonal import SeasonalLag, in_words, seasonal_lags
+from fusecast.explain.seasonal import Rhythm, SeasonalLag, in_words, rhythms, seasonal_lags
 from fusecast.explain.store import AttentionStore
 from fusecast.features.inputs import Inputs
 from fusecast.windows.index import WindowIndex
@@ -42,6 +42,7 @@ class Explanation:
     attention: AttentionProfile  # averaged over the steps ahead
     attention_by_step: list[AttentionProfile]  # one a step ahead, H of them
     seasonal_lags: list[SeasonalLag]
+    rhythms: list[Rhythm]
     regimes: Regimes
     permutation: pl.DataFrame | None = None  # see permutation_importance
     agreement: Agreement | None = field(default=None)
@@ -68,6 +69,7 @@ class Explanation:
             "attention": attention.insert_column(1, pl.Series("words", words)),
             "attention_by_step": pl.DataFrame(by_step, nan_to_null=True),
             "seasonal_lags": pl.DataFrame([lag.to_dict() for lag in self.seasonal_lags], schema=LAG_COLUMNS),
+            "rhythms": pl.DataFrame([rhythm.to_dict() for rhythm in self.rhythms], schema=RHYTHM_COLUMNS),
             "regimes": self.regimes.to_frame(self.panel),
             "events": self.events,
         }
@@ -84,7 +86,7 @@ class Explanation:
             if top:
                 named = ", ".join(f"{row.variable!r} {row.mean:.0%}" for row in top)
                 said.append(f"The {group} variables selected most are {named}.")
-        said.append(f"The network {in_words(self.seasonal_lags)}.")
+        said.append(f"The network {in_words(self.seasonal_lags, self.rhythms)}.")
         said.append(self._events_in_words())
         if self.agreement is not None:
             said += self.agreement.notes
@@ -145,6 +147,12 @@ LAG_COLUMNS = {
     "persistence": pl.Float64,
     "multiple_of": pl.Int64,
 }
+RHYTHM_COLUMNS = {
+    "period": pl.Int64,
+    "words": pl.String,
+    "autocorrelation": pl.Float64,
+    "persistence": pl.Float64,
+}
 
 
 def explain(
@@ -186,5 +194,6 @@ def explain(
         attention=attention.profile(),
         attention_by_step=attention.profiles_by_step(),
         seasonal_lags=seasonal_lags(store, panel.schema.frequency),
+        rhythms=rhythms(store, panel.schema.frequency),
         regimes=regimes(store, series, cutoff, threshold=threshold),
     )

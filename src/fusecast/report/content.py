@@ -36,6 +36,8 @@ class Fan:
     times: Sequence[Any]  # [n]
     actual: NDArray[np.float64]  # [n], NaN where missing
     forecasts: tuple[FanForecast, ...]
+    note: str = ""
+    """Why it is shown, such as ``among the worst``; empty where evenly taken."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +97,8 @@ class Timeline:
     events: Sequence[tuple[str, str, float]] = ()
     """Begin, end and greatest distance of the events of all series, in words, the farthest first."""
     series_flagged: int = 0
+    looked_at: int = 1
+    """Series whose forecasts were looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -76,7 +76,9 @@ def calibration(canvas: Canvas) -> Section | None:
     scores = {name: evaluation.scores[name][0] for name in (model, rival) if name is not None}
     if not scores[model].calibration:
         return None
-    left = canvas.panel("calibration-curve", charts.calibration_figure(scores), "Calibration of the quantiles", "Quantiles")
+    left = canvas.panel(
+        "calibration-curve", charts.calibration_figure(scores), "Calibration of the quantiles", "Quantiles"
+    )
     right = canvas.panel("pit", charts.pit_figure(scores[model]), "Histogram of the PIT", "Between the quantiles")
     held = "".join(
         f"<div><dt>{share:.0%} interval</dt><dd>{words.percent(found)} inside, {found - share:+.0%} off</dd></div>"

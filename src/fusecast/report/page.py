@@ -128,7 +128,10 @@ class _Page:
         if not self._fans:
             return None
         several_targets = len({fan.target for fan in self.data.fans}) > 1
-        names = [fan.series + (f" · {fan.target}" if several_targets else "") for fan in self._fans]
+        names = [
+            " · ".join(filter(None, (fan.series, fan.target if several_targets else "", fan.note)))
+            for fan in self._fans
+        ]
         options = "".join(f'<option value="{i}">{escape(name)}</option>' for i, name in enumerate(names))
         picker = (
             '<div class="picker"><label for="series">Series</label>'
@@ -139,9 +142,9 @@ class _Page:
             else f'<p class="only">{escape(names[0])}</p>'
         )
         series = len({fan.series for fan in self._fans})
-        shown = ""
+        shown, too = "", ", and the worst" if any(fan.note for fan in self._fans) else ""
         if series < self.data.num_series:
-            shown = f"<p>{series} of {self.data.num_series:,} series are on this page, evenly taken.</p>"
+            shown = f"<p>{series} of {self.data.num_series:,} series are on this page, evenly taken{too}.</p>"
         elif len(names) < len(self.data.fans):
             shown = f"<p>{len(names)} of {len(self.data.fans):,} charts are on this page, evenly taken.</p>"
         return section(

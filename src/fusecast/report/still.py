@@ -115,7 +115,8 @@ def _dress(axis: Axes, x: Any, y: Any, *, bottom: bool) -> None:
             which.set_ticks(list(own.tickvals), labels=[html.unescape(text) for text in texts])
     if y.type == "log":
         axis.set_yscale("log")
-    axis.grid(visible=y.showgrid is not False, axis="y", color=LINE, linewidth=0.5)
+    if y.showgrid is not False:
+        axis.grid(visible=True, axis="y", color=LINE, linewidth=0.5)
     axis.set_axisbelow(True)
     if x.range:
         axis.set_xlim(*x.range)

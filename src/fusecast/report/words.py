@@ -93,7 +93,7 @@ def _reasons(data: ReportData) -> str:
     if past:
         ahead = f" and on the coming {future[0]}" if future else ""
         parts.append(f"relies most on past {joined(past)}{ahead}")
-    if data.lags.startswith("looks back"):
+    if data.lags.startswith("looks"):
         parts.append(data.lags)
     elif not data.lags and data.attention is not None and (lags := data.attention.top_lags(2)):
         parts.append(f"looks back most to {joined([span_in_words(-lag, data.frequency) for lag, _ in lags])} before")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusecast import Forecaster
+from fusecast.describe.judged import apart
+from fusecast.describe.run import describe, next_steps
+from fusecast.evaluation.actuals import actuals
+from fusecast.evaluation.metrics import score
+from fusecast.judge import judge
+from fusecast.report.content import ReportData
+
+HORIZON, LOOKBACK = 4, 12
+
+
+@pytest.fixture(scope="module")
+def forecaster() -> Forecaster:
+    rng = np.random.default_rng(0)
+    steps = np.arange(150)
+    frames = [
+        pl.DataFrame(
+            {"unique_id": [f"s{s}"] * 150, "ds": steps, "y": (s + 1) * np.sin(steps / 3) + rng.normal(0, 0.1, 150)}
+        )
+        for s in range(3)
+    ]
+    options = {
+        "network": {"hidden_size": 8, "num_heads": 2},
+        "training": {"max_steps": 5, "max_epochs": 1, "batch_size": 16, "logger": "none", "progress": False},
+    }
+    return Forecaster(HORIZON, LOOKBACK, frequency="1i", **options).fit(pl.concat(frames))
+
+
+@pytest.fixture(scope="module")
+def page(forecaster: Forecaster) -> ReportData:
+    return describe(forecaster.prepared, forecaster.predictor)
+
+
+def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:
+    prepared, predictor = forecaster.prepared, forecaster.predictor
+    kept = apart(prepared, predictor, judge(prepared, predictor))
+    made = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
+    truth = actuals(prepared.panel, made.series, made.cutoff, HORIZON)
+    for step in range(HORIZON):
+        alone = score(made.quantiles[:, step : step + 1], truth[:, step : step + 1], made.levels)[0]
+        assert kept.apart.by_step["TFT"][step] == pytest.approx(alone.wql)
+    for row in kept.apart.worst:
+        mine = made.series == int(row.series[1:])
+        assert row.wql == pytest.approx(score(made.quantiles[mine], truth[mine], made.levels)[0].wql)
+    assert [row.skill for row in kept.apart.worst] == sorted(row.skill for row in kept.apart.worst)
+
+
+def test_a_page_shows_the_last_test_window_and_the_next_steps(page: ReportData, forecaster: Forecaster) -> None:
+    fan = page.fans[1]
+    test, coming = fan.forecasts
+    assert list(test.times) == [146, 147, 148, 149]
+    assert list(coming.times) == [150, 151, 152, 153]
+    expected = forecaster.predict().filter(unique_id="s1")
+    np.testing.assert_allclose(coming.quantiles[:, 1], expected["q0.5"], rtol=1e-5)
+    np.testing.assert_allclose(fan.actual, forecaster.prepared.panel.reals["y"][150:300][-len(fan.actual) :])
+
+
+def test_nothing_of_a_page_is_missing(page: ReportData) -> None:
+    assert page.evaluation is not None
+    assert page.timeline is not None
+    assert page.agreement is not None
+    assert len(page.attention_by_step) == HORIZON
+    assert {check.what for check in page.health} >= {"Length", "Gaps in time", "Missing values", "Outliers", "Level"}
+
+
+def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path) -> None:
+    steps = np.arange(80)
+    table = pl.DataFrame({"ds": steps, "y": np.sin(steps), "price": np.cos(steps)})
+    options = {"training": {"max_steps": 1, "max_epochs": 1, "logger": "none", "progress": False}}
+    network = {"hidden_size": 8, "num_heads": 2}
+    forecaster = Forecaster(HORIZON, 8, frequency="1i", known=["price"], network=network, **options).fit(table)
+    prepared, predictor, first = forecaster.prepared, forecaster.predictor, np.zeros(1, dtype=np.int64)
+    assert next_steps(prepared, predictor, None, first) is None
+    future = pl.DataFrame({"ds": [80, 81, 82, 83], "price": [0.0] * 4})
+    assert next_steps(prepared, predictor, future, first) is not None
