@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests format browser clean help \
+.PHONY: demo test lint types tests format browser calibration clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-scaling bench-gpu
 
 help:  ## Show what there is to make
@@ -81,6 +81,9 @@ bench-scaling: $(VENV)/.dev  ## Measure how cost grows with series, rows, lookba
 
 bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
 	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
+
+calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (about an hour)
+	$(BIN)/python -m benchmarks.calibration
 
 clean:  ## Remove what make and the tests have made, the environment too
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info

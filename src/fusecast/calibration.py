@@ -17,9 +17,6 @@ from fusecast.training.artifact import Bundle
 
 CALIBRATION = "calibration"
 """Where a bundle keeps it, among its extra values."""
-POOL = 1_000
-"""Outcomes that the adaptive calibration looks back on, about; a season of origins at least."""
-LONGEST_SEASON = 48
 
 
 def calibrate(prepared: Prepared, predictor: Predictor, method: str, *, max_windows: int = 20_000) -> Conformal:
@@ -32,14 +29,13 @@ def calibrate(prepared: Prepared, predictor: Predictor, method: str, *, max_wind
     index = prepared.windows("validation").thin(max_windows)
     forecasts = predictor.predict(panel, index)
     season = seasons_for(panel.schema.frequency)[0]
-    busy = max(1, int((panel.lengths > prepared.parts.train_end).sum()))
     return Conformal.fit(
         method,
         panel,
         forecasts,
         actuals(panel, forecasts.series, forecasts.cutoff, index.horizon),
         seasonal_error(panel, prepared.parts.train_end, season),
-        memory=max(-(-POOL // busy), min(season, LONGEST_SEASON)),
+        every=max(1, index.horizon // 4),
     )
 
 
@@ -62,7 +58,7 @@ def calibrated_by(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> C
     stored = bundle.extra.get(CALIBRATION)
     if stored is None:
         raise ConfigError.not_calibrated()
-    return Calibrated(predictor=predictor, conformal=Conformal.from_dict(stored), trained=prepared.parts.train_end)
+    return Calibrated(predictor=predictor, conformal=Conformal.from_dict(stored), since=prepared.parts.valid_end)
 
 
 def with_calibration(bundle: Bundle, conformal: Conformal) -> Bundle:

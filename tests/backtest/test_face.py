@@ -152,4 +152,4 @@ def test_origins_that_the_model_has_seen_are_pointed_out(run, tmp_path) -> None:
         "--out",
         str(tmp_path / "b.parquet"),
     ]
-    assert "27 of the origins lie before the test span" in CliRunner().invoke(app, words).output
+    assert "27 of the forecasts lie before the test span" in CliRunner().invoke(app, words).output

@@ -44,10 +44,10 @@ def windows(panel, begin: int, end: int, stride: int = 1) -> WindowIndex:
     )  # fmt: skip
 
 
-def fitted(method: str, panel, predictor, begin: int, end: int, memory: int = 60) -> Conformal:
+def fitted(method: str, panel, predictor, begin: int, end: int, every: int = 1) -> Conformal:
     made = predictor.predict(panel, windows(panel, begin, end))
     truth = actuals(panel, made.series, made.cutoff, HORIZON)
-    return Conformal.fit(method, panel, made, truth, np.ones((panel.num_series, 1)), memory=memory)
+    return Conformal.fit(method, panel, made, truth, np.ones((panel.num_series, 1)), every=every)
 
 
 def calibration_of(panel, made: Forecasts) -> dict[float, float]:
@@ -83,8 +83,8 @@ def test_a_model_without_coverage_has_it_once_calibrated(method: str, panel_of) 
     rng = np.random.default_rng(1)
     panel = panel_of(rng.normal(size=3000), rng.normal(size=3000))
     predictor = Narrow(mean=0.3)
-    conformal = fitted(method, panel, predictor, 1000, 2000, memory=600)
-    calibrated = Calibrated(predictor=predictor, conformal=conformal, trained=np.array([1000, 1000]))
+    conformal = fitted(method, panel, predictor, 1000, 2000)
+    calibrated = Calibrated(predictor=predictor, conformal=conformal, since=np.array([2000, 2000]))
     index = windows(panel, 2000, 3000)
     raw = calibration_of(panel, predictor.predict(panel, index))
     assert abs(raw[0.05] - 0.05) > 0.1
@@ -99,12 +99,12 @@ def test_the_adaptive_calibration_follows_a_drift_that_the_fixed_ones_miss(panel
     predictor, index = Narrow(), windows(panel, 2000, 3000)
     off = {}
     for method in ("cqr", "adaptive"):
-        conformal = fitted(method, panel, predictor, 1000, 2000, memory=150)
-        made = Calibrated(predictor=predictor, conformal=conformal, trained=np.array([1000])).predict(panel, index)
+        conformal = fitted(method, panel, predictor, 1000, 2000)
+        made = Calibrated(predictor=predictor, conformal=conformal, since=np.array([2000])).predict(panel, index)
         found = calibration_of(panel, made)
         off[method] = abs(found[0.95] - found[0.05] - 0.9)
     assert off["cqr"] > 0.15
-    assert off["adaptive"] < 0.05
+    assert off["adaptive"] < 0.09
 
 
 @pytest.mark.parametrize("method", ["cqr", "split", "adaptive"])
@@ -116,7 +116,7 @@ def test_calibrated_forecasts_see_nothing_from_their_cutoff_on(method: str, pane
     for values in (y, tampered):
         panel = panel_of(values)
         conformal = fitted(method, panel, Narrow(), 100, 300)
-        calibrated = Calibrated(predictor=Narrow(), conformal=conformal, trained=np.array([100]))
+        calibrated = Calibrated(predictor=Narrow(), conformal=conformal, since=np.array([300]))
         made.append(calibrated.predict(panel, windows(panel, 345, 400)))
     early = made[0].cutoff <= 350
     assert early.sum() == 6
@@ -130,8 +130,8 @@ def test_an_adaptive_forecast_is_the_same_whichever_windows_are_asked_for_with_i
     panel = panel_of(rng.normal(size=400), rng.normal(size=380))
     calibrated = Calibrated(
         predictor=Narrow(),
-        conformal=fitted("adaptive", panel, Narrow(), 100, 250, memory=40),
-        trained=np.array([100, 100]),
+        conformal=fitted("adaptive", panel, Narrow(), 100, 250),
+        since=np.array([250, 230]),
     )
     whole = calibrated.predict(panel, windows(panel, 300, 380))
     sparse = calibrated.predict(panel, windows(panel, 300, 380, stride=7))
@@ -140,34 +140,41 @@ def test_an_adaptive_forecast_is_the_same_whichever_windows_are_asked_for_with_i
         np.testing.assert_array_equal(whole.quantiles[place], sparse.quantiles[number])
 
 
-def test_an_adaptive_shift_is_the_conformal_quantile_of_the_outcomes_known_by_then(panel_of) -> None:
-    y = np.random.default_rng(5).normal(size=300)
-    panel, memory, predictor = panel_of(y), 50, Narrow()
-    conformal = fitted("adaptive", panel, predictor, 100, 250, memory=memory)
-    calibrated = Calibrated(predictor=predictor, conformal=conformal, trained=np.array([100]))
-    made = calibrated.predict(panel, WindowIndex(lookback=2, horizon=HORIZON, first_cutoff=[280], last_cutoff=[280]))
+def test_an_adaptive_shift_is_that_of_a_loop_over_the_outcomes_known_by_then(panel_of) -> None:
+    y = np.random.default_rng(5).normal(size=(2, 300))
+    panel, predictor, every, since = panel_of(*y), Narrow(), 2, 250
+    conformal = fitted("adaptive", panel, predictor, 100, since, every=every)
+    calibrated = Calibrated(predictor=predictor, conformal=conformal, since=np.array([since, since]))
     unit = predictor.offsets[-1] - predictor.offsets[0] + 0.01
-    for step in range(HORIZON):
-        # the last origin whose step lies before row 280 is 279 - step
-        outcomes = [y[c + step] for c in range(280 - step - memory, 280 - step)]
-        scores = np.subtract.outer(outcomes, predictor.offsets) / unit
-        expected = predictor.offsets + conformal_quantiles(scores, LEVELS) * unit
-        np.testing.assert_allclose(made.quantiles[0, step, 0], np.sort(expected))
+
+    def shift_at(cutoff: int, step: int) -> np.ndarray:
+        shift = conformal.shifts[step, 0].copy()
+        for origin in range(since, cutoff - step, every):  # its step lies before the cutoff
+            used = shift_at(origin, step)
+            below = np.mean([(y[s][origin + step] - predictor.offsets) / unit <= used for s in range(2)], axis=0)
+            shift += conformal.rate * (np.asarray(LEVELS) - below)
+        return shift
+
+    for cutoff in (250, 251, 257, 262):
+        asked = WindowIndex(lookback=2, horizon=HORIZON, first_cutoff=[cutoff] * 2, last_cutoff=[cutoff, 0])
+        made = calibrated.predict(panel, asked)
+        for step in range(HORIZON):
+            expected = predictor.offsets + shift_at(cutoff, step) * unit
+            np.testing.assert_allclose(made.quantiles[0, step, 0], np.sort(expected))
 
 
-def test_outcomes_that_the_model_was_trained_on_teach_nothing(panel_of) -> None:
+def test_what_happened_before_the_end_of_the_calibration_span_moves_no_adaptive_shift(panel_of) -> None:
     y = np.random.default_rng(6).normal(size=300)
-    conformal = fitted("adaptive", panel_of(y), Narrow(), 200, 280, memory=100)
-    index = WindowIndex(lookback=2, horizon=HORIZON, first_cutoff=[260], last_cutoff=[260])
-    seen = y.copy()
-    seen[:200] = 50
-    first, second = (
-        Calibrated(predictor=Narrow(), conformal=conformal, trained=np.array([200]))
-        .predict(panel_of(v), index)
-        .quantiles
-        for v in (y, seen)
+    conformal = fitted("adaptive", panel_of(y), Narrow(), 200, 280)
+    index = WindowIndex(lookback=2, horizon=HORIZON, first_cutoff=[295], last_cutoff=[295])
+    before, after = y.copy(), y.copy()
+    before[:280], after[280:] = 50, 50
+    first, second, third = (
+        Calibrated(predictor=Narrow(), conformal=conformal, since=np.array([280])).predict(panel_of(v), index).quantiles
+        for v in (y, before, after)
     )
     np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, third)
 
 
 def test_a_calibration_survives_json(panel_of) -> None:

@@ -138,7 +138,9 @@ def backtest(result: Backtest) -> None:
     judged = result.evaluation
     scores_table(judged)
     first, last = result.span
-    console.print(f"{result.windows:,} origins, every {result.stride} steps; forecast steps from {first} to {last}.\n")
+    console.print(
+        f"{result.windows:,} forecasts, an origin every {result.stride} steps; steps from {first} to {last}.\n"
+    )
     if result.baselines:
         rows = [
             [
@@ -160,7 +162,7 @@ def backtest(result: Backtest) -> None:
             console.print(Text(f"{name}, share of {target} at or below each quantile: {shares}"))
     if result.seen:
         console.print(
-            f"\nNote: {result.seen:,} of the origins lie before the test span, in data that the model was trained on "
+            f"\nNote: {result.seen:,} of the forecasts lie before the test span, in data that the model was trained on "
             "or chosen by; their scores flatter it. Use --refit-every, or start later."
         )
 

@@ -19,6 +19,10 @@ from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.tally import Tally
 
 
+FEWEST_ORIGINS = 10
+"""Origins that a Diebold-Mariano test needs: fewer have no variance to speak of."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Backtest:
     """The scores of a backtest, and where its forecasts are."""
@@ -77,8 +81,14 @@ class Backtest:
         )
 
     def compare(self, name: str, rival: str, target: int = 0) -> DieboldMariano:
-        """Test whether two predictors are equally good, by their mean pinball loss at each origin."""
+        """Test whether two predictors are equally good, by their mean pinball loss at each origin.
+
+        With fewer than ten origins nothing is said: statistic and p-value are NaN.
+        """
         first, second = (self.tallies[one].by_origin("mean_pinball")[:, target] for one in (name, rival))
+        if len(first) < FEWEST_ORIGINS:
+            missing = {"statistic": math.nan, "p_value": math.nan}
+            return DieboldMariano(difference=float(np.nanmean(first - second)), count=len(first), **missing)
         return diebold_mariano(first, second, overlap=-(-self.horizon // self.stride))
 
     def comparisons(self) -> pl.DataFrame:

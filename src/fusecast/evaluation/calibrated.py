@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import actuals
-from fusecast.evaluation.conformal import FEWEST, Conformal, conformal_quantiles
+from fusecast.evaluation.conformal import Conformal
 from fusecast.evaluation.predictor import Predictor
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.index import WindowIndex
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Calibrated:
     """A :class:`~fusecast.evaluation.predictor.Predictor` around another.
 
-    With the adaptive method, the shifts of an origin come from the `memory` origins before it whose outcomes are
-    known by then, of all series of the index: for the step h ahead those that lie h or more steps back. They follow
-    from the rows before the cutoff alone, whatever was asked before.
+    The adaptive method looks at every `conformal.every`-th origin after the calibration span. Each outcome moves the
+    shift of its step: up where too many actuals of all series lay above the quantile, down where too few. The shift of
+    a forecast follows from the outcomes that lie before its cutoff alone, whatever was asked before.
     """
 
     predictor: Predictor
     conformal: Conformal
-    trained: NDArray[np.int64]
-    """Rows of each series that the model was trained on, [S]: outcomes among them teach nothing."""
+    since: Ints
+    """Rows of each series up to the end of the calibration span, [S]."""
+    _scores: list[Floats] = field(default_factory=list, repr=False)  # of one origin each, [S, H, Y, Q]
+    _panel: Panel | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.since = np.maximum(self.since, 1)  # a forecast needs a row before it
 
     @property
     def name(self) -> str:
@@ -38,38 +44,53 @@ class Calibrated:
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index."""
-        if self.conformal.method != "adaptive":
-            return self.conformal.apply(panel, self.predictor.predict(panel, index))
-        busy = np.flatnonzero(index.counts)
-        back = self.conformal.memory + index.horizon
-        span = int(index.counts.max(initial=0) - 1) * index.stride + 1  # origins of the longest, a step apart
-        first = np.minimum(np.maximum(index.first_cutoff - back, np.maximum(self.trained, 1)), index.first_cutoff)
-        wide = replace(index, first_cutoff=first, last_cutoff=np.maximum(index.last_cutoff, first - 1), stride=1)
-        wide = wide.subset(busy)
-        known = self.predictor.predict(panel, wide)
-        truth = actuals(panel, known.series, known.cutoff, known.horizon)
-        rows = known.cutoff[:, None] + np.arange(known.horizon)
-        truth[rows < self.trained[known.series][:, None]] = np.nan
-        scores = self.conformal.scores(panel, known, truth)
-        # [origin, series, H, Y, Q], origins counted from `back` steps before each series' first
-        grid = np.full((back + span, len(busy), *scores.shape[1:]), np.nan)
-        column = np.searchsorted(busy, known.series)
-        origin = known.cutoff - index.first_cutoff[known.series] + back
-        grid[origin, column] = scores
-        shifts = self._shifts(grid, back, index.stride)
-        asked = (origin >= back) & ((origin - back) % index.stride == 0)
-        return self.conformal.apply(panel, known.take(asked), shifts[(origin[asked] - back) // index.stride])
+        forecasts = self.predictor.predict(panel, index)
+        if self.conformal.method != "adaptive" or not len(forecasts):
+            return self.conformal.apply(panel, forecasts)
+        every, step = self.conformal.every, np.arange(index.horizon)
+        passed = forecasts.cutoff - self.since[forecasts.series]
+        # origin i, `every` * i rows after the span, has its outcome of a step known when i * every + step < passed
+        known = np.clip(-(-(passed[:, None] - step) // every), 0, None)  # [W, H]
+        shifts = self._track(panel, index, int(known.max(initial=0)))
+        return self.conformal.apply(panel, forecasts, shifts[known, step])
 
-    def _shifts(self, grid: Floats, back: int, stride: int) -> Floats:
-        """Learn the shifts of each origin, [K, H, Y, Q], from scores [origin, S, H, Y, Q]."""
-        conformal, horizon = self.conformal, grid.shape[2]
-        origins = range(back, len(grid), stride)
-        shifts = np.empty((len(origins), *grid.shape[2:]))
-        for number, origin in enumerate(origins):
-            for step in range(horizon):
-                end = origin - step  # the first that ends too late: its step lies at the origin or after it
-                pool = grid[max(0, end - conformal.memory) : end, :, step].reshape(-1, *grid.shape[3:])
-                enough = (~np.isnan(pool[..., 0])).sum(axis=0) >= FEWEST
-                learned = conformal_quantiles(pool, conformal.levels)
-                shifts[number, step] = np.where(enough[:, None], learned, conformal.shifts[step])
+    def _track(self, panel: Panel, index: WindowIndex, count: int) -> Floats:
+        """Give the shifts after 0, 1, ... `count` known outcomes, [count + 1, H, Y, Q]."""
+        conformal, horizon = self.conformal, index.horizon
+        scores = self._scores_of(panel, index, count)
+        level = np.asarray(conformal.levels)
+        shifts = np.empty((count + 1, *conformal.shifts.shape))
+        shifts[0] = conformal.shifts
+        step = np.arange(horizon)
+        for number in range(count):
+            in_force = shifts[np.maximum(number - step // conformal.every, 0), step]  # when the forecast was made
+            score = scores[number]
+            present = ~np.isnan(score)
+            below = np.where(present, score <= in_force, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+            error = np.where(present.any(axis=0), level - below, 0.0)
+            shifts[number + 1] = shifts[number] + conformal.rate * error
         return shifts
+
+    def _scores_of(self, panel: Panel, index: WindowIndex, count: int) -> list[Floats]:
+        """Give the scores of the first `count` origins after the span; each is forecast once a panel."""
+        if self._panel is not panel:
+            self._panel, self._scores = panel, []
+        begin = len(self._scores)
+        if begin < count:
+            every = self.conformal.every
+            first = self.since + begin * every
+            last = np.minimum(self.since + (count - 1) * every, panel.lengths - index.horizon)
+            wide = WindowIndex(
+                lookback=index.lookback,
+                horizon=index.horizon,
+                first_cutoff=first,
+                last_cutoff=np.maximum(last, first - 1),
+                stride=every,
+            )
+            made = self.predictor.predict(panel, wide)
+            truth = actuals(panel, made.series, made.cutoff, made.horizon)
+            found = self.conformal.scores(panel, made, truth)
+            grid = np.full((count - begin, panel.num_series, *found.shape[1:]), np.nan)
+            grid[(made.cutoff - first[made.series]) // every, made.series] = found
+            self._scores += list(grid)
+        return self._scores

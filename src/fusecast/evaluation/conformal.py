@@ -8,8 +8,9 @@ was not trained on:
   window's own interval width (Sesia, Candes 2020): calm stays narrow, wild stays wide
 - ``split``: split conformal prediction (Lei et al. 2018) around the median, in units of the series' usual seasonal
   change: the spread of the model itself is not used
-- ``adaptive``: as ``cqr``, but learned anew at each origin from the latest origins whose outcomes are known by then
-  (a rolling window): it follows drift, and needs the recent past of the series to forecast from
+- ``adaptive``: begins as ``cqr`` and goes on learning from every outcome after the calibration span, as adaptive
+  conformal inference does (Gibbs, Candes 2021; here the shift itself is tracked, as in Angelopoulos, Candes, Tibshirani
+  2023): it follows drift, and needs the recent past of the series to forecast from
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 
 METHODS = ("cqr", "split", "adaptive")
 FEWEST = 20
+RATE = 0.05
 FLOOR = 0.01
 """Part of a series' usual change that is added to the width of its intervals, so that none is a unit of zero."""
 
@@ -45,11 +47,12 @@ class Conformal:
     scales: Mapping[str, tuple[float, ...]]  # series by name -> usual seasonal change of each target
     usual: tuple[float, ...]  # the same, for series that are not among them
     windows: int  # that it was learned from
-    memory: int = 1  # origins that `adaptive` looks back on
+    every: int = 1  # `adaptive` learns from every so many-th origin
+    rate: float = RATE  # and moves a shift by so much of its unit for each outcome
 
     @classmethod
     def fit(
-        cls, method: str, panel: Panel, forecasts: Forecasts, actual: Floats, scale: Floats, memory: int = 1
+        cls, method: str, panel: Panel, forecasts: Forecasts, actual: Floats, scale: Floats, every: int = 1
     ) -> Self:
         """Learn the shifts.
 
@@ -59,8 +62,8 @@ class Conformal:
             Of windows after the training span, and what happened [W, H, Y], NaN where missing.
         scale
             Usual seasonal change of each series, [S, Y]; NaN where it is not known.
-        memory
-            Origins that ``adaptive`` looks back on.
+        every
+            Steps between the origins that ``adaptive`` learns from.
 
         Raises
         ------
@@ -84,7 +87,7 @@ class Conformal:
             scales={name: tuple(row) for name, row in zip(names, filled.tolist(), strict=True)},
             usual=tuple(usual),
             windows=len(forecasts),
-            memory=memory,
+            every=every,
         )
         scores = made.scores(panel, forecasts, actual)
         fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
@@ -138,7 +141,8 @@ class Conformal:
             "scales": {name: list(row) for name, row in self.scales.items()},
             "usual": list(self.usual),
             "windows": self.windows,
-            "memory": self.memory,
+            "every": self.every,
+            "rate": self.rate,
         }
 
     @classmethod
@@ -158,7 +162,8 @@ class Conformal:
                 scales={name: tuple(row) for name, row in values["scales"].items()},
                 usual=tuple(values["usual"]),
                 windows=int(values["windows"]),
-                memory=int(values["memory"]),
+                every=int(values["every"]),
+                rate=float(values["rate"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError.unreadable("the calibration", f"{type(error).__name__}: {error}") from None

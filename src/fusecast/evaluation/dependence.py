@@ -38,7 +38,8 @@ class Dependence:
         DataError
             When fewer than ten windows are complete.
         """
-        found = level_of(actual, forecasts.sorted().quantiles, forecasts.levels).reshape(len(actual), int(np.prod(actual.shape[1:])))
+        width = actual.shape[1] * actual.shape[2]
+        found = level_of(actual, forecasts.sorted().quantiles, forecasts.levels).reshape(len(actual), width)
         complete = found[~np.isnan(found).any(axis=1)]
         if len(complete) < FEWEST:
             raise DataError.too_few_for_dependence(len(complete), FEWEST)
