@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fusecast.model.kernels.attend import attend
+from fusecast.model.kernels.native import usable
 from fusecast.model.softmax import masked_softmax
 
 
@@ -52,8 +54,14 @@ class InterpretableMultiHeadAttention(nn.Module):
         The attended vectors ``[B, H, d]``, and the weights averaged over heads ``[B, H, T]``.
         """
         B, T, _ = steps.shape
-        queries = self.query(steps[:, T - horizon :]).view(B, horizon, self.num_heads, self.d_head).transpose(1, 2)
-        keys = self.key(steps).view(B, T, self.num_heads, self.d_head).transpose(1, 2)
+        queries = self.query(steps[:, T - horizon :]).view(B, horizon, self.num_heads, self.d_head)
+        keys = self.key(steps).view(B, T, self.num_heads, self.d_head)
+        if usable(queries, keys):
+            ahead = {"inclusive": 1, "strict": 0, "none": horizon}[self.mask]
+            share = self.dropout.p if self.training else 0.0
+            mixed, mean = attend(queries, keys, self.value(steps), past_mask, ahead=ahead, dropout=share)
+            return self.output(mixed), mean
+        queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
         scores = queries @ keys.mT / math.sqrt(self.d_head)  # [B, heads, H, T]
         weights = masked_softmax(scores, _visible(T, horizon, past_mask, self.mask, steps.device))
         # The value is shared, so averaging weights before the product equals averaging heads after it.

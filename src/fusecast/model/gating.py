@@ -8,6 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusecast.model.kernels.native import usable
+from fusecast.model.kernels.rows import gated_rows
+
 
 class GatedLinearUnit(nn.Module):
     """Let a sigmoid decide how much of a linear map passes.
@@ -43,6 +46,10 @@ class GateAddNorm(nn.Module):
 
     def forward(self, branch: Tensor, around: Tensor) -> Tensor:
         """Join the branch to what went around it: ``[..., d], [..., d] -> [..., d]``."""
+        if usable(branch, around):
+            projection, norm = self.gate.projection, self.norm
+            parameters = (None, None, projection.weight, projection.bias, norm.weight, norm.bias)
+            return gated_rows(branch, around, None, parameters, _share(self.gate.dropout), norm.eps)
         normed: Tensor = self.norm(around + self.gate(branch))
         return normed
 
@@ -84,6 +91,26 @@ class GatedResidualNetwork(nn.Module):
         """Do all that follows the two maps of `x`, for callers that have got those in a cheaper way."""
         assert (context is None) == (self.from_context is None)
         if self.from_context is not None:
-            from_input = from_input + self.from_context(context)
+            context = self.from_context(context)
+        if usable(from_input, skip, context) and _one_a_window(context, from_input):
+            flat = None if context is None else context.flatten(0, 1)
+            behind = self.parameters_behind_first_map()
+            return gated_rows(from_input, skip, flat, behind, _share(self.gate.dropout), self.norm.eps)
+        if context is not None:
+            from_input = from_input + context
         normed: Tensor = self.norm(skip + self.gate(self.hidden(functional.elu(from_input))))
         return normed
+
+    def parameters_behind_first_map(self) -> tuple[Tensor, ...]:
+        """Weight and bias of the hidden map, of the gate and of the norm."""
+        hidden, gate, norm = self.hidden, self.gate.projection, self.norm
+        return hidden.weight, hidden.bias, gate.weight, gate.bias, norm.weight, norm.bias
+
+
+def _share(dropout: nn.Dropout) -> float:
+    return dropout.p if dropout.training else 0.0
+
+
+def _one_a_window(context: Tensor | None, x: Tensor) -> bool:
+    """Whether a context is ``[B, 1, d]`` for ``x [B, T, d]``, or None."""
+    return context is None or (context.shape == (len(x), 1, x.shape[-1]) and x.ndim == 3)

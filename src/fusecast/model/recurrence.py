@@ -6,7 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from fusecast.model.kernels.native import usable
+from fusecast.model.kernels.recur import recur
 
 State = tuple[Tensor, Tensor]
 """Hidden and cell state of every layer, ``[layers, B, d]`` each."""
@@ -37,6 +41,10 @@ class SequenceToSequence(nn.Module):
         """
         with _precision(past):
             initial = self._initial_state(past, hidden, cell)
+            if usable(past, future, *initial):
+                encoded, state = _run_by_kernel(self.encoder, past, initial, past_mask)
+                decoded, _ = _run_by_kernel(self.decoder, future, state, None)
+                return torch.cat((encoded, decoded), dim=1)
             if past_mask is None:
                 encoded, state = self.encoder(past, initial)
             else:
@@ -71,3 +79,18 @@ class SequenceToSequence(nn.Module):
 def _precision(like: Tensor) -> AbstractContextManager[object]:
     """Keep the LSTM out of autocast on CPUs, where oneDNN has no bfloat16 LSTM for most of them."""
     return torch.autocast("cpu", enabled=False) if like.device.type == "cpu" else nullcontext()
+
+
+def _run_by_kernel(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    """Do what `lstm` does, over the steps that `mask` lets through, by :mod:`fusecast.model.kernels`."""
+    hiddens, cells = [], []
+    for layer, parameters in enumerate(lstm.all_weights):
+        if layer:
+            x = functional.dropout(x, lstm.dropout, lstm.training)
+        from_input, from_state, input_bias, state_bias = parameters
+        x, hidden, cell = recur(
+            x, state[0][layer], state[1][layer], (from_input, from_state, input_bias, state_bias), mask
+        )
+        hiddens.append(hidden)
+        cells.append(cell)
+    return x, (torch.stack(hiddens), torch.stack(cells))

@@ -11,6 +11,8 @@ from torch.nn import functional
 from fusecast.model.embedding import Codebook
 from fusecast.model.gating import GatedResidualNetwork
 from fusecast.model.grouped import GroupedGatedResidualNetwork
+from fusecast.model.kernels.native import usable
+from fusecast.model.kernels.select import Dictionary, Values, select_rows
 from fusecast.model.softmax import masked_softmax
 
 FOLD_ROWS_UP_TO = 2048
@@ -84,27 +86,77 @@ class VariableSelection(nn.Module):
         -------
         The selected vectors ``[B, T, d]`` and the weights ``[B, T, V]``.
         """
+        if self._by_kernel(codebook, reals, context):
+            return self._select_by_kernel(codebook, reals, codes, present, context)
         B, T = reals.shape[:2]
-        d, V = self.d_model, self.num_reals + codes.shape[-1]
+        embedded, own, joint = self.map(codebook, reals, codes, present)
+        weights = self.weigh(joint.view(B, T, -1), present, context)
+        transformed = self.variables.finish(own, embedded)
+        selected = (transformed * weights.flatten(0, 1).unsqueeze(-1).transpose(0, 1)).sum(dim=0)
+        return selected.view(B, T, self.d_model), weights
+
+    def map(self, codebook: Codebook, reals: Tensor, codes: Tensor, present: Tensor | None) -> Mapped:
+        """Embed the variables and apply what comes first to the embeddings; arguments as of `forward`."""
         first_maps = self._first_maps()
         kinds = []
         if self.num_reals:
             kinds.append(self._map_reals(codebook, first_maps[: self.num_reals], reals, present))
         if codes.shape[-1]:
             kinds.append(self._map_categories(codebook, first_maps[self.num_reals :], codes))
-        embedded, own, joint = kinds[0] if len(kinds) == 1 else _join(*kinds)
-        joint = joint + torch.cat((self.joint.from_input.bias, self._joint_skip.bias))
+        return kinds[0] if len(kinds) == 1 else _join(*kinds)
 
-        if context is not None:
-            context = context.unsqueeze(1)
-        from_input, skip = joint.view(B, T, d + V).split((d, V), dim=-1)
+    def weigh(self, joint: Tensor, present: Tensor | None, context: Tensor | None) -> Tensor:
+        """Give the weights ``[B, T, V]`` that follow from ``joint [B, T, d + V]`` of what was mapped."""
+        joint = joint + torch.cat((self.joint.from_input.bias, self._joint_skip.bias))
+        from_input, skip = joint.split((self.d_model, joint.shape[-1] - self.d_model), dim=-1)
         if self.skip_norm is not None:
             skip = self.skip_norm(skip)
-        weights = masked_softmax(self.joint.finish(from_input, skip, context), present)
+        if context is not None:
+            context = context.unsqueeze(1)
+        return masked_softmax(self.joint.finish(from_input, skip, context), present)
 
-        transformed = self.variables.finish(own, embedded)
-        selected = (transformed * weights.view(B * T, V, 1).transpose(0, 1)).sum(dim=0)
-        return selected.view(B, T, d), weights
+    def _by_kernel(self, codebook: Codebook, reals: Tensor, context: Tensor | None) -> bool:
+        return (
+            self.skip_norm is None
+            and self.variables.skip_norm is None
+            and sum(codebook.cardinalities) <= FOLD_ROWS_UP_TO
+            and not reals.requires_grad
+            and usable(reals, codebook.lines, context)
+        )
+
+    def _select_by_kernel(
+        self, codebook: Codebook, reals: Tensor, codes: Tensor, present: Tensor | None, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Do what `forward` does in one pass over the rows, by :mod:`fusecast.model.kernels`."""
+        B, T = reals.shape[:2]
+        if present is not None:
+            reals, present = reals.masked_fill(~present[..., : self.num_reals], 0.0), present.flatten(0, 1)
+        entries = (codes + codebook.offsets + 2 * self.num_reals).flatten(0, 1)
+        joint, own = self.joint, self.variables
+        from_context = None if joint.from_context is None else joint.from_context(context)
+        selected, weights = select_rows(
+            Values(reals.flatten(0, 1), entries, present),
+            self._dictionary(codebook),
+            torch.cat((joint.from_input.bias, self._joint_skip.bias)),
+            from_context,
+            (own.hidden.weight, own.hidden.bias, own.gate.weight, own.gate.bias, own.norm.weight, own.norm.bias),
+            joint.parameters_behind_first_map(),
+            joint.gate.dropout.p if self.training else 0.0,
+            joint.norm.eps,
+        )
+        return selected.view(B, T, -1), weights.view(B, T, -1)
+
+    def _dictionary(self, codebook: Codebook) -> Dictionary:
+        """Apply the first maps to the whole code book: two entries for each real, then the rows of the tables."""
+        d, Vr, maps, bias = self.d_model, self.num_reals, self._first_maps(), self.variables.from_input.bias
+        mapped = [torch.bmm(codebook.lines, maps[:Vr].mT).flatten(0, 1)]
+        biases = [torch.stack((torch.zeros_like(bias[:Vr]), bias[:Vr]), dim=1).flatten(0, 1)]  # the intercept's
+        for variable, table in enumerate(codebook.table.split(codebook.cardinalities), start=Vr):
+            mapped.append(functional.linear(table, maps[variable]))
+            biases.append(bias[variable].expand(len(table), d))
+        embedded = torch.cat((codebook.lines.flatten(0, 1), codebook.table))
+        own, common, around = self._part(torch.cat(mapped), embedded)
+        return Dictionary(embedded=around, own=own + torch.cat(biases), common=common)
 
     @property
     def _joint_skip(self) -> nn.Linear:
@@ -134,7 +186,7 @@ class VariableSelection(nn.Module):
             return mapped[..., :d], mapped[..., d:], embedded
         return mapped[..., :d], mapped[..., d:-d], mapped[..., -d:]
 
-    def _map_reals(self, codebook: Codebook, first_maps: Tensor, reals: Tensor, present: Tensor | None) -> _Mapped:
+    def _map_reals(self, codebook: Codebook, first_maps: Tensor, reals: Tensor, present: Tensor | None) -> Mapped:
         """Embed ``reals [B, T, Vr]`` and apply their first maps."""
         Vr = self.num_reals
         if present is None:
@@ -148,13 +200,13 @@ class VariableSelection(nn.Module):
         own_lines, joint_lines, skip_lines = self._part(mapped_lines, codebook.lines)
         # The bias of a variable's own first linear joins its intercept.
         own_lines = own_lines + functional.pad(self.variables.from_input.bias[:Vr].unsqueeze(1), (0, 0, 1, 0))
-        return _Mapped(
+        return Mapped(
             embedded=torch.bmm(grouped, skip_lines),
             own=torch.bmm(grouped, own_lines),
             joint=values.flatten(1) @ joint_lines.flatten(0, 1),
         )
 
-    def _map_categories(self, codebook: Codebook, first_maps: Tensor, codes: Tensor) -> _Mapped:
+    def _map_categories(self, codebook: Codebook, first_maps: Tensor, codes: Tensor) -> Mapped:
         """Embed ``codes [B, T, Vc]`` and apply their first maps."""
         d = self.d_model
         own_bias = self.variables.from_input.bias[self.num_reals :]
@@ -170,10 +222,10 @@ class VariableSelection(nn.Module):
         else:
             mapped = torch.baddbmm(bias.unsqueeze(1), embedded, first_maps.mT)
         own, joint, around = self._part(mapped, embedded)
-        return _Mapped(embedded=around, own=own, joint=joint.sum(dim=0))
+        return Mapped(embedded=around, own=own, joint=joint.sum(dim=0))
 
 
-class _Mapped(NamedTuple):
+class Mapped(NamedTuple):
     """Embeddings of some variables, and what the first maps make of them; N = B * T."""
 
     embedded: Tensor  # [V, N, d], or its linear map where the variables' skips are such
@@ -181,8 +233,8 @@ class _Mapped(NamedTuple):
     joint: Tensor  # [N, d + V]: for the joint network and its skip, summed over these variables
 
 
-def _join(reals: _Mapped, categories: _Mapped) -> _Mapped:
-    return _Mapped(
+def _join(reals: Mapped, categories: Mapped) -> Mapped:
+    return Mapped(
         embedded=torch.cat((reals.embedded, categories.embedded)),
         own=torch.cat((reals.own, categories.own)),
         joint=reals.joint + categories.joint,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fusecast.batch import Batch, Output
 from fusecast.model.attention import InterpretableMultiHeadAttention
 from fusecast.model.config import ModelConfig
-from fusecast.model.embedding import VariableEmbedding
+from fusecast.model.embedding import Codebook, VariableEmbedding
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
 from fusecast.model.grouped import GroupedLayerNorm
 from fusecast.model.heads import QuantileHead
@@ -113,19 +113,65 @@ class TemporalFusionTransformer(nn.Module):
         H and L are those of the batch. Raises ConfigError where the batch has other variables than configured.
         """
         check_widths(self.config, batch)
-        horizon = batch.future_real.shape[1]
         past_mask = batch.past_mask if batch.past_mask.shape[-1] else None
-        contexts, static_weights = self._encode_static(batch)
-
+        contexts, static_weights = self.encode_static(batch)
         past, past_weights = self.select_past(
-            self.embedding.codebook(),
+            self.past_codebook,
             batch.past_real,
             batch.past_cat,
-            present=_present(batch.past_real_present, batch.past_real, batch.past_cat, past_mask),
+            present=past_presence(batch),
             context=contexts.selection,
         )
-        future, future_weights = self._select_future(batch, contexts.selection)
+        if self.select_future is None:
+            B, H = batch.future_real.shape[:2]
+            future = batch.past_real.new_zeros(B, H, self.config.hidden_size)
+            future_weights = batch.past_real.new_zeros(B, H, 0)
+        else:
+            future, future_weights = self.select_future(
+                self.future_codebook,
+                batch.future_real,
+                batch.future_cat,
+                present=future_presence(batch),
+                context=contexts.selection,
+            )
+        quantiles, attention = self.decode(past, future, contexts, past_mask)
+        return Output(
+            quantiles=quantiles,
+            static_weights=static_weights,
+            past_weights=past_weights,
+            future_weights=future_weights,
+            attention=attention,
+        )
 
+    @property
+    def past_codebook(self) -> Codebook:
+        """What the values of the past variables stand for."""
+        return self.embedding.codebook()
+
+    @property
+    def future_codebook(self) -> Codebook:
+        """What the values of the future variables stand for: the known ones, as in the past."""
+        config = self.config
+        return self.embedding.codebook(first_real=config.observed_reals, first_category=len(config.observed_categories))
+
+    def encode_static(self, batch: Batch) -> tuple[StaticContexts, Tensor]:
+        """Give the static contexts, and the selection weights ``[B, V]`` of the static variables."""
+        if self.static is None:
+            return StaticContexts(), batch.past_real.new_zeros(batch.past_real.shape[0], 0)
+        present = _present(batch.static_real_present, batch.static_real, batch.static_cat, None)
+        contexts, weights = self.static(batch.static_real, batch.static_cat, present)
+        return contexts, weights
+
+    def decode(
+        self, past: Tensor, future: Tensor, contexts: StaticContexts, past_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]``.
+
+        Returns
+        -------
+        The quantiles ``[B, H, Y, Q]``, and the attention ``[B, H, T]``.
+        """
+        horizon = future.shape[1]
         selected = torch.cat((past, future), dim=1)
         remembered = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
         local = self.after_recurrence(remembered, selected)
@@ -136,35 +182,7 @@ class TemporalFusionTransformer(nn.Module):
         # From here on only the steps of the horizon are needed.
         fused = self.after_attention(attended, enriched[:, -horizon:])
         decoded = self.before_head(self.position_wise(fused), local[:, -horizon:])
-        return Output(
-            quantiles=self.head(decoded),
-            static_weights=static_weights,
-            past_weights=past_weights,
-            future_weights=future_weights,
-            attention=attention,
-        )
-
-    def _encode_static(self, batch: Batch) -> tuple[StaticContexts, Tensor]:
-        if self.static is None:
-            return StaticContexts(), batch.past_real.new_zeros(batch.past_real.shape[0], 0)
-        present = _present(batch.static_real_present, batch.static_real, batch.static_cat, None)
-        contexts, weights = self.static(batch.static_real, batch.static_cat, present)
-        return contexts, weights
-
-    def _select_future(self, batch: Batch, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.select_future is None:
-            B, H = batch.future_real.shape[:2]
-            return batch.past_real.new_zeros(B, H, self.config.hidden_size), batch.past_real.new_zeros(B, H, 0)
-        selected, weights = self.select_future(
-            self.embedding.codebook(
-                first_real=self.config.observed_reals, first_category=len(self.config.observed_categories)
-            ),
-            batch.future_real,
-            batch.future_cat,
-            present=_present(batch.future_real_present, batch.future_real, batch.future_cat, None),
-            context=context,
-        )
-        return selected, weights
+        return self.head(decoded), attention
 
 
 def _selection(
@@ -179,6 +197,17 @@ def _selection(
         variable_skip=config.variable_skip,
         skip_norm=config.selection_skip_norm,
     )
+
+
+def past_presence(batch: Batch) -> Tensor | None:
+    """Say which past variables are present, bool ``[B, L, V]``; None when nothing is missing."""
+    steps = batch.past_mask if batch.past_mask.shape[-1] else None
+    return _present(batch.past_real_present, batch.past_real, batch.past_cat, steps)
+
+
+def future_presence(batch: Batch) -> Tensor | None:
+    """Say which future variables are present, bool ``[B, H, V]``; None when nothing is missing."""
+    return _present(batch.future_real_present, batch.future_real, batch.future_cat, None)
 
 
 def _present(real_present: Tensor, reals: Tensor, codes: Tensor, steps: Tensor | None) -> Tensor | None:

@@ -1,0 +1,212 @@
+/* A gated residual network behind its first linear map, for a tile of rows that stays in cache throughout:
+
+       z = W_h elu(x) + b_h          (or z = x, in a gate that adds and normalises)
+       y = gain * norm(skip + (W_v dropout(z) + b_v) * sigmoid(W_g dropout(z) + b_g)) + shift
+
+   The backward pass computes the tile anew instead of reading what the forward pass would have had to write: a few
+   products more, no memory traffic. Without dropout and backward pass W_v W_h and W_g W_h are multiplied once, and the
+   tile's product with W_h is saved. Widths are padded to multiples of 16 with zeros, which stay zeros throughout. */
+#pragma once
+#include "matmul.h"
+
+typedef struct { /* parameters of torch's layout, or their gradients, which are added to; hidden: NULL in a plain gate */
+  float *hidden_weight, *hidden_bias; /* [d, d], [d] */
+  float *gate_weight, *gate_bias;     /* [2 out, d], [2 out]: values, then gates */
+  float *gain, *shift;                /* [out] */
+} Parameters;
+
+typedef struct { /* padded and packed */
+  int64_t d, out, dp, op;
+  int has_hidden, folded; /* folded: the gate's maps are those of both maps in a row */
+  float eps;              /* added to the variance */
+  float *memory;
+  float *hidden, *hidden_back, *hidden_bias, *gate, *gate_back, *gate_bias, *gain, *shift, *inside;
+} Network;
+
+typedef struct { /* sums of gradients of one thread, padded */
+  float *hidden, *hidden_bias, *gate, *gate_bias, *gain, *shift;
+} Gradients;
+
+typedef struct { /* the tile: rows of d or `out` numbers, padded */
+  int64_t rows;
+  float *memory;
+  float *inner; /* [rows, dp] elu(x) going in, the gradient of x coming out */
+  float *z;     /* [rows, dp] dropout(z); in a plain gate, the input going in, and its gradient coming out */
+  float *gates; /* [rows, 2 op] values and open gates */
+  float *u;     /* [rows, op] the skip going in; normalised, without gain and shift, coming out */
+  float *dy;    /* [rows, op] the gradient of y going in; of the skip coming out */
+  float *dgates;
+  float *dz;
+  float *deviation; /* [rows] 1 / standard deviation */
+} Tile;
+
+static int64_t gradients_size(int64_t d, int64_t out) {
+  int64_t dp = padded(d), op = padded(out);
+  return dp * dp + dp + 2 * op * dp + 2 * op + 2 * op;
+}
+
+static Gradients gradients_at(float *memory, int64_t d, int64_t out) {
+  int64_t dp = padded(d), op = padded(out);
+  Gradients g;
+  g.hidden = memory, g.hidden_bias = g.hidden + dp * dp, g.gate = g.hidden_bias + dp;
+  g.gate_bias = g.gate + 2 * op * dp, g.gain = g.gate_bias + 2 * op, g.shift = g.gain + op;
+  return g;
+}
+
+/* Make the gate's weight [2 out, d] and bias that of the hidden map and the gate in a row. */
+static int fold(Network *n, const Parameters *p) {
+  const int64_t d = n->d, dp = n->dp, op = n->op;
+  float *hidden = floats(dp * dp), *product = floats(dp);
+  if (!hidden || !product) {
+    free(hidden), free(product);
+    return 0;
+  }
+  pack(p->hidden_weight, d, d, dp, hidden);
+  for (int64_t o = 0; o < 2 * n->out; o++) {
+    const float *gate = p->gate_weight + o * d;
+    const int64_t to = o < n->out ? o : op + o - n->out;
+    memcpy(n->hidden_bias, gate, d * sizeof(float)); /* room of dp numbers that is free here */
+    times_packed(1, dp, dp, n->hidden_bias, dp, hidden, NULL, product, dp);
+    for (int64_t k = 0; k < d; k++) {
+      n->gate[(to / 16 * dp + k) * 16 + to % 16] = product[k];
+      n->gate_bias[to] += gate[k] * p->hidden_bias[k];
+    }
+  }
+  free(hidden), free(product);
+  n->has_hidden = 0, n->folded = 1;
+  return 1;
+}
+
+static int network_make(Network *n, const Parameters *p, int64_t d, int64_t out, float eps, int backward,
+                        int may_fold) {
+  int64_t dp = padded(d), op = padded(out), square = dp * dp, wide = 2 * op * dp;
+  *n = (Network){.d = d, .out = out, .dp = dp, .op = op, .has_hidden = p->hidden_weight != NULL, .eps = eps};
+  n->memory = floats(2 * square + 2 * wide + dp + 5 * op);
+  if (!n->memory) return 0;
+  n->hidden = n->memory, n->hidden_back = n->hidden + square, n->gate = n->hidden_back + square;
+  n->gate_back = n->gate + wide, n->hidden_bias = n->gate_back + wide, n->gate_bias = n->hidden_bias + dp;
+  n->gain = n->gate_bias + 2 * op, n->shift = n->gain + op, n->inside = n->shift + op;
+  if (n->has_hidden) {
+    pack_transposed(p->hidden_weight, d, d, dp, n->hidden);
+    if (backward) pack(p->hidden_weight, d, d, dp, n->hidden_back);
+    memcpy(n->hidden_bias, p->hidden_bias, d * sizeof(float));
+  }
+  pack_transposed(p->gate_weight, out, d, dp, n->gate);
+  pack_transposed(p->gate_weight + out * d, out, d, dp, n->gate + op * dp);
+  if (backward) {
+    pack(p->gate_weight, out, d, 2 * op, n->gate_back);
+    pack(p->gate_weight + out * d, out, d, 2 * op, n->gate_back + op * 16);
+  }
+  memcpy(n->gate_bias, p->gate_bias, out * sizeof(float));
+  memcpy(n->gate_bias + op, p->gate_bias + out, out * sizeof(float));
+  memcpy(n->gain, p->gain, out * sizeof(float));
+  memcpy(n->shift, p->shift, out * sizeof(float));
+  for (int64_t i = 0; i < out; i++) n->inside[i] = 1.0f;
+  return n->has_hidden && may_fold ? fold(n, p) : 1;
+}
+
+static int tile_make(Tile *t, int64_t rows, int64_t d, int64_t out) {
+  int64_t dp = padded(d), op = padded(out);
+  t->rows = rows;
+  t->memory = floats(rows * (3 * dp + 6 * op + 16));
+  if (!t->memory) return 0;
+  t->inner = t->memory, t->z = t->inner + rows * dp, t->dz = t->z + rows * dp, t->gates = t->dz + rows * dp;
+  t->dgates = t->gates + 2 * rows * op, t->u = t->dgates + 2 * rows * op, t->dy = t->u + rows * op;
+  t->deviation = t->dy + rows * op;
+  return 1;
+}
+
+/* Rows of a tile: as many as keep its working set near 128 KiB, in whole register blocks. */
+static int64_t tile_rows(int64_t d) {
+  int64_t rows = 3072 / padded(d) / 6 * 6;
+  return rows < 12 ? 12 : rows > 96 ? 96 : rows;
+}
+
+/* The tile forward; `first` is the number of its first row, by which dropout knows the rows; NULL for none. */
+static void tile_forward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first) {
+  const int64_t dp = n->dp, op = n->op;
+  if (n->has_hidden) times_packed(rows, dp, dp, t->inner, dp, n->hidden, n->hidden_bias, t->z, dp);
+  if (dropout)
+    for (int64_t r = 0; r < rows; r++) drop(t->z + r * dp, dp, dropout, first + r);
+  times_packed(rows, 2 * op, dp, n->folded ? t->inner : t->z, dp, n->gate, n->gate_bias, t->gates, 2 * op);
+  for (int64_t r = 0; r < rows; r++) {
+    float *values = t->gates + 2 * r * op, *gates = values + op, *u = t->u + r * op;
+    v8 sum = splat(0.0f), squares = splat(0.0f);
+    for (int64_t c = 0; c < op; c += 8) {
+      v8 open = sigmoid(load(gates + c)), x = load(u + c) + load(values + c) * open;
+      store(gates + c, open);
+      store(u + c, x);
+      sum += x;
+    }
+    const v8 mean = splat(total(sum) / (float)n->out);
+    for (int64_t c = 0; c < op; c += 8) {
+      v8 x = (load(u + c) - mean) * load(n->inside + c);
+      store(u + c, x);
+      squares += x * x;
+    }
+    t->deviation[r] = 1.0f / __builtin_sqrtf(total(squares) / (float)n->out + n->eps);
+    for (int64_t c = 0; c < op; c += 8) store(u + c, load(u + c) * splat(t->deviation[r]));
+  }
+}
+
+/* The tile backward, right after it was computed forward; gradients of parameters are added to `g`. */
+static void tile_backward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first, Gradients *g) {
+  const int64_t dp = n->dp, op = n->op;
+  for (int64_t r = 0; r < rows; r++) {
+    const float *values = t->gates + 2 * r * op, *gates = values + op, *normed = t->u + r * op;
+    float *dy = t->dy + r * op, *dvalues = t->dgates + 2 * r * op, *dopen = dvalues + op;
+    v8 sum = splat(0.0f), along = splat(0.0f);
+    for (int64_t c = 0; c < op; c += 8) {
+      v8 d = load(dy + c), x = load(normed + c);
+      store(g->gain + c, load(g->gain + c) + d * x);
+      store(g->shift + c, load(g->shift + c) + d);
+      d *= load(n->gain + c);
+      store(dy + c, d);
+      sum += d;
+      along += d * x;
+    }
+    const v8 mean = splat(total(sum) / (float)n->out), slope = splat(total(along) / (float)n->out);
+    const v8 deviation = splat(t->deviation[r]);
+    for (int64_t c = 0; c < op; c += 8) {
+      v8 d = (load(dy + c) - mean - load(normed + c) * slope) * deviation * load(n->inside + c);
+      v8 value = load(values + c), open = load(gates + c), dvalue = d * open;
+      v8 dgate = dvalue * value * (splat(1.0f) - open);
+      store(dy + c, d);
+      store(dvalues + c, dvalue);
+      store(dopen + c, dgate);
+      store(g->gate_bias + c, load(g->gate_bias + c) + dvalue);
+      store(g->gate_bias + op + c, load(g->gate_bias + op + c) + dgate);
+    }
+  }
+  add_outer(2 * op, dp, rows, t->dgates, 2 * op, t->z, dp, g->gate, dp);
+  float *dz = n->has_hidden ? t->dz : t->z;
+  times_packed(rows, dp, 2 * op, t->dgates, 2 * op, n->gate_back, NULL, dz, dp);
+  if (dropout)
+    for (int64_t r = 0; r < rows; r++) drop(dz + r * dp, dp, dropout, first + r);
+  if (!n->has_hidden) return;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < dp; c += 8) store(g->hidden_bias + c, load(g->hidden_bias + c) + load(dz + r * dp + c));
+  add_outer(dp, dp, rows, dz, dp, t->inner, dp, g->hidden, dp);
+  times_packed(rows, dp, dp, dz, dp, n->hidden_back, NULL, t->z, dp);
+  for (int64_t i = 0; i < rows * dp; i += 8) {
+    v8 inner = load(t->inner + i); /* elu(x): its slope is 1 above 0, e^x = elu(x) + 1 below */
+    store(t->inner + i, load(t->z + i) * pick(inner > splat(0.0f), splat(1.0f), inner + splat(1.0f)));
+  }
+}
+
+/* Add what one thread summed to the gradients in torch's layout. */
+static void gradients_add(const Gradients *g, int64_t d, int64_t out, Parameters *p) {
+  const int64_t dp = padded(d), op = padded(out);
+  if (p->hidden_weight) {
+    for (int64_t o = 0; o < d; o++) add_to(p->hidden_weight + o * d, g->hidden + o * dp, d);
+    add_to(p->hidden_bias, g->hidden_bias, d);
+  }
+  for (int64_t o = 0; o < out; o++) {
+    add_to(p->gate_weight + o * d, g->gate + o * dp, d);
+    add_to(p->gate_weight + (out + o) * d, g->gate + (op + o) * dp, d);
+  }
+  add_to(p->gate_bias, g->gate_bias, out);
+  add_to(p->gate_bias + out, g->gate_bias + op, out);
+  add_to(p->gain, g->gain, out);
+  add_to(p->shift, g->shift, out);
+}

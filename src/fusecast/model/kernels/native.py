@@ -1,0 +1,129 @@
+"""The functions in C, as Python sees them: structures of pointers and sizes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusecast.model.kernels.build import library
+
+
+class Parameters(Structure):
+    """Pointers to the parameters of a gated residual network, or to their gradients."""
+
+    _fields_ = [
+        (name, c_void_p) for name in ("hidden_weight", "hidden_bias", "gate_weight", "gate_bias", "gain", "shift")
+    ]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor | None]) -> Parameters:
+        """Point to tensors, which the caller keeps alive."""
+        return cls(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+
+
+class Dropout(Structure):
+    """What to drop: the share in 65536ths, the scale of what is kept, and the seed of the choice."""
+
+    _fields_ = [("seed", c_uint64), ("threshold", c_uint32), ("scale", c_float)]
+
+    @classmethod
+    def draw(cls, share: float) -> Dropout:
+        """Draw a seed from torch's generator, so that torch's seed decides; a share of 0 draws nothing."""
+        threshold = round(share * 65536)
+        if threshold == 0:
+            return cls(0, 0, 1.0)
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        return cls(seed, threshold, 65536 / (65536 - threshold))
+
+
+def _fields(*groups: tuple[type, str]) -> list[tuple[str, type]]:
+    return [(name, kind) for kind, names in groups for name in names.split()]
+
+
+class Rows(Structure):
+    """Arguments of ``rows.c``."""
+
+    _fields_ = _fields(
+        (c_int64, "rows d out repeat"),
+        (c_int32, "threads may_fold"),
+        (c_float, "eps"),
+        (Parameters, "parameters gradients"),
+        (Dropout, "dropout"),
+        (c_void_p, "x context skip y dy dx dskip"),
+    )
+
+
+class Selection(Structure):
+    """Arguments of ``selection.c``."""
+
+    _fields_ = _fields(
+        (c_int64, "rows d reals categories entries repeat"),
+        (c_int32, "threads may_fold"),
+        (c_float, "eps"),
+        (Parameters, "variables joint variables_gradients joint_gradients"),
+        (Dropout, "dropout"),
+        (c_void_p, "values present codes embedded own common context start selected weights dselected dweights"),
+        (c_void_p, "dembedded down dcommon dcontext dstart"),
+    )
+
+
+class Recurrence(Structure):
+    """Arguments of ``lstm.c``."""
+
+    _fields_ = _fields(
+        (c_int64, "windows steps inputs d"),
+        (c_int32, "threads"),
+        (c_void_p, "from_input from_state bias mask x gates hidden cell output doutput dhidden dcell dgates dx"),
+        (c_void_p, "dfrom_input dfrom_state dbias"),
+    )
+
+
+class Attention(Structure):
+    """Arguments of ``attention.c``."""
+
+    _fields_ = _fields(
+        (c_int64, "windows heads horizon steps d"),
+        (c_int32, "threads ahead"),
+        (c_float, "scale"),
+        (Dropout, "dropout"),
+        (c_void_p, "mask query key value mixed mean dmixed dmean dquery dkey dvalue"),
+    )
+
+
+def call(name: str, arguments: Structure) -> None:
+    """Call a function of the library; other Python threads run meanwhile."""
+    loaded = library()
+    assert loaded is not None
+    function: Any = getattr(loaded, f"fusecast_{name}")
+    function.argtypes = [POINTER(type(arguments))]
+    function.restype = ctypes.c_int
+    if function(ctypes.byref(arguments)):
+        raise MemoryError(f"no memory for the kernel {name}")
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Address of a tensor's numbers; None for none. The tensor must be contiguous, and outlive the call."""
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()
+
+
+def usable(*tensors: Tensor | None) -> bool:
+    """Say whether kernels may compute on these: float32 on the CPU, run and not traced, and a library that loaded."""
+    return (
+        all(t is None or (t.dtype == torch.float32 and t.device.type == "cpu" and type(t) in PLAIN) for t in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and library() is not None
+    )
+
+
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Tensors that are numbers in memory, not the fakes and wrappers of exporters and of torch.func."""

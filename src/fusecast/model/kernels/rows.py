@@ -1,0 +1,97 @@
+"""Gated residual networks and gates over rows, behind their first linear map, as one autograd function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fusecast.model.kernels.native import Dropout, Parameters, Rows, call, pointer
+
+
+def gated_rows(
+    x: Tensor, skip: Tensor, context: Tensor | None, parameters: Sequence[Tensor | None], dropout: float, eps: float
+) -> Tensor:
+    """Give ``LayerNorm(skip + GLU(dropout(W_h elu(x + context) + b_h)))``, or without W_h and the ELU.
+
+    Parameters
+    ----------
+    x, skip
+        ``[..., d]`` and ``[..., out]``.
+    context
+        ``[B, d]``, or None: added to the rows of x, of which B divides the number; equally many to each, in order.
+    parameters
+        Weight and bias of the hidden map (None and None without it), of the gate, and of the norm.
+    dropout
+        Share to drop; 0 outside training.
+    eps
+        Added to the variance in the norm.
+    """
+    y: Tensor = _GatedRows.apply(x, skip, context, dropout, eps, not torch.is_grad_enabled(), *parameters)
+    return y
+
+
+class _GatedRows(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        skip: Tensor,
+        context: Tensor | None,
+        dropout: float,
+        eps: float,
+        may_fold: bool,
+        *parameters: Tensor | None,
+    ) -> Tensor:
+        x, skip = x.contiguous(), skip.contiguous()
+        context = None if context is None else context.contiguous()
+        parameters = tuple(None if p is None else p.contiguous() for p in parameters)
+        ctx.dropout, ctx.eps = Dropout.draw(dropout), eps
+        ctx.save_for_backward(x, skip, context, *parameters)
+        y = torch.empty_like(skip)
+        arguments = _arguments(x, skip, context, parameters, ctx.dropout, eps, may_fold)
+        arguments.y = pointer(y)
+        call("rows_forward", arguments)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+        x, skip, context, *parameters = ctx.saved_tensors
+        gradients = [None if p is None else torch.zeros_like(p) for p in parameters]
+        dx, dskip, dy = torch.empty_like(x), torch.empty_like(skip), dy.contiguous()
+        arguments = _arguments(x, skip, context, parameters, ctx.dropout, ctx.eps)
+        arguments.gradients = Parameters.of(gradients)
+        arguments.dy, arguments.dx, arguments.dskip = pointer(dy), pointer(dx), pointer(dskip)
+        call("rows_backward", arguments)
+        dcontext = None if context is None else dx.view(len(context), -1, dx.shape[-1]).sum(dim=1)
+        return dx, dskip, dcontext, None, None, None, *gradients
+
+
+def _arguments(
+    x: Tensor,
+    skip: Tensor,
+    context: Tensor | None,
+    parameters: Sequence[Tensor | None],
+    dropout: Dropout,
+    eps: float,
+    may_fold: bool = False,
+) -> Rows:
+    rows = x.numel() // x.shape[-1]
+    return Rows(
+        rows=rows,
+        d=x.shape[-1],
+        out=skip.shape[-1],
+        repeat=1 if context is None or not len(context) else rows // len(context),
+        threads=torch.get_num_threads(),
+        may_fold=may_fold,
+        eps=eps,
+        parameters=Parameters.of(parameters),
+        dropout=dropout,
+        x=pointer(x),
+        context=pointer(context),
+        skip=pointer(skip),
+    )

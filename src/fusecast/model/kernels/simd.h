@@ -1,0 +1,105 @@
+/* Eight floats at a time, in the vector extensions of GCC and Clang: the compiler picks the machine's instructions. */
+#pragma once
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef uint32_t u8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE v8 load(const float *p) { return *(const v8 *)p; }
+INLINE void store(float *p, v8 x) { *(v8 *)p = x; }
+INLINE v8 splat(float x) { return (v8){x, x, x, x, x, x, x, x}; }
+
+/* Where x is NaN, so is the result of the two bounds. The plain versions say what the intrinsics do. */
+#ifdef __AVX__
+INLINE v8 pick(i8 mask, v8 yes, v8 no) { return (v8)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask); }
+INLINE v8 at_least(v8 x, float low) { return (v8)_mm256_max_ps((__m256)splat(low), (__m256)x); }
+INLINE v8 at_most(v8 x, float high) { return (v8)_mm256_min_ps((__m256)splat(high), (__m256)x); }
+INLINE float total(v8 x) {
+  __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+#else
+INLINE v8 pick(i8 mask, v8 yes, v8 no) { return (v8)((mask & (i8)yes) | (~mask & (i8)no)); }
+INLINE v8 at_least(v8 x, float low) { return pick(x < splat(low), splat(low), x); }
+INLINE v8 at_most(v8 x, float high) { return pick(x > splat(high), splat(high), x); }
+INLINE float total(v8 x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
+#endif
+
+/* e^x to a unit in the last place or two: x = n ln 2 + r, then Cephes' polynomial for e^r. NaN stays NaN. */
+INLINE v8 exponential(v8 x) {
+  v8 shifted, n, r, y;
+  x = at_most(at_least(x, -87.3f), 88.3f);
+  shifted = x * splat(1.44269504088896341f) + splat(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
+  n = shifted - splat(12582912.0f);
+  r = x - n * splat(0.693359375f);
+  r = r - n * splat(-2.12194440e-4f);
+  y = splat(1.9875691500e-4f);
+  y = y * r + splat(1.3981999507e-3f);
+  y = y * r + splat(8.3334519073e-3f);
+  y = y * r + splat(4.1665795894e-2f);
+  y = y * r + splat(1.6666665459e-1f);
+  y = y * r + splat(5.0000001201e-1f);
+  y = y * r * r + r + splat(1.0f);
+  return (v8)((i8)y + ((i8)shifted << 23));
+}
+
+INLINE v8 sigmoid(v8 x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
+INLINE v8 hyperbolic_tangent(v8 x) { return splat(1.0f) - splat(2.0f) / (splat(1.0f) + exponential(x + x)); }
+INLINE v8 elu(v8 x) { return pick(x > splat(0.0f), x, exponential(x) - splat(1.0f)); }
+
+/* ---- dropout: a function of (seed, row, column) alone, so that no mask is kept and threads change nothing ---- */
+
+typedef struct {
+  uint64_t seed;
+  uint32_t threshold; /* of 65536: the share that is dropped */
+  float scale;        /* 1 / (share kept), of the share as quantised */
+} Dropout;
+
+INLINE uint64_t scramble(uint64_t x) { /* splitmix64 */
+  x += 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+/* Sixteen bits a column: multiply the row x [width, a multiple of 16] by 0 or by the scale. */
+INLINE void drop(float *x, int64_t width, const Dropout *dropout, uint64_t row) {
+  const uint64_t key = scramble(dropout->seed ^ scramble(row));
+  const u8 lanes = (u8){0, 1, 2, 3, 4, 5, 6, 7} * 0x9E3779B9u + (uint32_t)key;
+  const i8 threshold = (i8){} + (int32_t)dropout->threshold;
+  const v8 scale = splat(dropout->scale);
+  for (int64_t c = 0; c < width; c += 16) {
+    u8 bits = lanes + (uint32_t)(c / 2) * 0x9E3779B9u;
+    bits = (bits ^ (bits >> 16)) * 0x21F0AAADu + (uint32_t)(key >> 32);
+    bits = (bits ^ (bits >> 15)) * 0x735A2D97u;
+    bits ^= bits >> 15;
+    i8 low = (i8)(bits & 0xFFFFu) >= threshold, high = (i8)(bits >> 16) >= threshold;
+    store(x + c, (v8)(low & (i8)(load(x + c) * scale)));
+    store(x + c + 8, (v8)(high & (i8)(load(x + c + 8) * scale)));
+  }
+}
+
+/* ---- memory and shares of work ---- */
+
+INLINE int64_t padded(int64_t width) { return (width + 15) / 16 * 16; }
+
+static float *floats(int64_t count) { /* zeroed, on a line of the cache; NULL when there is no memory */
+  size_t bytes = ((size_t)count * sizeof(float) + 63) / 64 * 64 + 64;
+  float *memory = aligned_alloc(64, bytes);
+  if (memory) memset(memory, 0, bytes);
+  return memory;
+}
+
+INLINE void add_to(float *sum, const float *part, int64_t count) {
+  for (int64_t i = 0; i < count; i++) sum[i] += part[i];
+}

@@ -1,0 +1,89 @@
+"""Variable selection for overlapping windows of one series: what they share is computed once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fusecast.model.embedding import Codebook
+from fusecast.model.selection import VariableSelection
+
+
+class SharedSelection:
+    """What a :class:`VariableSelection` makes of the steps of one series, to be cut into windows.
+
+    Where inputs depend on the step alone, so do the selected vectors. A relative position depends on the window as
+    well; then the other variables' transformed embeddings are shared, and the joint network's first map, which is a
+    sum over variables, comes in two parts: one a step, and one a position.
+
+    Parameters
+    ----------
+    selection, codebook
+        Of the network, in evaluation.
+    reals, codes, present, context
+        Of all steps of the series, as if they were one window: ``[1, R, ...]``, and ``[1, d]``.
+    position
+        Relative positions of the T steps of a window, ``[T]``, which take the place of the last real; or None.
+    length
+        Steps of a window, T.
+    """
+
+    def __init__(
+        self,
+        selection: VariableSelection,
+        codebook: Codebook,
+        reals: Tensor,
+        codes: Tensor,
+        *,
+        present: Tensor | None,
+        context: Tensor | None,
+        position: Tensor | None,
+        length: int,
+    ) -> None:
+        self.selection, self.length, self.context = selection, length, context
+        self.by_position = position is not None
+        if position is None:
+            selected, _ = selection(codebook, reals, codes, present=present, context=context)
+            self.steps = selected[0]  # [R, d]
+            return
+        place = selection.num_reals - 1
+        self.place = place
+        self.present = None if present is None else present[0]  # [R, V]
+        others = torch.ones(
+            1, *reals.shape[1:2], reals.shape[2] + codes.shape[2], dtype=torch.bool, device=reals.device
+        )
+        others[..., place] = False
+        mapped = selection.map(codebook, reals, codes, others if present is None else present & others)
+        self.transformed = selection.variables.finish(mapped.own, mapped.embedded)  # [V, R, d]
+        self.joint = mapped.joint  # [R, d + V]
+
+        at = reals.new_zeros(1, length, selection.num_reals)
+        at[0, :, place] = position
+        only = torch.zeros(1, length, others.shape[-1], dtype=torch.bool, device=reals.device)
+        only[..., place] = True
+        no_step = codes.new_zeros(1, length, codes.shape[2])
+        alone = selection.map(codebook, at, no_step, only)
+        absent = selection.map(codebook, torch.zeros_like(at), no_step, torch.zeros_like(only))
+        self.joint_of_position = (
+            alone.joint - absent.joint
+        )  # [T, d + V]: less what the categories of no step have in it
+        self.of_position = selection.variables.finish(alone.own, alone.embedded)[place]  # [T, d]
+
+    def windows(self, first: int, count: int, apart: int) -> Tensor:
+        """Give the selected vectors [W, T, d] of windows, the first of which begins at step `first`."""
+        if not self.by_position:
+            return self._cut(self.steps, first, count, apart)
+        joint = self._cut(self.joint, first, count, apart) + self.joint_of_position
+        present = None if self.present is None else self._cut(self.present, first, count, apart)
+        context = None if self.context is None else self.context.expand(count, -1)
+        weights = self.selection.weigh(joint, present, context)
+        selected = weights[..., self.place, None] * self.of_position
+        for variable, transformed in enumerate(self.transformed):
+            if variable != self.place:
+                selected.addcmul_(weights[..., variable, None], self._cut(transformed, first, count, apart))
+        return selected
+
+    def _cut(self, rows: Tensor, first: int, count: int, apart: int) -> Tensor:
+        """View rows ``[R, w]`` as overlapping windows ``[count, T, w]``."""
+        width = rows.shape[1]
+        return rows[first:].as_strided((count, self.length, width), (apart * rows.stride(0), rows.stride(0), 1))
