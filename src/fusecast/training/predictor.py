@@ -1,4 +1,4 @@
-"""NetworkPredictor: forecasts in the units of the data, by the plain path."""
+"""NetworkPredictor: forecasts in the units of the data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fusecast.batch import Batch, Output
 from fusecast.data.panel import Panel
@@ -16,9 +17,12 @@ from fusecast.features.encoded import EncodedPanel
 from fusecast.features.fitted import FittedPreprocessor
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.device import torch_device
+from fusecast.training.engine import BacktestEngine
 from fusecast.windows.forecasts import Forecasts
+from fusecast.windows.gather import Gatherer
 from fusecast.windows.index import WindowIndex
-from fusecast.windows.loader import make_loader
+
+Floats = NDArray[np.float64]
 
 
 class NetworkPredictor:
@@ -72,12 +76,22 @@ class NetworkPredictor:
         ConfigError
             If the windows have another horizon than the network.
         """
+        self._check(index)
         config = self.network.config
         encoded = source if isinstance(source, EncodedPanel) else self.fitted.encode(source)
         series, cutoff = index.locate(np.arange(len(index)))
         quantiles = np.empty((len(index), config.horizon, config.num_targets, len(config.quantiles)))
-        for windows, batch, output in self.outputs(encoded, index):
-            quantiles[windows] = self._invert(encoded, series[windows], batch, output)
+        alone = np.ones(len(index), dtype=np.bool_)
+        for windows, scaled in self._shared(encoded, index):
+            center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]
+            quantiles[windows] = self._to_units(scaled, center, scale)
+            alone[windows] = False
+        for windows, batch, output in self._outputs(encoded, index, np.flatnonzero(alone), self.batch_size):
+            if encoded.window_scaling == "none":
+                center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]  # in float64
+            else:
+                center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
+            quantiles[windows] = self._to_units(output.quantiles, center, scale)
         return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=config.quantiles).sorted()
 
     def outputs(
@@ -88,23 +102,34 @@ class NetworkPredictor:
         Tensors are on the predictor's device.
         """
         self._check(index)
-        loader = make_loader(encoded, index, batch_size=batch_size or self.batch_size)
-        for batch in loader:
+        return self._outputs(encoded, index, np.arange(len(index)), batch_size or self.batch_size)
+
+    def _outputs(
+        self, encoded: EncodedPanel, index: WindowIndex, windows: NDArray[np.int64], batch_size: int
+    ) -> Iterator[tuple[NDArray[np.int64], Batch, Output]]:
+        gather = Gatherer(encoded, index)
+        for begin in range(0, len(windows), batch_size):
+            batch = gather(windows[begin : begin + batch_size])
             moved = Batch(*(tensor.to(self.device) for tensor in batch))
             with _inference(self.network):
                 output = self.network(moved)
             yield batch.window.numpy(), moved, output
 
-    def _invert(
-        self, encoded: EncodedPanel, series: NDArray[np.int64], batch: Batch, output: Output
-    ) -> NDArray[np.float64]:
-        """Give quantiles [B, H, Y, Q] in the units of the data, computed in float64."""
-        if encoded.window_scaling == "none":
-            center, scale = encoded.center[series], encoded.scale[series]  # the batch has them in float32
-        else:
-            center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
-        scaled = output.quantiles.cpu().double().numpy()
-        inverted = self.fitted.invert(np.moveaxis(scaled, -1, 1), center, scale)  # [B, Q, H, Y]
+    def _shared(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Give windows and their scaled quantiles [W, H, Y, Q], where windows overlap enough to share their steps."""
+        engine = BacktestEngine(self.network, encoded, index)
+        pieces = engine.forecast(engine.runs())
+        while True:
+            with _inference(self.network):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def _to_units(self, scaled: Tensor, center: Floats, scale: Floats) -> Floats:
+        """Give scaled quantiles [B, H, Y, Q] in the units of the data, computed in float64."""
+        values = scaled.cpu().double().numpy()
+        inverted = self.fitted.invert(np.moveaxis(values, -1, 1), center, scale)  # [B, Q, H, Y]
         return np.moveaxis(inverted, 1, -1)
 
     def _check(self, index: WindowIndex) -> None:

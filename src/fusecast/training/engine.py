@@ -1,0 +1,155 @@
+"""The backtest engine: overlapping windows of a series share what depends on their steps alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fusecast.batch import Batch
+from fusecast.features.encoded import EncodedPanel
+from fusecast.features.inputs import RELATIVE_POSITION
+from fusecast.model.shared import SharedSelection
+from fusecast.model.tft import StaticContexts, TemporalFusionTransformer, future_presence, past_presence
+from fusecast.windows.gather import Gatherer
+from fusecast.windows.index import WindowIndex
+
+ROWS_AT_ONCE = 8192
+"""Steps of a series whose selections are kept at a time."""
+
+NUMBERS_AT_ONCE = 2**20
+"""Numbers in a tensor ``[W, T, d]`` of windows that are decoded at a time: more would leave the caches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Windows of one series, `apart` steps from one another, all of whose rows are the series' own."""
+
+    series: int
+    number: int  # of the first window in the index
+    count: int
+    cutoff: int  # of the first window
+    apart: int
+
+    def part(self, begin: int, count: int) -> Run:
+        """Some of the windows."""
+        cutoff = self.cutoff + begin * self.apart
+        return Run(series=self.series, number=self.number + begin, count=count, cutoff=cutoff, apart=self.apart)
+
+    @property
+    def windows(self) -> NDArray[np.int64]:
+        """Their numbers in the index."""
+        return np.arange(self.number, self.number + self.count)
+
+
+class BacktestEngine:
+    """Forecasts many windows of the same series; the same quantiles as the network gives window by window.
+
+    Everything before the LSTM depends on the step, and at most on its place in the window: see
+    :class:`SharedSelection`. It is of use where windows overlap and are not scaled one by one.
+    """
+
+    def __init__(self, network: TemporalFusionTransformer, encoded: EncodedPanel, index: WindowIndex) -> None:
+        self.network, self.encoded, self.index = network, encoded, index
+        self.device = network.head.projection.weight.device
+        known = encoded.inputs.known_reals
+        L, H = index.lookback, index.horizon
+        self.position: Tensor | None = None
+        if known and known[-1] == RELATIVE_POSITION:
+            self.position = (torch.arange(L + H, dtype=torch.float32, device=self.device) - L) / max(L, H)
+
+    def runs(self) -> list[Run]:
+        """Give the windows worth sharing; the others have padding or little in common."""
+        if self.encoded.window_scaling != "none":
+            return []
+        index, lengths = self.index, np.diff(self.encoded.indptr)
+        L, H, apart = index.lookback, index.horizon, index.stride
+        runs = []
+        for series in np.flatnonzero(index.counts).tolist():
+            cutoffs = index.first_cutoff[series] + apart * np.arange(index.counts[series])
+            inside = np.flatnonzero((cutoffs >= L) & (cutoffs + H <= lengths[series]))
+            count = len(inside)
+            if not count or count * (L + H) < 2 * ((count - 1) * apart + L + H):
+                continue
+            first = int(inside[0])
+            number = int(index.offsets[series]) + first
+            runs.append(Run(series=series, number=number, count=count, cutoff=int(cutoffs[first]), apart=apart))
+        return runs
+
+    def forecast(self, runs: list[Run]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Give, piece by piece, the numbers of the windows [W] and their scaled quantiles [W, H, Y, Q]."""
+        L, H = self.index.lookback, self.index.horizon
+        at_once = max(1, (ROWS_AT_ONCE - L - H) // self.index.stride)
+        together = max(1, NUMBERS_AT_ONCE // ((L + H) * self.network.config.hidden_size))
+        for run in runs:
+            for begin in range(0, run.count, at_once):
+                part = run.part(begin, min(at_once, run.count - begin))
+                shared = _Shared(self, part)
+                for start in range(0, part.count, together):
+                    piece = part.part(start, min(together, part.count - start))
+                    yield piece.windows, shared.quantiles(start, piece.count)
+
+    def batch(self, series: int, cutoff: int, lookback: int, horizon: int) -> Batch:
+        """Gather one long window on the network's device."""
+        none = np.zeros(len(self.encoded.indptr) - 1, dtype=np.int64)
+        first, last = none.copy(), none - 1
+        first[series] = last[series] = cutoff
+        index = WindowIndex(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last)
+        batch = Gatherer(self.encoded, index)(np.zeros(1, dtype=np.int64))
+        return Batch(*(tensor.to(self.device) for tensor in batch))
+
+
+class _Shared:
+    """What the windows of a run share."""
+
+    def __init__(self, engine: BacktestEngine, run: Run) -> None:
+        self.network, self.apart = engine.network, run.apart
+        L, H = engine.index.lookback, engine.index.horizon
+        reach = (run.count - 1) * run.apart
+        last = run.cutoff + reach
+        network, position = self.network, engine.position
+        past = engine.batch(run.series, last, L + reach, H)
+        contexts, _ = network.encode_static(past)
+        self.contexts: StaticContexts = contexts
+        self.mask = past.past_mask[0] if past.past_mask.shape[-1] else None  # [L + reach]
+        self.lookback = L
+        self.past = SharedSelection(
+            network.select_past,
+            network.past_codebook,
+            past.past_real,
+            past.past_cat,
+            present=past_presence(past),
+            context=contexts.selection,
+            position=None if position is None else position[:L],
+            length=L,
+        )
+        self.future: SharedSelection | None = None
+        self.nothing = past.past_real.new_zeros(1, H, network.config.hidden_size)
+        if network.select_future is not None:
+            future = engine.batch(run.series, run.cutoff, 1, H + reach)
+            self.future = SharedSelection(
+                network.select_future,
+                network.future_codebook,
+                future.future_real,
+                future.future_cat,
+                present=future_presence(future),
+                context=contexts.selection,
+                position=None if position is None else position[L:],
+                length=H,
+            )
+
+    def quantiles(self, start: int, count: int) -> Tensor:
+        """Give the scaled quantiles of `count` windows from the start-th on: [W, H, Y, Q]."""
+        first, apart = start * self.apart, self.apart
+        past = self.past.windows(first, count, apart)
+        future = self.nothing.expand(count, -1, -1)
+        if self.future is not None:
+            future = self.future.windows(first, count, apart)
+        mask = None if self.mask is None else self.mask[first:].as_strided((count, self.lookback), (apart, 1))
+        contexts = StaticContexts(*(None if c is None else c.expand(count, -1) for c in self.contexts))
+        quantiles, _ = self.network.decode(past, future, contexts, mask)
+        return quantiles
