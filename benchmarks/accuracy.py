@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.libraries import LIBRARIES, ROOT, shared_data
+from benchmarks.machine import commit
 from benchmarks.process import ask
 from benchmarks.sets import SETS, actuals, known_sets, make_real_task
 from benchmarks.speed import RESULTS, words
@@ -77,7 +78,15 @@ def result_of(
         forecasts=forecasts,
         timeout=options.timeout,
     )
-    result = {"set": name, "library": library, "steps": steps, "seed": seed, "fingerprint": mark, **answer}
+    result = {
+        "set": name,
+        "library": library,
+        "steps": steps,
+        "seed": seed,
+        "fingerprint": mark,
+        "commit": commit(),
+        **answer,
+    }
     if "error" not in answer:
         result["scores"] = score_forecasts(np.load(forecasts), actuals(task), task.quantiles)
         forecasts.unlink()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
+
+from benchmarks.libraries import ROOT
 
 
 def machine() -> dict[str, Any]:
@@ -25,4 +28,13 @@ def machine() -> dict[str, Any]:
         "load_before": [round(value, 2) for value in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """Commit of the checkout, with a plus where files have changed since; empty outside of one."""
+    asked = ("git", "-C", str(ROOT))
+    head = subprocess.run([*asked, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*asked, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -33,7 +33,6 @@ class Axis:
     kind: str
     name: str  # of the option that grows
     fixed: dict[str, Any] = field(default_factory=dict)
-    per: str = "window"  # what a cost is divided by
 
 
 AXES = {
@@ -43,7 +42,6 @@ AXES = {
         kind="building",
         name="num_series",
         fixed={"rows_each": 200},
-        per="table",
     ),
     "rows": Axis(
         title="rows of 100 series: building in memory",
@@ -51,7 +49,6 @@ AXES = {
         kind="building",
         name="rows",
         fixed={"num_series": 100},
-        per="table",
     ),
     "stream": Axis(
         title="rows of 100 series: streaming from Parquet to memory-mapped files",
@@ -59,7 +56,6 @@ AXES = {
         kind="building",
         name="rows",
         fixed={"num_series": 100, "stream": True},
-        per="table",
     ),
     "lookback": Axis(
         title="lookback: a training step, hidden 64, 4 variables",
