@@ -37,7 +37,9 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice to people who make Trainers
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore:.*LeafSpec"
+)  # Lightning's advice
 def test_the_python_of_the_page_runs(at_the_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import config_lightning
 

@@ -62,7 +62,8 @@ def write_table(path: Path) -> str:
 def everything(folder: Path, devices: int) -> dict[str, Any]:
     """Train both layouts at a global batch of 16, and predict."""
     seen, batch = Seen(), 16 // devices
-    options = {"batch_size": batch, "devices": devices, "max_epochs": EPOCHS, "windows_per_epoch": None}
+    options: dict[str, Any] = {"batch_size": batch, "devices": devices, "max_epochs": EPOCHS, "windows_per_epoch": None}
+    options |= {"learning_rate": 0.01}
     result = train(folder / "run", [seen], dropout=0.0, **options)
     as_it_is = SimpleNamespace(invert=lambda quantiles, center, scale: quantiles)
     predictor = NetworkPredictor(result.network, as_it_is, batch_size=7, device="cpu")  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusecast.classic.module import TemporalFusionTransformerLightning
+from fusecast.classic.windows import StepLoader
 from fusecast.errors import DataError
 from fusecast.training.device import torch_device
 from fusecast.training.together import gather_batches, share_of
@@ -57,6 +58,8 @@ def predict_with_model(
     where = torch_device(device)
     model = TemporalFusionTransformerLightning.load_from_checkpoint(checkpoint, map_location=where).eval()
     rank, world = share_of(together)
+    if isinstance(loader, StepLoader):
+        loader = loader.whole()  # also in one of several processes that predicts by itself
     predictions, actuals = [], []
     with torch.inference_mode():
         for number, (x, y) in enumerate(loader):

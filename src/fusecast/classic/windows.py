@@ -75,11 +75,13 @@ class StepSampler(DistributedSampler[int]):
     """Window numbers in an order that follows from seed and epoch, each process of a run taking its share.
 
     It is a DistributedSampler for Lightning's sake, which puts none of its own in its place. Unlike torch's, it never
-    gives a window twice in an epoch, and leaves none out where it does not shuffle.
+    gives a window twice in an epoch, and leaves none out where it does not shuffle. With `shared` False every process
+    takes all of them.
     """
 
-    def __init__(self, size: int, *, batch_size: int, shuffle: bool, seed: int = 0) -> None:
+    def __init__(self, size: int, *, batch_size: int, shuffle: bool, seed: int = 0, shared: bool = True) -> None:
         self.shuffle = shuffle
+        self.shared = shared
         self.order = SeededSampler(size, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
     def __len__(self) -> int:
@@ -96,7 +98,7 @@ class StepSampler(DistributedSampler[int]):
         self.order.set_epoch(epoch)
 
     def _take_place(self) -> None:
-        there = torch.distributed.is_available() and torch.distributed.is_initialized()
+        there = self.shared and torch.distributed.is_available() and torch.distributed.is_initialized()
         self.order.rank = torch.distributed.get_rank() if there else 0
         self.order.world = torch.distributed.get_world_size() if there else 1
 
@@ -130,6 +132,13 @@ class StepLoader(DataLoader[Pair]):
         assert isinstance(self.dataset, StepDataset)
         return self.dataset
 
+    def whole(self) -> StepLoader:
+        """The same batches, all of them in every process."""
+        order = self.order
+        loader = step_loader(self.steps, order.batch_size, shuffle=order.shuffle, seed=order.seed, shared=False)
+        loader.order.set_epoch(order.epoch)
+        return loader
+
     def state_dict(self) -> dict[str, Any]:
         """Where the order stands, in plain values."""
         return self.order.state_dict()
@@ -145,9 +154,11 @@ class StepLoader(DataLoader[Pair]):
         self.order.load_state_dict(state_dict)
 
 
-def step_loader(dataset: StepDataset, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> StepLoader:
+def step_loader(
+    dataset: StepDataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, shared: bool = True
+) -> StepLoader:
     """Make the loader of a dataset; gathering is so quick that it happens in the training process."""
-    sampler = StepSampler(len(dataset), batch_size=batch_size, shuffle=shuffle, seed=seed)
+    sampler = StepSampler(len(dataset), batch_size=batch_size, shuffle=shuffle, seed=seed, shared=shared)
     return StepLoader(
         dataset,
         batch_size=batch_size,

@@ -21,8 +21,8 @@ def make_logger(name: str, folder: Path) -> Logger | None:
     name
         ``tensorboard``, ``csv``, ``mlflow``, ``wandb`` or ``none``.
     folder
-        Where it writes. MLflow writes where ``MLFLOW_TRACKING_URI`` says, if it is set; W&B sends to its server unless
-        ``WANDB_MODE=offline``.
+        Where it writes. MLflow writes ``mlflow.db`` and ``mlruns`` there, unless ``MLFLOW_TRACKING_URI`` is set; W&B
+        sends to its server unless ``WANDB_MODE=offline``.
 
     Raises
     ------
@@ -37,8 +37,16 @@ def make_logger(name: str, folder: Path) -> Logger | None:
         _require("mlflow", "MLflow")
         from pytorch_lightning.loggers import MLFlowLogger
 
-        place = os.environ.get("MLFLOW_TRACKING_URI") or (folder.absolute() / "mlruns").as_uri()
-        return MLFlowLogger(experiment_name=PROJECT, tracking_uri=place)
+        place = os.environ.get("MLFLOW_TRACKING_URI")
+        if place:
+            return MLFlowLogger(experiment_name=PROJECT, tracking_uri=place)
+        folder.mkdir(parents=True, exist_ok=True)
+        here = folder.absolute()
+        return MLFlowLogger(
+            experiment_name=PROJECT,
+            tracking_uri=f"sqlite:///{here / 'mlflow.db'}",
+            artifact_location=(here / "mlruns").as_uri(),
+        )
     if name == "wandb":
         _require("wandb", "Weights & Biases")
         from pytorch_lightning.loggers import WandbLogger
