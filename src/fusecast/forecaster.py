@@ -133,6 +133,7 @@ class Forecaster(Asking, Judging):
         from fusecast.training.artifact import Bundle
         from fusecast.training.fit import fit
         from fusecast.training.processes import is_first_process
+        from fusecast.training.unknown import settle_unknown
 
         prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
         with tempfile.TemporaryDirectory() as scratch:
@@ -146,6 +147,7 @@ class Forecaster(Asking, Judging):
                 resume=Path(folder or scratch) / "checkpoints" if resume else None,
                 on_start=lambda: self.config.write(Path(folder or scratch) / RUN_FILE),
             )
+        settle_unknown(result.network, prepared.encoded, prepared.train)
         self.result = result
         extra = {"run": self.config.to_dict(), "split": marks_of(prepared.panel, prepared.parts)}
         self._bundle = Bundle(network=result.network, fitted=prepared.fitted, extra=extra)

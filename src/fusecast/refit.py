@@ -19,6 +19,7 @@ from fusecast.model.config import ModelConfig
 from fusecast.prepare import Prepared
 from fusecast.training.artifact import CONFIG, Bundle, load_bundle, save_bundle
 from fusecast.training.fit import fit
+from fusecast.training.unknown import settle_unknown
 from fusecast.windows.index import WindowIndex
 
 
@@ -85,17 +86,19 @@ class Refits:
         if len(train) == 0:
             raise DataError.nothing_to_train_on(config.horizon, int(valid_begin.max(initial=0)))
         fitted = before.fitted if before else Preprocessor(config.features).fit(panel, valid_begin)
+        encoded = fitted.encode(panel)
         shape = self.bundle.network.config.to_dict() | fitted.inputs.sizes()
         with tempfile.TemporaryDirectory() as scratch:
             result = fit(
                 model_config=ModelConfig(**shape),
                 training_config=replace(config.training, logger="none", progress=False),
-                encoded=fitted.encode(panel),
+                encoded=encoded,
                 train=train,
                 valid=windows(valid_begin, known),
                 folder=Path(scratch),
                 callbacks=[StartFrom(before.network.state_dict())] if before else [],
             )
+        settle_unknown(result.network, encoded, train)
         return Bundle(network=result.network, fitted=fitted)
 
 

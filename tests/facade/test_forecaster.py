@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 from fusecast import Forecaster
@@ -118,3 +119,15 @@ def test_a_wrong_declaration_is_refused_before_training(options: dict, words: st
 def test_a_horizon_longer_than_the_data_is_refused(table: pl.DataFrame) -> None:
     with pytest.raises(ConfigError, match="long enough"):
         Forecaster(500, LOOKBACK, **TINY).fit(table)
+
+
+def test_a_series_never_seen_is_forecast_with_the_average_embedding(fitted: Forecaster) -> None:
+    network = fitted.predictor.network
+    names = list(fitted.prepared.fitted.inputs.static_categories)
+    tables = network.static.embedding.table.split(network.static.embedding.cardinalities)
+    for name, table in zip(names, tables, strict=True):
+        torch.testing.assert_close(table[0], table[1:].mean(dim=0), msg=name)
+    newcomer = shop_table(series=1).with_columns(unique_id=pl.lit("shop 99"))
+    forecasts = fitted.predict(future_of(newcomer), data=newcomer)
+    assert forecasts["unique_id"].unique().to_list() == ["shop 99"]
+    assert np.isfinite(forecasts["y_hat"].to_numpy()).all()
