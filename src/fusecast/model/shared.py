@@ -72,18 +72,18 @@ class SharedSelection:
     def windows(self, first: int, count: int, apart: int) -> Tensor:
         """Give the selected vectors [W, T, d] of windows, the first of which begins at step `first`."""
         if not self.by_position:
-            return self._cut(self.steps, first, count, apart)
-        joint = self._cut(self.joint, first, count, apart) + self.joint_of_position
-        present = None if self.present is None else self._cut(self.present, first, count, apart)
+            return self.cut(self.steps, first, count, apart)
+        joint = self.cut(self.joint, first, count, apart) + self.joint_of_position
+        present = None if self.present is None else self.cut(self.present, first, count, apart)
         context = None if self.context is None else self.context.expand(count, -1)
         weights = self.selection.weigh(joint, present, context)
         selected = weights[..., self.place, None] * self.of_position
         for variable, transformed in enumerate(self.transformed):
             if variable != self.place:
-                selected.addcmul_(weights[..., variable, None], self._cut(transformed, first, count, apart))
+                selected.addcmul_(weights[..., variable, None], self.cut(transformed, first, count, apart))
         return selected
 
-    def _cut(self, rows: Tensor, first: int, count: int, apart: int) -> Tensor:
+    def cut(self, rows: Tensor, first: int, count: int, apart: int) -> Tensor:
         """View rows ``[R, w]`` as overlapping windows ``[count, T, w]``."""
         width = rows.shape[1]
         return rows[first:].as_strided((count, self.length, width), (apart * rows.stride(0), rows.stride(0), 1))

@@ -163,9 +163,17 @@ class TemporalFusionTransformer(nn.Module):
         return contexts, weights
 
     def decode(
-        self, past: Tensor, future: Tensor, contexts: StaticContexts, past_mask: Tensor | None
+        self,
+        past: Tensor,
+        future: Tensor,
+        contexts: StaticContexts,
+        past_mask: Tensor | None,
+        *,
+        sums: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]``.
+
+        `sums` are what :meth:`SequenceToSequence.first_sums` makes of both, where they are there already.
 
         Returns
         -------
@@ -173,7 +181,9 @@ class TemporalFusionTransformer(nn.Module):
         """
         horizon = future.shape[1]
         selected = torch.cat((past, future), dim=1)
-        remembered = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
+        remembered = self.recurrence(
+            past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask, sums=sums
+        )
         local = self.after_recurrence(remembered, selected)
         context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
         enriched = self.enrich(local, context)

@@ -142,6 +142,17 @@ class _Shared:
                 length=H,
             )
 
+        self.sums = self._sums()
+
+    def _sums(self) -> tuple[Tensor, Tensor] | None:
+        """What the steps add to the gates of the LSTM; None where that depends on the window or is of no use."""
+        if self.future is None or self.past.by_position:
+            return None
+        recurrence = self.network.recurrence
+        of_past = recurrence.first_sums(self.past.steps, future=False)
+        of_future = recurrence.first_sums(self.future.steps, future=True)
+        return None if of_past is None or of_future is None else (of_past, of_future)
+
     def quantiles(self, start: int, count: int) -> Tensor:
         """Give the scaled quantiles of `count` windows from the start-th on: [W, H, Y, Q]."""
         first, apart = start * self.apart, self.apart
@@ -150,6 +161,10 @@ class _Shared:
         if self.future is not None:
             future = self.future.windows(first, count, apart)
         mask = None if self.mask is None else self.mask[first:].as_strided((count, self.lookback), (apart, 1))
+        sums = None
+        if self.sums is not None and self.future is not None:
+            of_past, of_future = self.sums
+            sums = self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first, count, apart)
         contexts = StaticContexts(*(None if c is None else c.expand(count, -1) for c in self.contexts))
-        quantiles, _ = self.network.decode(past, future, contexts, mask)
+        quantiles, _ = self.network.decode(past, future, contexts, mask, sums=sums)
         return quantiles

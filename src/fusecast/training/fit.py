@@ -25,6 +25,7 @@ from fusecast.training.config import TrainingConfig
 from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.history import History
 from fusecast.training.limits import Limits
+from fusecast.training.memory import keep_freed_memory
 from fusecast.training.module import TFTModule
 from fusecast.training.newest import intact_or_before, newest_checkpoint
 from fusecast.training.processes import is_first_process
@@ -102,6 +103,7 @@ def fit(
     if on_start is not None and is_first_process():
         on_start()
     began = time.monotonic()
+    keep_freed_memory()
     with quiet_lightning(), isolate_rng():
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)

@@ -18,6 +18,7 @@ from fusecast.features.fitted import FittedPreprocessor
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.device import torch_device
 from fusecast.training.engine import BacktestEngine
+from fusecast.training.memory import keep_freed_memory
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.gather import Gatherer
 from fusecast.windows.index import WindowIndex
@@ -57,6 +58,8 @@ class NetworkPredictor:
         device: str | torch.device | None = None,
     ) -> None:
         self.device = torch_device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.network = network.to(self.device)
         self.fitted = fitted
         self.batch_size = batch_size

@@ -24,6 +24,7 @@ typedef struct { /* what one thread works with; Tp, dp: padded */
   float *memory;
   float *weights; /* [heads, H, Tp] */
   float *dropped; /* [H, Tp]: mean over heads after dropout */
+  float *mean;    /* [H, Tp]: before; the same memory where nothing is dropped */
   float *scores;  /* [H, Tp] */
   float *across;  /* [Tp / 16][d][16]: keys or values, transposed and packed */
   float *along;   /* [Tp, dp]: keys or values of a head, padded */
@@ -34,10 +35,11 @@ typedef struct { /* what one thread works with; Tp, dp: padded */
 static int room_make(const Attention *a, Room *r) {
   const int64_t Tp = padded(a->steps), dp = padded(a->d), H = a->horizon;
   r->Tp = Tp, r->dp = dp;
-  r->memory = floats((a->heads + 2) * H * Tp + Tp * a->d + 2 * Tp * dp + H * dp);
+  r->memory = floats((a->heads + 3) * H * Tp + Tp * a->d + 2 * Tp * dp + H * dp);
   if (!r->memory) return 0;
   r->weights = r->memory, r->dropped = r->weights + a->heads * H * Tp, r->scores = r->dropped + H * Tp;
-  r->across = r->scores + H * Tp, r->along = r->across + Tp * a->d, r->asking = r->along + Tp * dp;
+  r->mean = a->dropout.threshold ? r->scores + H * Tp : r->dropped;
+  r->across = r->scores + 2 * H * Tp, r->along = r->across + Tp * a->d, r->asking = r->along + Tp * dp;
   r->result = r->asking + H * dp;
   return 1;
 }
@@ -79,36 +81,35 @@ INLINE uint64_t row_number(const Attention *a, int64_t window, int64_t head, int
   return (uint64_t)((window * a->heads + head) * a->horizon + h);
 }
 
-/* Weights of every head, and their mean after dropout. */
+INLINE void add_share(float *sum, const float *row, int64_t Tp, float share) {
+  for (int64_t t = 0; t < Tp; t += 8) store(sum + t, load(sum + t) + load(row + t) * splat(share));
+}
+
+/* Weights of every head, and their means before and after dropout. */
 static void weigh(const Attention *a, Room *r, int64_t window) {
   const int64_t H = a->horizon, T = a->steps, d = a->d, M = a->heads, Tp = r->Tp;
-  const v8 share = splat(1.0f / (float)M);
+  const float share = 1.0f / (float)M;
   memset(r->dropped, 0, H * Tp * sizeof(float));
+  memset(r->mean, 0, H * Tp * sizeof(float));
   for (int64_t m = 0; m < M; m++) {
     float *weights = r->weights + m * H * Tp;
     turn(T, d, a->key + (window * T * M + m) * d, M * d, r->across);
     times_packed(H, Tp, d, a->query + (window * H * M + m) * d, M * d, r->across, NULL, weights, Tp);
     for (int64_t h = 0; h < H; h++) {
       soften(a, window, h, Tp, weights + h * Tp);
+      add_share(r->mean + h * Tp, weights + h * Tp, Tp, share);
+      if (!a->dropout.threshold) continue;
       memcpy(r->scores, weights + h * Tp, Tp * sizeof(float));
-      if (a->dropout.threshold) drop(r->scores, Tp, &a->dropout, row_number(a, window, m, h));
-      float *sum = r->dropped + h * Tp;
-      for (int64_t t = 0; t < Tp; t += 8) store(sum + t, load(sum + t) + load(r->scores + t) * share);
+      drop(r->scores, Tp, &a->dropout, row_number(a, window, m, h));
+      add_share(r->dropped + h * Tp, r->scores, Tp, share);
     }
   }
 }
 
 static void forward(const Attention *a, Room *r, int64_t window) {
-  const int64_t H = a->horizon, T = a->steps, d = a->d, M = a->heads;
+  const int64_t H = a->horizon, T = a->steps, d = a->d;
   weigh(a, r, window);
-  for (int64_t h = 0; h < H; h++) {
-    float *mean = a->mean + (window * H + h) * T;
-    for (int64_t t = 0; t < T; t++) {
-      float sum = 0.0f;
-      for (int64_t m = 0; m < M; m++) sum += r->weights[(m * H + h) * r->Tp + t];
-      mean[t] = sum / (float)M;
-    }
-  }
+  copy_rows(H, T, r->mean, r->Tp, a->mean + window * H * T, T);
   copy_rows(T, d, a->value + window * T * d, d, r->along, r->dp);
   fusecast_product(H, r->dp, T, (Left){r->dropped, r->Tp, 1}, r->along, 16, r->dp, (Start){NULL, 0}, r->result, r->dp);
   copy_rows(H, d, r->result, r->dp, a->mixed + window * H * d, d);
