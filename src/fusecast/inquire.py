@@ -50,7 +50,7 @@ def look_into(
     max_windows
         Windows at most, evenly spread; None is all there are.
     permutation_windows
-        Windows to shuffle variables over, as a check; 0 leaves it out.
+        Windows of the span, of all series, to shuffle variables over, as a check; 0 leaves it out.
     threshold
         Distance of the attention from its average above which a forecast is flagged; None chooses one.
 
@@ -61,7 +61,7 @@ def look_into(
     """
     if part not in PARTS:
         raise ConfigError.not_one_of("the span to explain", part, PARTS)
-    index = prepared.windows(part)
+    whole = index = prepared.windows(part)
     if series is not None:
         index = index.subset(np.array([number_of(prepared.panel, name) for name in series], dtype=np.int64))
     index = spread(index, max_windows)
@@ -75,7 +75,7 @@ def look_into(
         permutation_importance(
             lambda batch: run(predictor, batch),
             prepared.encoded,
-            spread(index, permutation_windows),
+            spread(whole, permutation_windows),
             predictor.network.config.quantiles,
             batch_size=predictor.batch_size,
             on_progress=on_progress,
