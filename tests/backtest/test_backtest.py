@@ -120,12 +120,12 @@ def test_a_file_is_written_in_parts_and_holds_the_table_made_in_memory(forecaste
     out = tmp_path / "found.parquet"
     done = []
     written = backtest(
-        forecaster.prepared, forecaster._bundle, stride=2, out=out, piece_windows=5,
+        forecaster.prepared, forecaster._bundle, stride=2, out=out, piece_windows=6,
         on_progress=lambda *seen: done.append(seen),
     )  # fmt: skip
     assert written.table is None
     assert done[-1] == (33, 33)
-    assert len(done) == 7
+    assert len(done) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["found.parquet"]
     keys = ["predictor", "unique_id", "cutoff", "step"]
     assert pl.read_parquet(out).sort(keys).equals(result.table.sort(keys))
@@ -147,7 +147,7 @@ def test_a_backtest_that_was_killed_goes_on_and_ends_as_if_undisturbed(forecaste
 
         out = tmp_path / name
         return backtest(
-            forecaster.prepared, forecaster._bundle, stride=2, out=out, piece_windows=5, on_progress=look
+            forecaster.prepared, forecaster._bundle, stride=2, out=out, piece_windows=6, on_progress=look
         )  # fmt: skip
 
     whole = run("whole.parquet")
@@ -173,7 +173,7 @@ def test_parts_of_another_backtest_are_refused_and_left_alone(forecaster, tmp_pa
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        backtest(forecaster.prepared, forecaster._bundle, out=out, piece_windows=5, on_progress=stop)
+        backtest(forecaster.prepared, forecaster._bundle, out=out, piece_windows=6, on_progress=stop)
     with pytest.raises(ArtifactError, match="another backtest"):
         forecaster.backtest(out=out, stride=3)
     assert (tmp_path / "found.parquet.parts" / "part-000000.parquet").exists()

@@ -18,7 +18,6 @@ from fusecast.evaluation.comparison import DieboldMariano, diebold_mariano
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.tally import Tally
 
-
 FEWEST_ORIGINS = 10
 """Origins that a Diebold-Mariano test needs: fewer have no variance to speak of."""
 
