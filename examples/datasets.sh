@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The five commands of docs/examples.md: fit and judge, five minutes of training each at the most.
+# The five commands of docs/examples.md: fit and judge, two minutes of training each.
 # DATA is the folder of the data sets, RUNS where the runs go; name sets to run only those.
 set -euo pipefail
 DATA=${DATA:-../shared/data}
 RUNS=${RUNS:-runs}
 FUSECAST=${FUSECAST:-.venv/bin/fusecast}
-BUDGET=(--max-minutes 5)
+BUDGET=(--max-minutes 2)
 
 stallion() {
   "$FUSECAST" fit "$DATA/stallion.parquet" --out "$RUNS/stallion" --horizon 6 --lookback 24 \
