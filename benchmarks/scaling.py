@@ -157,6 +157,7 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     shown = {name: [p for p in points if "error" not in p] for name, points in results.items()}
     shown = {name: points for name, points in shown.items() if points}
@@ -172,6 +173,8 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
             per = " / window" if row == 0 and AXES[name].kind == "stepping" else ""
             axes.set_ylabel(title + per, fontsize=8)
             axes.tick_params(labelsize=7)
+            for one in (axes.xaxis, axes.yaxis):
+                one.set_minor_formatter(NullFormatter())
     figure.tight_layout()
     figure.savefig(path, dpi=90)
     plt.close(figure)
