@@ -202,7 +202,10 @@ def what_if(moved: pl.DataFrame, changes: list[str]) -> None:
     levels = sorted(set(moved["quantile"].to_list()), key=lambda level: abs(level - 0.5))
     middle = moved.filter(moved["quantile"] == levels[0])
     rows = [
-        [str(step), *(number_text(float(middle.filter(middle["step"] == step)[name].mean())) for name in CHANGES)]
+        [
+            str(step),
+            *(number_text(float(middle.filter(middle["step"] == step)[name].to_numpy().mean())) for name in CHANGES),
+        ]
         for step in sorted(set(middle["step"].to_list()))
     ]
     table(f"Median with {', '.join(changes)}, mean over series", ["step", *CHANGES], rows[:24], numbers_from=0)
