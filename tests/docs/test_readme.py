@@ -71,7 +71,7 @@ def test_every_command_shown_is_understood(command: str) -> None:
     verb = group.commands[words[0]]
     context = verb.make_context(words[0], words[1:])  # raises where an option or an argument is not understood
     assert context.params
-    with pytest.raises(Exception, match="[Nn]o such option"):
+    with pytest.raises(Exception, match=r"[Nn]o such option"):
         verb.make_context(words[0], [*words[1:], "--no-such-option"])
 
 
