@@ -53,15 +53,16 @@ def table() -> np.ndarray:
 
 
 def write_table(path: Path) -> str:
-    """Write it where the script reads it; both processes write the same."""
+    """Write it where the script reads it: the first process does, before it starts the second."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savetxt(path, table(), delimiter=",", header="a,b", comments="", fmt="%.9g")
+    if not path.exists():
+        np.savetxt(path, table(), delimiter=",", header="a,b", comments="", fmt="%.9g")
     return str(path)
 
 
 def everything(folder: Path, devices: int) -> dict[str, Any]:
     """Train both layouts at a global batch of 16, and predict."""
-    seen, batch = Seen(), 16 // devices
+    seen, batch, data_path = Seen(), 16 // devices, write_table(folder / "table.csv")
     options: dict[str, Any] = {"batch_size": batch, "devices": devices, "max_epochs": EPOCHS, "windows_per_epoch": None}
     options |= {"learning_rate": 0.01}
     result = train(folder / "run", [seen], dropout=0.0, **options)
@@ -73,7 +74,7 @@ def everything(folder: Path, devices: int) -> dict[str, Any]:
         **CLASSIC,
         batch_size=batch,
         devices=devices,
-        data_path=write_table(folder / "table.csv"),
+        data_path=data_path,
         checkpoint_dir=str(folder / "classic"),
     )
     _, trainer = train_tft_lightning(config)

@@ -174,8 +174,7 @@ class TemporalFusionTransformerLightning(SteadyModule):
 
     def _judge(self, batch: Pair, part: str) -> None:
         squared, absolute = self._losses(batch)
-        metrics = {f"{part}_loss": squared, f"{part}_mae": absolute}
-        self.log_dict(metrics, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
+        self.note_judged({f"{part}_loss": squared, f"{part}_mae": absolute}, len(batch[0]))
 
 
 def _batch(x: Tensor) -> Batch:

@@ -66,7 +66,7 @@ class TFTModule(SteadyModule):
         quantiles = self.network(batch).quantiles
         mae = median_error(quantiles, batch, self.model_config.quantiles)
         metrics = {"val_loss": self._loss(quantiles, batch), "val_mae": mae}
-        self.log_dict(metrics, on_epoch=True, batch_size=len(batch.window), sync_dist=True)
+        self.note_judged(metrics, len(batch.window))
 
     def show(self, batch: Batch) -> Shown:
         """Forecast a batch for a picture, in the units of the data (or their logs)."""

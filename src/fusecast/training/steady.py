@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +31,8 @@ class SteadyModule(pl.LightningModule):
     The random numbers of a step are seeded by (seed, step, rank), so that no random state need be saved, and the
     learning rate is adapted before checkpoints are written, not after. Checkpoints hold plain values only.
 
-    Who inherits logs ``val_loss`` in its validation step, and calls :meth:`note_loss` in its training step.
+    Who inherits calls :meth:`note_loss` in its training step, and :meth:`note_judged` with a ``val_loss`` in its
+    validation step.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class SteadyModule(pl.LightningModule):
         self.seed = torch.initial_seed() if seed is None else seed
         self.guard = LossGuard()
         self.losses = RunningMean()  # of this epoch
+        self._judged: dict[str, RunningMean] = {}  # of this validation or test
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, *_: Any, **changes: Any) -> Self:
@@ -96,6 +99,33 @@ class SteadyModule(pl.LightningModule):
     def epoch_loss(self) -> Tensor:
         """Mean training loss of the epoch so far, [], over all processes."""
         return self.trainer.strategy.reduce(self.losses.mean(self.device), reduce_op="mean")
+
+    def note_judged(self, metrics: Mapping[str, Tensor], weight: int) -> None:
+        """Count the metrics of a batch of validation or test into their means, which are logged at its end.
+
+        Lightning's own means over processes are off where those have different numbers of windows: it averages their
+        numbers as integers.
+        """
+        for name, value in metrics.items():
+            self._judged.setdefault(name, RunningMean()).add(value, weight)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the means anew."""
+        self._judged = {}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all windows of all processes."""
+        names = sorted(self._judged)
+        if not names:
+            return
+        widest = torch.float32 if self.device.type == "mps" else torch.float64
+        sums = torch.tensor([self._judged[name].state() for name in names], dtype=widest, device=self.device)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        for name, (total, weight) in zip(names, sums, strict=True):
+            self.log(name, (total / weight).float(), sync_dist=True)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_train_start(self) -> None:
         """End at once where the run that is resumed had stopped early."""
