@@ -86,14 +86,14 @@ def look_into(
 def spread(index: WindowIndex, max_windows: int | None) -> WindowIndex:
     """Keep at most so many windows, evenly spread over time of day and week too.
 
-    A stride of 24 would see hourly series at one hour of the day only. The stride is raised until it shares at most a
-    factor of 3 with 24, so that eight times of the day or more are seen, and none with 7.
+    A stride of 24 would see hourly series at one hour of the day only, and one of 2 at the even hours, which draws a
+    ripple into averages by position. The stride is raised until it has no factor in common with 24 and 7.
     """
     if max_windows is None or len(index) <= max_windows:
         return index
     index = index.thin(max_windows)
     stride = index.stride
-    while math.gcd(stride, 24) > 3 or stride % 7 == 0:
+    while math.gcd(stride, 24 * 7) > 1:
         stride += 1
     last = index.first_cutoff + (index.counts - 1) * index.stride
     first = np.where(index.counts > 0, last - (last - index.first_cutoff) // stride * stride, index.first_cutoff)

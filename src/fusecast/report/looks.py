@@ -78,7 +78,7 @@ def regimes(canvas: Canvas) -> Section | None:
         f"<p>{len(timeline.events):,} spans are flagged, in {timeline.series_flagged:,} of the {timeline.looked_at:,} "
         "series looked at.</p>"
         if timeline.events
-        else f"<p>No forecast of the {timeline.looked_at:,} series looked at is flagged: no sign of another regime.</p>"
+        else "<p>No forecast is flagged: no sign of another regime.</p>"
     )
     table = (
         '<div class="scroll below"><table class="metrics"><thead><tr><th scope="col">When</th>'
