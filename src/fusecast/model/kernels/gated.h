@@ -116,10 +116,10 @@ static int tile_make(Tile *t, int64_t rows, int64_t d, int64_t out) {
   return 1;
 }
 
-/* Rows of a tile: as many as keep its working set near 128 KiB, in whole register blocks. */
+/* Rows of a tile, whole register blocks of them: few enough for the cache, enough to pay for fetching the weights. */
 static int64_t tile_rows(int64_t d) {
-  int64_t rows = 3072 / padded(d) / 6 * 6;
-  return rows < 12 ? 12 : rows > 96 ? 96 : rows;
+  const int64_t rows = 3072 / padded(d) / 6 * 6;
+  return rows < 36 ? 36 : rows > 96 ? 96 : rows;
 }
 
 /* The tile forward; `first` is the number of its first row, by which dropout knows the rows; NULL for none. */

@@ -3,107 +3,16 @@
    dictionary"), two rows for a real (slope and intercept), one for each level of a category. */
 #include <omp.h>
 
-#include "gated.h"
+#include "entries.h"
 
-typedef struct {
-  int64_t rows, d, reals, categories, entries; /* entries: rows of the dictionary */
-  int64_t repeat;                              /* so many rows in a row share a row of the context */
-  int32_t threads, may_fold;
-  float eps;
-  Parameters variables, joint; /* of all variables, end to end; of the joint network, from d to V */
-  Parameters variables_gradients, joint_gradients;
-  Dropout dropout;
-  const float *values;    /* [rows, reals], 0 where missing */
-  const uint8_t *present; /* [rows, V], or NULL */
-  const int64_t *codes;   /* [rows, categories]: entries of the dictionary */
-  const float *embedded, *own, *common; /* dictionary: [entries, d], [entries, d], [entries, d + V] */
-  const float *context;   /* [rows / repeat, d], added to the joint network's first map */
-  const float *start;     /* [d + V]: what a step without variables has there */
-  float *selected, *weights; /* [rows, d], [rows, V] */
-  const float *dselected, *dweights; /* dweights: NULL for none */
-  float *dembedded, *down, *dcommon, *dcontext, *dstart; /* added to */
-} Selection;
+#define TILES 12 /* in a block */
 
 typedef struct { /* what one thread works with */
   Tile tile, joint;
-  float *memory, *dlogits; /* [tall, V] */
+  float *memory, *dweights; /* [tiles of a block x rows of a tile, V] */
   Gradients *gradients;    /* of each variable, then of the joint network */
   float *dembedded, *down, *dcommon, *dstart;
 } Worker;
-
-static int64_t width(const Selection *a) { return a->reals + a->categories; }
-
-INLINE void axpy(float *to, float factor, const float *from, int64_t count) {
-  for (int64_t i = 0; i < count; i++) to[i] += factor * from[i];
-}
-
-typedef struct { /* of the dictionary, that make up a value: one for a code, two in a row for a real */
-  int64_t first;
-  int count;
-  float factor, second;
-} Entries;
-
-INLINE Entries entries_of(const Selection *a, int64_t row, int64_t v) {
-  if (v >= a->reals) return (Entries){a->codes[row * a->categories + v - a->reals], 1, 1.0f, 0.0f};
-  const float here = !a->present || a->present[row * width(a) + v] ? 1.0f : 0.0f;
-  return (Entries){2 * v, 2, a->values[row * a->reals + v], here};
-}
-
-/* to += what the entries of a table, `apart` wide, make up; or the gradient of that. */
-INLINE void add_entries(Entries e, const float *table, int64_t apart, int64_t offset, float *to, int64_t count) {
-  axpy(to, e.factor, table + e.first * apart + offset, count);
-  if (e.count == 2) axpy(to, e.second, table + (e.first + 1) * apart + offset, count);
-}
-
-INLINE void add_gradient(Entries e, float *table, int64_t apart, int64_t offset, const float *from, int64_t count) {
-  axpy(table + e.first * apart + offset, e.factor, from, count);
-  if (e.count == 2) axpy(table + (e.first + 1) * apart + offset, e.second, from, count);
-}
-
-/* What a variable's own network starts from: elu of its first map, and the embedding, which goes around. */
-static void read_variable(const Selection *a, const Network *n, Tile *t, int64_t v, int64_t first, int64_t rows) {
-  const int64_t d = a->d, whole = d / 8 * 8;
-  for (int64_t r = 0; r < rows; r++) {
-    const Entries e = entries_of(a, first + r, v);
-    const float *own = a->own + e.first * d, *more = own + d, *around = a->embedded + e.first * d, *rest = around + d;
-    float *inner = t->inner + r * n->dp, *skip = t->u + r * n->op;
-    if (v < a->reals) {
-      const v8 x = splat(e.factor), here = splat(e.second);
-      for (int64_t c = 0; c < whole; c += 8) {
-        store(inner + c, elu(x * load(own + c) + here * load(more + c)));
-        store(skip + c, x * load(around + c) + here * load(rest + c));
-      }
-      for (int64_t c = whole; c < d; c++) {
-        inner[c] = elu(splat(e.factor * own[c] + e.second * more[c]))[0];
-        skip[c] = e.factor * around[c] + e.second * rest[c];
-      }
-    } else {
-      for (int64_t c = 0; c < whole; c += 8) store(inner + c, elu(load(own + c)));
-      for (int64_t c = whole; c < d; c++) inner[c] = elu(splat(own[c]))[0];
-      memcpy(skip, around, d * sizeof(float));
-    }
-    for (int64_t c = d; c < n->dp; c++) inner[c] = skip[c] = 0.0f;
-  }
-}
-
-static void read_joint(const Selection *a, const Network *n, Tile *t, int64_t first, int64_t rows) {
-  const int64_t V = width(a);
-  memset(t->inner, 0, rows * n->dp * sizeof(float));
-  memset(t->u, 0, rows * n->op * sizeof(float));
-  for (int64_t r = 0; r < rows; r++) {
-    float *inner = t->inner + r * n->dp, *skip = t->u + r * n->op;
-    memcpy(inner, a->start, a->d * sizeof(float));
-    memcpy(skip, a->start + a->d, V * sizeof(float));
-    if (a->context) axpy(inner, 1.0f, a->context + (first + r) / a->repeat * a->d, a->d);
-    for (int64_t v = 0; v < V; v++) {
-      if (a->present && !a->present[(first + r) * V + v]) continue;
-      const Entries e = entries_of(a, first + r, v);
-      add_entries(e, a->common, a->d + V, 0, inner, a->d);
-      add_entries(e, a->common, a->d + V, a->d, skip, V);
-    }
-    for (int64_t c = 0; c < n->dp; c += 8) store(inner + c, elu(load(inner + c)));
-  }
-}
 
 /* Softmax over the variables that are present; all 0 where none is. */
 static void weigh(const Selection *a, const Network *n, const Tile *t, int64_t first, int64_t rows) {
@@ -123,82 +32,105 @@ static void weigh(const Selection *a, const Network *n, const Tile *t, int64_t f
   }
 }
 
-static void forward(const Selection *a, const Network *networks, Worker *w, int64_t first, int64_t rows) {
-  const int64_t V = width(a), d = a->d;
-  const Dropout *dropout = a->dropout.threshold ? &a->dropout : NULL;
-  read_joint(a, &networks[V], &w->joint, first, rows);
-  tile_forward(&networks[V], &w->joint, rows, dropout, V * a->rows + first);
-  weigh(a, &networks[V], &w->joint, first, rows);
-  memset(a->selected + first * d, 0, rows * d * sizeof(float));
-  for (int64_t v = 0; v < V; v++) {
-    const Network *n = &networks[v];
-    read_variable(a, n, &w->tile, v, first, rows);
-    tile_forward(n, &w->tile, rows, dropout, v * a->rows + first);
-    for (int64_t r = 0; r < rows; r++) {
-      const float weight = a->weights[(first + r) * V + v], *u = w->tile.u + r * n->op;
-      float *selected = a->selected + (first + r) * d;
-      for (int64_t c = 0; c < d; c++) selected[c] += weight * (u[c] * n->gain[c] + n->shift[c]);
-    }
+typedef struct { /* the rows of one tile */
+  int64_t first, rows, place; /* place: of the first row in the worker's block */
+} Span;
+
+static const Dropout *dropout_of(const Selection *a) { return a->dropout.threshold ? &a->dropout : NULL; }
+
+static void joint_forward(const Selection *a, const Network *n, Worker *w, Span s) {
+  read_joint(a, n, &w->joint, s.first, s.rows);
+  tile_forward(n, &w->joint, s.rows, dropout_of(a), width(a) * a->rows + s.first);
+  weigh(a, n, &w->joint, s.first, s.rows);
+  memset(a->selected + s.first * a->d, 0, s.rows * a->d * sizeof(float));
+}
+
+static void variable_forward(const Selection *a, const Network *n, Worker *w, int64_t v, Span s) {
+  const int64_t d = a->d;
+  read_variable(a, n, &w->tile, v, s.first, s.rows);
+  tile_forward(n, &w->tile, s.rows, dropout_of(a), v * a->rows + s.first);
+  for (int64_t r = 0; r < s.rows; r++) {
+    const float weight = a->weights[(s.first + r) * width(a) + v], *u = w->tile.u + r * n->op;
+    float *selected = a->selected + (s.first + r) * d;
+    for (int64_t c = 0; c < d; c++) selected[c] += weight * (u[c] * n->gain[c] + n->shift[c]);
   }
 }
 
-static void backward(const Selection *a, const Network *networks, Worker *w, int64_t first, int64_t rows) {
+/* The gradient of a variable's weight is the product of its vector with the gradient of the selected one. */
+static void variable_backward(const Selection *a, const Network *n, Worker *w, int64_t v, Span s) {
   const int64_t V = width(a), d = a->d;
-  const Dropout *dropout = a->dropout.threshold ? &a->dropout : NULL;
-  for (int64_t v = 0; v < V; v++) {
-    const Network *n = &networks[v];
-    Tile *t = &w->tile;
-    read_variable(a, n, t, v, first, rows);
-    tile_forward(n, t, rows, dropout, v * a->rows + first);
-    for (int64_t r = 0; r < rows; r++) {
-      const float weight = a->weights[(first + r) * V + v], *d_out = a->dselected + (first + r) * d;
-      const float *u = t->u + r * n->op;
-      float *dy = t->dy + r * n->op;
-      v8 sum = splat(0.0f);
-      int64_t c = 0;
-      for (; c + 8 <= d; c += 8) {
-        v8 one = load(d_out + c);
-        sum += one * (load(u + c) * load(n->gain + c) + load(n->shift + c));
-        store(dy + c, one * splat(weight));
-      }
-      float rest = 0.0f;
-      for (; c < n->op; c++) {
-        dy[c] = c < d ? d_out[c] * weight : 0.0f;
-        if (c < d) rest += d_out[c] * (u[c] * n->gain[c] + n->shift[c]);
-      }
-      w->dlogits[r * V + v] = total(sum) + rest + (a->dweights ? a->dweights[(first + r) * V + v] : 0.0f);
+  Tile *t = &w->tile;
+  read_variable(a, n, t, v, s.first, s.rows);
+  tile_forward(n, t, s.rows, dropout_of(a), v * a->rows + s.first);
+  for (int64_t r = 0; r < s.rows; r++) {
+    const float weight = a->weights[(s.first + r) * V + v], *d_out = a->dselected + (s.first + r) * d;
+    const float *u = t->u + r * n->op;
+    float *dy = t->dy + r * n->op, rest = a->dweights ? a->dweights[(s.first + r) * V + v] : 0.0f;
+    v8 sum = splat(0.0f);
+    int64_t c = 0;
+    for (; c + 8 <= d; c += 8) {
+      v8 one = load(d_out + c);
+      sum += one * (load(u + c) * load(n->gain + c) + load(n->shift + c));
+      store(dy + c, one * splat(weight));
     }
-    tile_backward(n, t, rows, dropout, v * a->rows + first, &w->gradients[v]);
-    for (int64_t r = 0; r < rows; r++) {
-      const Entries e = entries_of(a, first + r, v);
-      add_gradient(e, w->down, d, 0, t->inner + r * n->dp, d);
-      add_gradient(e, w->dembedded, d, 0, t->dy + r * n->op, d);
+    for (; c < d; c++) {
+      dy[c] = d_out[c] * weight;
+      rest += d_out[c] * (u[c] * n->gain[c] + n->shift[c]);
     }
+    for (; c < n->op; c++) dy[c] = 0.0f;
+    w->dweights[(s.place + r) * V + v] = total(sum) + rest;
   }
-  const Network *n = &networks[V];
+  tile_backward(n, t, s.rows, dropout_of(a), v * a->rows + s.first, &w->gradients[v]);
+  for (int64_t r = 0; r < s.rows; r++) {
+    const Entries e = entries_of(a, s.first + r, v);
+    add_gradient(e, w->down, d, 0, t->inner + r * n->dp, d);
+    add_gradient(e, w->dembedded, d, 0, t->dy + r * n->op, d);
+  }
+}
+
+static void joint_backward(const Selection *a, const Network *n, Worker *w, Span s) {
+  const int64_t V = width(a), d = a->d;
   Tile *t = &w->joint;
-  read_joint(a, n, t, first, rows);
-  tile_forward(n, t, rows, dropout, V * a->rows + first);
-  memset(t->dy, 0, rows * n->op * sizeof(float));
-  for (int64_t r = 0; r < rows; r++) {
-    const float *weights = a->weights + (first + r) * V;
+  read_joint(a, n, t, s.first, s.rows);
+  tile_forward(n, t, s.rows, dropout_of(a), V * a->rows + s.first);
+  memset(t->dy, 0, s.rows * n->op * sizeof(float));
+  for (int64_t r = 0; r < s.rows; r++) { /* back through the softmax */
+    const float *weights = a->weights + (s.first + r) * V, *dweights = w->dweights + (s.place + r) * V;
     float along = 0.0f;
-    for (int64_t v = 0; v < V; v++) along += weights[v] * w->dlogits[r * V + v];
-    for (int64_t v = 0; v < V; v++) t->dy[r * n->op + v] = weights[v] * (w->dlogits[r * V + v] - along);
+    for (int64_t v = 0; v < V; v++) along += weights[v] * dweights[v];
+    for (int64_t v = 0; v < V; v++) t->dy[r * n->op + v] = weights[v] * (dweights[v] - along);
   }
-  tile_backward(n, t, rows, dropout, V * a->rows + first, &w->gradients[V]);
-  for (int64_t r = 0; r < rows; r++) {
+  tile_backward(n, t, s.rows, dropout_of(a), V * a->rows + s.first, &w->gradients[V]);
+  for (int64_t r = 0; r < s.rows; r++) {
     const float *inner = t->inner + r * n->dp, *skip = t->dy + r * n->op;
     axpy(w->dstart, 1.0f, inner, d);
     axpy(w->dstart + d, 1.0f, skip, V);
-    if (a->context) axpy(a->dcontext + (first + r) / a->repeat * d, 1.0f, inner, d);
+    if (a->context) axpy(a->dcontext + (s.first + r) / a->repeat * d, 1.0f, inner, d);
     for (int64_t v = 0; v < V; v++) {
-      if (a->present && !a->present[(first + r) * V + v]) continue;
-      const Entries e = entries_of(a, first + r, v);
+      if (a->present && !a->present[(s.first + r) * V + v]) continue;
+      const Entries e = entries_of(a, s.first + r, v);
       add_gradient(e, w->dcommon, d + V, 0, inner, d);
       add_gradient(e, w->dcommon, d + V, d, skip, V);
     }
   }
+}
+
+/* A block of tiles: one variable after another, so that its weights stay in cache from tile to tile. */
+static void work_on(const Selection *a, const Network *networks, Worker *w, int64_t begin, int64_t end, int backward) {
+  const int64_t V = width(a), tall = w->tile.rows;
+#define FOR_TILES(action)                                                                              \
+  for (int64_t first = begin; first < end; first += tall) {                                            \
+    const Span span = {first, end - first < tall ? end - first : tall, first - begin};                 \
+    action;                                                                                            \
+  }
+  if (!backward) FOR_TILES(joint_forward(a, &networks[V], w, span))
+  for (int64_t v = 0; v < V; v++) {
+    if (backward)
+      FOR_TILES(variable_backward(a, &networks[v], w, v, span))
+    else
+      FOR_TILES(variable_forward(a, &networks[v], w, v, span))
+  }
+  if (backward) FOR_TILES(joint_backward(a, &networks[V], w, span))
 }
 
 static Parameters of_variable(const Parameters *all, int64_t v, int64_t d) {
@@ -213,8 +145,8 @@ static int64_t sums_size(const Selection *a) {
 
 static int worker_make(const Selection *a, Worker *w, int64_t tall, float *sums) {
   const int64_t V = width(a), d = a->d;
-  w->memory = floats(tall * V);
-  w->dlogits = w->memory;
+  w->memory = floats(TILES * tall * V);
+  w->dweights = w->memory;
   w->gradients = malloc((V + 1) * sizeof(Gradients));
   if (!w->memory || !w->gradients || !tile_make(&w->tile, tall, d, d) || !tile_make(&w->joint, tall, d, V)) return 0;
   if (!sums) return 1;
@@ -262,10 +194,8 @@ static int run(Selection *a, int is_backward) {
     {
       const int me = omp_get_thread_num();
       const int64_t end = parts * (me + 1) / threads * together;
-      for (int64_t first = parts * me / threads * together; first < end; first += tall) {
-        const int64_t rows = end - first < tall ? end - first : tall;
-        (is_backward ? backward : forward)(a, networks, &workers[me], first, rows);
-      }
+      for (int64_t first = parts * me / threads * together; first < end; first += TILES * tall)
+        work_on(a, networks, &workers[me], first, end - first < TILES * tall ? end : first + TILES * tall, is_backward);
     }
     for (int i = 0; i < threads && is_backward; i++) worker_add(a, &workers[i]);
   }
