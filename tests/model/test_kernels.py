@@ -22,6 +22,7 @@ from fusecast.model.example import example_batch
 from fusecast.model.kernels import build, native
 from fusecast.model.kernels.attend import attend
 from fusecast.model.kernels.rows import gated_rows
+from fusecast.model.tft import TemporalFusionTransformer
 
 from .test_reference import Result, assert_same, configs, network_of, quietly, run_network, run_reference, seeds, shares
 
@@ -255,3 +256,13 @@ def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:
     built.write_bytes(whole[:1000])
     assert run_program(XDG_CACHE_HOME=str(tmp_path))[0] == "True"
     assert len(built.read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize("code", [-1, 5, 10**9])
+def test_a_code_without_a_row_is_refused(code: int) -> None:
+    config = ModelConfig(horizon=2, lookback=3, known_categories=(5, 9), hidden_size=8, num_heads=2)
+    batch = example_batch(config, 2)
+    codes = batch.past_cat.clone()
+    codes[0, 0, 0] = code
+    with pytest.raises(IndexError, match="has codes 0 to 4, not"):
+        TemporalFusionTransformer(config)(batch._replace(past_cat=codes))

@@ -131,6 +131,7 @@ class VariableSelection(nn.Module):
         B, T = reals.shape[:2]
         if present is not None:
             reals, present = reals.masked_fill(~present[..., : self.num_reals], 0.0), present.flatten(0, 1)
+        _refuse_foreign(codes, codebook)
         entries = (codes + codebook.offsets + 2 * self.num_reals).flatten(0, 1)
         joint, own = self.joint, self.variables
         from_context = None if joint.from_context is None else joint.from_context(context)
@@ -239,3 +240,15 @@ def _join(reals: Mapped, categories: Mapped) -> Mapped:
         own=torch.cat((reals.own, categories.own)),
         joint=reals.joint + categories.joint,
     )
+
+
+def _refuse_foreign(codes: Tensor, codebook: Codebook) -> None:
+    """Raise IndexError where a code has no row in its table: the kernel would read whatever lies there."""
+    if codes.numel() == 0:
+        return
+    low, high = codes.flatten(0, 1).aminmax(dim=0)
+    for number, cardinality in enumerate(codebook.cardinalities):
+        if int(low[number]) < 0 or int(high[number]) >= cardinality:
+            raise IndexError(
+                f"category {number} has codes 0 to {cardinality - 1}, not {int(low[number])} to {int(high[number])}"
+            )
