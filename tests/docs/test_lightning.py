@@ -37,9 +37,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::UserWarning", "ignore:.*LeafSpec"
-)  # Lightning's advice
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")  # Lightning's advice
 def test_the_python_of_the_page_runs(at_the_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import config_lightning
 
