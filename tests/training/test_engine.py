@@ -86,8 +86,8 @@ def shared(network: TemporalFusionTransformer, encoded: EncodedPanel, index: Win
     with torch.inference_mode():
         return {
             int(number): one
-            for windows, quantiles in engine.forecast(engine.runs())
-            for number, one in zip(windows, quantiles.numpy(), strict=True)
+            for part in engine.parts(engine.runs())
+            for number, one in zip(part.windows, engine.forecast(part).numpy(), strict=True)
         }
 
 
@@ -161,6 +161,21 @@ def test_the_predictor_joins_shared_windows_and_those_with_padding(monkeypatch: 
     one_by_one = predictor.predict(encoded, index)
     np.testing.assert_allclose(together.quantiles, one_by_one.quantiles, rtol=1e-5, atol=1e-5)
     assert np.isfinite(together.quantiles).all()
+
+
+@pytest.mark.parametrize("scaling", ["none", "last"])
+def test_threads_that_work_side_by_side_change_nothing(scaling: str) -> None:
+    encoded = encode(window_scaling=scaling)
+    network, index = network_for(encoded), windows_of(encoded)
+    predictor = NetworkPredictor(network, fitted=Identity(), device="cpu", batch_size=7)
+    one = predictor.predict(encoded, index)
+    torch.set_num_threads(3)
+    try:
+        three = predictor.predict(encoded, index)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(three.quantiles, one.quantiles)
 
 
 def test_windows_scaled_one_by_one_share_nothing() -> None:

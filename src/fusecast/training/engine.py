@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +17,8 @@ from fusecast.model.tft import StaticContexts, TemporalFusionTransformer, future
 from fusecast.windows.gather import Gatherer
 from fusecast.windows.index import WindowIndex
 
-ROWS_AT_ONCE = 8192
-"""Steps of a series whose selections are kept at a time."""
+ROWS_AT_ONCE = 2048
+"""Steps of a series whose selections are kept at a time, and worked on by one thread."""
 
 NUMBERS_AT_ONCE = 2**20
 """Numbers in a tensor ``[W, T, d]`` of windows that are decoded at a time: more would leave the caches."""
@@ -80,18 +79,22 @@ class BacktestEngine:
             runs.append(Run(series=series, number=number, count=count, cutoff=int(cutoffs[first]), apart=apart))
         return runs
 
-    def forecast(self, runs: list[Run]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Give, piece by piece, the numbers of the windows [W] and their scaled quantiles [W, H, Y, Q]."""
+    def parts(self, runs: list[Run]) -> list[Run]:
+        """Cut runs into what is worked on at a time."""
         L, H = self.index.lookback, self.index.horizon
         at_once = max(1, (ROWS_AT_ONCE - L - H) // self.index.stride)
-        together = max(1, NUMBERS_AT_ONCE // ((L + H) * self.network.config.hidden_size))
-        for run in runs:
-            for begin in range(0, run.count, at_once):
-                part = run.part(begin, min(at_once, run.count - begin))
-                shared = _Shared(self, part)
-                for start in range(0, part.count, together):
-                    piece = part.part(start, min(together, part.count - start))
-                    yield piece.windows, shared.quantiles(start, piece.count)
+        return [
+            run.part(begin, min(at_once, run.count - begin)) for run in runs for begin in range(0, run.count, at_once)
+        ]
+
+    def forecast(self, part: Run) -> Tensor:
+        """Give the scaled quantiles of the windows of a part: [W, H, Y, Q]."""
+        steps = self.index.lookback + self.index.horizon
+        together = max(1, NUMBERS_AT_ONCE // (steps * self.network.config.hidden_size))
+        shared = _Shared(self, part)
+        return torch.cat(
+            [shared.quantiles(start, min(together, part.count - start)) for start in range(0, part.count, together)]
+        )
 
     def batch(self, series: int, cutoff: int, lookback: int, horizon: int) -> Batch:
         """Gather one long window on the network's device."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,6 +19,7 @@ from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.device import torch_device
 from fusecast.training.engine import BacktestEngine
 from fusecast.training.memory import keep_freed_memory
+from fusecast.training.threads import side_by_side
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.gather import Gatherer
 from fusecast.windows.index import WindowIndex
@@ -84,17 +85,23 @@ class NetworkPredictor:
         encoded = source if isinstance(source, EncodedPanel) else self.fitted.encode(source)
         series, cutoff = index.locate(np.arange(len(index)))
         quantiles = np.empty((len(index), config.horizon, config.num_targets, len(config.quantiles)))
+        engine = BacktestEngine(self.network, encoded, index)
+        parts = engine.parts(engine.runs())
         alone = np.ones(len(index), dtype=np.bool_)
-        for windows, scaled in self._shared(encoded, index):
-            center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]
-            quantiles[windows] = self._to_units(scaled, center, scale)
-            alone[windows] = False
-        for windows, batch, output in self._outputs(encoded, index, np.flatnonzero(alone), self.batch_size):
-            if encoded.window_scaling == "none":
-                center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]  # in float64
-            else:
-                center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
-            quantiles[windows] = self._to_units(output.quantiles, center, scale)
+        with _inference(self.network):
+            for part, scaled in zip(parts, side_by_side(engine.forecast, parts, self.device), strict=True):
+                windows = part.windows
+                center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]
+                quantiles[windows] = self._to_units(scaled, center, scale)
+                alone[windows] = False
+            left = _batches(np.flatnonzero(alone), self.batch_size)
+            for batch, output in side_by_side(self._forward(encoded, index), left, self.device):
+                windows = batch.window.cpu().numpy()
+                if encoded.window_scaling == "none":
+                    center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]  # in float64
+                else:
+                    center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
+                quantiles[windows] = self._to_units(output.quantiles, center, scale)
         return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=config.quantiles).sorted()
 
     def outputs(
@@ -105,29 +112,23 @@ class NetworkPredictor:
         Tensors are on the predictor's device.
         """
         self._check(index)
-        return self._outputs(encoded, index, np.arange(len(index)), batch_size or self.batch_size)
+        forward = self._forward(encoded, index)
+        for windows in _batches(np.arange(len(index)), batch_size or self.batch_size):
+            with _inference(self.network):
+                batch, output = forward(windows)
+            yield windows, batch, output
 
-    def _outputs(
-        self, encoded: EncodedPanel, index: WindowIndex, windows: NDArray[np.int64], batch_size: int
-    ) -> Iterator[tuple[NDArray[np.int64], Batch, Output]]:
+    def _forward(
+        self, encoded: EncodedPanel, index: WindowIndex
+    ) -> Callable[[NDArray[np.int64]], tuple[Batch, Output]]:
+        """Give what gathers windows [B] and runs the network on them."""
         gather = Gatherer(encoded, index)
-        for begin in range(0, len(windows), batch_size):
-            batch = gather(windows[begin : begin + batch_size])
-            moved = Batch(*(tensor.to(self.device) for tensor in batch))
-            with _inference(self.network):
-                output = self.network(moved)
-            yield batch.window.numpy(), moved, output
 
-    def _shared(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Give windows and their scaled quantiles [W, H, Y, Q], where windows overlap enough to share their steps."""
-        engine = BacktestEngine(self.network, encoded, index)
-        pieces = engine.forecast(engine.runs())
-        while True:
-            with _inference(self.network):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            yield piece
+        def forward(windows: NDArray[np.int64]) -> tuple[Batch, Output]:
+            batch = Batch(*(tensor.to(self.device) for tensor in gather(windows)))
+            return batch, self.network(batch)
+
+        return forward
 
     def _to_units(self, scaled: Tensor, center: Floats, scale: Floats) -> Floats:
         """Give scaled quantiles [B, H, Y, Q] in the units of the data, computed in float64."""
@@ -141,6 +142,10 @@ class NetworkPredictor:
             raise ConfigError.other_sizes("horizon", index.horizon, config.horizon)
         if index.lookback != config.lookback:
             raise ConfigError.other_sizes("lookback", index.lookback, config.lookback)
+
+
+def _batches(windows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    return (windows[begin : begin + size] for begin in range(0, len(windows), size))
 
 
 @contextmanager
