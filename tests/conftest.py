@@ -7,6 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Networks this small only lose by threads, and several test processes lose a lot. Said before torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 HERE = Path(__file__).resolve().parent
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks.peers.protocol import Enough, Question, Ticker, Values, endless, rates, repeat, ticking, timed_build
 
 
-class Driver:
+class Driver(ABC):
     """One library. Heavy imports belong into :meth:`load`, whose time is measured."""
 
     def __init__(self, question: Question) -> None:
@@ -19,40 +20,40 @@ class Driver:
 
     # What a library fills in
 
+    @abstractmethod
     def load(self) -> None:
         """Import what a script that trains and predicts has at its top."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> Any:
         """Read the task's table into the kind of frame that the library likes best."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, frame: Any) -> Any:
         """Make of a frame what the library's loaders draw windows from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(self, data: Any) -> Iterable[tuple[Any, int]]:
         """Give the batches of an epoch as training gets them, each with its number of windows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(self, data: Any) -> Any:
         """Train by the library's own loop for ``question.steps`` steps and give the model.
 
         Where that is 0 train without end, with :meth:`callbacks`: one of them leaves the loop when the time is over.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, data: Any) -> Callable[[], int]:
         """Give a function that does one training step on one fixed batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare_prediction(self, data: Any) -> Callable[[], int]:
         """Give a function that forecasts the last windows of each series at stride 1, and says how many they were."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quantiles(self, model: Any, frame: Any) -> Any:
         """Forecast the task's cutoffs, series by series: an array [W, H, Q]."""
-        raise NotImplementedError
 
     # What is measured
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from fusecast.data.declare import make_schema
 from fusecast.data.panel import Panel
@@ -25,15 +24,6 @@ from fusecast.training.fit import FitResult, fit
 from fusecast.windows.index import WindowIndex
 
 ROWS, TRAIN_END, LOOKBACK, HORIZON = 160, 120, 12, 4
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose by threads, and several test processes lose a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
