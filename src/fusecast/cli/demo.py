@@ -22,6 +22,7 @@ def demo(
         lookback=168,
         known="holiday,workingday",
         observed="weather,temp,atemp,hum,windspeed",
+        lr=0.002,
         max_minutes=max_minutes,
     )
     evaluate.evaluate(out)
