@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,15 @@ from fusecast.data.read import read_table
 from fusecast.evaluation.dependence import Dependence, sample
 from fusecast.evaluation.levels import at_levels
 from fusecast.evaluation.predictor import Predictor
+from fusecast.features.support import AMOUNTS, COUNTS
 from fusecast.prepare import Prepared
 from fusecast.training.artifact import Bundle
 from fusecast.training.predictor import NetworkPredictor
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.index import WindowIndex
+
+FINE = (0.001, 0.005, 0.0125, *(number / 40 for number in range(1, 40)), 0.9875, 0.995, 0.999)
+"""Levels at which a distribution is looked at where a path may want any."""
 
 
 def forecast_ahead(
@@ -37,7 +42,8 @@ def forecast_ahead(
     future
         Table of the known columns; None where the calendar gives all that is known.
     quantiles
-        Levels wanted, see :mod:`fusecast.evaluation.levels`; None gives those that the network was trained for.
+        Levels wanted; None gives those of the network. A distribution has its own quantiles at every level; those of a
+        quantile head, and those that are calibrated, are interpolated, see :mod:`fusecast.evaluation.levels`.
     calibrated
         Whether to apply the bundle's calibration.
 
@@ -52,6 +58,8 @@ def forecast_ahead(
     extended = panel.extend(config.horizon, None if future is None else read_table(future))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=config.lookback, horizon=config.horizon)
     predictor: Predictor = calibrated_by(bundle, network, prepared) if calibrated else network
+    if quantiles is not None and network.knows_every_level and not calibrated:
+        return extended, network.predict(extended, index, quantiles)
     forecasts = predictor.predict(extended, index)
     if quantiles is not None:
         forecasts = at_levels(forecasts, quantiles, lowest=lowest_value(prepared))
@@ -59,8 +67,25 @@ def forecast_ahead(
 
 
 def lowest_value(prepared: Prepared) -> float | None:
-    """Smallest value of the targets, where the preprocessor's transform implies one."""
-    return 0.0 if prepared.fitted.config.target_transform == "log1p" else None
+    """Smallest value of the targets, where the preprocessor's transform or the network's head implies one."""
+    positive = prepared.config.network.head in (COUNTS, AMOUNTS)
+    return 0.0 if positive or prepared.fitted.config.target_transform == "log1p" else None
+
+
+@dataclass(frozen=True)
+class Finely:
+    """A predictor that gives what a distribution says at many levels."""
+
+    network: NetworkPredictor
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return self.network.name
+
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index, in its order."""
+        return self.network.predict(panel, index, FINE)
 
 
 def sample_ahead(
@@ -76,6 +101,10 @@ def sample_ahead(
 ) -> pl.DataFrame:
     """Draw sample paths of the steps after each series' last row.
 
+    A distribution is drawn from by its own quantiles at 45 levels, straight lines between them, and exponential tails
+    beyond 0.001 and 0.999; paths of counts are rounded up to whole numbers, as their quantile function is. Calibrated
+    forecasts, and those of a quantile head, have the levels of the network alone.
+
     Returns
     -------
     One row a series, sample and step: the id, the time, ``cutoff``, ``step``, ``sample`` from 0 on, and one column a
@@ -86,13 +115,16 @@ def sample_ahead(
     DataError
         When the validation span has too few windows to learn how steps hang together, and the method needs it.
     """
-    extended, forecasts = forecast_ahead(prepared, bundle, network, future, calibrated=calibrated)
+    finely = FINE if network.knows_every_level and not calibrated else None
+    extended, forecasts = forecast_ahead(prepared, bundle, network, future, quantiles=finely, calibrated=calibrated)
     if method == "independent":
         width = forecasts.horizon * len(extended.schema.targets)
         learned = Dependence(levels=np.full((1, width), 0.5))
     else:
-        learned = dependence(prepared, network)
+        learned = dependence(prepared, Finely(network) if network.knows_every_level else network)
     paths = sample(forecasts, learned, count, seed=seed, method=method, lowest=lowest_value(prepared))
+    if prepared.config.network.head == COUNTS:
+        paths = np.ceil(paths - 1e-9)
     frame = forecasts.to_frame(extended)
     keys = frame.select(frame.columns[: frame.columns.index("step") + 1])
     windows, horizon = len(forecasts), forecasts.horizon

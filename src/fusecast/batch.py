@@ -4,6 +4,7 @@ The letters below are used everywhere in the library:
 
 =====  ======================================================================
 B      windows in a batch
+P      parameters of a forecast distribution
 L      lookback: steps before the cutoff, the past
 H      horizon: steps after the cutoff, the future
 T      L + H
@@ -63,3 +64,4 @@ class Output(NamedTuple):
     past_weights: Tensor  # float [B, L, V_past]; rows of masked steps are 0
     future_weights: Tensor  # float [B, H, V_future]
     attention: Tensor  # float [B, H, T], heads averaged, each row sums to 1; masked and later steps are 0
+    parameters: Tensor  # float [B, H, Y, P] of the forecast distributions; [B, H, Y, 0] for a head of quantiles

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fusecast.data.split import SplitConfig
 from fusecast.errors import ConfigError
 from fusecast.features.config import FeatureConfig
+from fusecast.model.config import HEADS
 from fusecast.training.config import TrainingConfig
 
 
@@ -60,6 +61,16 @@ class NetworkConfig(_Section):
     num_lstm_layers: int = 1
     dropout: float = 0.1
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    head: str = "quantile"
+    """quantile, or a distribution: normal, student_t, negative_binomial, tweedie."""
+    tweedie_power: float = 1.5
+    """Power of the mean in the variance of tweedie."""
+
+    @model_validator(mode="after")
+    def _refuse_before_any_table_is_read(self) -> Self:
+        if self.head not in HEADS:
+            raise ConfigError.not_one_of("network.head", self.head, HEADS)
+        return self
 
 
 class RunConfig(_Section):

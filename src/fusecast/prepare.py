@@ -17,6 +17,7 @@ from fusecast.experiment import RunConfig, TableConfig
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.fitted import FittedPreprocessor
 from fusecast.features.preprocessor import Preprocessor
+from fusecast.features.support import check_support
 from fusecast.model.config import ModelConfig
 from fusecast.schema import Schema
 from fusecast.windows.index import WindowIndex
@@ -110,6 +111,7 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
     frame = read_table(source)
     schema = schema_of(frame, config.table)
     panel = validate(frame, schema)
+    check_support(panel, config.network.head, config.features.target_transform)
     parts = split(panel, config.split, config.horizon)
     fitted = Preprocessor(config.features).fit(panel, parts.train_end)
     resolved = config.model_copy(

@@ -62,6 +62,7 @@ def windows(
         past_weights=shares(g, count, lookback, len(INPUTS.past_names)) * present[..., None],
         future_weights=shares(g, count, horizon, len(INPUTS.future_names)),
         attention=torch.softmax(scores, dim=-1),
+        parameters=torch.zeros(count, horizon, 1, 0),
     )
     return batch, output
 

@@ -45,7 +45,7 @@ def oracle(batch: Batch) -> Output:
     """Know the law, but lose a price that is missing."""
     value = 2 * batch.future_real[..., 0] + (batch.future_cat[..., 0] == 3)
     empty = torch.zeros(0)
-    return Output(value[..., None, None], empty, empty, empty, empty)
+    return Output(value[..., None, None], empty, empty, empty, empty, empty)
 
 
 @pytest.fixture

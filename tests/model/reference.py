@@ -202,6 +202,7 @@ class Reference:
             torch.stack(past_weights),
             torch.stack(future_weights),
             torch.stack(attention),
+            torch.zeros(H, config.num_targets, 0, dtype=torch.float64),
         )
 
 

@@ -71,6 +71,20 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def levels_are_fixed(cls) -> Self:
+        return cls(
+            "a head of quantiles forecasts the levels it was trained for alone\n"
+            "Hint: interpolate between them, or train with network.head='student_t' or another distribution"
+        )
+
+    @classmethod
+    def transform_with_head(cls, head: str, transform: str) -> Self:
+        return cls(
+            f"network.head={head!r} is a distribution of the values themselves, and features.target_transform="
+            f"{transform!r} would change them\nHint: use target_transform='none' with it"
+        )
+
+    @classmethod
     def targets_not_observed(cls, num_targets: int, observed_reals: int) -> Self:
         return cls(f"{num_targets} targets cannot be among {observed_reals} observed reals: targets are observed first")
 

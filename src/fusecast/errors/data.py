@@ -76,6 +76,16 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def not_for_head(
+        cls, head: str, target: str, what: str, series: Collection[object], row: int, value: float, instead: str
+    ) -> Self:
+        return cls(
+            f"target {target!r} has {what}, which network.head={head!r} cannot forecast, in {len(series)} series: "
+            f"{some_of(series)}; the first is {value:g} in row {row} of {next(iter(series))!r}\n"
+            f"Hint: use network.head={instead}, or mend the rows"
+        )
+
+    @classmethod
     def nothing_to_evaluate(cls, horizon: int) -> Self:
         return cls(
             f"no window of {horizon} steps lies in the span to evaluate\n"

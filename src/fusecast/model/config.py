@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,21 @@ from fusecast.errors import ConfigError
 
 ATTENTION_MASKS = ("inclusive", "strict", "none")
 VARIABLE_SKIPS = ("identity", "linear", "normalised")
+HEADS = ("quantile", "normal", "student_t", "negative_binomial", "tweedie")
+
+
+def rising(levels: Sequence[float]) -> tuple[float, ...]:
+    """Check quantile levels.
+
+    Raises
+    ------
+    ConfigError
+        When there are none, they do not increase, or one lies outside (0, 1).
+    """
+    wanted = tuple(float(level) for level in levels)
+    if not wanted or any(not 0.0 < q < 1.0 for q in wanted) or any(a >= b for a, b in pairwise(wanted)):
+        raise ConfigError.bad_quantiles(wanted)
+    return wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +42,12 @@ class ModelConfig:
     """Steps of history, L. The parameters do not depend on it; a served model checks it."""
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     """Quantile levels, strictly increasing, inside (0, 1)."""
+    head: str = "quantile"
+    """What is forecast of each target and step: the quantiles themselves ("quantile"), or the parameters of a
+    distribution whose quantiles they are: "normal", "student_t", "negative_binomial" (counts), "tweedie" (amounts that
+    are often 0)."""
+    tweedie_power: float = 1.5
+    """Power of the mean in the variance of "tweedie"."""
     num_targets: int = 1
     static_reals: int = 0
     static_categories: tuple[int, ...] = ()
@@ -66,14 +88,18 @@ class ModelConfig:
             raise ConfigError.heads_do_not_divide(self.hidden_size, self.num_heads)
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError.out_of_range("dropout", self.dropout, "[0, 1)")
-        levels = self.quantiles
-        if not levels or any(not 0.0 < q < 1.0 for q in levels) or any(a >= b for a, b in pairwise(levels)):
-            raise ConfigError.bad_quantiles(levels)
+        rising(self.quantiles)
         if self.layer_norm_eps <= 0.0:
             raise ConfigError.out_of_range("layer_norm_eps", self.layer_norm_eps, "(0, inf)")
-        for name, choices in (("attention_mask", ATTENTION_MASKS), ("variable_skip", VARIABLE_SKIPS)):
+        for name, choices in (
+            ("attention_mask", ATTENTION_MASKS),
+            ("variable_skip", VARIABLE_SKIPS),
+            ("head", HEADS),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigError.not_one_of(name, getattr(self, name), choices)
+        if not 1.1 <= self.tweedie_power <= 1.9:
+            raise ConfigError.out_of_range("tweedie_power", self.tweedie_power, "[1.1, 1.9]")
         if self.observed_reals < self.num_targets:
             raise ConfigError.targets_not_observed(self.num_targets, self.observed_reals)
 

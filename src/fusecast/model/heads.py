@@ -2,25 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusecast.errors import ConfigError
+from fusecast.model.config import ModelConfig
+from fusecast.model.distributions.counts import NegativeBinomial
+from fusecast.model.distributions.family import Family
+from fusecast.model.distributions.normal import Normal
+from fusecast.model.distributions.student import StudentT
+from fusecast.model.distributions.tweedie import Tweedie
 
-class QuantileHead(nn.Module):
-    """One linear map a target and quantile level (equation 22): ``[B, H, d] -> [B, H, Y, Q]``.
+
+class _LinearHead(nn.Module):
+    """One linear map for every number of every target: ``[B, H, d] -> [B, H, Y, P]``.
 
     It always works in the precision of its weights: bfloat16 forecasts would have less than three digits.
     """
 
-    def __init__(self, d_model: int, num_targets: int, num_quantiles: int) -> None:
+    def __init__(self, d_model: int, num_targets: int, num_outputs: int) -> None:
         super().__init__()
         self.num_targets = num_targets
-        self.projection = nn.Linear(d_model, num_targets * num_quantiles)
+        self.projection = nn.Linear(d_model, num_targets * num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, H, d]`` to quantiles ``[B, H, Y, Q]``."""
+        """Map ``[B, H, d]`` to ``[B, H, Y, P]``."""
         weight = self.projection.weight
         with torch.autocast(x.device.type, enabled=False):
             flat = functional.linear(x.to(weight.dtype), weight, self.projection.bias)
         return flat.view(*x.shape[:-1], self.num_targets, -1)
+
+
+class QuantileHead(_LinearHead):
+    """One linear map a target and quantile level (equation 22): ``[B, H, d] -> [B, H, Y, Q]``."""
+
+    def forecast(
+        self,
+        x: Tensor,
+        center: Tensor,  # noqa: ARG002  of every head
+        scale: Tensor,  # noqa: ARG002
+        levels: Sequence[float] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Give quantiles ``[B, H, Y, Q]`` at the levels of the network, and no parameters ``[B, H, Y, 0]``.
+
+        Raises
+        ------
+        ConfigError
+            When other levels are asked for.
+        """
+        if levels is not None:
+            raise ConfigError.levels_are_fixed()
+        quantiles: Tensor = self(x)
+        return quantiles, quantiles[..., :0]
+
+
+class DistributionHead(_LinearHead):
+    """One linear map a target and parameter of a distribution, and what the distribution makes of them."""
+
+    def __init__(self, d_model: int, num_targets: int, family: Family) -> None:
+        super().__init__(d_model, num_targets, len(family.names))
+        self.family = family
+
+    def forecast(
+        self, x: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give scaled quantiles ``[B, H, Y, Q]``, and the parameters ``[B, H, Y, P]`` of the distributions.
+
+        Parameters
+        ----------
+        x
+            ``[B, H, d]``.
+        center, scale
+            ``[B, Y]``: what leads from scaled units to those of the data.
+        levels
+            None for those of the network; an empty list for no quantiles, which saves their work.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            raw = self(x)
+            units = center.to(raw.dtype).unsqueeze(1), scale.to(raw.dtype).unsqueeze(1)
+            parameters = self.family.constrain(raw, *units)
+            if levels is not None and not len(levels):
+                return raw[..., :0], parameters
+            return self.family.quantiles(parameters, *units, levels).to(raw.dtype), parameters
+
+    def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+        """Logarithm of the density or probability of scaled targets ``[B, H, Y]``; `center`, `scale` as above."""
+        with torch.autocast(target.device.type, enabled=False):
+            return self.family.log_prob(parameters, target, center.unsqueeze(1), scale.unsqueeze(1))
+
+
+def make_head(config: ModelConfig) -> QuantileHead | DistributionHead:
+    """Make the head that a configuration names."""
+    d, targets, levels = config.hidden_size, config.num_targets, config.quantiles
+    if config.head == "quantile":
+        return QuantileHead(d, targets, len(levels))
+    if config.head == "tweedie":
+        return DistributionHead(d, targets, Tweedie(levels, config.tweedie_power))
+    families = {"normal": Normal, "student_t": StudentT, "negative_binomial": NegativeBinomial}
+    return DistributionHead(d, targets, families[config.head](levels))

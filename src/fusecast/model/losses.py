@@ -1,4 +1,4 @@
-"""The quantile loss (equations 24 and 25)."""
+"""The quantile loss (equations 24 and 25), and the loss of a distribution."""
 
 from __future__ import annotations
 
@@ -43,3 +43,30 @@ def quantile_loss(
         error = error.masked_fill(~mask.unsqueeze(-1), 0.0)
         count = mask.sum()
     return torch.maximum(level * error, (level - 1) * error).sum() / count.clamp(min=1)
+
+
+def likelihood_loss(log_prob: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood, averaged over the entries that count.
+
+    Parameters
+    ----------
+    log_prob
+        float ``[B, H, Y]``; where an entry does not count it must be finite.
+    mask
+        As in :func:`quantile_loss`.
+    weight
+        float ``[B, Y]``: how much the entries of a window count; None, or width 0, when all count alike. It does not
+        scale errors as in :func:`quantile_loss`: a likelihood is free of units, and a density in other units differs by
+        a constant. But a window counts for as much of the sum as its pinball loss would: in proportion to its scale.
+        Since that scale is known before the forecast, such weights move no distribution away from the true one.
+
+    Returns
+    -------
+    A scalar; 0, with gradient 0, where nothing counts. Float32 at least.
+    """
+    loss = -log_prob.to(torch.promote_types(log_prob.dtype, torch.float32))
+    if weight is not None and weight.shape[-1]:
+        loss = loss * weight.to(loss.dtype)[:, None]
+    if mask.shape[-1] == 0:
+        return loss.mean()
+    return loss.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)

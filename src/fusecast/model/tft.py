@@ -14,7 +14,7 @@ from fusecast.model.config import ModelConfig
 from fusecast.model.embedding import Codebook, VariableEmbedding
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
 from fusecast.model.grouped import GroupedLayerNorm
-from fusecast.model.heads import QuantileHead
+from fusecast.model.heads import make_head
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
 from fusecast.model.widths import check_widths
@@ -102,15 +102,21 @@ class TemporalFusionTransformer(nn.Module):
         self.after_attention = GateAddNorm(d, dropout=dropout)
         self.position_wise = GatedResidualNetwork(d, d, d, dropout=dropout)
         self.before_head = GateAddNorm(d, dropout=0.0)
-        self.head = QuantileHead(d, config.num_targets, len(config.quantiles))
+        self.head = make_head(config)
         for module in self.modules():
             if isinstance(module, nn.LayerNorm | GroupedLayerNorm):
                 module.eps = config.layer_norm_eps
 
-    def forward(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch, levels: Sequence[float] | None = None) -> Output:
         """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`.
 
         H and L are those of the batch. Raises ConfigError where the batch has other variables than configured.
+
+        Parameters
+        ----------
+        levels
+            Quantile levels, which a head with a distribution can give at will: None for those configured, an empty
+            list for none, which saves their work.
         """
         check_widths(self.config, batch)
         past_mask = batch.past_mask if batch.past_mask.shape[-1] else None
@@ -134,13 +140,16 @@ class TemporalFusionTransformer(nn.Module):
                 present=future_presence(batch),
                 context=contexts.selection,
             )
-        quantiles, attention = self.decode(past, future, contexts, past_mask)
+        quantiles, attention, parameters = self.decode(
+            past, future, contexts, past_mask, units=(batch.center, batch.scale), levels=levels
+        )
         return Output(
             quantiles=quantiles,
             static_weights=static_weights,
             past_weights=past_weights,
             future_weights=future_weights,
             attention=attention,
+            parameters=parameters,
         )
 
     @property
@@ -169,15 +178,24 @@ class TemporalFusionTransformer(nn.Module):
         contexts: StaticContexts,
         past_mask: Tensor | None,
         *,
+        units: tuple[Tensor, Tensor],
+        levels: Sequence[float] | None = None,
         sums: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]``.
 
-        `sums` are what :meth:`SequenceToSequence.first_sums` makes of both, where they are there already.
+        Parameters
+        ----------
+        units
+            `center` and `scale` ``[B, Y]`` of the batch.
+        levels
+            As in :meth:`forward`.
+        sums
+            What :meth:`SequenceToSequence.first_sums` makes of both vectors, where it is there already.
 
         Returns
         -------
-        The quantiles ``[B, H, Y, Q]``, and the attention ``[B, H, T]``.
+        The quantiles ``[B, H, Y, Q]``, the attention ``[B, H, T]``, and the parameters ``[B, H, Y, P]``.
         """
         horizon = future.shape[1]
         selected = torch.cat((past, future), dim=1)
@@ -192,7 +210,8 @@ class TemporalFusionTransformer(nn.Module):
         # From here on only the steps of the horizon are needed.
         fused = self.after_attention(attended, enriched[:, -horizon:])
         decoded = self.before_head(self.position_wise(fused), local[:, -horizon:])
-        return self.head(decoded), attention
+        quantiles, parameters = self.head.forecast(decoded, *units, levels)
+        return quantiles, attention, parameters
 
 
 def _selection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,13 +88,16 @@ class BacktestEngine:
             run.part(begin, min(at_once, run.count - begin)) for run in runs for begin in range(0, run.count, at_once)
         ]
 
-    def forecast(self, part: Run) -> Tensor:
-        """Give the scaled quantiles of the windows of a part: [W, H, Y, Q]."""
+    def forecast(self, part: Run, levels: Sequence[float] | None = None) -> Tensor:
+        """Give the scaled quantiles of the windows of a part: [W, H, Y, Q]; `levels` as the network takes them."""
         steps = self.index.lookback + self.index.horizon
         together = max(1, NUMBERS_AT_ONCE // (steps * self.network.config.hidden_size))
         shared = _Shared(self, part)
         return torch.cat(
-            [shared.quantiles(start, min(together, part.count - start)) for start in range(0, part.count, together)]
+            [
+                shared.quantiles(start, min(together, part.count - start), levels)
+                for start in range(0, part.count, together)
+            ]
         )
 
     def batch(self, series: int, cutoff: int, lookback: int, horizon: int) -> Batch:
@@ -118,6 +122,7 @@ class _Shared:
         past = engine.batch(run.series, last, L + reach, H)
         contexts, _ = network.encode_static(past)
         self.contexts: StaticContexts = contexts
+        self.units = past.center, past.scale  # [1, Y]
         self.mask = past.past_mask[0] if past.past_mask.shape[-1] else None  # [L + reach]
         self.lookback = L
         self.past = SharedSelection(
@@ -156,7 +161,7 @@ class _Shared:
         of_future = recurrence.first_sums(self.future.steps, future=True)
         return None if of_past is None or of_future is None else (of_past, of_future)
 
-    def quantiles(self, start: int, count: int) -> Tensor:
+    def quantiles(self, start: int, count: int, levels: Sequence[float] | None = None) -> Tensor:
         """Give the scaled quantiles of `count` windows from the start-th on: [W, H, Y, Q]."""
         first, apart = start * self.apart, self.apart
         past = self.past.windows(first, count, apart)
@@ -169,5 +174,8 @@ class _Shared:
             of_past, of_future = self.sums
             sums = self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first, count, apart)
         contexts = StaticContexts(*(None if c is None else c.expand(count, -1) for c in self.contexts))
-        quantiles, _ = self.network.decode(past, future, contexts, mask, sums=sums)
+        center, scale = (unit.expand(count, -1) for unit in self.units)
+        quantiles, *_ = self.network.decode(
+            past, future, contexts, mask, units=(center, scale), levels=levels, sums=sums
+        )
         return quantiles

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,8 +142,9 @@ def _resumable(asked: Path, model: ModelConfig) -> Path | None:
     content = load_checkpoint(found.path)
     if not content.keys() >= {"state_dict", "optimizer_states", "loops", "epoch_loss", "hyper_parameters"}:
         raise TrainingError.unfit_checkpoint(found.path, "it holds no state of a training by fusecast")
-    then, now = content["hyper_parameters"]["model"], model.to_dict()
-    differences = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if then.get(name) != now[name]]
+    usual = {option.name: option.default for option in fields(ModelConfig)}  # for options that came later
+    then, now = {**usual, **content["hyper_parameters"]["model"]}, model.to_dict()
+    differences = [f"{name} was {then[name]} and is {now[name]}" for name in now if then[name] != now[name]]
     if differences:
         raise TrainingError.unfit_checkpoint(found.path, "; ".join(differences))
     return found.path

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fusecast.batch import Batch, Output
 from fusecast.model.config import ModelConfig
-from fusecast.model.losses import quantile_loss
+from fusecast.model.heads import DistributionHead
+from fusecast.model.losses import likelihood_loss, quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.judge import median_error
 from fusecast.training.pictures import Shown
@@ -23,9 +24,10 @@ from fusecast.training.steady import SteadyModule
 class TFTModule(SteadyModule):
     """A Temporal Fusion Transformer that Lightning can train.
 
-    Logs ``train_loss``, ``val_loss`` and ``val_mae`` (of the median) in scaled units, under any ``Trainer``. Its
-    checkpoints hold plain values only, and alone suffice for ``load_from_checkpoint(path)``. A resumed run equals an
-    undisturbed one.
+    The loss is the quantile loss or, where the head is a distribution, the negative log-likelihood. Logs
+    ``train_loss``, ``val_loss`` and ``val_mae`` (of the median) in scaled units, under any ``Trainer``. Its checkpoints
+    hold plain values only, and alone suffice for ``load_from_checkpoint(path)``. A resumed run equals an undisturbed
+    one.
     """
 
     def __init__(
@@ -57,15 +59,16 @@ class TFTModule(SteadyModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss of a batch, []."""
-        loss = self._loss(self.network(batch).quantiles, batch)
+        levels = None if self.model_config.head == "quantile" else ()  # a likelihood needs no quantiles
+        loss = self._loss(self.network(batch, levels), batch)
         self.note_loss(loss, len(batch.window), batch.window)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Judge a batch of the validation windows."""
-        quantiles = self.network(batch).quantiles
-        mae = median_error(quantiles, batch, self.model_config.quantiles)
-        metrics = {"val_loss": self._loss(quantiles, batch), "val_mae": mae}
+        output = self.network(batch)
+        mae = median_error(output.quantiles, batch, self.model_config.quantiles)
+        metrics = {"val_loss": self._loss(output, batch), "val_mae": mae}
         self.note_judged(metrics, len(batch.window))
 
     def show(self, batch: Batch) -> Shown:
@@ -83,5 +86,10 @@ class TFTModule(SteadyModule):
             weights=output.past_weights.double().mean(dim=(0, 1)).cpu().numpy(),
         )
 
-    def _loss(self, quantiles: Tensor, batch: Batch) -> Tensor:
-        return quantile_loss(quantiles, batch.target, batch.target_mask, self.model_config.quantiles, batch.weight)
+    def _loss(self, output: Output, batch: Batch) -> Tensor:
+        head = self.network.head
+        if isinstance(head, DistributionHead):
+            found = head.log_prob(output.parameters, batch.target, batch.center, batch.scale)
+            return likelihood_loss(found, batch.target_mask, batch.weight)
+        levels = self.model_config.quantiles
+        return quantile_loss(output.quantiles, batch.target, batch.target_mask, levels, batch.weight)

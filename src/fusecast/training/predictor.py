@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,8 @@ from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.fitted import FittedPreprocessor
+from fusecast.features.support import AMOUNTS, COUNTS
+from fusecast.model.config import rising
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.device import torch_device
 from fusecast.training.engine import BacktestEngine
@@ -25,6 +27,9 @@ from fusecast.windows.gather import Gatherer
 from fusecast.windows.index import WindowIndex
 
 Floats = NDArray[np.float64]
+
+NOTHING = 1e-6
+"""Amounts below this part of a window's usual size are what a float32 makes of 0."""
 
 
 class NetworkPredictor:
@@ -65,7 +70,14 @@ class NetworkPredictor:
         self.fitted = fitted
         self.batch_size = batch_size
 
-    def predict(self, source: Panel | EncodedPanel, index: WindowIndex) -> Forecasts:
+    @property
+    def knows_every_level(self) -> bool:
+        """Whether the head is a distribution, which has a quantile at any level."""
+        return self.network.config.head != "quantile"
+
+    def predict(
+        self, source: Panel | EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
+    ) -> Forecasts:
         """Forecast every window of an index, in its order; quantiles rise with their level.
 
         Parameters
@@ -74,35 +86,42 @@ class NetworkPredictor:
             A panel, or what the preprocessor made of it.
         index
             Windows with the network's horizon; known inputs are read up to the end of each window.
+        levels
+            Quantile levels, where :attr:`knows_every_level`; None gives those of the network.
 
         Raises
         ------
         ConfigError
-            If the windows have another horizon than the network.
+            If the windows have another horizon than the network, or it cannot give the levels.
         """
         self._check(index)
         config = self.network.config
+        wanted = config.quantiles
+        if levels is not None:
+            wanted = levels = rising(levels)
         encoded = source if isinstance(source, EncodedPanel) else self.fitted.encode(source)
         series, cutoff = index.locate(np.arange(len(index)))
-        quantiles = np.empty((len(index), config.horizon, config.num_targets, len(config.quantiles)))
+        quantiles = np.empty((len(index), config.horizon, config.num_targets, len(wanted)))
         engine = BacktestEngine(self.network, encoded, index)
         parts = engine.parts(engine.runs())
         alone = np.ones(len(index), dtype=np.bool_)
         with _inference(self.network):
-            for part, scaled in zip(parts, side_by_side(engine.forecast, parts, self.device), strict=True):
+            for part, scaled in zip(
+                parts, side_by_side(lambda part: engine.forecast(part, levels), parts, self.device), strict=True
+            ):
                 windows = part.windows
                 center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]
                 quantiles[windows] = self._to_units(scaled, center, scale)
                 alone[windows] = False
             left = _batches(np.flatnonzero(alone), self.batch_size)
-            for batch, output in side_by_side(self._forward(encoded, index), left, self.device):
+            for batch, output in side_by_side(self._forward(encoded, index, levels), left, self.device):
                 windows = batch.window.cpu().numpy()
                 if encoded.window_scaling == "none":
                     center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]  # in float64
                 else:
                     center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
                 quantiles[windows] = self._to_units(output.quantiles, center, scale)
-        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=config.quantiles).sorted()
+        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=wanted).sorted()
 
     def outputs(
         self, encoded: EncodedPanel, index: WindowIndex, batch_size: int | None = None
@@ -119,22 +138,32 @@ class NetworkPredictor:
             yield windows, batch, output
 
     def _forward(
-        self, encoded: EncodedPanel, index: WindowIndex
+        self, encoded: EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
     ) -> Callable[[NDArray[np.int64]], tuple[Batch, Output]]:
         """Give what gathers windows [B] and runs the network on them."""
         gather = Gatherer(encoded, index)
 
         def forward(windows: NDArray[np.int64]) -> tuple[Batch, Output]:
             batch = Batch(*(tensor.to(self.device) for tensor in gather(windows)))
-            return batch, self.network(batch)
+            return batch, self.network(batch, levels)
 
         return forward
 
     def _to_units(self, scaled: Tensor, center: Floats, scale: Floats) -> Floats:
-        """Give scaled quantiles [B, H, Y, Q] in the units of the data, computed in float64."""
+        """Give scaled quantiles [B, H, Y, Q] in the units of the data, computed in float64.
+
+        What a scaled number cannot hold exactly is put right: counts are whole again, and nothing is 0 again.
+        """
         values = scaled.cpu().double().numpy()
         inverted = self.fitted.invert(np.moveaxis(values, -1, 1), center, scale)  # [B, Q, H, Y]
-        return np.moveaxis(inverted, 1, -1)
+        made = np.moveaxis(inverted, 1, -1)
+        head = self.network.config.head
+        if head == COUNTS:
+            return np.maximum(np.rint(made), 0.0)
+        if head == AMOUNTS:
+            nothing = NOTHING * (scale + np.abs(center))[:, None, :, None]
+            return np.where(made < nothing, 0.0, made)
+        return made
 
     def _check(self, index: WindowIndex) -> None:
         config = self.network.config
