@@ -82,7 +82,7 @@ bench-scaling: $(VENV)/.dev  ## Measure how cost grows with series, rows, lookba
 bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
 	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
 
-calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (about an hour)
+calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (a quarter of an hour)
 	$(BIN)/python -m benchmarks.calibration
 
 clean:  ## Remove what make and the tests have made, the environment too

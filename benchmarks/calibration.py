@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from fusecast import Forecaster
 from fusecast.calibration import calibrate, with_calibration
+from fusecast.evaluation.chance import standard_error
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -42,15 +45,15 @@ SETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def trained(name: str, minutes: float) -> Forecaster:
-    """Load the small model of a set, or train it."""
-    folder = RUNS / f"{name}-{minutes:g}"
+def trained(name: str, steps: int) -> Forecaster:
+    """Load the small model of a set, or train it for so many steps; the same steps give the same model."""
+    folder = RUNS / f"{name}-{steps}"
     if (folder / "config.json").exists():
         return Forecaster.load(folder)
     forecaster = Forecaster(
         **SETS[name],
         network={"hidden_size": 16, "quantiles": LEVELS},
-        training={"max_minutes": minutes, "logger": "none", "windows_per_epoch": 4096},
+        training={"max_steps": steps, "learning_rate": 0.003, "logger": "none", "windows_per_epoch": 6_400},
     )
     return forecaster.fit(DATA / f"{name}.parquet", folder=folder)
 
@@ -69,30 +72,40 @@ def table(forecaster: Forecaster, windows: int) -> list[dict[str, Any]]:
             judged, name = forecaster.backtest(stride=stride, baselines=[], calibrated=True), "TFT calibrated"
             forecaster._bundle = plain  # noqa: SLF001
         scores = judged.evaluation.scores[name][0]
+        own = judged.table.filter(predictor=name)
         for share, found in scores.coverage.items():
+            chance = chance_of(own, share, prepared.panel.schema.time, forecaster.config.horizon)
             width = scores.width[share]
-            rows.append({"method": method, "nominal": share, "coverage": found, "width": width, "WQL": scores.wql})
+            rows.append({"method": method, "nominal": share, "coverage": found, "width": width, "chance": chance})
     return rows
+
+
+def chance_of(forecasts: pl.DataFrame, share: float, time: str, horizon: int) -> float:
+    """Standard error of the coverage of an interval, from a backtest's long table."""
+    low, high = (f"q{level:g}" for level in ((1 - share) / 2, (1 + share) / 2))
+    inside = forecasts.select(pl.col("actual").is_between(low, high).cast(pl.Float64)).to_series()
+    return standard_error(inside.to_numpy(), forecasts[time].to_physical().to_numpy(), horizon)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of every run or set named; end with 1 where the adaptive calibration is off by over 2 points."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", default=list(SETS), help="run folders or names of sets [all sets]")
-    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training for a set")
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps of training for a set")
     parser.add_argument("--windows", type=int, default=2_000, help="test windows judged, about")
     options = parser.parse_args(arguments)
     worst = 0.0
-    print("| set | nominal | raw | " + " | ".join(METHODS) + " | width raw | " + " | ".join(METHODS) + " |")
-    print("| --- " * (3 + 2 * len(METHODS) + 1) + "|")
+    print("| set | nominal | raw | " + " | ".join(METHODS) + " | chance | width raw | " + " | ".join(METHODS) + " |")
+    print("| --- " * (3 + 2 * len(METHODS) + 2) + "|")
     for run in options.runs:
-        forecaster = trained(run, options.minutes) if run in SETS else Forecaster.load(run)
+        forecaster = trained(run, options.steps) if run in SETS else Forecaster.load(run)
         rows = table(forecaster, options.windows)
         for share in dict.fromkeys(row["nominal"] for row in rows):
             own = {row["method"]: row for row in rows if row["nominal"] == share}
             covered = " | ".join(f"{100 * own[method]['coverage']:.1f}" for method in ("raw", *METHODS))
             width = " | ".join(f"{own[method]['width']:.4g}" for method in ("raw", *METHODS))
-            print(f"| {Path(run).name} | {100 * share:.0f} | {covered} | {width} |", flush=True)
+            chance = f"± {100 * own['adaptive']['chance']:.1f}"
+            print(f"| {Path(run).name} | {100 * share:.0f} | {covered} | {chance} | {width} |", flush=True)
             worst = max(worst, abs(own["adaptive"]["coverage"] - share))
     print(f"\nThe adaptive calibration is at most {100 * worst:.1f} points off.")
     return int(worst > 0.02)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fusecast.explain.one import ForecastExplanation
     from fusecast.judge import Progress
     from fusecast.prepare import Prepared
+    from fusecast.training.artifact import Bundle
     from fusecast.training.predictor import NetworkPredictor
 
 
@@ -25,6 +26,9 @@ class Asking:
         def predictor(self) -> NetworkPredictor:
             """The trained network."""
             ...
+
+        @property
+        def _fitted(self) -> Bundle: ...
 
         def _on(self, data: Any) -> Prepared: ...
 
@@ -157,14 +161,17 @@ class Asking:
         ConfigError
             When figures are asked for and matplotlib is not installed, with the line that installs it.
         """
+        from fusecast.calibration import calibrated_if_any
         from fusecast.data.read import read_table
         from fusecast.describe.run import write_report
 
+        prepared = self._on(data)
         return write_report(
-            self._on(data),
+            prepared,
             self.predictor,
             self.folder,
             Path(path),
+            calibrated=calibrated_if_any(self._fitted, self.predictor, prepared),
             future=None if future is None else read_table(future),
             figures=None if figures is None else Path(figures),
             kind=kind,

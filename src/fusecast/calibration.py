@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from fusecast.errors import ConfigError
@@ -35,8 +36,19 @@ def calibrate(prepared: Prepared, predictor: Predictor, method: str, *, max_wind
         forecasts,
         actuals(panel, forecasts.series, forecasts.cutoff, index.horizon),
         seasonal_error(panel, prepared.parts.train_end, season),
-        every=max(1, index.horizon // 4),
+        every=steps_between(index.horizon),
     )
+
+
+def steps_between(horizon: int) -> int:
+    """Give the steps between origins that `adaptive` learns from: about four a horizon, at every hour of the week.
+
+    Six hours would learn from four hours of the day alone, and hold there what it misses at others.
+    """
+    every = max(1, horizon // 4)
+    while math.gcd(every, 24 * 7) > 1:
+        every -= 1
+    return every
 
 
 def dependence(prepared: Prepared, predictor: Predictor, *, max_windows: int = 2_000) -> Dependence:
@@ -59,6 +71,11 @@ def calibrated_by(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> C
     if stored is None:
         raise ConfigError.not_calibrated()
     return Calibrated(predictor=predictor, conformal=Conformal.from_dict(stored), since=prepared.parts.valid_end)
+
+
+def calibrated_if_any(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> Calibrated | None:
+    """Put a bundle's calibration around a predictor; None where the bundle has none."""
+    return calibrated_by(bundle, predictor, prepared) if bundle.extra.get(CALIBRATION) is not None else None
 
 
 def with_calibration(bundle: Bundle, conformal: Conformal) -> Bundle:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fusecast.evaluation.baselines import baselines_for
 from fusecast.evaluation.evaluate import Evaluation, evaluate
+from fusecast.evaluation.predictor import Predictor
 from fusecast.evaluation.seasons import seasons_for
 from fusecast.prepare import Prepared
 from fusecast.training.predictor import NetworkPredictor
@@ -15,15 +16,21 @@ Progress = Callable[[int, int], None]
 
 
 def judge(
-    prepared: Prepared, predictor: NetworkPredictor, *, stride: int | None = None, on_progress: Progress | None = None
+    prepared: Prepared,
+    predictor: NetworkPredictor,
+    *,
+    beside: Sequence[Predictor] = (),
+    stride: int | None = None,
+    on_progress: Progress | None = None,
 ) -> Evaluation:
     """Score a model on the test span beside the last value and the seasonal naive of every usual season.
 
-    `stride` is the number of steps between cutoffs; None is the horizon, so that each step is forecast once.
+    `stride` is the number of steps between cutoffs; None is the horizon, so that each step is forecast once. Models
+    `beside` it, such as the calibrated one, come after it.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.parts.train_end
     return evaluate(
-        [predictor],
+        [predictor, *beside],
         panel,
         prepared.windows("test", stride or config.horizon),
         train_end=train_end,

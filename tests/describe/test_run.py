@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 
 from fusecast import Forecaster
+from fusecast.calibration import calibrate
 from fusecast.describe.judged import apart
 from fusecast.describe.run import describe, next_steps
 from fusecast.evaluation.actuals import actuals
+from fusecast.evaluation.calibrated import Calibrated
 from fusecast.evaluation.metrics import score
 from fusecast.judge import judge
 from fusecast.report.content import ReportData
@@ -81,3 +83,31 @@ def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path)
     assert next_steps(prepared, predictor, None, first) is None
     future = pl.DataFrame({"ds": [80, 81, 82, 83], "price": [0.0] * 4})
     assert next_steps(prepared, predictor, future, first) is not None
+
+
+def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster: Forecaster, tmp_path: Path) -> None:
+    raw = describe(forecaster.prepared, forecaster.predictor)
+    assert raw.calibrated_by == ""
+    assert list(raw.evaluation.scores)[:2] == ["TFT", "last value"]
+    conformal = calibrate(forecaster.prepared, forecaster.predictor, "adaptive")
+    calibrated = Calibrated(
+        predictor=forecaster.predictor, conformal=conformal, since=forecaster.prepared.parts.valid_end
+    )
+    page = describe(forecaster.prepared, forecaster.predictor, calibrated=calibrated)
+    assert page.calibrated_by == "adaptive"
+    assert list(page.evaluation.scores)[:2] == ["TFT", "TFT calibrated"]
+    prepared = forecaster.prepared
+    made = calibrated.predict(prepared.panel, prepared.windows("test", HORIZON))
+    alone = score(made.quantiles, actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
+    assert page.evaluation.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
+    assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
+    assert set(page.apart.chance) == {0.8}
+
+
+def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Forecaster, tmp_path: Path) -> None:
+    run = Forecaster.from_config(forecaster.config)
+    run._prepared, run._bundle = forecaster.prepared, forecaster._bundle
+    assert "The model is not calibrated." in run.report(tmp_path / "raw.html").read_text(encoding="utf-8")
+    run.calibrate("cqr")
+    assert "Calibrated by <code>cqr</code>" in run.report(tmp_path / "calibrated.html").read_text(encoding="utf-8")
+    assert (tmp_path / "calibrated.html").stat().st_size < 8e6

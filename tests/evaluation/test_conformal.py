@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from fusecast.calibration import steps_between
 from fusecast.errors import ArtifactError, ConfigError, DataError
 from fusecast.evaluation.actuals import actuals
 from fusecast.evaluation.calibrated import Calibrated
-from fusecast.evaluation.conformal import Conformal, conformal_quantiles
+from fusecast.evaluation.conformal import Conformal
 from fusecast.evaluation.metrics import score
+from fusecast.evaluation.shifts import conformal_quantiles
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.index import WindowIndex
 
@@ -198,3 +200,10 @@ def test_an_unknown_method_and_too_short_a_span_are_refused_in_words(panel_of) -
         fitted("aci", panel, Narrow(), 10, 60)
     with pytest.raises(DataError, match="8 known actuals"):
         fitted("cqr", panel, Narrow(), 50, 60)
+
+
+@pytest.mark.parametrize("horizon", [1, 3, 6, 24, 30, 48, 168])
+def test_adaptive_learns_from_origins_at_every_hour_of_the_week(horizon: int) -> None:
+    every = steps_between(horizon)
+    assert 1 <= every <= max(1, horizon // 4)
+    assert len({origin * every % 168 for origin in range(168)}) == 168

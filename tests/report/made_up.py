@@ -58,7 +58,7 @@ def a_fan(name: str, seed: int, target: str = "y") -> Fan:
     )
 
 
-def an_evaluation(targets: tuple[str, ...] = ("y",), model_error: float = 30.0) -> Evaluation:
+def an_evaluation(targets: tuple[str, ...] = ("y",), model_error: float = 30.0, calibrated: bool = False) -> Evaluation:
     rng = np.random.default_rng(0)
     truth = np.stack([rentals(60 * HORIZON, 3).reshape(60, HORIZON)] * len(targets), axis=-1)
 
@@ -74,6 +74,7 @@ def an_evaluation(targets: tuple[str, ...] = ("y",), model_error: float = 30.0) 
         horizon=HORIZON,
         scores={
             "TFT": of(model_error, 40),
+            **({"TFT calibrated": of(model_error, 39)} if calibrated else {}),
             "last value": of(120, 150),
             "seasonal naive 24": of(62, 70),
             "seasonal naive 168": of(48, 66),
@@ -160,7 +161,7 @@ def apart() -> Apart:
     ahead = np.linspace(0.1, 0.2, HORIZON)
     worst = [SeriesScores(series=f"station {n}", wql=0.3, mase=1.2, coverage=0.7, skill=-0.2 + n / 10) for n in (3, 7)]
     by_step = {"TFT": ahead, "seasonal naive 168": 1.5 * ahead}
-    return Apart(by_step=by_step, worst=worst, worse_than_baseline=1, judged=12)
+    return Apart(by_step=by_step, worst=worst, worse_than_baseline=1, judged=12, chance={0.8: 0.0123})
 
 
 def health() -> list[HealthCheck]:

@@ -37,6 +37,7 @@ setTimeout(() => document.title = [
   "moved=" + (first !== second && first === fan()),
   "overflow=" + (document.documentElement.scrollWidth > window.innerWidth),
   "images=" + document.images.length,
+  "intervals=" + document.querySelectorAll("#coverage tbody tr").length,
 ].join(" "), 1000);
 </script>"""
 
@@ -57,8 +58,9 @@ def opened(page: str, folder: Path, *flags: str) -> tuple[str, str]:
 @pytest.mark.parametrize("flags", [("--window-size=1280,2000",), ("--window-size=500,2000", "--force-dark-mode")])
 def test_every_chart_is_drawn_without_a_word_on_the_console(flags: tuple[str, ...], made_up, tmp_path) -> None:
     fans = [made_up.a_fan(f"<img src=x onerror=alert({n})>", n) for n in range(3)]
-    title, console = opened(build_report(made_up.report_data(3, fans=fans)), tmp_path, *flags)
-    assert title == "drawn=yes charts=15 moved=true overflow=false images=0"
+    judged = {"evaluation": made_up.an_evaluation(calibrated=True), "calibrated_by": "adaptive"}
+    title, console = opened(build_report(made_up.report_data(3, fans=fans, **judged)), tmp_path, *flags)
+    assert title == "drawn=yes charts=15 moved=true overflow=false images=0 intervals=1"
     assert console == ""
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import actuals, targets
 from fusecast.evaluation.baselines import baselines_for
+from fusecast.evaluation.chance import standard_error
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.metrics import ScoreSums
 from fusecast.evaluation.scaling import seasonal_error
+from fusecast.evaluation.scores import central_intervals
 from fusecast.evaluation.seasons import seasons_for
 from fusecast.prepare import Prepared
 from fusecast.report.content import Apart, SeriesScores
@@ -58,6 +60,7 @@ def apart(prepared: Prepared, predictor: NetworkPredictor, evaluation: Evaluatio
             worst=worst,
             worse_than_baseline=int((skill[judged] < 0).sum()),
             judged=len(judged),
+            chance=_chance(panel, made[predictor.name]),
         ),
         order[:MOST_SERIES],
     )
@@ -72,6 +75,19 @@ def _tallies(panel: Panel, forecasts: Forecasts, scale: NDArray[np.float64]) -> 
     by_step.add(forecasts.quantiles, actual, scale[forecasts.series], steps)
     by_series.add(forecasts.quantiles, actual, scale[forecasts.series], forecasts.series)
     return by_step, by_series
+
+
+def _chance(panel: Panel, forecasts: Forecasts) -> dict[float, float]:
+    """Give the standard error of the coverage of each interval of the first target."""
+    truth = actuals(panel, forecasts.series, forecasts.cutoff, forecasts.horizon)[..., 0]
+    row = forecasts.cutoff[:, None] + np.arange(forecasts.horizon)
+    time = panel.times_of(np.repeat(forecasts.series, forecasts.horizon), row.ravel()).to_physical().to_numpy()
+    found = {}
+    for share, (low, high) in central_intervals(forecasts.levels).items():
+        within = (truth >= forecasts.quantiles[..., 0, low]) & (truth <= forecasts.quantiles[..., 0, high])
+        inside = np.where(np.isnan(truth), np.nan, within)
+        found[share] = standard_error(inside.ravel(), time, forecasts.horizon)
+    return found
 
 
 def _wql(sums: ScoreSums) -> NDArray[np.float64]:

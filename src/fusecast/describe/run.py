@@ -17,6 +17,7 @@ from fusecast.data.panel import Panel
 from fusecast.describe.health import health_checks
 from fusecast.describe.judged import apart
 from fusecast.errors import DataError
+from fusecast.evaluation.calibrated import Calibrated
 from fusecast.experiment import RunConfig
 from fusecast.explain.explanation import Explanation
 from fusecast.explain.seasonal import in_words
@@ -45,6 +46,7 @@ def write_report(
     path: Path,
     *,
     future: pl.DataFrame | None = None,
+    calibrated: Calibrated | None = None,
     figures: Path | None = None,
     kind: str = "png",
 ) -> Path:
@@ -54,10 +56,12 @@ def write_report(
     ----------
     future
         Known columns of the steps after the last rows; None draws those steps where the calendar alone is known.
+    calibrated
+        The model with its calibration, to be judged beside it; None where it has none.
     figures
         Folder for every figure of the page as a file of its own, of a `kind`: png, svg or pdf.
     """
-    page = describe(prepared, predictor, read_history(folder), future)
+    page = describe(prepared, predictor, read_history(folder), future, calibrated)
     path.write_text(build_report(page), encoding="utf-8")
     if figures is not None:
         write_figures(page, figures, kind)
@@ -69,9 +73,10 @@ def describe(
     predictor: NetworkPredictor,
     history: Sequence[Mapping[str, Any]] = (),
     future: pl.DataFrame | None = None,
+    calibrated: Calibrated | None = None,
 ) -> ReportData:
     """Judge, explain and look at the data: everything that the page shows."""
-    evaluation = judge(prepared, predictor)
+    evaluation = judge(prepared, predictor, beside=[] if calibrated is None else [calibrated])
     kept = apart(prepared, predictor, evaluation)
     explanation = look_into(prepared, predictor, max_windows=EXPLAINED, permutation_windows=SHUFFLED)
     everything = look_into(prepared, predictor, part="all", series=some_series(prepared), max_windows=EXPLAINED)
@@ -88,6 +93,7 @@ def describe(
         health=health_checks(panel, prepared.parts, config.lookback, config.horizon),
         evaluation=evaluation,
         apart=kept.apart,
+        calibrated_by="" if calibrated is None else calibrated.conformal.method,
         curves=curves(history),
         fans=fans(prepared, predictor, future, worst=kept.worst[: MOST_FANS // 4].tolist()),
         importances=explanation.importances,

@@ -11,6 +11,7 @@ from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import actuals
 from fusecast.evaluation.conformal import Conformal
 from fusecast.evaluation.predictor import Predictor
+from fusecast.evaluation.tracking import track
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.index import WindowIndex
 
@@ -40,7 +41,7 @@ class Calibrated:
     @property
     def name(self) -> str:
         """How tables call it."""
-        return f"{self.predictor.name} calibrated"
+        return calibrated_name(self.predictor.name)
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index."""
@@ -56,20 +57,8 @@ class Calibrated:
 
     def _track(self, panel: Panel, index: WindowIndex, count: int) -> Floats:
         """Give the shifts after 0, 1, ... `count` known outcomes, [count + 1, H, Y, Q]."""
-        conformal, horizon = self.conformal, index.horizon
-        scores = self._scores_of(panel, index, count)
-        level = np.asarray(conformal.levels)
-        shifts = np.empty((count + 1, *conformal.shifts.shape))
-        shifts[0] = conformal.shifts
-        step = np.arange(horizon)
-        for number in range(count):
-            in_force = shifts[np.maximum(number - step // conformal.every, 0), step]  # when the forecast was made
-            score = scores[number]
-            present = ~np.isnan(score)
-            below = np.where(present, score <= in_force, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-            error = np.where(present.any(axis=0), level - below, 0.0)
-            shifts[number + 1] = shifts[number] + conformal.rate * error
-        return shifts
+        conformal, scores = self.conformal, self._scores_of(panel, index, count)
+        return track(conformal.shifts, scores[:count], conformal.levels, conformal.rate, conformal.every)
 
     def _scores_of(self, panel: Panel, index: WindowIndex, count: int) -> list[Floats]:
         """Give the scores of the first `count` origins after the span; each is forecast once a panel."""
@@ -94,3 +83,8 @@ class Calibrated:
             grid[(made.cutoff - first[made.series]) // every, made.series] = found
             self._scores += list(grid)
         return self._scores
+
+
+def calibrated_name(name: str) -> str:
+    """How tables call a predictor with its calibration."""
+    return f"{name} calibrated"

@@ -1,8 +1,8 @@
 """Conformal calibration: shift quantiles so that as many actuals lie below them as their levels say.
 
 Every level is shifted by itself (both tails of an interval are then right, not their sum alone), for each step ahead
-by itself. The shift is the conformal quantile of how far actuals lay above the forecasts, over windows that the model
-was not trained on:
+as far as the outcomes tell the steps apart (:mod:`fusecast.evaluation.shifts`). The shift is the conformal quantile of
+how far actuals lay above the forecasts, over windows that the model was not trained on:
 
 - ``cqr``: conformalised quantile regression (Romano, Patterson, Candes 2019, asymmetric form), in units of the
   window's own interval width (Sesia, Candes 2020): calm stays narrow, wild stays wide
@@ -10,13 +10,14 @@ was not trained on:
   change: the spread of the model itself is not used
 - ``adaptive``: begins as ``cqr`` and goes on learning from every outcome after the calibration span, as adaptive
   conformal inference does (Gibbs, Candes 2021; here the shift itself is tracked, as in Angelopoulos, Candes, Tibshirani
-  2023): it follows drift, and needs the recent past of the series to forecast from
+  2023): it follows drift, and needs the recent past of the series to forecast from. How fast it follows is chosen by
+  replaying the calibration span (:mod:`fusecast.evaluation.tracking`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -26,13 +27,14 @@ from fusecast.data.panel import Panel
 from fusecast.errors import ArtifactError, ConfigError, DataError
 from fusecast.evaluation.levels import at_levels
 from fusecast.evaluation.scores import median_of
+from fusecast.evaluation.shifts import shifts_by_step
+from fusecast.evaluation.tracking import RATE, rate_by_replay
 from fusecast.windows.forecasts import Forecasts
 
 Floats = NDArray[np.float64]
 
 METHODS = ("cqr", "split", "adaptive")
 FEWEST = 20
-RATE = 0.05
 FLOOR = 0.01
 """Part of a series' usual change that is added to the width of its intervals, so that none is a unit of zero."""
 
@@ -93,7 +95,12 @@ class Conformal:
         fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
         if fewest < FEWEST:
             raise DataError.too_few_to_calibrate(fewest, FEWEST)
-        made.shifts[:] = conformal_quantiles(scores, forecasts.levels)
+        last = np.zeros(panel.num_series, dtype=np.int64)
+        np.maximum.at(last, forecasts.series, forecasts.cutoff)
+        back = last[forecasts.series] - forecasts.cutoff
+        made.shifts[:] = shifts_by_step(scores, forecasts.levels, back)
+        if method == "adaptive":
+            made = replace(made, rate=rate_by_replay(scores, forecasts.levels, back, every))
         return made
 
     def scores(self, panel: Panel, forecasts: Forecasts, actual: Floats) -> Floats:
@@ -170,18 +177,3 @@ class Conformal:
         if made.method not in METHODS or made.shifts.ndim != 3 or made.shifts.shape[-1] != len(made.levels):
             raise ArtifactError.unreadable("the calibration", "its parts do not fit together")
         return made
-
-
-def conformal_quantiles(scores: Floats, levels: tuple[float, ...]) -> Floats:
-    """Give the conformal quantile of scores [n, ..., Q] at each level, [..., Q]; NaN is left out.
-
-    Of n scores in order, the ceil((n + 1) q)-th for levels q of 0.5 and above, and its mirror image below: the share of
-    new scores at or below it is then at least q (at most, below 0.5). Beyond the n-th it is the n-th.
-    """
-    ordered = np.sort(scores, axis=0)  # NaN comes last
-    count = (~np.isnan(scores)).sum(axis=0)
-    level = np.asarray(levels)
-    rank = np.where(level >= 0.5, np.ceil((count + 1) * level - 1e-9), np.floor((count + 1) * level + 1e-9))
-    place = np.clip(rank, 1, np.maximum(count, 1)).astype(np.int64) - 1
-    picked: Floats = np.take_along_axis(ordered, place[None], axis=0)[0]
-    return picked

@@ -25,7 +25,8 @@ def calibration_figure(scores: Mapping[str, Scores]) -> go.Figure:
     drawn = figure(340)
     diagonal = {"color": LINE, "width": 1.5, "dash": "dot"}
     drawn.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, name="as it should be", hoverinfo="skip")
-    for (name, score), colour in zip(scores.items(), (ACCENT, MUTED), strict=False):
+    colours = (ACCENT, WARM, MUTED) if len(scores) > 2 else (ACCENT, MUTED)
+    for (name, score), colour in zip(scores.items(), colours, strict=False):
         drawn.add_scatter(
             x=list(score.calibration),
             y=list(score.calibration.values()),

@@ -82,6 +82,8 @@ class Apart:
     """Series on which the best baseline does better."""
     judged: int = 0
     """Series judged."""
+    chance: Mapping[float, float] = field(default_factory=dict)
+    """Interval -> standard error of the model's coverage."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +119,8 @@ class ReportData:
     run_facts: Mapping[str, str] = field(default_factory=dict)
     """The same about network and training."""
     evaluation: Evaluation | None = None
+    calibrated_by: str = ""
+    """Method of the calibration that the evaluation has a predictor of; empty without one."""
     curves: TrainingCurves | None = None
     fans: Sequence[Fan] = ()
     importances: Sequence[Importance] = ()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 from fusecast.explain.lags import step_in_words
 from fusecast.report import charts, words
 from fusecast.report.canvas import Canvas, Section, section
-from fusecast.report.content import SeriesScores
+from fusecast.report.content import ReportData, SeriesScores
 from fusecast.report.table import metrics_table
 
+NEAR = 0.02
+"""How far the share inside an interval may lie off its name."""
+CHANCE = "standard error of the model's coverage in points; moments up to a horizon apart count as hanging together"
 SIGNS = {"good": ("✓", "fine"), "note": ("•", "to note"), "bad": ("!", "look at this")}
 
 
@@ -73,25 +77,64 @@ def calibration(canvas: Canvas) -> Section | None:
     if evaluation is None or not models:
         return None
     model, rival = models[0], evaluation.best_baseline()
-    scores = {name: evaluation.scores[name][0] for name in (model, rival) if name is not None}
+    calibrated = words.calibrated_of(evaluation, model)
+    scores = {name: evaluation.scores[name][0] for name in (model, calibrated, rival) if name is not None}
     if not scores[model].calibration:
         return None
     left = canvas.panel(
         "calibration-curve", charts.calibration_figure(scores), "Calibration of the quantiles", "Quantiles"
     )
     right = canvas.panel("pit", charts.pit_figure(scores[model]), "Histogram of the PIT", "Between the quantiles")
-    held = "".join(
-        f"<div><dt>{share:.0%} interval</dt><dd>{words.percent(found)} inside, {found - share:+.0%} off</dd></div>"
-        for share, found in scores[model].coverage.items()
-    )
     return section(
         "calibration",
         "Calibration",
         "<p>A 90% quantile is right when 9 of 10 actuals fall at or below it. Points above the diagonal on the left "
         "half mean lower quantiles that are too high; bars that rise at both ends mean intervals that are too narrow, "
         "a hump in the middle that they are too wide.</p>",
-        f'<div class="pair">{left}{right}</div><dl class="facts below">{held}</dl>',
+        f'<div class="pair">{left}{right}</div>{coverage(canvas.data, model, calibrated)}',
     )
+
+
+def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
+    """How much each interval held on the test span, as the model gives it and as its calibration shifts it."""
+    evaluation, chance = data.evaluation, {} if data.apart is None else data.apart.chance
+    if evaluation is None:
+        return ""
+    names = [model] if calibrated is None else [model, calibrated]
+    rows, several = "", len(evaluation.targets) > 1
+    for place, target in enumerate(evaluation.targets):
+        own = [evaluation.scores[name][place] for name in names]
+        digits = words.decimals_for([width for score in own for width in score.width.values()])
+        for share in own[0].coverage:
+            cells = "".join(_held(score.coverage[share], share, score.width[share], digits) for score in own)
+            by_chance = chance.get(share, math.nan) if place == 0 else math.nan
+            told = f"± {100 * by_chance:.1f}" if math.isfinite(by_chance) else words.NOTHING
+            name = f"{share:.0%}" + (f" of {escape(target)}" if several else "")
+            rows += f'<tr><th scope="row">{name}</th>{cells}<td>{told}</td></tr>'
+    said = (
+        f"Calibrated by <code>{escape(data.calibrated_by)}</code> on the validation span, not on this one."
+        if calibrated is not None
+        else "The model is not calibrated. <code>fusecast calibrate RUN --method adaptive</code> learns from the "
+        "validation span how to shift the quantiles; the next report shows both."
+    )
+    heads = "".join(
+        f'<th scope="col">{escape(name)}: inside</th><th scope="col">off</th><th scope="col">width</th>'
+        for name in names
+    )
+    return (
+        '<div class="scroll" tabindex="0"><table class="metrics" id="coverage"><thead><tr>'
+        f'<th scope="col">Interval</th>{heads}<th scope="col" title="{CHANCE}">by chance</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f"<p>Off is in points; more than 2 are marked. {said} A share can lie off by chance: twice the standard error "
+        "beside it is no surprise, and where a few moments decide, that error is itself a guess.</p>"
+    )
+
+
+def _held(found: float, share: float, width: float, digits: int) -> str:
+    judged = "better" if abs(found - share) <= NEAR else "worse"
+    off = f"{100 * (found - share):+.1f}".replace("-", words.MINUS) if math.isfinite(found) else words.NOTHING
+    inside = f"{100 * found:.1f}%" if math.isfinite(found) else words.NOTHING
+    return f'<td>{inside}</td><td class="{judged}"><b>{off}</b></td><td>{words.number(width, digits)}</td>'
 
 
 def _row(row: SeriesScores) -> str:

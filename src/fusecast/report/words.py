@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from fusecast.evaluation.calibrated import calibrated_name
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.explain.lags import span_in_words
 from fusecast.report.content import ReportData
@@ -44,6 +45,12 @@ def models_of(evaluation: Evaluation) -> list[str]:
     return [name for name in evaluation.scores if name not in evaluation.baselines]
 
 
+def calibrated_of(evaluation: Evaluation, name: str) -> str | None:
+    """Name of the predictor that is another one with its calibration; None where there is none."""
+    calibrated = calibrated_name(name)
+    return calibrated if calibrated in evaluation.scores else None
+
+
 def summary(data: ReportData) -> list[str]:
     """Say in a few sentences what was forecast, how good it is, and what it goes by."""
     series = "one series" if data.num_series == 1 else f"{data.num_series:,} series"
@@ -81,6 +88,8 @@ def verdict(evaluation: Evaluation, target: int = 0) -> str:
         )
     for share, held in scores.coverage.items():
         words += f"; its {share:.0%} intervals held {percent(held)} of what happened"
+        if (calibrated := calibrated_of(evaluation, name)) is not None:
+            words += f", {percent(evaluation.scores[calibrated][target].coverage[share])} once calibrated"
         break
     return words + "."
 
