@@ -204,8 +204,8 @@ class Forecaster(Asking, Judging):
         data
             A newer table to forecast from; None is the table of the fit.
         quantiles
-            Any levels; None gives those of the training. Between those, quantiles lie on straight lines, beyond them
-            on exponential tails.
+            Any levels; None gives those of the training. A head with a distribution has its own quantiles at each;
+            those of a quantile head (and calibrated ones) lie on straight lines, and beyond them on exponential tails.
         calibrated
             Whether the quantiles are shifted as `calibrate` has learned.
 

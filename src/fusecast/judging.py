@@ -138,7 +138,8 @@ class Judging:
     ) -> Any:
         """Draw `n` scenarios of the steps after each series' last row.
 
-        Each step alone follows the forecast quantiles; together the steps move as they did in the validation span.
+        Each step alone follows the forecast quantiles, or the distribution where the head is one; together the steps
+        move as they did in the validation span.
 
         Parameters
         ----------

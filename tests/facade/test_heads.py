@@ -12,7 +12,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 from fusecast import Forecaster
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ConfigError, DataError, TrainingError
 from fusecast.training.engine import BacktestEngine
 
 from .tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
@@ -199,3 +199,16 @@ def test_a_model_saved_before_there_were_heads_loads(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     old = Forecaster.load(folder)
     assert_frame_equal(old.predict(future_of(counts()), data=counts()), saved.predict(future_of(counts())))
+
+
+def test_a_checkpoint_written_before_there_were_heads_is_resumed(tmp_path: Path) -> None:
+    run = forecaster("quantile").fit(counts(), folder=tmp_path)
+    for path in (tmp_path / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        for name in ("head", "tweedie_power"):
+            del content["hyper_parameters"]["model"][name]
+        torch.save(content, path)
+    again = forecaster("quantile").fit(counts(), folder=tmp_path, resume=True)
+    assert_frame_equal(again.predict(future_of(counts())), run.predict(future_of(counts())))
+    with pytest.raises(TrainingError, match="head was quantile and is normal"):
+        forecaster("normal").fit(counts(), folder=tmp_path, resume=True)

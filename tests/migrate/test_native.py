@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.migrate import convert
 from fusecast.migrate.conversion import PartialMatchError
+from fusecast.migrate.sizes import config_of
+from fusecast.migrate.weights import read_weights
 from fusecast.model.config import ModelConfig
 from fusecast.model.example import example_batch
 from fusecast.model.tft import TemporalFusionTransformer
@@ -195,3 +197,18 @@ def test_weights_of_another_network_are_refused(tmp_path):
         convert(save({}, tmp_path), kind="nvida")
     with pytest.raises(ArtifactError, match=r"holds no tensors"):
         convert(save({"epoch": 3}, tmp_path))
+
+
+def test_a_distribution_of_ours_comes_back_as_it_was(tmp_path):
+    torch.manual_seed(5)
+    config = replace(CONFIG, head="student_t")
+    network = TemporalFusionTransformer(config).eval()
+    path = save(network.state_dict(), tmp_path)
+    made = convert(path, sizes={**SIZES, "head": "student_t"}).network
+    torch.testing.assert_close(forecast(made, config), forecast(network, config))
+
+
+def test_old_weights_of_quantiles_cannot_become_a_distribution(tmp_path):
+    path = save({"quantile_proj.weight": torch.zeros(3, 8)}, tmp_path)
+    with pytest.raises(ConfigError, match=r"forecast quantiles, so that the head cannot be 'normal'\nHint: leave"):
+        config_of(read_weights(path), {}, {"head": "normal", "horizon": 3, "lookback": 5})

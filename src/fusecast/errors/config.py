@@ -178,6 +178,13 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def weights_of_quantiles(cls, head: str) -> Self:
+        return cls(
+            f"the old weights forecast quantiles, so that the head cannot be {head!r}\n"
+            "Hint: leave `head` out; a network with another head is trained with `fusecast fit --set network.head=...`"
+        )
+
+    @classmethod
     def size_of_wrong_kind(cls, sizes: Mapping[str, object]) -> Self:
         return cls(f"these sizes make no network, since one is of the wrong kind: {dict(sizes)}")
 

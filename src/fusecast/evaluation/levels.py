@@ -8,12 +8,11 @@ slope there, Q(p) = x + s * q * log(p / q) for p < q; likewise above. A forecast
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.errors import ConfigError
+from fusecast.model.config import rising
 from fusecast.windows.forecasts import Forecasts
 
 Floats = NDArray[np.float64]
@@ -34,9 +33,7 @@ def at_levels(forecasts: Forecasts, levels: Sequence[float], *, lowest: float | 
     ConfigError
         When the levels do not rise or lie outside (0, 1).
     """
-    wanted = tuple(float(level) for level in levels)
-    if not wanted or any(not 0.0 < q < 1.0 for q in wanted) or any(a >= b for a, b in pairwise(wanted)):
-        raise ConfigError.bad_quantiles(wanted)
+    wanted = rising(levels)
     made = quantile_at(forecasts.sorted().quantiles, forecasts.levels, np.asarray(wanted))
     if lowest is not None:
         made = np.maximum(made, np.minimum(lowest, forecasts.quantiles.min(axis=-1, keepdims=True)))

@@ -44,7 +44,7 @@ def plan(weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) 
         notes: list[str] = []
     else:
         found, notes = _infer(weights, given)
-    model_config = config_of(weights, found, given)
+    model_config = config_of(weights, found, given, quantiles_only=False)
     names = TemporalFusionTransformer(model_config).state_dict()
     rules = [Rule(name, (name,), torch.clone) for name in names]
     return Plan(build=module_of(model_config), rules=rules, notes=tuple(notes))
@@ -76,7 +76,7 @@ def _infer(weights: Weights, given: Mapping[str, Any]) -> tuple[dict[str, Any], 
         found["observed_reals"] = reals - found["known_reals"]
         found |= _categories(weights, categories, known - found["known_reals"], given)
     notes: list[str] = []
-    if unknown & {"num_targets", "quantiles"}:
+    if given.get("head", "quantile") == "quantile" and unknown & {"num_targets", "quantiles"}:
         rows = weights.size("head.projection.bias")
         targets = given.get("num_targets", 1)
         found["quantiles"], notes = levels_of(rows // targets, QUANTILES, given, "this network's")

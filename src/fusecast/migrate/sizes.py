@@ -8,7 +8,7 @@ from typing import Any
 
 from fusecast.errors import ConfigError
 from fusecast.migrate.weights import Weights
-from fusecast.model.config import ModelConfig
+from fusecast.model.config import HEADS, ModelConfig
 from fusecast.training.module import TFTModule
 from fusecast.training.steady import SteadyModule
 
@@ -38,8 +38,12 @@ def _number(value: Any) -> Any:
         return value
 
 
-def config_of(weights: Weights, found: Mapping[str, Any], given: Mapping[str, Any]) -> ModelConfig:
+def config_of(
+    weights: Weights, found: Mapping[str, Any], given: Mapping[str, Any], *, quantiles_only: bool = True
+) -> ModelConfig:
     """Make the configuration: what was given goes before what was found.
+
+    With `quantiles_only` no distribution may be asked for: the old weights forecast quantiles.
 
     Raises
     ------
@@ -47,6 +51,8 @@ def config_of(weights: Weights, found: Mapping[str, Any], given: Mapping[str, An
         When a size is known from neither, naming all that are missing; and for sizes that cannot work.
     """
     sizes = {name: value for name, value in found.items() if value is not None} | checked(given)
+    if quantiles_only and sizes.get("head", HEADS[0]) != HEADS[0]:
+        raise ConfigError.weights_of_quantiles(str(sizes["head"]))
     asked = {name for name, value in found.items() if value is None} | set(NEEDED)
     unknown = [name for name in FIELDS if name in asked and name not in sizes]
     if unknown:

@@ -30,7 +30,8 @@ def below(value: Tensor, rate: Tensor, shape: float) -> Tensor:
     chance = (number * rate.log()[..., None] - rate[..., None] - torch.lgamma(number + 1)).exp()
     parts = value * rate * shape  # in units of the gammas, whose sum has the mean rate * shape
     some = (chance * torch.special.gammainc(number * shape, parts[..., None].expand_as(number))).sum(dim=-1)
-    return (-rate).exp() + stride * some
+    found: Tensor = (-rate).exp() + stride * some
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -96,4 +97,5 @@ def _quantile(level: Tensor, rate: Tensor, shape: float) -> Tensor:
 
 
 def _score(chance: Tensor) -> Tensor:
-    return torch.special.ndtri(chance.clamp(1e-300, 1 - 1e-16))
+    found: Tensor = torch.special.ndtri(chance.clamp(1e-300, 1 - 1e-16))
+    return found

@@ -40,7 +40,7 @@ class NegativeBinomial(Family):
         odds = dispersion * mean
         return ways - size * torch.log1p(odds) + count * (odds.log() - torch.log1p(odds))
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch says nothing of its types
     @torch.no_grad()
     def quantiles(
         self, parameters: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
