@@ -270,6 +270,7 @@ def run_facts(
         "Attention heads": str(config.network.num_heads),
         "Lookback": f"{config.lookback} steps",
         "Horizon": f"{config.horizon} steps",
+        "Head": config.network.head,
         "Quantiles": ", ".join(f"{level:g}" for level in config.network.quantiles),
         "Batch": f"{config.training.batch_size} windows",
         "Learning rate": f"{config.training.learning_rate:g}",
