@@ -107,6 +107,14 @@ def test_a_threshold_of_ones_own_is_kept(keep, panel_of) -> None:
     assert found.to_frame(panel_of(80)).columns == ["series", "time", "distance", "threshold", "flagged"]
 
 
+def test_what_is_left_over_by_a_regime_in_the_average_is_no_regime(keep) -> None:
+    attention = noisy_attention(400, 0, sharpness=1e7)  # next to no wobble
+    attention[250:290] = noisy_attention(40, 1, peak=9, sharpness=1e7)
+    found = of_one_series(keep(attention, LOOKBACK), 400)
+    assert np.median(found.distance) > 0.1  # the average is a tenth the other regime, and all lie off it
+    assert np.flatnonzero(found.flagged).tolist() == list(range(250, 290))
+
+
 def test_the_usual_limit_is_far_from_the_spread_and_no_trifle() -> None:
-    assert usual_limit(np.array([0.01, 0.02, 0.03])) == 0.1
+    assert usual_limit(np.array([0.01, 0.02, 0.03])) == pytest.approx(0.22)
     assert usual_limit(np.array([0.2, 0.3, 0.4])) == pytest.approx(0.3 + 5 * 1.4826 * 0.1)

@@ -15,7 +15,8 @@ from fusecast.explain.store import AttentionStore
 LEAST_WINDOWS = 30
 """Windows that a series needs for an average and a threshold of its own; those with fewer share one."""
 DEVIATIONS = 5.0
-LEAST_DISTANCE = 0.1
+LEAST_EXCESS = 0.2
+"""Distance beyond the usual one that is no trifle: about what moving 8% of the attention to other steps makes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +98,9 @@ def regimes(
         Of the windows of the store, [W], in the order of a ``WindowIndex``: series by series.
     threshold
         Distance above which a window is flagged. None: the median distance of the series plus five robust standard
-        deviations (1.4826 times the median absolute deviation), and never below 0.1.
+        deviations (1.4826 times the median absolute deviation), and at least 0.2 above the median: a network that
+        always looks at the same step has next to no deviation, and a regime that is part of the average lifts the
+        distance of all other windows alike.
     """
     distance, limit = np.full(len(series), np.nan), np.full(len(series), np.nan)
     for spans in _groups(series, least_windows):
@@ -124,7 +127,7 @@ def usual_limit(distance: NDArray[np.float64]) -> float:
     """Distance beyond which a window is unusual: far outside the spread of all, and no trifle."""
     middle = float(np.median(distance))
     spread = 1.4826 * float(np.median(np.abs(distance - middle)))
-    return max(LEAST_DISTANCE, middle + DEVIATIONS * spread)
+    return middle + max(LEAST_EXCESS, DEVIATIONS * spread)
 
 
 def names_of(panel: Panel, series: NDArray[np.int64]) -> pl.Series:
