@@ -93,8 +93,8 @@ def test_half_precision_around_the_head_changes_nothing_within_it(head: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.recurrence:UserWarning")  # as in test_tft
-@pytest.mark.parametrize("head", ["normal", "student_t", "tweedie"])
-def test_distributions_of_real_numbers_can_be_exported(head: str) -> None:
+@pytest.mark.parametrize("head", ["student_t", "tweedie"])
+def test_tables_of_quantiles_can_be_exported(head: str) -> None:
     config = config_with(head)
     network, batch = network_of(config).eval(), counted(config)
     exported = torch.export.export(network, (batch,)).module(check_guards=False)  # as in test_tft

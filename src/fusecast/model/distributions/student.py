@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.family import Family, wide
+from fusecast.model.distributions.family import Family, as_levels, wide
 from fusecast.model.distributions.normal import LEAST_SCALE
 
 LEAST_DF = 2.0 + 1e-3
@@ -59,13 +59,17 @@ class StudentT(Family):
         location, spread, df = parameters.unbind(-1)
         table = self.table if levels is None else quantile_table(tuple(levels))
         table = table.to(location)
-        x = 4.0 / df - 1.0  # 1 / df from [0, 1/2] to [-1, 1]
-        terms = [torch.ones_like(x), x]
-        while len(terms) < table.shape[0]:
-            terms.append(2 * x * terms[-1] - terms[-2])
-        standard = (torch.stack(terms, dim=-1) @ table).exp()
-        sign = torch.tensor([_sign(level) for level in levels or self.levels], dtype=x.dtype, device=x.device)
-        return location[..., None] + spread[..., None] * sign * standard
+        x = 4.0 / df[..., None] - 1.0  # 1 / df from [0, 1/2] to [-1, 1]
+        sign = as_levels([_sign(level) for level in levels or self.levels], x)
+        return location[..., None] + spread[..., None] * sign * _chebyshev(table, x).exp()
+
+
+def _chebyshev(table: Tensor, x: Tensor) -> Tensor:
+    """Sum a Chebyshev series by Clenshaw's recurrence; no matrix product, whose precision a user may have lowered."""
+    last, before = torch.zeros_like(x), torch.zeros_like(x)
+    for row in table[1:].flip(0):
+        last, before = row + 2 * x * last - before, last
+    return table[0] + x * last - before
 
 
 @lru_cache(maxsize=64)
