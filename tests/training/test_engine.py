@@ -102,7 +102,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 5])
 @pytest.mark.parametrize("case", CASES)
 def test_the_engine_gives_what_the_network_gives_window_by_window(case: str, stride: int) -> None:
     encoded = encode(**CASES[case])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fusecast.model.embedding import Codebook
 from fusecast.model.selection import VariableSelection
@@ -68,6 +69,17 @@ class SharedSelection:
             alone.joint - absent.joint
         )  # [T, d + V]: less what the categories of no step have in it
         self.of_position = selection.variables.finish(alone.own, alone.embedded)[place]  # [T, d]
+
+    def pad(self, width: int) -> None:
+        """Pad the selected vectors with zeros, and all that windows are made of."""
+        more = (0, width - self.selection.d_model)
+        if more[1] == 0:
+            return
+        if not self.by_position:
+            self.steps = functional.pad(self.steps, more)
+            return
+        self.transformed = functional.pad(self.transformed, more)
+        self.of_position = functional.pad(self.of_position, more)
 
     def windows(self, first: int, count: int, apart: int) -> Tensor:
         """Give the selected vectors [W, T, d] of windows, the first of which begins at step `first`."""

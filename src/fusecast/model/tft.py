@@ -15,6 +15,8 @@ from fusecast.model.embedding import Codebook, VariableEmbedding
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
 from fusecast.model.grouped import GroupedLayerNorm
 from fusecast.model.heads import make_head
+from fusecast.model.kernels.decode import Decoder
+from fusecast.model.kernels.native import usable
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
 from fusecast.model.widths import check_widths
@@ -180,7 +182,6 @@ class TemporalFusionTransformer(nn.Module):
         *,
         units: tuple[Tensor, Tensor],
         levels: Sequence[float] | None = None,
-        sums: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]``.
 
@@ -190,18 +191,26 @@ class TemporalFusionTransformer(nn.Module):
             `center` and `scale` ``[B, Y]`` of the batch.
         levels
             As in :meth:`forward`.
-        sums
-            What :meth:`SequenceToSequence.first_sums` makes of both vectors, where it is there already.
 
         Returns
         -------
         The quantiles ``[B, H, Y, Q]``, the attention ``[B, H, T]``, and the parameters ``[B, H, Y, P]``.
         """
         horizon = future.shape[1]
+        decoder = self.decoder(horizon, past, future)
+        if decoder is not None:
+            decoded, attention = decoder(
+                decoder.padded(past).contiguous(),
+                decoder.padded(future).contiguous(),
+                hidden=contexts.hidden,
+                cell=contexts.cell,
+                context=self.enrichment(contexts).expand(len(past), -1),
+                past_mask=past_mask,
+            )
+            quantiles, parameters = self.head.forecast(decoded, *units, levels)
+            return quantiles, attention, parameters
         selected = torch.cat((past, future), dim=1)
-        remembered = self.recurrence(
-            past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask, sums=sums
-        )
+        remembered = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
         local = self.after_recurrence(remembered, selected)
         context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
         enriched = self.enrich(local, context)
@@ -212,6 +221,21 @@ class TemporalFusionTransformer(nn.Module):
         decoded = self.before_head(self.position_wise(fused), local[:, -horizon:])
         quantiles, parameters = self.head.forecast(decoded, *units, levels)
         return quantiles, attention, parameters
+
+    def decoder(self, horizon: int, *inputs: Tensor) -> Decoder | None:
+        """Give what decodes in one pass, for prediction on a CPU; None where that must be done module by module."""
+        if self.training or torch.is_grad_enabled() or not usable(self.head.projection.weight, *inputs):
+            return None
+        return Decoder(self, horizon)
+
+    def enrichment(self, contexts: StaticContexts) -> Tensor:
+        """Give what the enrichment adds to its first map of each step: ``[B, d]``, or ``[1, d]`` for all windows."""
+        from_input, from_context = self.enrich.from_input, self.enrich.from_context
+        bias = from_input.bias.unsqueeze(0)
+        if from_context is None or contexts.enrichment is None:
+            return bias
+        of_context: Tensor = from_context(contexts.enrichment)
+        return of_context + bias
 
 
 def _selection(

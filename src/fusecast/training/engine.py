@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from fusecast.batch import Batch
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.inputs import RELATIVE_POSITION
+from fusecast.model.kernels.decode import Decoder, Sums
 from fusecast.model.shared import SharedSelection
 from fusecast.model.tft import StaticContexts, TemporalFusionTransformer, future_presence, past_presence
 from fusecast.windows.gather import Gatherer
@@ -61,6 +63,11 @@ class BacktestEngine:
         self.position: Tensor | None = None
         if known and known[-1] == RELATIVE_POSITION:
             self.position = (torch.arange(L + H, dtype=torch.float32, device=self.device) - L) / max(L, H)
+
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        """What decodes in one pass, from the network's weights as they were at first use."""
+        return self.network.decoder(self.index.horizon)
 
     def runs(self) -> list[Run]:
         """Give the windows worth sharing; the others have padding or little in common."""
@@ -150,16 +157,19 @@ class _Shared:
                 length=H,
             )
 
-        self.sums = self._sums()
-
-    def _sums(self) -> tuple[Tensor, Tensor] | None:
-        """What the steps add to the gates of the LSTM; None where that depends on the window or is of no use."""
-        if self.future is None or self.past.by_position:
-            return None
-        recurrence = self.network.recurrence
-        of_past = recurrence.first_sums(self.past.steps, future=False)
-        of_future = recurrence.first_sums(self.future.steps, future=True)
-        return None if of_past is None or of_future is None else (of_past, of_future)
+        self.decoder = engine.decoder
+        self.enrichment = network.enrichment(contexts)
+        self.sums: Sums | None = None
+        if self.decoder is not None:
+            self.past.pad(self.decoder.width)
+            self.nothing = self.decoder.padded(self.nothing)
+            if self.future is not None:
+                self.future.pad(self.decoder.width)
+            if self.future is not None and not self.past.by_position:
+                self.sums = Sums(
+                    self.decoder.first_sums(self.past.steps, future=False),
+                    self.decoder.first_sums(self.future.steps, future=True),
+                )
 
     def quantiles(self, start: int, count: int, levels: Sequence[float] | None = None) -> Tensor:
         """Give the scaled quantiles of `count` windows from the start-th on: [W, H, Y, Q]."""
@@ -169,13 +179,24 @@ class _Shared:
         if self.future is not None:
             future = self.future.windows(first, count, apart)
         mask = None if self.mask is None else self.mask[first:].as_strided((count, self.lookback), (apart, 1))
+        contexts = StaticContexts(*(None if c is None else c.expand(count, -1) for c in self.contexts))
+        center, scale = (unit.expand(count, -1) for unit in self.units)
+        if self.decoder is None:
+            quantiles, *_ = self.network.decode(past, future, contexts, mask, units=(center, scale), levels=levels)
+            return quantiles
         sums = None
         if self.sums is not None and self.future is not None:
             of_past, of_future = self.sums
-            sums = self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first, count, apart)
-        contexts = StaticContexts(*(None if c is None else c.expand(count, -1) for c in self.contexts))
-        center, scale = (unit.expand(count, -1) for unit in self.units)
-        quantiles, *_ = self.network.decode(
-            past, future, contexts, mask, units=(center, scale), levels=levels, sums=sums
+            sums = Sums(self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first, count, apart))
+        decoded, _ = self.decoder(
+            past,
+            future,
+            hidden=contexts.hidden,
+            cell=contexts.cell,
+            context=self.enrichment.expand(count, -1),
+            past_mask=mask,
+            sums=sums,
+            with_attention=False,
         )
+        quantiles, _ = self.network.head.forecast(decoded, center, scale, levels)
         return quantiles

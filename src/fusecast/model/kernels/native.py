@@ -96,6 +96,33 @@ class Attention(Structure):
     )
 
 
+class DecodeMap(Structure):
+    """A linear map of ``decode.c``, packed."""
+
+    _fields_ = _fields((c_void_p, "weight bias"))
+
+
+class DecodeGate(Structure):
+    """A gate of ``decode.c`` and the norm behind it."""
+
+    _fields_ = _fields((DecodeMap, "map"), (c_void_p, "gain shift"))
+
+
+class Decode(Structure):
+    """Arguments of ``decode.c``."""
+
+    _fields_ = _fields(
+        (c_int64, "windows lookback horizon d dp heads layers together"),
+        (c_int32, "threads folded ahead"),
+        (c_float, "eps"),
+        (c_int64, "past_apart future_apart past_sums_apart future_sums_apart"),
+        (c_void_p, "past future past_sums future_sums hidden cell context mask from_input from_state bias"),
+        (DecodeGate, "after_recurrence enrich after_attention position_wise before_head"),
+        (DecodeMap, "enrich_input position_input query projection"),
+        (c_void_p, "key decoded attention"),
+    )
+
+
 def call(name: str, arguments: Structure) -> None:
     """Call a function of the library; other Python threads run meanwhile."""
     loaded = library()
