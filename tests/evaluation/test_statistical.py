@@ -20,7 +20,9 @@ LEVELS = (0.1, 0.5, 0.9)
 def models():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's and pandas' own, as the library is imported
-        return pytest.importorskip("statsforecast.models", reason="the stats extra is not installed")
+        return pytest.importorskip(
+            "statsforecast.models", reason="the stats extra is not installed; `make tests-stats` runs these"
+        )
 
 
 def a_series(seed: int, length: int = 60) -> np.ndarray:
@@ -43,6 +45,31 @@ def test_a_forecast_is_that_of_the_library_on_the_rows_before_the_cutoff(kind, m
     tampered = panel_of(np.concatenate([first[:51], first[51:] * 100]), second * 1, frequency="1mo")
     again = Statistical(kind=kind, season=12, levels=LEVELS).fit(tampered, np.array([50, 48])).predict(tampered, index)
     np.testing.assert_array_equal(again.quantiles[:2], made.quantiles[:2])
+
+
+@pytest.mark.parametrize("kind", ["ets", "theta"])
+def test_seasons_stay_in_their_place_at_every_origin(kind, models, panel_of) -> None:
+    t = np.arange(420)
+    y = 20 + 12 * np.sin(2 * np.pi * t / 12) + np.random.default_rng(3).normal(0, 0.3, size=420)
+    y[400] = np.nan
+    panel = panel_of(y, frequency="1mo")
+    fitted = Statistical(kind=kind, season=12, levels=LEVELS).fit(panel, np.array([390]))  # looks back on 360
+    index = WindowIndex(lookback=2, horizon=6, first_cutoff=[390], last_cutoff=[412])
+    made = fitted.predict(panel, index)
+    truth = 20 + 12 * np.sin(2 * np.pi * (made.cutoff[:, None] + np.arange(6)) / 12)
+    assert np.abs(made.quantiles[:, :, 0, 1] - truth).max() < 1.5
+
+
+def test_the_history_begins_at_the_place_in_the_season_that_is_asked_for() -> None:
+    model = Statistical(kind="ets", season=12, levels=LEVELS)
+    values = np.arange(500.0)
+    values[140:145] = np.nan
+    assert model.history(values)[0] == 145 % 12
+    for phase in range(12):
+        place, past = model.history(values, phase)
+        assert place == phase == past[0] % 12
+        assert past[-1] == 499
+        assert 340 <= len(past) <= 360
 
 
 def test_a_series_that_is_constant_or_too_short_has_its_last_value_repeated(models, panel_of) -> None:

@@ -56,20 +56,30 @@ class Statistical:
         make = {"ets": AutoETS, "theta": AutoTheta}[self.kind]
         values = targets(panel)
         models: dict[tuple[int, int], Any] = {}
+        phases: dict[tuple[int, int], int] = {}
         for s in range(panel.num_series):
             for y in range(values.shape[1]):
-                past = self.history(values[panel.indptr[s] : panel.indptr[s] + int(train_end[s]), y])
+                phases[s, y], past = self.history(values[panel.indptr[s] : panel.indptr[s] + int(train_end[s]), y])
                 if len(past) >= max(5, self.season + 2) and np.ptp(past) > 0:
                     models[s, y] = make(season_length=self.season).fit(past)
                 elif len(past) >= 5 and np.ptp(past) > 0:
                     models[s, y] = make(season_length=1).fit(past)
-        return FittedStatistical(choice=self, models=models)
+        return FittedStatistical(choice=self, models=models, phases=phases)
 
-    def history(self, values: Floats) -> Floats:
-        """Give the latest values [n] that a model looks at, holes filled with the value before."""
-        recent = values[-max(SHORTEST, SEASONS * self.season) :]
+    def history(self, values: Floats, phase: int | None = None) -> tuple[int, Floats]:
+        """Give the latest values [n] that a model looks at, holes filled with the value before.
+
+        The place of their first in its season comes first. A `phase` asks for that place: the states that a fitted
+        model begins with belong to it, and at another they would put the night's level where the day is.
+        """
+        begin = max(0, len(values) - max(SHORTEST, SEASONS * self.season))
+        known = np.flatnonzero(~np.isnan(values[begin:]))
+        begin += int(known[0]) if len(known) else len(values) - begin
+        if phase is not None:
+            begin += (phase - begin) % self.season
+        recent = values[begin:]
         latest = np.maximum.accumulate(np.where(np.isnan(recent), -1, np.arange(len(recent))))
-        return recent[latest[latest >= 0]]
+        return begin % self.season, recent[np.maximum(latest, 0)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +88,8 @@ class FittedStatistical:
 
     choice: Statistical
     models: dict[tuple[int, int], Any]
+    phases: dict[tuple[int, int], int]
+    """Place in its season of the first value that each was fitted on."""
 
     @property
     def name(self) -> str:
@@ -94,8 +106,9 @@ class FittedStatistical:
         for window, (s, c) in enumerate(zip(series.tolist(), cutoff.tolist(), strict=True)):
             for y in range(values.shape[1]):
                 model = self.models.get((s, y))
-                past = self.choice.history(values[panel.indptr[s] : panel.indptr[s] + c, y])
-                if model is not None and np.ptp(past) > 0:
+                known = values[panel.indptr[s] : panel.indptr[s] + c, y]
+                _, past = self.choice.history(known, self.phases[s, y])
+                if model is not None and len(past) and np.ptp(past) > 0:
                     quantiles[window, :, y] = quantiles_of(model, past, index.horizon, levels)
         made = Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=levels)
         return made.sorted()
