@@ -44,10 +44,20 @@ class WindowLoader(DataLoader[Batch]):
         """Give the batches of the sampler's epoch, from where a loaded state stood."""
         sampler = self.seeded_sampler
         epoch = sampler.epoch
-        for batch in super().__iter__():
+        for batch in self._batches():
             sampler.done += 1
             yield batch
         sampler.set_epoch(epoch + 1)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Go around the DataLoader where it would only hand numbers to the gatherer, batch by batch."""
+        data: Any = self.dataset
+        if self.num_workers or self.pin_memory or not isinstance(data, WindowDataset):
+            yield from super().__iter__()
+            return
+        sampler = self.seeded_sampler
+        for windows in sampler.chunks():
+            yield from data.gatherer.batches(windows, sampler.batch_size)
 
     @property
     def seeded_sampler(self) -> SeededSampler:

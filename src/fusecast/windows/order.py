@@ -7,6 +7,9 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecast.model.kernels.build import library
+from fusecast.model.kernels.native import Order, call
+
 _ROUNDS = 4
 
 
@@ -24,7 +27,17 @@ class Permutation:
         self.keys = np.random.SeedSequence([part & (2**64 - 1) for part in key]).generate_state(2 * _ROUNDS, np.uint64)
 
     def __call__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give what stands at these places, int64 [W]."""
+        """Give what stands at these places, int64 [W], each below the size."""
+        if library() is None:
+            return self.plain(places)
+        places, numbers = np.ascontiguousarray(places), np.empty(len(places), dtype=np.int64)
+        arguments = Order(len(places), self.size, self.left, self.right, self.keys.ctypes.data, _ROUNDS)
+        arguments.places, arguments.numbers = places.ctypes.data, numbers.ctypes.data
+        call("windows_order", arguments)
+        return numbers
+
+    def plain(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Compute the same with NumPy alone."""
         result = self._once(places.astype(np.uint64))
         outside = np.flatnonzero(result >= self.size)
         while len(outside):

@@ -79,6 +79,12 @@ class SeededSampler(Sampler[list[int]]):
         return whole + (1 if rest and not (self.drop_last and whole) else 0)
 
     def __iter__(self) -> Iterator[list[int]]:
+        for windows in self.chunks():
+            for begin in range(0, len(windows), self.batch_size):
+                yield windows[begin : begin + self.batch_size].tolist()
+
+    def chunks(self) -> Iterator[NDArray[np.int64]]:
+        """Iterate likewise, over the windows [W] of many batches at a time; only the last batch may be smaller."""
         start, self._resuming = self.done if self._resuming else 0, False
         epoch, batches = self.epoch, len(self)
         self.done = start
@@ -86,19 +92,18 @@ class SeededSampler(Sampler[list[int]]):
         for begin in range(start, batches, together):
             until = min(begin + together, batches)
             places = np.arange(begin * self.batch_size, min(until * self.batch_size, self.share))
-            windows = self.windows_at(epoch, places * self.world + self.rank)
-            for number in range(until - begin):
-                yield windows[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+            yield self.windows_at(epoch, places * self.world + self.rank)
 
     def windows_at(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the windows at some places of an epoch, counted over all processes."""
-        if not self.shuffle:
+        """Give the windows at some places of an epoch, counted over all processes; places in rising order."""
+        if not self.shuffle or not len(places):
             return places
-        rounds, within = np.divmod(epoch * self.windows_per_epoch + places, self.size)
-        windows = np.empty_like(within)
-        for number in np.unique(rounds).tolist():
-            chosen = rounds == number
-            windows[chosen] = Permutation(self.size, self.seed, number)(within[chosen])
+        stream = epoch * self.windows_per_epoch + places
+        windows = np.empty_like(stream)
+        for number in range(int(stream[0]) // self.size, int(stream[-1]) // self.size + 1):
+            begin, end = np.searchsorted(stream, (number * self.size, (number + 1) * self.size)).tolist()
+            order = Permutation(self.size, self.seed, number)
+            windows[begin:end] = order(stream[begin:end] - number * self.size)
         return windows
 
     def set_epoch(self, epoch: int) -> None:

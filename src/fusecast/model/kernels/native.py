@@ -96,6 +96,35 @@ class Attention(Structure):
     )
 
 
+class Windows(Structure):
+    """Arguments of ``windows.c``: windows to fill."""
+
+    _fields_ = _fields(
+        (c_int64, "windows batch series stride lookback horizon reals targets observed"),
+        (c_int64, "categories observed_categories static_reals static_categories"),
+        (c_int32, "scaling wrong"),
+        (c_float, "floor"),
+        (c_void_p, "indptr offsets cutoff real present category static_real static_present static_category"),
+        (c_void_p, "center scale position number"),
+        (c_void_p, "to_static_real to_past_real to_future_real to_target to_center to_scale to_weight"),
+        (c_void_p, "to_static_cat to_past_cat to_future_cat"),
+        (c_void_p, "to_static_real_present to_past_real_present to_future_real_present to_past_mask to_target_mask"),
+        (c_void_p, "lack"),
+    )
+
+
+class Order(Structure):
+    """Arguments of ``windows.c``: places whose numbers are asked for."""
+
+    _fields_ = _fields(
+        (c_int64, "count"),
+        (c_uint64, "size left right"),
+        (c_void_p, "keys"),
+        (c_int64, "rounds"),
+        (c_void_p, "places numbers"),
+    )
+
+
 class DecodeMap(Structure):
     """A linear map of ``decode.c``, packed."""
 
