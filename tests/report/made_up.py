@@ -161,7 +161,7 @@ def apart() -> Apart:
     ahead = np.linspace(0.1, 0.2, HORIZON)
     worst = [SeriesScores(series=f"station {n}", wql=0.3, mase=1.2, coverage=0.7, skill=-0.2 + n / 10) for n in (3, 7)]
     by_step = {"TFT": ahead, "seasonal naive 168": 1.5 * ahead}
-    return Apart(by_step=by_step, worst=worst, worse_than_baseline=1, judged=12, chance={0.8: 0.0123})
+    return Apart(by_step=by_step, worst=worst, worse_than_baseline=1, judged=12)
 
 
 def health() -> list[HealthCheck]:
@@ -207,6 +207,7 @@ def report_data(series: int = 12, **changes: Any) -> ReportData:
         "agreement": agreement(),
         "timeline": timeline(),
         "apart": apart(),
+        "chance": {0.8: 0.0123},
         "health": health(),
         "explained": "1,460 windows of the test span",
         "made": "Made by fusecast 0.1.0 on 2026-07-01",

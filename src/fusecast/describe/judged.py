@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,17 +12,20 @@ from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import actuals, targets
 from fusecast.evaluation.baselines import baselines_for
 from fusecast.evaluation.chance import standard_error
-from fusecast.evaluation.evaluate import Evaluation
+from fusecast.evaluation.evaluate import Evaluation, evaluate
 from fusecast.evaluation.metrics import ScoreSums
+from fusecast.evaluation.predictor import Predictor
 from fusecast.evaluation.scaling import seasonal_error
 from fusecast.evaluation.scores import central_intervals
 from fusecast.evaluation.seasons import seasons_for
+from fusecast.inquire import spread
 from fusecast.prepare import Prepared
 from fusecast.report.content import Apart, SeriesScores
 from fusecast.training.predictor import NetworkPredictor
 from fusecast.windows.forecasts import Forecasts
 
 MOST_SERIES = 10
+MOST_WINDOWS = 2_000
 
 
 @dataclass(eq=False)
@@ -60,10 +64,24 @@ def apart(prepared: Prepared, predictor: NetworkPredictor, evaluation: Evaluatio
             worst=worst,
             worse_than_baseline=int((skill[judged] < 0).sum()),
             judged=len(judged),
-            chance=_chance(panel, made[predictor.name]),
         ),
         order[:MOST_SERIES],
     )
+
+
+def held(
+    prepared: Prepared, predictor: NetworkPredictor, beside: Sequence[Predictor] = ()
+) -> tuple[Evaluation, dict[float, float]]:
+    """Judge models at origins all over the test span, whose horizons overlap, and say what chance may do to the shares.
+
+    Returns
+    -------
+    The evaluation without baselines; and interval -> standard error of the model's coverage of the first target.
+    """
+    panel, index = prepared.panel, spread(prepared.windows("test"), MOST_WINDOWS)
+    season = seasons_for(panel.schema.frequency)[0]
+    evaluation = evaluate([predictor, *beside], panel, index, train_end=prepared.parts.train_end, season=season)
+    return evaluation, _chance(panel, predictor.predict(prepared.encoded, index))
 
 
 def _tallies(panel: Panel, forecasts: Forecasts, scale: NDArray[np.float64]) -> tuple[ScoreSums, ScoreSums]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fusecast._version import __version__
 from fusecast.data.panel import Panel
 from fusecast.describe.health import health_checks
-from fusecast.describe.judged import apart
+from fusecast.describe.judged import apart, held
 from fusecast.errors import DataError
 from fusecast.evaluation.calibrated import Calibrated
 from fusecast.experiment import RunConfig
@@ -76,7 +76,9 @@ def describe(
     calibrated: Calibrated | None = None,
 ) -> ReportData:
     """Judge, explain and look at the data: everything that the page shows."""
-    evaluation = judge(prepared, predictor, beside=[] if calibrated is None else [calibrated])
+    beside = [] if calibrated is None else [calibrated]
+    evaluation = judge(prepared, predictor, beside=beside)
+    coverage, chance = held(prepared, predictor, beside)
     kept = apart(prepared, predictor, evaluation)
     explanation = look_into(prepared, predictor, max_windows=EXPLAINED, permutation_windows=SHUFFLED)
     everything = look_into(prepared, predictor, part="all", series=some_series(prepared), max_windows=EXPLAINED)
@@ -93,6 +95,8 @@ def describe(
         health=health_checks(panel, prepared.parts, config.lookback, config.horizon),
         evaluation=evaluation,
         apart=kept.apart,
+        held=coverage,
+        chance=chance,
         calibrated_by="" if calibrated is None else calibrated.conformal.method,
         curves=curves(history),
         fans=fans(prepared, predictor, future, worst=kept.worst[: MOST_FANS // 4].tolist()),

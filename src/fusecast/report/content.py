@@ -82,8 +82,6 @@ class Apart:
     """Series on which the best baseline does better."""
     judged: int = 0
     """Series judged."""
-    chance: Mapping[float, float] = field(default_factory=dict)
-    """Interval -> standard error of the model's coverage."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +117,10 @@ class ReportData:
     run_facts: Mapping[str, str] = field(default_factory=dict)
     """The same about network and training."""
     evaluation: Evaluation | None = None
+    held: Evaluation | None = None
+    """The model, and the model calibrated, at origins all over the test span: how often the intervals held."""
+    chance: Mapping[float, float] = field(default_factory=dict)
+    """Interval -> standard error of the model's share in `held`, of the first target."""
     calibrated_by: str = ""
     """Method of the calibration that the evaluation has a predictor of; empty without one."""
     curves: TrainingCurves | None = None

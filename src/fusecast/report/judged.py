@@ -97,7 +97,7 @@ def calibration(canvas: Canvas) -> Section | None:
 
 def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
     """How much each interval held on the test span, as the model gives it and as its calibration shifts it."""
-    evaluation, chance = data.evaluation, {} if data.apart is None else data.apart.chance
+    evaluation = data.held or data.evaluation
     if evaluation is None:
         return ""
     names = [model] if calibrated is None else [model, calibrated]
@@ -107,7 +107,7 @@ def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
         digits = words.decimals_for([width for score in own for width in score.width.values()])
         for share in own[0].coverage:
             cells = "".join(_held(score.coverage[share], share, score.width[share], digits) for score in own)
-            by_chance = chance.get(share, math.nan) if place == 0 else math.nan
+            by_chance = data.chance.get(share, math.nan) if place == 0 else math.nan
             told = f"± {100 * by_chance:.1f}" if math.isfinite(by_chance) else words.NOTHING
             name = f"{share:.0%}" + (f" of {escape(target)}" if several else "")
             rows += f'<tr><th scope="row">{name}</th>{cells}<td>{told}</td></tr>'
@@ -125,8 +125,9 @@ def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
         '<div class="scroll" tabindex="0"><table class="metrics" id="coverage"><thead><tr>'
         f'<th scope="col">Interval</th>{heads}<th scope="col" title="{CHANCE}">by chance</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
-        f"<p>Off is in points; more than 2 are marked. {said} A share can lie off by chance: twice the standard error "
-        "beside it is no surprise, and where a few moments decide, that error is itself a guess.</p>"
+        f"<p>Over {evaluation.windows:,} forecasts, from all over the test span. Off is in points; more than 2 are "
+        f"marked. {said} A share can lie off by chance: twice the standard error beside it is no surprise, and where a "
+        "few moments decide, that error is itself a guess.</p>"
     )
 
 
