@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import csv
 import sqlite3
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -50,6 +51,14 @@ def test_without_matplotlib_training_goes_on_and_a_note_says_what_is_missing(
 def test_the_csv_logger_writes_its_file(train: Train, tmp_path: Path) -> None:
     train(logger="csv", max_epochs=1)
     assert "val_loss" in (tmp_path / "run" / "logs" / "metrics.csv").read_text(encoding="utf-8")
+
+
+def test_the_loss_of_every_tenth_step_and_of_the_last_is_logged(train: Train, tmp_path: Path) -> None:
+    train(logger="csv", max_epochs=10, max_steps=23)
+    with (tmp_path / "run" / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        losses = {int(row["step"]): row["train_loss_step"] for row in csv.DictReader(file) if row["train_loss_step"]}
+    assert list(losses) == [9, 19, 22]
+    assert len(set(losses.values())) == 3
 
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="the extra `mlflow` is not installed")

@@ -50,6 +50,7 @@ class SteadyModule(pl.LightningModule):
         self.seed = torch.initial_seed() if seed is None else seed
         self.guard = LossGuard()
         self.losses = RunningMean()  # of this epoch
+        self._latest: tuple[Tensor, int] | None = None  # loss of a step, and its weight
         self._judged: dict[str, RunningMean] = {}  # of this validation or test
 
     @classmethod
@@ -94,7 +95,7 @@ class SteadyModule(pl.LightningModule):
         """Count the loss of a step into the epoch's mean, and refuse one that is no number; `windows` names them."""
         self.guard.see(loss, windows, step=self.global_step, epoch=self.current_epoch)
         self.losses.add(loss, weight)
-        self.log("train_loss_step", loss.detach(), batch_size=weight)
+        self._latest = loss.detach(), weight
 
     def epoch_loss(self) -> Tensor:
         """Mean training loss of the epoch so far, [], over all processes."""
@@ -139,7 +140,15 @@ class SteadyModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
-        seed_step(self.seed, self.global_step, self.global_rank)
+        seed_step(self.seed, self.global_step, self.global_rank, self.device)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the loss of the step, where loggers are told: Lightning's bookkeeping takes a millisecond."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a helper of Lightning's
+        due = self.trainer.should_stop or (every and self.global_step % every == 0)
+        if self._latest is not None and due:
+            loss, weight = self._latest
+            self.log("train_loss_step", loss, batch_size=weight)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss, refuse one that is no number, adapt the learning rate."""

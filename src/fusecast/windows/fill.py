@@ -78,7 +78,7 @@ class Filler:
                     columns.append([blank[name]] * whole + [rest[name]])
                     continue
                 # no views of a common tensor to autograd: each batch may be changed without the others
-                parts = torch.unsafe_split(made[name], size)
+                parts: Sequence[Tensor] = torch.unsafe_split(made[name], size)
                 if needed is not None and not all(needed):
                     blanks = [blank[name]] * whole + [rest[name]]
                     parts = [part if need else none for part, none, need in zip(parts, blanks, needed, strict=True)]
