@@ -56,20 +56,21 @@ def test_seasons_stay_in_their_place_at_every_origin(kind, models, panel_of) -> 
     fitted = Statistical(kind=kind, season=12, levels=LEVELS).fit(panel, np.array([390]))  # looks back on 360
     index = WindowIndex(lookback=2, horizon=6, first_cutoff=[390], last_cutoff=[412])
     made = fitted.predict(panel, index)
-    truth = 20 + 12 * np.sin(2 * np.pi * (made.cutoff[:, None] + np.arange(6)) / 12)
+    step = made.cutoff[:, None] + np.arange(6)
+    truth = 20 + 12 * np.sin(2 * np.pi * step / 12)
     assert np.abs(made.quantiles[:, :, 0, 1] - truth).max() < 1.5
 
 
-def test_the_history_begins_at_the_place_in_the_season_that_is_asked_for() -> None:
+def test_a_model_is_carried_on_from_the_row_it_was_fitted_from() -> None:
     model = Statistical(kind="ets", season=12, levels=LEVELS)
     values = np.arange(500.0)
-    values[140:145] = np.nan
-    assert model.history(values)[0] == 145 % 12
-    for phase in range(12):
-        place, past = model.history(values, phase)
-        assert place == phase == past[0] % 12
-        assert past[-1] == 499
-        assert 340 <= len(past) <= 360
+    values[[*range(140, 145), 300]] = np.nan
+    begin, past = model.history(values)
+    assert begin == past[0] == 145  # 360 rows back, and then the first that is known
+    assert past[300 - 145] == 299
+    again, longer = model.history(np.append(values, [500.0, 501.0]), begin)
+    assert again == begin
+    np.testing.assert_array_equal(longer, [*past, 500.0, 501.0])
 
 
 def test_a_series_that_is_constant_or_too_short_has_its_last_value_repeated(models, panel_of) -> None:

@@ -19,7 +19,7 @@ from fusecast.windows.index import WindowIndex
 Floats = NDArray[np.float64]
 
 SEASONS = 30
-"""Seasons of history that a model looks back on: what came long before would cost time and change little."""
+"""Seasons of history that a model is fitted on: what came long before would cost time and change little."""
 SHORTEST = 200
 """Rows of history at least, where there are as many."""
 
@@ -56,30 +56,29 @@ class Statistical:
         make = {"ets": AutoETS, "theta": AutoTheta}[self.kind]
         values = targets(panel)
         models: dict[tuple[int, int], Any] = {}
-        phases: dict[tuple[int, int], int] = {}
+        begins: dict[tuple[int, int], int] = {}
         for s in range(panel.num_series):
             for y in range(values.shape[1]):
-                phases[s, y], past = self.history(values[panel.indptr[s] : panel.indptr[s] + int(train_end[s]), y])
+                begins[s, y], past = self.history(values[panel.indptr[s] : panel.indptr[s] + int(train_end[s]), y])
                 if len(past) >= max(5, self.season + 2) and np.ptp(past) > 0:
                     models[s, y] = make(season_length=self.season).fit(past)
                 elif len(past) >= 5 and np.ptp(past) > 0:
                     models[s, y] = make(season_length=1).fit(past)
-        return FittedStatistical(choice=self, models=models, phases=phases)
+        return FittedStatistical(choice=self, models=models, begins=begins)
 
-    def history(self, values: Floats, phase: int | None = None) -> tuple[int, Floats]:
-        """Give the latest values [n] that a model looks at, holes filled with the value before.
+    def history(self, values: Floats, begin: int | None = None) -> tuple[int, Floats]:
+        """Give the row that a model's history begins at, and its values [n] from there on, holes filled.
 
-        The place of their first in its season comes first. A `phase` asks for that place: the states that a fitted
-        model begins with belong to it, and at another they would put the night's level where the day is.
+        Where the `begin` of a fitted model is given, it is carried on from there: the states that it begins with, a
+        level and a place in the season, belong to that row and to no other.
         """
-        begin = max(0, len(values) - max(SHORTEST, SEASONS * self.season))
-        known = np.flatnonzero(~np.isnan(values[begin:]))
-        begin += int(known[0]) if len(known) else len(values) - begin
-        if phase is not None:
-            begin += (phase - begin) % self.season
+        if begin is None:
+            begin = max(0, len(values) - max(SHORTEST, SEASONS * self.season))
+            known = np.flatnonzero(~np.isnan(values[begin:]))
+            begin += int(known[0]) if len(known) else len(values) - begin
         recent = values[begin:]
         latest = np.maximum.accumulate(np.where(np.isnan(recent), -1, np.arange(len(recent))))
-        return begin % self.season, recent[np.maximum(latest, 0)]
+        return begin, recent[np.maximum(latest, 0)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +87,8 @@ class FittedStatistical:
 
     choice: Statistical
     models: dict[tuple[int, int], Any]
-    phases: dict[tuple[int, int], int]
-    """Place in its season of the first value that each was fitted on."""
+    begins: dict[tuple[int, int], int]
+    """Row of the series that each was fitted from."""
 
     @property
     def name(self) -> str:
@@ -107,7 +106,7 @@ class FittedStatistical:
             for y in range(values.shape[1]):
                 model = self.models.get((s, y))
                 known = values[panel.indptr[s] : panel.indptr[s] + c, y]
-                _, past = self.choice.history(known, self.phases[s, y])
+                _, past = self.choice.history(known, self.begins[s, y])
                 if model is not None and len(past) and np.ptp(past) > 0:
                     quantiles[window, :, y] = quantiles_of(model, past, index.horizon, levels)
         made = Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=levels)
