@@ -141,6 +141,23 @@ def test_pieces_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         np.testing.assert_allclose(pieces[number], quantiles, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_series_with_equally_many_windows_are_worked_on_together(case: str) -> None:
+    encoded = encode(**CASES[case])
+    lengths = np.diff(encoded.indptr)
+    index = WindowIndex.between(lengths=lengths, begin=lengths - H - 3, end=lengths, lookback=L, horizon=H)
+    network = network_for(encoded)
+    engine = BacktestEngine(network, encoded, index)
+    (first, *others) = engine.parts(engine.runs())
+    assert [run.series for run in first.runs] == [0, 3]
+    assert all(len(part.runs) == 1 for part in others)
+    found = shared(network, encoded, index)
+    numbers = np.array(sorted(found))
+    with torch.no_grad():
+        expected = network(gather(encoded, index, numbers)).quantiles.numpy()
+    np.testing.assert_allclose(np.stack([found[n] for n in numbers]), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_long_category_tables_are_shared_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = encode()
     network, index = network_for(encoded), windows_of(encoded)

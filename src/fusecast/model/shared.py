@@ -1,4 +1,4 @@
-"""Variable selection for overlapping windows of one series: what they share is computed once."""
+"""Variable selection for overlapping windows: what they share is computed once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fusecast.model.selection import VariableSelection
 
 
 class SharedSelection:
-    """What a :class:`VariableSelection` makes of the steps of one series, to be cut into windows.
+    """What a :class:`VariableSelection` makes of the steps of series of one length, to be cut into windows.
 
     Where inputs depend on the step alone, so do the selected vectors. A relative position depends on the window as
     well; then the other variables' transformed embeddings are shared, and the joint network's first map, which is a
@@ -22,7 +22,8 @@ class SharedSelection:
     selection, codebook
         Of the network, in evaluation.
     reals, codes, present, context
-        Of all steps of the series, as if they were one window: ``[1, R, ...]``, and ``[1, d]``.
+        Of all steps of each series, as if they were one window: ``[G, R, ...]``, and ``[G, d]``. Steps are then known
+        by their number in all series, end to end: N = G R.
     position
         Relative positions of the T steps of a window, ``[T]``, which take the place of the last real; or None.
     length
@@ -45,18 +46,16 @@ class SharedSelection:
         self.by_position = position is not None
         if position is None:
             selected, _ = selection(codebook, reals, codes, present=present, context=context)
-            self.steps = selected[0]  # [R, d]
+            self.steps = selected.flatten(0, 1)  # [N, d]
             return
         place = selection.num_reals - 1
         self.place = place
-        self.present = None if present is None else present[0]  # [R, V]
-        others = torch.ones(
-            1, *reals.shape[1:2], reals.shape[2] + codes.shape[2], dtype=torch.bool, device=reals.device
-        )
+        self.present = None if present is None else present.flatten(0, 1)  # [N, V]
+        others = torch.ones(*reals.shape[:2], reals.shape[2] + codes.shape[2], dtype=torch.bool, device=reals.device)
         others[..., place] = False
         mapped = selection.map(codebook, reals, codes, others if present is None else present & others)
-        self.transformed = selection.variables.finish(mapped.own, mapped.embedded)  # [V, R, d]
-        self.joint = mapped.joint  # [R, d + V]
+        self.transformed = selection.variables.finish(mapped.own, mapped.embedded)  # [V, N, d]
+        self.joint = mapped.joint  # [N, d + V]
 
         at = reals.new_zeros(1, length, selection.num_reals)
         at[0, :, place] = position
@@ -81,13 +80,13 @@ class SharedSelection:
         self.transformed = functional.pad(self.transformed, more)
         self.of_position = functional.pad(self.of_position, more)
 
-    def windows(self, first: int, count: int, apart: int) -> Tensor:
-        """Give the selected vectors [W, T, d] of windows, the first of which begins at step `first`."""
+    def windows(self, series: int, first: int, count: int, apart: int) -> Tensor:
+        """Give the selected vectors [W, T, d] of windows of a series, the first of which begins at step `first`."""
         if not self.by_position:
             return self.cut(self.steps, first, count, apart)
         joint = self.cut(self.joint, first, count, apart) + self.joint_of_position
         present = None if self.present is None else self.cut(self.present, first, count, apart)
-        context = None if self.context is None else self.context.expand(count, -1)
+        context = None if self.context is None else self.context[series].expand(count, -1)
         weights = self.selection.weigh(joint, present, context)
         selected = weights[..., self.place, None] * self.of_position
         for variable, transformed in enumerate(self.transformed):
@@ -96,6 +95,6 @@ class SharedSelection:
         return selected
 
     def cut(self, rows: Tensor, first: int, count: int, apart: int) -> Tensor:
-        """View rows ``[R, w]`` as overlapping windows ``[count, T, w]``."""
+        """View rows ``[N, w]`` as overlapping windows ``[count, T, w]``."""
         width = rows.shape[1]
         return rows[first:].as_strided((count, self.length, width), (apart * rows.stride(0), rows.stride(0), 1))

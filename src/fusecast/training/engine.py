@@ -23,6 +23,9 @@ from fusecast.windows.index import WindowIndex
 ROWS_AT_ONCE = 2048
 """Steps of a series whose selections are kept at a time, and worked on by one thread."""
 
+ROWS_TOGETHER = 1024
+"""Steps up to which series are worked on together: what is done once a call is then little, and threads have shares."""
+
 NUMBERS_AT_ONCE = 2**20
 """Numbers in a tensor ``[W, T, d]`` of windows that are decoded at a time: more would leave the caches."""
 
@@ -46,6 +49,24 @@ class Run:
     def windows(self) -> NDArray[np.int64]:
         """Their numbers in the index."""
         return np.arange(self.number, self.number + self.count)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is worked on at a time: runs of different series, in their order, of equally many windows each."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def windows(self) -> NDArray[np.int64]:
+        """The numbers of the windows in the index."""
+        return np.concatenate([run.windows for run in self.runs])
+
+    def takes(self, run: Run, steps: int) -> bool:
+        """Whether a run may join, with which each has so many steps."""
+        last = self.runs[-1]
+        fits = (len(self.runs) + 1) * steps <= ROWS_TOGETHER
+        return fits and run.count == last.count and run.series > last.series
 
 
 class BacktestEngine:
@@ -87,51 +108,59 @@ class BacktestEngine:
             runs.append(Run(series=series, number=number, count=count, cutoff=int(cutoffs[first]), apart=apart))
         return runs
 
-    def parts(self, runs: list[Run]) -> list[Run]:
-        """Cut runs into what is worked on at a time."""
+    def parts(self, runs: list[Run]) -> list[Part]:
+        """Cut runs, or join those of neighbouring series, into what is worked on at a time."""
         L, H = self.index.lookback, self.index.horizon
         at_once = max(1, (ROWS_AT_ONCE - L - H) // self.index.stride)
-        return [
-            run.part(begin, min(at_once, run.count - begin)) for run in runs for begin in range(0, run.count, at_once)
-        ]
+        parts: list[Part] = []
+        for run in runs:
+            for begin in range(0, run.count, at_once):
+                piece = run.part(begin, min(at_once, run.count - begin))
+                if parts and parts[-1].takes(piece, (piece.count - 1) * piece.apart + L + H):
+                    parts[-1] = Part((*parts[-1].runs, piece))
+                else:
+                    parts.append(Part((piece,)))
+        return parts
 
-    def forecast(self, part: Run, levels: Sequence[float] | None = None) -> Tensor:
+    def forecast(self, part: Part, levels: Sequence[float] | None = None) -> Tensor:
         """Give the scaled quantiles of the windows of a part: [W, H, Y, Q]; `levels` as the network takes them."""
         steps = self.index.lookback + self.index.horizon
         together = max(1, NUMBERS_AT_ONCE // (steps * self.network.config.hidden_size))
-        shared = _Shared(self, part)
+        shared, count = _Shared(self, part), part.runs[0].count
         return torch.cat(
             [
-                shared.quantiles(start, min(together, part.count - start), levels)
-                for start in range(0, part.count, together)
+                shared.quantiles(number, start, min(together, count - start), levels)
+                for number in range(len(part.runs))
+                for start in range(0, count, together)
             ]
         )
 
-    def batch(self, series: int, cutoff: int, lookback: int, horizon: int) -> Batch:
-        """Gather one long window on the network's device."""
+    def batch(self, series: list[int], cutoffs: list[int], lookback: int, horizon: int) -> Batch:
+        """Gather one long window of each series, which are in order, on the network's device."""
         none = np.zeros(len(self.encoded.indptr) - 1, dtype=np.int64)
         first, last = none.copy(), none - 1
-        first[series] = last[series] = cutoff
+        first[series] = last[series] = cutoffs
         index = WindowIndex(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last)
-        batch = Gatherer(self.encoded, index)(np.zeros(1, dtype=np.int64))
+        batch = Gatherer(self.encoded, index)(np.arange(len(series)))
         return Batch(*(tensor.to(self.device) for tensor in batch))
 
 
 class _Shared:
-    """What the windows of a run share."""
+    """What the windows of each run share; G runs."""
 
-    def __init__(self, engine: BacktestEngine, run: Run) -> None:
+    def __init__(self, engine: BacktestEngine, part: Part) -> None:
+        run = part.runs[0]
         self.network, self.apart = engine.network, run.apart
         L, H = engine.index.lookback, engine.index.horizon
         reach = (run.count - 1) * run.apart
-        last = run.cutoff + reach
+        series, cutoffs = [run.series for run in part.runs], [run.cutoff for run in part.runs]
         network, position = self.network, engine.position
-        past = engine.batch(run.series, last, L + reach, H)
+        past = engine.batch(series, [cutoff + reach for cutoff in cutoffs], L + reach, H)
         contexts, _ = network.encode_static(past)
         self.contexts: StaticContexts = contexts
-        self.units = past.center, past.scale  # [1, Y]
-        self.mask = past.past_mask[0] if past.past_mask.shape[-1] else None  # [L + reach]
-        self.lookback = L
+        self.units = past.center, past.scale  # [G, Y]
+        self.mask = past.past_mask if past.past_mask.shape[-1] else None  # [G, L + reach]
+        self.lookback, self.past_steps, self.future_steps = L, L + reach, H + reach
         self.past = SharedSelection(
             network.select_past,
             network.past_codebook,
@@ -145,7 +174,7 @@ class _Shared:
         self.future: SharedSelection | None = None
         self.nothing = past.past_real.new_zeros(1, H, network.config.hidden_size)
         if network.select_future is not None:
-            future = engine.batch(run.series, run.cutoff, 1, H + reach)
+            future = engine.batch(series, cutoffs, 1, H + reach)
             self.future = SharedSelection(
                 network.select_future,
                 network.future_codebook,
@@ -158,7 +187,7 @@ class _Shared:
             )
 
         self.decoder = engine.decoder
-        self.enrichment = network.enrichment(contexts)
+        self.enrichment = network.enrichment(contexts).expand(len(series), -1)
         self.sums: Sums | None = None
         if self.decoder is not None:
             self.past.pad(self.decoder.width)
@@ -171,29 +200,34 @@ class _Shared:
                     self.decoder.first_sums(self.future.steps, future=True),
                 )
 
-    def quantiles(self, start: int, count: int, levels: Sequence[float] | None = None) -> Tensor:
-        """Give the scaled quantiles of `count` windows from the start-th on: [W, H, Y, Q]."""
-        first, apart = start * self.apart, self.apart
-        past = self.past.windows(first, count, apart)
+    def quantiles(self, number: int, start: int, count: int, levels: Sequence[float] | None = None) -> Tensor:
+        """Give the scaled quantiles of `count` windows of a run, from the start-th on: [W, H, Y, Q]."""
+        apart, begin = self.apart, start * self.apart
+        first, first_future = number * self.past_steps + begin, number * self.future_steps + begin
+        past = self.past.windows(number, first, count, apart)
         future = self.nothing.expand(count, -1, -1)
         if self.future is not None:
-            future = self.future.windows(first, count, apart)
-        mask = None if self.mask is None else self.mask[first:].as_strided((count, self.lookback), (apart, 1))
-        contexts = StaticContexts(*(None if c is None else c.expand(count, -1) for c in self.contexts))
-        center, scale = (unit.expand(count, -1) for unit in self.units)
+            future = self.future.windows(number, first_future, count, apart)
+        mask = None
+        if self.mask is not None:
+            mask = self.mask[number, begin:].as_strided((count, self.lookback), (apart, 1))
+        contexts = StaticContexts(*(None if c is None else c[number].expand(count, -1) for c in self.contexts))
+        center, scale = (unit[number].expand(count, -1) for unit in self.units)
         if self.decoder is None:
             quantiles, *_ = self.network.decode(past, future, contexts, mask, units=(center, scale), levels=levels)
             return quantiles
         sums = None
         if self.sums is not None and self.future is not None:
             of_past, of_future = self.sums
-            sums = Sums(self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first, count, apart))
+            sums = Sums(
+                self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first_future, count, apart)
+            )
         decoded, _ = self.decoder(
             past,
             future,
             hidden=contexts.hidden,
             cell=contexts.cell,
-            context=self.enrichment.expand(count, -1),
+            context=self.enrichment[number].expand(count, -1),
             past_mask=mask,
             sums=sums,
             with_attention=False,

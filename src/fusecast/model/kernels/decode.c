@@ -272,10 +272,11 @@ static void conclude(const Decode *a, Room *r, int64_t first, int64_t n) {
 
 /* Returns 0, or 1 when there was no memory. */
 int fusecast_decode(Decode *a) {
-  const int64_t share = (a->windows + a->threads - 1) / a->threads;
-  if (a->together > share) a->together = share;
-  const int64_t groups = a->together ? (a->windows + a->together - 1) / a->together : 0;
-  const int threads = a->threads < groups ? a->threads : (int)(groups ? groups : 1);
+  if (!a->windows) return 0;
+  const int64_t rounds = (a->windows + a->together * a->threads - 1) / (a->together * a->threads);
+  a->together = (a->windows + rounds * a->threads - 1) / (rounds * a->threads); /* groups of one size for all threads */
+  const int64_t groups = (a->windows + a->together - 1) / a->together;
+  const int threads = a->threads < groups ? a->threads : (int)groups;
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed) if (threads > 1)
   {

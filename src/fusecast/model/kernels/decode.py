@@ -15,12 +15,8 @@ if TYPE_CHECKING:
     from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
     from fusecast.model.tft import TemporalFusionTransformer
 
-TOGETHER = 48
+TOGETHER = 32
 """Windows that go through the LSTM side by side: fewer fetch its weights more often, more need more cache."""
-
-
-FOLD_UP_TO = 1.25
-"""Above 1, since products with the steps are wider than those with the keys of a head, and so a little faster."""
 
 
 class Sums(NamedTuple):
@@ -32,7 +28,7 @@ class Sums(NamedTuple):
 
 def fold_pays(horizon: int, heads: int, d: int) -> bool:
     """Whether to do without keys and values: scores then cost H heads d a step, and not d d + H d; mixing is alike."""
-    return horizon * (heads - 1) <= FOLD_UP_TO * d
+    return horizon * (heads - 1) <= d
 
 
 class Decoder:
