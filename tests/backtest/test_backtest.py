@@ -9,12 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss
+from tests.facade.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster
 from fusecast.errors import ArtifactError, ConfigError, DataError
 from fusecast.rolling import backtest
-
-from .tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 SPLIT = {"validation": 3, "test": "2024-01-05"}
 

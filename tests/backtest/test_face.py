@@ -7,13 +7,12 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from tests.facade.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 from typer.testing import CliRunner
 
 from fusecast import Forecaster
 from fusecast.cli.app import app
 from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError
-
-from .tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 SPLIT = {"validation": 0.25, "test": "2024-01-05"}
 

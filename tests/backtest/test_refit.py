@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from tests.facade.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster
 from fusecast.evaluation.origins import Origins
 from fusecast.rolling import backtest
 from fusecast.windows.index import WindowIndex
-
-from .tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 START = datetime(2024, 1, 5)
 SPLIT = {"validation": 3, "test": "2024-01-05"}

@@ -37,6 +37,9 @@ def test_more_than_two_points_off_is_marked(made_up) -> None:
         changed = {**evaluation.scores, "TFT": (replace(scores, coverage={0.8: held}),)}
         html = coverage(made_up.report_data(evaluation=replace(evaluation, scores=changed)), "TFT", None)
         assert f'<td class="{judged}"><b>' in html
+    changed = {**evaluation.scores, "TFT": (replace(scores, coverage={0.8: 0.79999}),)}
+    html = coverage(made_up.report_data(evaluation=replace(evaluation, scores=changed)), "TFT", None)
+    assert "<b>+0.0</b>" in html
 
 
 def test_a_model_without_calibration_is_told_how_to_get_one(made_up) -> None:

@@ -82,6 +82,7 @@ def test_a_subset_keeps_the_numbers_of_the_series():
     index = WindowIndex.between(lengths=[6, 6, 6], begin=0, end=6, lookback=3, horizon=2)
     assert listed(index.subset([2])) == [(2, 3), (2, 4)]
     assert listed(index.subset(np.array([True, False, False]))) == [(0, 3), (0, 4)]
+    assert listed(index.subset([])) == []
 
 
 @given(

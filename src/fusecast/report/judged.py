@@ -133,7 +133,11 @@ def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
 
 def _held(found: float, share: float, width: float, digits: int) -> str:
     judged = "better" if abs(found - share) <= NEAR else "worse"
-    off = f"{100 * (found - share):+.1f}".replace("-", words.MINUS) if math.isfinite(found) else words.NOTHING
+    off = (
+        f"{round(100 * (found - share), 1) + 0.0:+.1f}".replace("-", words.MINUS)
+        if math.isfinite(found)
+        else words.NOTHING
+    )
     inside = f"{100 * found:.1f}%" if math.isfinite(found) else words.NOTHING
     return f'<td>{inside}</td><td class="{judged}"><b>{off}</b></td><td>{words.number(width, digits)}</td>'
 

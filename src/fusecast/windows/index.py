@@ -107,8 +107,8 @@ class WindowIndex:
 
     def subset(self, series: ArrayLike) -> Self:
         """Keep the windows of some series only, given by number or as a mask [S]; series keep their numbers."""
-        kept = np.zeros(len(self.first_cutoff), dtype=np.bool_)
-        kept[np.asarray(series)] = True
+        kept, chosen = np.zeros(len(self.first_cutoff), dtype=np.bool_), np.asarray(series)
+        kept[chosen if chosen.size else chosen.astype(np.int64)] = True  # an empty list would be one of floats
         return replace(self, last_cutoff=np.where(kept, self.last_cutoff, self.first_cutoff - 1))
 
     def thin(self, max_windows: int) -> Self:
