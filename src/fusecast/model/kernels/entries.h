@@ -17,6 +17,7 @@ typedef struct {
   const float *context;   /* [rows / repeat, d], added to the joint network's first map */
   const float *start;     /* [d + V]: what a step without variables has there */
   float *selected, *weights; /* [rows, d], [rows, V] */
+  float *kept_z, *kept_gates; /* [V, rows, dp], [V, rows, 2 dp]: from forward to backward; or NULL, to compute them anew */
   const float *dselected, *dweights; /* dweights: NULL for none */
   float *dembedded, *down, *dcommon, *dcontext, *dstart; /* added to */
 } Selection;
@@ -50,30 +51,39 @@ INLINE void add_gradient(Entries e, float *table, int64_t apart, int64_t offset,
   if (e.count == 2) axpy(table + (e.first + 1) * apart + offset, e.second, from, count);
 }
 
-/* What a variable's own network starts from: elu of its first map, and the embedding, which goes around. */
-static void read_variable(const Selection *a, const Network *n, Tile *t, int64_t v, int64_t first, int64_t rows) {
-  const int64_t d = a->d, whole = d / 8 * 8;
-  for (int64_t r = 0; r < rows; r++) {
-    const Entries e = entries_of(a, first + r, v);
-    const float *own = a->own + e.first * d, *more = own + d, *around = a->embedded + e.first * d, *rest = around + d;
-    float *inner = t->inner + r * n->dp, *skip = t->u + r * n->op;
-    if (v < a->reals) {
-      const v8 x = splat(e.factor), here = splat(e.second);
-      for (int64_t c = 0; c < whole; c += 8) {
-        store(inner + c, elu(x * load(own + c) + here * load(more + c)));
-        store(skip + c, x * load(around + c) + here * load(rest + c));
-      }
-      for (int64_t c = whole; c < d; c++) {
-        inner[c] = elu(splat(e.factor * own[c] + e.second * more[c]))[0];
-        skip[c] = e.factor * around[c] + e.second * rest[c];
-      }
-    } else {
-      for (int64_t c = 0; c < whole; c += 8) store(inner + c, elu(load(own + c)));
-      for (int64_t c = whole; c < d; c++) inner[c] = elu(splat(own[c]))[0];
-      memcpy(skip, around, d * sizeof(float));
-    }
-    for (int64_t c = d; c < n->dp; c++) inner[c] = skip[c] = 0.0f;
+/* The embedding of a value, which goes around its network. */
+INLINE void read_skip(const Selection *a, const Network *n, int64_t v, Entries e, float *skip) {
+  const float *around = a->embedded + e.first * a->d, *rest = around + a->d;
+  if (v >= a->reals) {
+    memcpy(skip, around, a->d * sizeof(float));
+  } else {
+    const v8 x = splat(e.factor), here = splat(e.second);
+    int64_t c = 0;
+    for (; c + 8 <= a->d; c += 8) store(skip + c, x * load(around + c) + here * load(rest + c));
+    for (; c < a->d; c++) skip[c] = e.factor * around[c] + e.second * rest[c];
   }
+  for (int64_t c = a->d; c < n->op; c++) skip[c] = 0.0f;
+}
+
+/* What a variable's own network starts from: elu of its first map, and the embedding. */
+INLINE void read_entries(const Selection *a, const Network *n, int64_t v, Entries e, float *inner, float *skip) {
+  const int64_t d = a->d, whole = d / 8 * 8;
+  const float *own = a->own + e.first * d, *more = own + d;
+  if (v < a->reals) {
+    const v8 x = splat(e.factor), here = splat(e.second);
+    for (int64_t c = 0; c < whole; c += 8) store(inner + c, elu(x * load(own + c) + here * load(more + c)));
+    for (int64_t c = whole; c < d; c++) inner[c] = elu(splat(e.factor * own[c] + e.second * more[c]))[0];
+  } else {
+    for (int64_t c = 0; c < whole; c += 8) store(inner + c, elu(load(own + c)));
+    for (int64_t c = whole; c < d; c++) inner[c] = elu(splat(own[c]))[0];
+  }
+  for (int64_t c = d; c < n->dp; c++) inner[c] = 0.0f;
+  read_skip(a, n, v, e, skip);
+}
+
+static void read_variable(const Selection *a, const Network *n, Tile *t, int64_t v, int64_t first, int64_t rows) {
+  for (int64_t r = 0; r < rows; r++)
+    read_entries(a, n, v, entries_of(a, first + r, v), t->inner + r * n->dp, t->u + r * n->op);
 }
 
 /* What the joint network starts from: elu of the sum of all variables' first maps, and of its skip. */

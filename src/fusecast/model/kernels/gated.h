@@ -31,12 +31,13 @@ typedef struct { /* the tile: rows of d or `out` numbers, padded */
   int64_t rows;
   float *memory;
   float *inner; /* [rows, dp] elu(x) going in, the gradient of x coming out */
-  float *z;     /* [rows, dp] dropout(z); in a plain gate, the input going in, and its gradient coming out */
+  float *z;     /* [rows, dp] dropout(z); in a plain gate, the input going in */
   float *gates; /* [rows, 2 op] values and open gates */
   float *u;     /* [rows, op] the skip going in; normalised, without gain and shift, coming out */
   float *dy;    /* [rows, op] the gradient of y going in; of the skip coming out */
   float *dgates;
-  float *dz;
+  float *dz;    /* [rows, dp] */
+  float *back;  /* [rows, dp] */
   float *deviation; /* [rows] 1 / standard deviation */
 } Tile;
 
@@ -108,9 +109,10 @@ static int network_make(Network *n, const Parameters *p, int64_t d, int64_t out,
 static int tile_make(Tile *t, int64_t rows, int64_t d, int64_t out) {
   int64_t dp = padded(d), op = padded(out);
   t->rows = rows;
-  t->memory = floats(rows * (3 * dp + 6 * op + 16));
+  t->memory = floats(rows * (4 * dp + 6 * op + 16));
   if (!t->memory) return 0;
-  t->inner = t->memory, t->z = t->inner + rows * dp, t->dz = t->z + rows * dp, t->gates = t->dz + rows * dp;
+  t->inner = t->memory, t->z = t->inner + rows * dp, t->dz = t->z + rows * dp;
+  t->back = t->dz + rows * dp, t->gates = t->back + rows * dp;
   t->dgates = t->gates + 2 * rows * op, t->u = t->dgates + 2 * rows * op, t->dy = t->u + rows * op;
   t->deviation = t->dy + rows * op;
   return 1;
@@ -122,21 +124,25 @@ static int64_t tile_rows(int64_t d) {
   return rows < 36 ? 36 : rows > 96 ? 96 : rows;
 }
 
-/* The tile forward; `first` is the number of its first row, by which dropout knows the rows; NULL for none. */
-static void tile_forward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first) {
-  const int64_t dp = n->dp, op = n->op;
-  if (n->has_hidden) times_packed(rows, dp, dp, t->inner, dp, n->hidden, n->hidden_bias, t->z, dp);
-  if (dropout)
-    for (int64_t r = 0; r < rows; r++) drop(t->z + r * dp, dp, dropout, first + r);
-  times_packed(rows, 2 * op, dp, n->folded ? t->inner : t->z, dp, n->gate, n->gate_bias, t->gates, 2 * op);
+/* The gates of a tile, and what they let through, added to the skip and normalised; `open`: the gates are open already. */
+static void tile_join(const Network *n, Tile *t, int64_t rows, int open_already) {
+  const int64_t op = n->op;
   for (int64_t r = 0; r < rows; r++) {
     float *values = t->gates + 2 * r * op, *gates = values + op, *u = t->u + r * op;
     v8 sum = splat(0.0f), squares = splat(0.0f);
-    for (int64_t c = 0; c < op; c += 8) {
-      v8 open = sigmoid(load(gates + c)), x = load(u + c) + load(values + c) * open;
-      store(gates + c, open);
-      store(u + c, x);
-      sum += x;
+    if (open_already) {
+      for (int64_t c = 0; c < op; c += 8) {
+        v8 x = load(u + c) + load(values + c) * load(gates + c);
+        store(u + c, x);
+        sum += x;
+      }
+    } else {
+      for (int64_t c = 0; c < op; c += 8) {
+        v8 open = sigmoid(load(gates + c)), x = load(u + c) + load(values + c) * open;
+        store(gates + c, open);
+        store(u + c, x);
+        sum += x;
+      }
     }
     const v8 mean = splat(total(sum) / (float)n->out);
     for (int64_t c = 0; c < op; c += 8) {
@@ -149,8 +155,28 @@ static void tile_forward(const Network *n, Tile *t, int64_t rows, const Dropout 
   }
 }
 
-/* The tile backward, right after it was computed forward; gradients of parameters are added to `g`. */
-static void tile_backward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first, Gradients *g) {
+/* The tile forward from z on. */
+static void tile_gate(const Network *n, Tile *t, int64_t rows) {
+  times_packed(rows, 2 * n->op, n->dp, n->folded ? t->inner : t->z, n->dp, n->gate, n->gate_bias, t->gates, 2 * n->op);
+  tile_join(n, t, rows, 0);
+}
+
+static void tile_drop(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first) {
+  for (int64_t r = 0; r < rows && dropout; r++) drop(t->z + r * n->dp, n->dp, dropout, first + r);
+}
+
+/* The tile forward; `first` is the number of its first row, by which dropout knows the rows; NULL for none. */
+static void tile_forward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first) {
+  const int64_t dp = n->dp;
+  if (n->has_hidden) times_packed(rows, dp, dp, t->inner, dp, n->hidden, n->hidden_bias, t->z, dp);
+  tile_drop(n, t, rows, dropout, first);
+  tile_gate(n, t, rows);
+}
+
+/* The tile back to z before dropout, whose gradient is given: of rows that were computed forward. Gradients of parameters
+   are added to `g`. */
+static float *tile_gate_backward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first,
+                                 Gradients *g) {
   const int64_t dp = n->dp, op = n->op;
   for (int64_t r = 0; r < rows; r++) {
     const float *values = t->gates + 2 * r * op, *gates = values + op, *normed = t->u + r * op;
@@ -179,19 +205,30 @@ static void tile_backward(const Network *n, Tile *t, int64_t rows, const Dropout
     }
   }
   add_outer(2 * op, dp, rows, t->dgates, 2 * op, t->z, dp, g->gate, dp);
-  float *dz = n->has_hidden ? t->dz : t->z;
-  times_packed(rows, dp, 2 * op, t->dgates, 2 * op, n->gate_back, NULL, dz, dp);
+  times_packed(rows, dp, 2 * op, t->dgates, 2 * op, n->gate_back, NULL, t->dz, dp);
   if (dropout)
-    for (int64_t r = 0; r < rows; r++) drop(dz + r * dp, dp, dropout, first + r);
+    for (int64_t r = 0; r < rows; r++) drop(t->dz + r * dp, dp, dropout, first + r);
+  return t->dz;
+}
+
+/* Make of elu(x) the gradient of x: the slope is 1 above 0, and e^x = elu(x) + 1 below, times that of what came out. */
+INLINE void through_elu(const float *gradient, float *elus, int64_t count) {
+  for (int64_t i = 0; i < count; i += 8) {
+    v8 inner = load(elus + i);
+    store(elus + i, load(gradient + i) * pick(inner > splat(0.0f), splat(1.0f), inner + splat(1.0f)));
+  }
+}
+
+/* The tile backward: the gradient of x comes out in `inner`, or in a plain gate, that of its input in `dz`. */
+static void tile_backward(const Network *n, Tile *t, int64_t rows, const Dropout *dropout, uint64_t first, Gradients *g) {
+  const int64_t dp = n->dp;
+  const float *dz = tile_gate_backward(n, t, rows, dropout, first, g);
   if (!n->has_hidden) return;
   for (int64_t r = 0; r < rows; r++)
     for (int64_t c = 0; c < dp; c += 8) store(g->hidden_bias + c, load(g->hidden_bias + c) + load(dz + r * dp + c));
   add_outer(dp, dp, rows, dz, dp, t->inner, dp, g->hidden, dp);
-  times_packed(rows, dp, dp, dz, dp, n->hidden_back, NULL, t->z, dp);
-  for (int64_t i = 0; i < rows * dp; i += 8) {
-    v8 inner = load(t->inner + i); /* elu(x): its slope is 1 above 0, e^x = elu(x) + 1 below */
-    store(t->inner + i, load(t->z + i) * pick(inner > splat(0.0f), splat(1.0f), inner + splat(1.0f)));
-  }
+  times_packed(rows, dp, dp, dz, dp, n->hidden_back, NULL, t->back, dp);
+  through_elu(t->back, t->inner, rows * dp);
 }
 
 /* Add what one thread summed to the gradients in torch's layout. */

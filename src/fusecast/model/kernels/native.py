@@ -54,7 +54,7 @@ class Rows(Structure):
         (c_float, "eps"),
         (Parameters, "parameters gradients"),
         (Dropout, "dropout"),
-        (c_void_p, "x context skip y dy dx dskip"),
+        (c_void_p, "x context skip y kept_z kept_gates dy dx dskip"),
     )
 
 
@@ -67,7 +67,7 @@ class Selection(Structure):
         (c_float, "eps"),
         (Parameters, "variables joint variables_gradients joint_gradients"),
         (Dropout, "dropout"),
-        (c_void_p, "values present codes embedded own common context start selected weights dselected dweights"),
+        (c_void_p, "values present codes embedded own common context start selected weights kept_z kept_gates dselected dweights"),
         (c_void_p, "dembedded down dcommon dcontext dstart"),
     )
 

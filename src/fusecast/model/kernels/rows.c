@@ -13,13 +13,17 @@ typedef struct {
   const float *context; /* [rows / repeat, d], added to x; or NULL */
   const float *skip;    /* [rows, out] */
   float *y;             /* [rows, out] */
+  float *kept_z, *kept_gates; /* [rows, dp], [rows, 2 op]: from forward to backward; or NULL, to compute them anew */
   const float *dy;      /* [rows, out]; backward only, with the rest */
   float *dx, *dskip;    /* as x and skip */
 } Rows;
 
-static void read_tile(const Rows *a, const Network *n, Tile *t, int64_t first, int64_t rows) {
+static void read_tile(const Rows *a, const Network *n, Tile *t, int64_t first, int64_t rows, int known) {
   for (int64_t r = 0; r < rows; r++) {
+    memcpy(t->u + r * n->op, a->skip + (first + r) * a->out, a->out * sizeof(float));
+    memset(t->u + r * n->op + a->out, 0, (n->op - a->out) * sizeof(float));
     const int activate = n->has_hidden || n->folded;
+    if (known && !activate) continue;
     float *to = (activate ? t->inner : t->z) + r * n->dp;
     const float *context = a->context ? a->context + (first + r) / a->repeat * a->d : NULL;
     const float *x = a->x + (first + r) * a->d;
@@ -27,8 +31,6 @@ static void read_tile(const Rows *a, const Network *n, Tile *t, int64_t first, i
     memset(to + a->d, 0, (n->dp - a->d) * sizeof(float));
     if (activate)
       for (int64_t c = 0; c < n->dp; c += 8) store(to + c, elu(load(to + c)));
-    memcpy(t->u + r * n->op, a->skip + (first + r) * a->out, a->out * sizeof(float));
-    memset(t->u + r * n->op + a->out, 0, (n->op - a->out) * sizeof(float));
   }
 }
 
@@ -53,8 +55,13 @@ static int run(Rows *a, int backward) {
     Gradients g = gradients_at(backward ? sums + me * size : NULL, d, out);
     for (int64_t tile = tiles * me / threads; !failed && tile < tiles * (me + 1) / threads; tile++) {
       const int64_t first = tile * tall, rows = a->rows - first < tall ? a->rows - first : tall;
-      read_tile(a, &n, &t, first, rows);
-      tile_forward(&n, &t, rows, dropout, first);
+      const int known = backward && a->kept_gates;
+      if (a->kept_gates) t.z = a->kept_z + first * n.dp, t.gates = a->kept_gates + first * 2 * n.op;
+      read_tile(a, &n, &t, first, rows, known);
+      if (known)
+        tile_join(&n, &t, rows, 1);
+      else
+        tile_forward(&n, &t, rows, dropout, first);
       for (int64_t r = 0; r < rows && !backward; r++)
         for (int64_t c = 0; c < out; c++) a->y[(first + r) * out + c] = t.u[r * n.op + c] * n.gain[c] + n.shift[c];
       if (!backward) continue;
@@ -64,7 +71,7 @@ static int run(Rows *a, int backward) {
       }
       tile_backward(&n, &t, rows, dropout, first, &g);
       for (int64_t r = 0; r < rows; r++) {
-        memcpy(a->dx + (first + r) * d, (n.has_hidden ? t.inner : t.z) + r * n.dp, d * sizeof(float));
+        memcpy(a->dx + (first + r) * d, (n.has_hidden ? t.inner : t.dz) + r * n.dp, d * sizeof(float));
         memcpy(a->dskip + (first + r) * out, t.dy + r * n.op, out * sizeof(float));
       }
     }

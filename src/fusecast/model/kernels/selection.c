@@ -3,32 +3,37 @@
    dictionary"), two rows for a real (slope and intercept), one for each level of a category. */
 #include <omp.h>
 
-#include "entries.h"
+#include "few.h"
 
 #define TILES 12 /* in a block */
 
 typedef struct { /* what one thread works with */
   Tile tile, joint;
   float *memory, *dweights; /* [tiles of a block x rows of a tile, V] */
+  float *scores;            /* [padded V] */
   Gradients *gradients;    /* of each variable, then of the joint network */
+  FewSums *few;             /* of each variable */
+  float *own_z, *own_gates; /* the tile's memory for them */
   float *dembedded, *down, *dcommon, *dstart;
 } Worker;
 
-/* Softmax over the variables that are present; all 0 where none is. */
-static void weigh(const Selection *a, const Network *n, const Tile *t, int64_t first, int64_t rows) {
+/* Softmax over the variables that are present; all 0 where none is. `scores` holds padded(V) numbers. */
+static void weigh(const Selection *a, const Network *n, const Tile *t, float *scores, int64_t first, int64_t rows) {
   const int64_t V = width(a);
   for (int64_t r = 0; r < rows; r++) {
     float *w = a->weights + (first + r) * V, largest = -1e30f, sum = 0.0f;
     const uint8_t *here = a->present ? a->present + (first + r) * V : NULL;
     for (int64_t v = 0; v < V; v++) {
-      w[v] = t->u[r * n->op + v] * n->gain[v] + n->shift[v];
-      if ((!here || here[v]) && !(w[v] < largest)) largest = w[v];
+      scores[v] = t->u[r * n->op + v] * n->gain[v] + n->shift[v];
+      if ((!here || here[v]) && !(scores[v] < largest)) largest = scores[v];
     }
+    for (int64_t v = 0; v < V; v += 8) store(scores + v, exponential(load(scores + v) - splat(largest)));
     for (int64_t v = 0; v < V; v++) {
-      w[v] = !here || here[v] ? exponential(splat(w[v] - largest))[0] : 0.0f;
-      sum += w[v];
+      if (here && !here[v]) scores[v] = 0.0f;
+      sum += scores[v];
     }
-    for (int64_t v = 0; v < V; v++) w[v] = sum > 0.0f || sum != sum ? w[v] / sum : 0.0f;
+    const float share = sum > 0.0f || sum != sum ? 1.0f / sum : 0.0f;
+    for (int64_t v = 0; v < V; v++) w[v] = scores[v] * share;
   }
 }
 
@@ -41,27 +46,63 @@ static const Dropout *dropout_of(const Selection *a) { return a->dropout.thresho
 static void joint_forward(const Selection *a, const Network *n, Worker *w, Span s) {
   read_joint(a, n, &w->joint, s.first, s.rows);
   tile_forward(n, &w->joint, s.rows, dropout_of(a), width(a) * a->rows + s.first);
-  weigh(a, n, &w->joint, s.first, s.rows);
+  weigh(a, n, &w->joint, w->scores, s.first, s.rows);
   memset(a->selected + s.first * a->d, 0, s.rows * a->d * sizeof(float));
 }
 
-static void variable_forward(const Selection *a, const Network *n, Worker *w, int64_t v, Span s) {
-  const int64_t d = a->d;
-  read_variable(a, n, &w->tile, v, s.first, s.rows);
-  tile_forward(n, &w->tile, s.rows, dropout_of(a), v * a->rows + s.first);
+/* Let the tile hold z and gates where they are kept for the backward pass, if they are. */
+static int keep(const Selection *a, const Network *n, Worker *w, int64_t v, Span s) {
+  Tile *t = &w->tile;
+  const int64_t row = v * a->rows + s.first;
+  t->z = a->kept_z ? a->kept_z + row * n->dp : w->own_z;
+  t->gates = a->kept_gates ? a->kept_gates + row * 2 * n->op : w->own_gates;
+  return a->kept_gates != NULL;
+}
+
+static void compute(const Selection *a, const Network *n, const Few *few, Worker *w, int64_t v, Span s) {
+  Tile *t = &w->tile;
+  const int64_t number = v * a->rows + s.first;
+  if (few->count) {
+    few_read(a, n, few, v, t, s.first, s.rows);
+    tile_drop(n, t, s.rows, dropout_of(a), number);
+    tile_gate(n, t, s.rows);
+  } else {
+    read_variable(a, n, t, v, s.first, s.rows);
+    tile_forward(n, t, s.rows, dropout_of(a), number);
+  }
+}
+
+static void variable_forward(const Selection *a, const Network *n, const Few *few, Worker *w, int64_t v, Span s) {
+  const int64_t d = a->d, V = width(a);
+  if (!few->y) {
+    keep(a, n, w, v, s);
+    compute(a, n, few, w, v, s);
+  }
   for (int64_t r = 0; r < s.rows; r++) {
-    const float weight = a->weights[(s.first + r) * width(a) + v], *u = w->tile.u + r * n->op;
+    const float weight = a->weights[(s.first + r) * V + v];
     float *selected = a->selected + (s.first + r) * d;
-    for (int64_t c = 0; c < d; c++) selected[c] += weight * (u[c] * n->gain[c] + n->shift[c]);
+    if (few->y) {
+      axpy(selected, weight, few->y + few->place[s.first + r] * n->dp, d);
+    } else {
+      const float *u = w->tile.u + r * n->op;
+      for (int64_t c = 0; c < d; c++) selected[c] += weight * (u[c] * n->gain[c] + n->shift[c]);
+    }
   }
 }
 
 /* The gradient of a variable's weight is the product of its vector with the gradient of the selected one. */
-static void variable_backward(const Selection *a, const Network *n, Worker *w, int64_t v, Span s) {
+static void variable_backward(const Selection *a, const Network *n, const Few *few, Worker *w, int64_t v, Span s) {
   const int64_t V = width(a), d = a->d;
   Tile *t = &w->tile;
-  read_variable(a, n, t, v, s.first, s.rows);
-  tile_forward(n, t, s.rows, dropout_of(a), v * a->rows + s.first);
+  if (keep(a, n, w, v, s)) {
+    if (few->count)
+      for (int64_t r = 0; r < s.rows; r++) read_skip(a, n, v, entries_of(a, s.first + r, v), t->u + r * n->op);
+    else
+      read_variable(a, n, t, v, s.first, s.rows);
+    tile_join(n, t, s.rows, 1);
+  } else {
+    compute(a, n, few, w, v, s);
+  }
   for (int64_t r = 0; r < s.rows; r++) {
     const float weight = a->weights[(s.first + r) * V + v], *d_out = a->dselected + (s.first + r) * d;
     const float *u = t->u + r * n->op;
@@ -79,6 +120,11 @@ static void variable_backward(const Selection *a, const Network *n, Worker *w, i
     }
     for (; c < n->op; c++) dy[c] = 0.0f;
     w->dweights[(s.place + r) * V + v] = total(sum) + rest;
+  }
+  if (few->count) {
+    tile_gate_backward(n, t, s.rows, dropout_of(a), v * a->rows + s.first, &w->gradients[v]);
+    few_sum(n, few, &w->few[v], t, s.first, s.rows);
+    return;
   }
   tile_backward(n, t, s.rows, dropout_of(a), v * a->rows + s.first, &w->gradients[v]);
   for (int64_t r = 0; r < s.rows; r++) {
@@ -116,7 +162,8 @@ static void joint_backward(const Selection *a, const Network *n, Worker *w, Span
 }
 
 /* A block of tiles: one variable after another, so that its weights stay in cache from tile to tile. */
-static void work_on(const Selection *a, const Network *networks, Worker *w, int64_t begin, int64_t end, int backward) {
+static void work_on(const Selection *a, const Network *networks, const Few *few, Worker *w, int64_t begin, int64_t end,
+                    int backward) {
   const int64_t V = width(a), tall = w->tile.rows;
 #define FOR_TILES(action)                                                                              \
   for (int64_t first = begin; first < end; first += tall) {                                            \
@@ -126,9 +173,9 @@ static void work_on(const Selection *a, const Network *networks, Worker *w, int6
   if (!backward) FOR_TILES(joint_forward(a, &networks[V], w, span))
   for (int64_t v = 0; v < V; v++) {
     if (backward)
-      FOR_TILES(variable_backward(a, &networks[v], w, v, span))
+      FOR_TILES(variable_backward(a, &networks[v], &few[v], w, v, span))
     else
-      FOR_TILES(variable_forward(a, &networks[v], w, v, span))
+      FOR_TILES(variable_forward(a, &networks[v], &few[v], w, v, span))
   }
   if (backward) FOR_TILES(joint_backward(a, &networks[V], w, span))
 }
@@ -138,21 +185,30 @@ static Parameters of_variable(const Parameters *all, int64_t v, int64_t d) {
                       all->gate_bias + v * 2 * d,     all->gain + v * d,         all->shift + v * d};
 }
 
-static int64_t sums_size(const Selection *a) {
+static int64_t sums_size(const Selection *a, const Few *few) {
   const int64_t V = width(a), d = a->d;
-  return V * gradients_size(d, d) + gradients_size(d, V) + a->entries * (3 * d + V) + d + V;
+  int64_t size = V * gradients_size(d, d) + gradients_size(d, V) + a->entries * (3 * d + V) + d + V;
+  for (int64_t v = 0; v < V; v++) size += few[v].count * 2 * padded(d);
+  return (size + 15) / 16 * 16;
 }
 
-static int worker_make(const Selection *a, Worker *w, int64_t tall, float *sums) {
+static int worker_make(const Selection *a, const Few *few, Worker *w, int64_t tall, float *sums) {
   const int64_t V = width(a), d = a->d;
-  w->memory = floats(TILES * tall * V);
-  w->dweights = w->memory;
+  w->memory = floats(padded(V) + TILES * tall * V);
+  w->scores = w->memory, w->dweights = w->memory + padded(V);
   w->gradients = malloc((V + 1) * sizeof(Gradients));
-  if (!w->memory || !w->gradients || !tile_make(&w->tile, tall, d, d) || !tile_make(&w->joint, tall, d, V)) return 0;
+  w->few = malloc((V + 1) * sizeof(FewSums));
+  if (!w->memory || !w->gradients || !w->few) return 0;
+  if (!tile_make(&w->tile, tall, d, d) || !tile_make(&w->joint, tall, d, V)) return 0;
+  w->own_z = w->tile.z, w->own_gates = w->tile.gates;
   if (!sums) return 1;
   for (int64_t v = 0; v <= V; v++) {
     w->gradients[v] = gradients_at(sums, d, v < V ? d : V);
     sums += gradients_size(d, v < V ? d : V);
+  }
+  for (int64_t v = 0; v < V; v++) {
+    w->few[v] = (FewSums){sums, sums + few[v].count * padded(d)};
+    sums += 2 * few[v].count * padded(d);
   }
   w->dembedded = sums, w->down = w->dembedded + a->entries * d, w->dcommon = w->down + a->entries * d;
   w->dstart = w->dcommon + a->entries * (d + V);
@@ -172,38 +228,60 @@ static void worker_add(Selection *a, const Worker *w) {
   add_to(a->dstart, w->dstart, d + V);
 }
 
+/* Sum what the threads found out about the variables with few values, and finish with those. */
+static int finish_few(const Selection *a, const Network *networks, const Few *few, Worker *workers, int threads) {
+  int failed = 0;
+  for (int64_t v = 0; v < width(a); v++) {
+    if (!few[v].count) continue;
+    for (int i = 1; i < threads; i++) add_to(workers[0].few[v].z, workers[i].few[v].z, 2 * few[v].count * networks[v].dp);
+    failed |= !few_backward(a, &networks[v], &few[v], &workers[0].few[v], &workers[0].gradients[v]);
+  }
+  return failed;
+}
+
 /* Returns 0, or 1 when there was no memory. */
 static int run(Selection *a, int is_backward) {
-  const int64_t V = width(a), d = a->d, tall = tile_rows(d > V ? d : V), size = sums_size(a);
+  const int64_t V = width(a), d = a->d, tall = tile_rows(d > V ? d : V);
   const int64_t together = is_backward && a->context ? a->repeat : 1; /* no two threads write to one context */
   const int64_t parts = a->rows / together;
   const int threads = a->threads < parts ? a->threads : (int)(parts ? parts : 1);
   const int may_fold = a->may_fold && !is_backward && !a->dropout.threshold;
   int failed = 0;
   Network *networks = calloc(V + 1, sizeof(Network));
+  Few *few = calloc(V + 1, sizeof(Few));
   Worker *workers = calloc(threads, sizeof(Worker));
-  float *sums = is_backward ? floats(size * threads) : NULL;
-  failed = !networks || !workers || (is_backward && !sums);
-  for (int64_t v = 0; v <= V && !failed; v++) {
+  float *sums = NULL;
+  failed = !networks || !few || !workers;
+#pragma omp parallel for num_threads(threads) reduction(| : failed) if (threads > 1)
+  for (int64_t v = 0; v <= V; v++) {
+    if (failed) continue;
     Parameters p = v < V ? of_variable(&a->variables, v, d) : a->joint;
-    failed = !network_make(&networks[v], &p, d, v < V ? d : V, a->eps, is_backward, may_fold);
+    failed |= !network_make(&networks[v], &p, d, v < V ? d : V, a->eps, is_backward, may_fold);
+    if (!failed && v < V) failed |= !few_make(a, &networks[v], v, is_backward, &few[v]);
   }
-  for (int i = 0; i < threads && !failed; i++) failed = !worker_make(a, &workers[i], tall, sums ? sums + i * size : NULL);
+  const int64_t size = failed ? 0 : sums_size(a, few);
+  if (!failed && is_backward) failed = !(sums = floats(size * threads));
+  for (int i = 0; i < threads && !failed; i++) {
+    failed = !worker_make(a, few, &workers[i], tall, sums ? sums + i * size : NULL);
+  }
   if (!failed) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const int me = omp_get_thread_num();
       const int64_t end = parts * (me + 1) / threads * together;
       for (int64_t first = parts * me / threads * together; first < end; first += TILES * tall)
-        work_on(a, networks, &workers[me], first, end - first < TILES * tall ? end : first + TILES * tall, is_backward);
+        work_on(a, networks, few, &workers[me], first, end - first < TILES * tall ? end : first + TILES * tall,
+                is_backward);
     }
+    if (is_backward) failed = finish_few(a, networks, few, workers, threads);
     for (int i = 0; i < threads && is_backward; i++) worker_add(a, &workers[i]);
   }
-  for (int64_t v = 0; v <= V && networks; v++) free(networks[v].memory);
+  for (int64_t v = 0; v <= V && networks && few; v++) free(networks[v].memory), few_free(&few[v]);
   for (int i = 0; i < threads && workers; i++) {
-    free(workers[i].memory), free(workers[i].gradients), free(workers[i].tile.memory), free(workers[i].joint.memory);
+    free(workers[i].memory), free(workers[i].gradients), free(workers[i].few);
+    free(workers[i].tile.memory), free(workers[i].joint.memory);
   }
-  free(networks), free(workers), free(sums);
+  free(networks), free(few), free(workers), free(sums);
   return failed;
 }
 
