@@ -194,9 +194,9 @@ def test_a_network_with_dropout_has_the_gradient_of_what_it_computes() -> None:
 
 
 def test_the_mean_attention_given_back_is_that_before_dropout() -> None:
-    query, key, value = torch.randn(2, 3, 2, 4), torch.randn(2, 7, 2, 4), torch.randn(2, 7, 4)
-    with_dropout = attend(query, key, value, None, ahead=1, dropout=0.5)
-    without = attend(query, key, value, None, ahead=1, dropout=0.0)
+    query, keys_and_value = torch.randn(2, 3, 2, 4), torch.randn(2, 7, 3 * 4)
+    with_dropout = attend(query, keys_and_value, None, ahead=1, dropout=0.5)
+    without = attend(query, keys_and_value, None, ahead=1, dropout=0.0)
     assert torch.equal(with_dropout[1], without[1])
     assert not torch.allclose(with_dropout[0], without[0])
 

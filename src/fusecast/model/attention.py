@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fusecast.model.kernels.attend import attend
 from fusecast.model.kernels.native import usable
@@ -36,16 +37,16 @@ class InterpretableMultiHeadAttention(nn.Module):
         self.output = nn.Linear(self.d_head, d_model, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, steps: Tensor, horizon: int, past_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Attend from the last `horizon` of the steps.
+    def forward(self, steps: Tensor, asking: Tensor, past_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attend from the last steps.
 
         Parameters
         ----------
         steps
             ``[B, T, d]``, past before future.
-        horizon
-            Number of steps that ask, H: the last ones. Step h sees the past and the steps of the horizon up to itself
-            (or, by `mask`, before itself, or all).
+        asking
+            ``[B, H, d]``: the last H of the steps, the horizon. Step h sees the past and the steps of the horizon up
+            to itself (or, by `mask`, before itself, or all).
         past_mask
             bool ``[B, L]``, False where a step must not be seen; None when all may be.
 
@@ -53,20 +54,25 @@ class InterpretableMultiHeadAttention(nn.Module):
         -------
         The attended vectors ``[B, H, d]``, and the weights averaged over heads ``[B, H, T]``.
         """
-        B, T, _ = steps.shape
-        queries = self.query(steps[:, T - horizon :]).view(B, horizon, self.num_heads, self.d_head)
-        keys = self.key(steps).view(B, T, self.num_heads, self.d_head)
-        if usable(queries, keys):
+        (B, T, _), horizon = steps.shape, asking.shape[1]
+        queries = self.query(asking).view(B, horizon, self.num_heads, self.d_head)
+        if usable(queries, steps):
             ahead = {"inclusive": 1, "strict": 0, "none": horizon}[self.mask]
             share = self.dropout.p if self.training else 0.0
-            mixed, mean = attend(queries, keys, self.value(steps), past_mask, ahead=ahead, dropout=share)
+            mixed, mean = attend(queries, self._keys_and_value(steps), past_mask, ahead=ahead, dropout=share)
             return self.output(mixed), mean
+        keys = self.key(steps).view(B, T, self.num_heads, self.d_head)
         queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
         scores = queries @ keys.mT / math.sqrt(self.d_head)  # [B, heads, H, T]
         weights = masked_softmax(scores, _visible(T, horizon, past_mask, self.mask, steps.device))
         # The value is shared, so averaging weights before the product equals averaging heads after it.
         mixed = self.dropout(weights).mean(dim=1) @ self.value(steps)
         return self.output(mixed), weights.mean(dim=1)
+
+    def _keys_and_value(self, steps: Tensor) -> Tensor:
+        """Apply both maps in one product: ``[B, T, (heads + 1) * d_head]``."""
+        bias = None if self.key.bias is None else torch.cat((self.key.bias, self.value.bias))
+        return functional.linear(steps, torch.cat((self.key.weight, self.value.weight)), bias)
 
 
 def _visible(num_steps: int, horizon: int, past_mask: Tensor | None, mask: str, device: torch.device) -> Tensor:

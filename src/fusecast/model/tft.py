@@ -19,6 +19,7 @@ from fusecast.model.kernels.decode import Decoder
 from fusecast.model.kernels.native import usable
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
+from fusecast.model.tail import with_tail
 from fusecast.model.widths import check_widths
 
 
@@ -211,14 +212,14 @@ class TemporalFusionTransformer(nn.Module):
             return quantiles, attention, parameters
         selected = torch.cat((past, future), dim=1)
         remembered = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
-        local = self.after_recurrence(remembered, selected)
+        local, local_ahead = with_tail(self.after_recurrence(remembered, selected), horizon)
         context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
-        enriched = self.enrich(local, context)
-        attended, attention = self.attention(enriched, horizon, past_mask)
+        enriched, enriched_ahead = with_tail(self.enrich(local, context), horizon)
+        attended, attention = self.attention(enriched, enriched_ahead, past_mask)
 
         # From here on only the steps of the horizon are needed.
-        fused = self.after_attention(attended, enriched[:, -horizon:])
-        decoded = self.before_head(self.position_wise(fused), local[:, -horizon:])
+        fused = self.after_attention(attended, enriched_ahead)
+        decoded = self.before_head(self.position_wise(fused), local_ahead)
         quantiles, parameters = self.head.forecast(decoded, *units, levels)
         return quantiles, attention, parameters
 

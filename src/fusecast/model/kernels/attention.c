@@ -5,14 +5,14 @@
 #include "matmul.h"
 
 typedef struct {
-  int64_t windows, heads, horizon, steps, d; /* d: width of a head */
+  int64_t windows, heads, horizon, steps, d, apart; /* d: width of a head */
   int32_t threads;
   int32_t ahead;       /* step h of the horizon sees the steps before L + h + ahead */
   float scale;         /* of the scores */
   Dropout dropout;
   const uint8_t *mask; /* [windows, steps - horizon], or NULL */
   const float *query;  /* [windows, horizon, heads, d] */
-  const float *key;    /* [windows, steps, heads, d] */
+  const float *key;    /* [windows, steps, heads, d], steps `apart` numbers, as those of the value */
   const float *value;  /* [windows, steps, d] */
   float *mixed, *mean; /* [windows, horizon, d]; [windows, horizon, steps]: before dropout */
   const float *dmixed, *dmean; /* backward only, with the rest; dmean: NULL for none */
@@ -93,7 +93,7 @@ static void weigh(const Attention *a, Room *r, int64_t window) {
   memset(r->mean, 0, H * Tp * sizeof(float));
   for (int64_t m = 0; m < M; m++) {
     float *weights = r->weights + m * H * Tp;
-    turn(T, d, a->key + (window * T * M + m) * d, M * d, r->across);
+    turn(T, d, a->key + window * T * a->apart + m * d, a->apart, r->across);
     times_packed(H, Tp, d, a->query + (window * H * M + m) * d, M * d, r->across, NULL, weights, Tp);
     for (int64_t h = 0; h < H; h++) {
       soften(a, window, h, Tp, weights + h * Tp);
@@ -110,7 +110,7 @@ static void forward(const Attention *a, Room *r, int64_t window) {
   const int64_t H = a->horizon, T = a->steps, d = a->d;
   weigh(a, r, window);
   copy_rows(H, T, r->mean, r->Tp, a->mean + window * H * T, T);
-  copy_rows(T, d, a->value + window * T * d, d, r->along, r->dp);
+  copy_rows(T, d, a->value + window * T * a->apart, a->apart, r->along, r->dp);
   fusecast_product(H, r->dp, T, (Left){r->dropped, r->Tp, 1}, r->along, 16, r->dp, (Start){NULL, 0}, r->result, r->dp);
   copy_rows(H, d, r->result, r->dp, a->mixed + window * H * d, d);
 }
@@ -121,8 +121,8 @@ static void backward(const Attention *a, Room *r, int64_t window) {
   copy_rows(H, d, a->dmixed + window * H * d, d, r->asking, dp);
   memset(r->result, 0, Tp * dp * sizeof(float));
   add_outer(T, dp, H, r->dropped, Tp, r->asking, dp, r->result, dp);
-  copy_rows(T, d, r->result, dp, a->dvalue + window * T * d, d);
-  turn(T, d, a->value + window * T * d, d, r->across);
+  copy_rows(T, d, r->result, dp, a->dvalue + window * T * a->apart, a->apart);
+  turn(T, d, a->value + window * T * a->apart, a->apart, r->across);
   float *dmean = r->dropped; /* its own use is over: from here, the gradient of the mean after dropout */
   times_packed(H, Tp, d, r->asking, dp, r->across, NULL, dmean, Tp);
   for (int64_t m = 0; m < M; m++) {
@@ -138,13 +138,13 @@ static void backward(const Attention *a, Room *r, int64_t window) {
       const v8 slope = splat(total(along)), factor = splat(a->scale / (float)M);
       for (int64_t t = 0; t < Tp; t += 8) store(row + t, load(w + t) * (load(row + t) - slope) * factor);
     }
-    copy_rows(T, d, a->key + (window * T * M + m) * d, M * d, r->along, dp);
+    copy_rows(T, d, a->key + window * T * a->apart + m * d, a->apart, r->along, dp);
     fusecast_product(H, dp, T, (Left){r->scores, Tp, 1}, r->along, 16, dp, (Start){NULL, 0}, r->result, dp);
     copy_rows(H, d, r->result, dp, a->dquery + (window * H * M + m) * d, M * d);
     copy_rows(H, d, a->query + (window * H * M + m) * d, M * d, r->asking, dp);
     memset(r->result, 0, Tp * dp * sizeof(float));
     add_outer(T, dp, H, r->scores, Tp, r->asking, dp, r->result, dp);
-    copy_rows(T, d, r->result, dp, a->dkey + (window * T * M + m) * d, M * d);
+    copy_rows(T, d, r->result, dp, a->dkey + window * T * a->apart + m * d, a->apart);
   }
 }
 

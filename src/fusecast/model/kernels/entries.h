@@ -17,7 +17,7 @@ typedef struct {
   const float *context;   /* [rows / repeat, d], added to the joint network's first map */
   const float *start;     /* [d + V]: what a step without variables has there */
   float *selected, *weights; /* [rows, d], [rows, V] */
-  float *kept_z, *kept_gates; /* [V, rows, dp], [V, rows, 2 dp]: from forward to backward; or NULL, to compute them anew */
+  float **kept_z, **kept_gates; /* V of [rows, dp], [rows, 2 dp]: from forward to backward; or NULL, to compute them anew */
   const float *dselected, *dweights; /* dweights: NULL for none */
   float *dembedded, *down, *dcommon, *dcontext, *dstart; /* added to */
 } Selection;

@@ -67,8 +67,8 @@ class Selection(Structure):
         (c_float, "eps"),
         (Parameters, "variables joint variables_gradients joint_gradients"),
         (Dropout, "dropout"),
-        (c_void_p, "values present codes embedded own common context start selected weights kept_z kept_gates dselected dweights"),
-        (c_void_p, "dembedded down dcommon dcontext dstart"),
+        (c_void_p, "values present codes embedded own common context start selected weights kept_z kept_gates"),
+        (c_void_p, "dselected dweights dembedded down dcommon dcontext dstart"),
     )
 
 
@@ -88,7 +88,7 @@ class Attention(Structure):
     """Arguments of ``attention.c``."""
 
     _fields_ = _fields(
-        (c_int64, "windows heads horizon steps d"),
+        (c_int64, "windows heads horizon steps d apart"),
         (c_int32, "threads ahead"),
         (c_float, "scale"),
         (Dropout, "dropout"),

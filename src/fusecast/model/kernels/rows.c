@@ -13,7 +13,7 @@ typedef struct {
   const float *context; /* [rows / repeat, d], added to x; or NULL */
   const float *skip;    /* [rows, out] */
   float *y;             /* [rows, out] */
-  float *kept_z, *kept_gates; /* [rows, dp], [rows, 2 op]: from forward to backward; or NULL, to compute them anew */
+  float **kept_z, **kept_gates; /* one of [rows, dp], [rows, 2 op]: from forward to backward; or NULL, to compute anew */
   const float *dy;      /* [rows, out]; backward only, with the rest */
   float *dx, *dskip;    /* as x and skip */
 } Rows;
@@ -56,7 +56,7 @@ static int run(Rows *a, int backward) {
     for (int64_t tile = tiles * me / threads; !failed && tile < tiles * (me + 1) / threads; tile++) {
       const int64_t first = tile * tall, rows = a->rows - first < tall ? a->rows - first : tall;
       const int known = backward && a->kept_gates;
-      if (a->kept_gates) t.z = a->kept_z + first * n.dp, t.gates = a->kept_gates + first * 2 * n.op;
+      if (a->kept_gates) t.z = *a->kept_z + first * n.dp, t.gates = *a->kept_gates + first * 2 * n.op;
       read_tile(a, &n, &t, first, rows, known);
       if (known)
         tile_join(&n, &t, rows, 1);

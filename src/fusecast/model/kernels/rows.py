@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fusecast.model.kernels.kept import pointers, room_to_keep
+from fusecast.model.kernels.kept import hand_over, room_to_keep
 from fusecast.model.kernels.native import Dropout, Parameters, Rows, call, pointer
 
 
@@ -54,10 +54,10 @@ class _GatedRows(torch.autograd.Function):
         ctx.save_for_backward(x, skip, context, *parameters)
         y = torch.empty_like(skip)
         rows = skip.numel() // skip.shape[-1]
-        ctx.kept = None if may_fold else room_to_keep(x, rows, x.shape[-1], skip.shape[-1])
+        ctx.kept = None if may_fold else room_to_keep(x, 1, rows, x.shape[-1], skip.shape[-1])
         arguments = _arguments(x, skip, context, parameters, ctx.dropout, eps, may_fold)
         arguments.y = pointer(y)
-        arguments.kept_z, arguments.kept_gates = pointers(ctx.kept)
+        hand_over(ctx.kept, arguments)
         call("rows_forward", arguments)
         return y
 
@@ -69,7 +69,7 @@ class _GatedRows(torch.autograd.Function):
         dx, dskip, dy = torch.empty_like(x), torch.empty_like(skip), dy.contiguous()
         arguments = _arguments(x, skip, context, parameters, ctx.dropout, ctx.eps)
         kept, ctx.kept = ctx.kept, None  # used once: another backward pass computes it anew
-        arguments.kept_z, arguments.kept_gates = pointers(kept)
+        hand_over(kept, arguments)
         arguments.gradients = Parameters.of(gradients)
         arguments.dy, arguments.dx, arguments.dskip = pointer(dy), pointer(dx), pointer(dskip)
         call("rows_backward", arguments)

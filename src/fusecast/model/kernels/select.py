@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fusecast.model.kernels.kept import pointers, room_to_keep
+from fusecast.model.kernels.kept import hand_over, room_to_keep
 from fusecast.model.kernels.native import Dropout, Parameters, Selection, call, pointer
 
 
@@ -82,9 +82,10 @@ class _Select(torch.autograd.Function):
         selected = embedded.new_empty(len(reals), embedded.shape[1])
         weights = embedded.new_empty(len(reals), reals.shape[1] + entries.shape[1])
         ctx.save_for_backward(weights, *values, *learnt)
-        ctx.kept = None if may_fold else room_to_keep(embedded, weights.numel(), embedded.shape[1], embedded.shape[1])
+        d = embedded.shape[1]
+        ctx.kept = None if may_fold else room_to_keep(embedded, weights.shape[1], len(reals), d, d)
         arguments = _arguments(values, learnt, weights, ctx.dropout, eps, may_fold)
-        arguments.kept_z, arguments.kept_gates = pointers(ctx.kept)
+        hand_over(ctx.kept, arguments)
         arguments.selected = pointer(selected)
         call("selection_forward", arguments)
         ctx.set_materialize_grads(False)
@@ -101,7 +102,7 @@ class _Select(torch.autograd.Function):
         gradients = [None if tensor is None else torch.zeros_like(tensor) for tensor in learnt]
         arguments = _arguments(Values(reals, entries, present), learnt, weights, ctx.dropout, ctx.eps)
         kept, ctx.kept = ctx.kept, None  # used once: another backward pass computes it anew
-        arguments.kept_z, arguments.kept_gates = pointers(kept)
+        hand_over(kept, arguments)
         arguments.dselected, arguments.dweights = pointer(dselected), pointer(dweights)
         names = ("dembedded", "down", "dcommon", "dstart", "dcontext")
         for name, gradient in zip(names, gradients[:5], strict=True):

@@ -53,9 +53,8 @@ static void joint_forward(const Selection *a, const Network *n, Worker *w, Span 
 /* Let the tile hold z and gates where they are kept for the backward pass, if they are. */
 static int keep(const Selection *a, const Network *n, Worker *w, int64_t v, Span s) {
   Tile *t = &w->tile;
-  const int64_t row = v * a->rows + s.first;
-  t->z = a->kept_z ? a->kept_z + row * n->dp : w->own_z;
-  t->gates = a->kept_gates ? a->kept_gates + row * 2 * n->op : w->own_gates;
+  t->z = a->kept_z ? a->kept_z[v] + s.first * n->dp : w->own_z;
+  t->gates = a->kept_gates ? a->kept_gates[v] + s.first * 2 * n->op : w->own_gates;
   return a->kept_gates != NULL;
 }
 

@@ -28,33 +28,40 @@ INLINE float total(v8 x) {
   half = _mm_add_ps(half, _mm_movehl_ps(half, half));
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
+/* 1 / x for x from 1 on: an estimate of 12 bits and a step of Newton's; a division takes three times as long. */
+INLINE v8 reciprocal(v8 x) {
+  v8 y = (v8)_mm256_rcp_ps((__m256)x);
+  return y * (splat(2.0f) - x * y);
+}
 #else
+INLINE v8 reciprocal(v8 x) { return splat(1.0f) / x; }
 INLINE v8 pick(i8 mask, v8 yes, v8 no) { return (v8)((mask & (i8)yes) | (~mask & (i8)no)); }
 INLINE v8 at_least(v8 x, float low) { return pick(x < splat(low), splat(low), x); }
 INLINE v8 at_most(v8 x, float high) { return pick(x > splat(high), splat(high), x); }
 INLINE float total(v8 x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
 #endif
 
-/* e^x to a unit in the last place or two: x = n ln 2 + r, then Cephes' polynomial for e^r. NaN stays NaN. */
+/* e^x to a few units in the last place: x log2(e) = n + r, and a polynomial for 2^r, fitted to the relative error over
+   [-1/2, 1/2] (1e-7). NaN stays NaN. */
 INLINE v8 exponential(v8 x) {
-  v8 shifted, n, r, y;
-  x = at_most(at_least(x, -87.3f), 88.3f);
-  shifted = x * splat(1.44269504088896341f) + splat(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
-  n = shifted - splat(12582912.0f);
-  r = x - n * splat(0.693359375f);
-  r = r - n * splat(-2.12194440e-4f);
-  y = splat(1.9875691500e-4f);
-  y = y * r + splat(1.3981999507e-3f);
-  y = y * r + splat(8.3334519073e-3f);
-  y = y * r + splat(4.1665795894e-2f);
-  y = y * r + splat(1.6666665459e-1f);
-  y = y * r + splat(5.0000001201e-1f);
-  y = y * r * r + r + splat(1.0f);
+  const v8 log2e = splat(1.44269504088896341f);
+  v8 shifted, r, y;
+  x = at_most(at_least(x, -87.3f), 88.0f);
+  shifted = x * log2e + splat(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
+  r = x * log2e - (shifted - splat(12582912.0f));
+  y = splat(1.32647276e-3f);
+  y = y * r + splat(9.67151268e-3f);
+  y = y * r + splat(5.55073374e-2f);
+  y = y * r + splat(2.40222421e-1f);
+  y = y * r + splat(6.93146978e-1f);
+  y = y * r + splat(1.0f);
   return (v8)((i8)y + ((i8)shifted << 23));
 }
 
-INLINE v8 sigmoid(v8 x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
-INLINE v8 hyperbolic_tangent(v8 x) { return splat(1.0f) - splat(2.0f) / (splat(1.0f) + exponential(x + x)); }
+INLINE v8 sigmoid(v8 x) { return reciprocal(splat(1.0f) + exponential(-x)); }
+INLINE v8 hyperbolic_tangent(v8 x) {
+  return splat(1.0f) - splat(2.0f) * reciprocal(splat(1.0f) + exponential(x + x));
+}
 INLINE v8 elu(v8 x) { return pick(x > splat(0.0f), x, exponential(x) - splat(1.0f)); }
 
 /* ---- dropout: a function of (seed, row, column) alone, so that no mask is kept and threads change nothing ---- */
