@@ -77,11 +77,17 @@ static void map_rows(Map map, int64_t rows, int64_t outputs, int64_t inputs, con
 
 /* ---- LSTM ---- */
 
+/* sigmoid(gate) * tanh(x), in one division. */
+INLINE v8 let_through(v8 gate, v8 x) {
+  const v8 e = exponential(at_most(x + x, 40.0f)), one = splat(1.0f);
+  return (e - one) / ((e + one) * (one + exponential(-gate)));
+}
+
 static void cell_step(int64_t dp, const float *sums, float *cell, float *hidden) {
   for (int64_t c = 0; c < dp; c += 8) {
-    const v8 in = sigmoid(load(sums + c)), keep = sigmoid(load(sums + dp + c)), out = sigmoid(load(sums + 3 * dp + c));
-    const v8 state = keep * load(cell + c) + in * hyperbolic_tangent(load(sums + 2 * dp + c));
-    store(cell + c, state), store(hidden + c, out * hyperbolic_tangent(state));
+    const v8 in = load(sums + c), keep = sigmoid(load(sums + dp + c)), new = load(sums + 2 * dp + c);
+    const v8 state = keep * load(cell + c) + let_through(in, new);
+    store(cell + c, state), store(hidden + c, let_through(load(sums + 3 * dp + c), state));
   }
 }
 
@@ -282,9 +288,12 @@ int fusecast_decode(Decode *a) {
   {
     const int me = omp_get_thread_num();
     Room r = {0};
-    r.memory = floats(lay_out(a, &r, NULL));
+    r.memory = aligned_alloc(64, lay_out(a, &r, NULL) * sizeof(float));
     failed = !r.memory;
-    if (!failed) lay_out(a, &r, r.memory);
+    if (!failed) {
+      lay_out(a, &r, r.memory);
+      memset(r.packed, 0, r.columns * r.width * sizeof(float)); /* where no step asks, it stays so */
+    }
     for (int64_t group = groups * me / threads; !failed && group < groups * (me + 1) / threads; group++) {
       const int64_t first = group * a->together, n = a->windows - first < a->together ? a->windows - first : a->together;
       remember(a, &r, first, n);

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
     from fusecast.model.tft import TemporalFusionTransformer
 
-TOGETHER = 32
+TOGETHER = 24
 """Windows that go through the LSTM side by side: fewer fetch its weights more often, more need more cache."""
 
 
