@@ -55,7 +55,7 @@ def interrupt() -> None:
 def test_the_loss_goes_down_on_a_wave_that_can_be_learnt(train: Train) -> None:
     result = train(max_epochs=8, learning_rate=1e-2, windows_per_epoch=256)
     losses = [row["val_loss"] for row in result.history]
-    assert min(losses) < 0.4 * losses[0]
+    assert min(losses) < 0.5 * losses[0]
     assert result.best_loss == pytest.approx(min(losses))
 
 
