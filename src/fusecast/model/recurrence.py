@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fusecast.model.kernels.native import usable
-from fusecast.model.kernels.recur import recur, recur_from_sums
+from fusecast.model.kernels.recur import recur
 
 State = tuple[Tensor, Tensor]
 """Hidden and cell state of every layer, ``[layers, B, d]`` each."""
@@ -40,19 +40,16 @@ class SequenceToSequence(nn.Module):
         hidden: Tensor | None,
         cell: Tensor | None,
         past_mask: Tensor | None,
-        sums: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Run over ``past [B, L, d]`` and ``future [B, H, d]`` from the contexts ``[B, d]``: ``[B, T, d]``.
 
-        `past_mask` is bool ``[B, L]``, or None when all steps are valid. Outputs of masked steps are 0. `sums` are what
-        `first_sums` makes of past and future, ``[B, L, 4 d]`` and ``[B, H, 4 d]``, where the caller has them already.
+        `past_mask` is bool ``[B, L]``, or None when all steps are valid. Outputs of masked steps are 0.
         """
         with _precision(past):
             initial = self._initial_state(past, hidden, cell)
             if usable(past, future, *initial):
-                of_past, of_future = sums or (None, None)
-                encoded, state = _run_by_kernel(self.encoder, past, initial, past_mask, of_past)
-                decoded, _ = _run_by_kernel(self.decoder, future, state, None, of_future)
+                encoded, state = _run_by_kernel(self.encoder, past, initial, past_mask)
+                decoded, _ = _run_by_kernel(self.decoder, future, state, None)
                 return torch.cat((encoded, decoded), dim=1)
             if past_mask is None:
                 encoded, state = self.encoder(past, initial)
@@ -60,16 +57,6 @@ class SequenceToSequence(nn.Module):
                 encoded, state = self._encode_valid_steps(past, past_mask, initial)
             decoded, _ = self.decoder(future, state)
         return torch.cat((encoded, decoded), dim=1)
-
-    def first_sums(self, steps: Tensor, *, future: bool) -> Tensor | None:
-        """Give what steps ``[..., d]`` and biases add to the gates of the first layer, ``[..., 4 d]``.
-
-        None where nothing is won by having them: without kernels.
-        """
-        if steps.shape[-1] % 4 or torch.is_grad_enabled() or not usable(steps):
-            return None
-        from_input, _, input_bias, state_bias = (self.decoder if future else self.encoder).all_weights[0]
-        return functional.linear(steps, from_input, input_bias + state_bias)
 
     def _initial_state(self, like: Tensor, hidden: Tensor | None, cell: Tensor | None) -> State:
         if hidden is None or cell is None:
@@ -100,20 +87,13 @@ def _precision(like: Tensor) -> AbstractContextManager[object]:
     return torch.autocast("cpu", enabled=False) if like.device.type == "cpu" else nullcontext()
 
 
-def _run_by_kernel(
-    lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor | None, sums: Tensor | None
-) -> tuple[Tensor, State]:
+def _run_by_kernel(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
     """Do what `lstm` does, over the steps that `mask` lets through, by :mod:`fusecast.model.kernels`."""
     hiddens, cells = [], []
     for layer, parameters in enumerate(lstm.all_weights):
-        from_input, from_state, input_bias, state_bias = parameters
-        hidden, cell = state[0][layer], state[1][layer]
-        if layer == 0 and sums is not None:
-            x, hidden, cell = recur_from_sums(sums, hidden, cell, from_state, mask)
-        else:
-            if layer:
-                x = functional.dropout(x, lstm.dropout, lstm.training)
-            x, hidden, cell = recur(x, hidden, cell, (from_input, from_state, input_bias, state_bias), mask)
+        if layer:
+            x = functional.dropout(x, lstm.dropout, lstm.training)
+        x, hidden, cell = recur(x, state[0][layer], state[1][layer], tuple(parameters), mask)
         hiddens.append(hidden)
         cells.append(cell)
     return x, (torch.stack(hiddens), torch.stack(cells))

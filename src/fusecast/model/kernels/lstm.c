@@ -9,9 +9,7 @@ typedef struct {
   int32_t threads;
   const float *from_input, *from_state, *bias; /* [4 d, inputs], [4 d, d], [4 d]: gates in the order i, f, g, o */
   const uint8_t *mask;  /* [windows, steps], or NULL */
-  const float *x;       /* [windows, steps, inputs]; not read where `sums` is given */
-  const float *sums;    /* [windows, steps, 4 d], windows `apart` numbers: what x and the bias give; or NULL. d % 4 = 0 */
-  int64_t apart;
+  const float *x;       /* [windows, steps, inputs] */
   float *gates;         /* [windows, steps, 4 d]: activations, kept for the backward pass; or NULL */
   float *hidden, *cell; /* [windows, steps + 1, d]: states, the first one given */
   float *output;        /* [windows, steps, d], NULL where nothing is masked: then it is `hidden` */
@@ -74,15 +72,14 @@ static void cell_backward(int64_t d, const float *gates, const float *before, co
 }
 
 /* Windows [begin, end) forward. `work` holds I + d numbers a window, inputs and state side by side, and `wide`
-   more; and 4 d. With `sums` given, I is 0. */
+   more; and 4 d. */
 static void forward(const Recurrence *a, const Packed *p, float *work, int64_t begin, int64_t end) {
   const int64_t d = a->d, I = a->inputs, S = a->steps, n = end - begin, both = I + d;
   float *sums = work + n * both, *unkept = sums + n * p->wide;
   for (int64_t w = 0; w < n; w++) memcpy(work + w * both + I, a->hidden + (begin + w) * (S + 1) * d, d * sizeof(float));
   for (int64_t s = 0; s < S; s++) {
-    for (int64_t w = 0; I && w < n; w++) memcpy(work + w * both, a->x + ((begin + w) * S + s) * I, I * sizeof(float));
-    const Start start = a->sums ? (Start){a->sums + begin * a->apart + s * 4 * d, a->apart} : (Start){p->bias, 0};
-    fusecast_product(n, p->wide, both, (Left){work, both, 1}, p->input, 16 * both, 16, start, sums, p->wide);
+    for (int64_t w = 0; w < n; w++) memcpy(work + w * both, a->x + ((begin + w) * S + s) * I, I * sizeof(float));
+    times_packed(n, p->wide, both, work, both, p->input, p->bias, sums, p->wide);
     for (int64_t w = begin; w < end; w++) {
       float *state = work + (w - begin) * both + I, *cell = a->cell + (w * (S + 1) + s) * d;
       float *hidden = a->hidden + (w * (S + 1) + s + 1) * d, *output = a->output ? a->output + (w * S + s) * d : NULL;
@@ -171,7 +168,7 @@ static int run(Recurrence *a, int is_backward) {
     } else {
       pack_transposed(a->from_input, 4 * d, I, I + d, p.input);
       pack_transposed(a->from_state, 4 * d, d, I + d, p.input + I * 16);
-      if (a->bias) memcpy(p.bias, a->bias, 4 * d * sizeof(float));
+      memcpy(p.bias, a->bias, 4 * d * sizeof(float));
     }
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {

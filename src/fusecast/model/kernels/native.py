@@ -78,9 +78,8 @@ class Recurrence(Structure):
     _fields_ = _fields(
         (c_int64, "windows steps inputs d"),
         (c_int32, "threads"),
-        (c_void_p, "from_input from_state bias mask x sums"),
-        (c_int64, "apart"),
-        (c_void_p, "gates hidden cell output doutput dhidden dcell dgates dx dfrom_input dfrom_state dbias"),
+        (c_void_p, "from_input from_state bias mask x gates hidden cell output"),
+        (c_void_p, "doutput dhidden dcell dgates dx dfrom_input dfrom_state dbias"),
     )
 
 

@@ -31,38 +31,6 @@ def recur(
     return output, last_hidden, last_cell
 
 
-def recur_from_sums(
-    sums: Tensor, hidden: Tensor, cell: Tensor, from_state: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the same without gradients, given what inputs and biases add to the gates: ``[B, T, 4 d]``, d a multiple of 4.
-
-    Windows may overlap in memory; within one, the steps lie side by side.
-    """
-    (B, T), d = sums.shape[:2], hidden.shape[-1]
-    assert d % 4 == 0
-    assert sums.stride()[1:] == (4 * d, 1)
-    from_state, mask = from_state.contiguous(), None if mask is None else mask.contiguous()
-    hiddens, cells = sums.new_empty(B, T + 1, d), sums.new_empty(B, T + 1, d)
-    hiddens[:, 0], cells[:, 0] = hidden, cell
-    output = None if mask is None else sums.new_empty(B, T, d)
-    arguments = Recurrence(
-        windows=B,
-        steps=T,
-        inputs=0,
-        d=d,
-        threads=torch.get_num_threads(),
-        from_state=pointer(from_state),
-        mask=pointer(mask),
-        sums=sums.data_ptr(),
-        apart=sums.stride(0),
-        hidden=pointer(hiddens),
-        cell=pointer(cells),
-        output=pointer(output),
-    )
-    call("recurrence_forward", arguments)
-    return hiddens[:, 1:] if output is None else output, hiddens[:, -1], cells[:, -1]
-
-
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
