@@ -90,10 +90,11 @@ def _precision(like: Tensor) -> AbstractContextManager[object]:
 def _run_by_kernel(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
     """Do what `lstm` does, over the steps that `mask` lets through, by :mod:`fusecast.model.kernels`."""
     hiddens, cells = [], []
-    for layer, parameters in enumerate(lstm.all_weights):
+    for layer, (from_input, from_state, input_bias, state_bias) in enumerate(lstm.all_weights):
         if layer:
             x = functional.dropout(x, lstm.dropout, lstm.training)
-        x, hidden, cell = recur(x, state[0][layer], state[1][layer], tuple(parameters), mask)
+        parameters = (from_input, from_state, input_bias, state_bias)
+        x, hidden, cell = recur(x, state[0][layer], state[1][layer], parameters, mask)
         hiddens.append(hidden)
         cells.append(cell)
     return x, (torch.stack(hiddens), torch.stack(cells))
