@@ -124,7 +124,7 @@ def test_training_stops_when_validation_no_longer_improves(train: Train) -> None
 
 
 def test_the_learning_rate_falls_when_validation_no_longer_improves(train: Train) -> None:
-    result = train(max_epochs=6, learning_rate=0.3, lr_scheduler_patience=0, early_stopping_patience=None)
+    result = train(max_epochs=10, learning_rate=0.3, lr_scheduler_patience=0, early_stopping_patience=None)
     rates = [row["lr"] for row in result.history]
     losses = [row["val_loss"] for row in result.history]
     expected, best = [0.3], math.inf
@@ -213,10 +213,10 @@ def test_a_checkpoint_needs_nothing_but_its_path(train: Train) -> None:
 
 def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(train: Train, tmp_path: Path) -> None:
     options = {"lr_scheduler_patience": 0, "learning_rate": 0.3, "early_stopping_patience": None}
-    whole = train(folder=tmp_path / "whole", max_epochs=6, **options)
+    whole = train(folder=tmp_path / "whole", max_epochs=10, **options)
     train(folder=tmp_path / "parts", max_epochs=4, **options)
     resumed = train(
-        folder=tmp_path / "parts", max_epochs=6, resume=tmp_path / "parts" / "checkpoints" / "last.ckpt", **options
+        folder=tmp_path / "parts", max_epochs=10, resume=tmp_path / "parts" / "checkpoints" / "last.ckpt", **options
     )
     assert len({row["lr"] for row in whole.history}) > 1, "the test needs a run that adapts its learning rate"
     comparable = ["epoch", "step", "train_loss", "val_loss", "val_mae", "lr"]

@@ -73,11 +73,11 @@ def train(folder: Path, callbacks: Sequence[pl.Callback] = (), *, resume: bool =
     dropout = options.pop("dropout", 0.2)
     settings: dict[str, Any] = {
         "batch_size": 16,
-        "max_epochs": 5,
+        "max_epochs": 10,  # enough that some epoch is no better than those before, whatever the roundings
         "windows_per_epoch": 16 * STEPS_AN_EPOCH,
         "learning_rate": 0.3,
         "lr_scheduler_patience": 0,
-        "early_stopping_patience": 3,
+        "early_stopping_patience": 4,
         "checkpoint_steps": 2,
         "accelerator": "cpu",
         "logger": "none",
