@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -101,5 +101,9 @@ def make_head(config: ModelConfig) -> QuantileHead | DistributionHead:
         return QuantileHead(d, targets, len(levels))
     if config.head == "tweedie":
         return DistributionHead(d, targets, Tweedie(levels, config.tweedie_power))
-    families = {"normal": Normal, "student_t": StudentT, "negative_binomial": NegativeBinomial}
+    families: dict[str, Callable[[Sequence[float]], Family]] = {
+        "normal": Normal,
+        "student_t": StudentT,
+        "negative_binomial": NegativeBinomial,
+    }
     return DistributionHead(d, targets, families[config.head](levels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ LEAST = 1e-6
 """What keeps a positive parameter from 0."""
 
 
-class Family(nn.Module):
+class Family(nn.Module, ABC):
     """A family of distributions of one target at one step.
 
     Targets come scaled, as everything in a batch: ``value = scaled * scale + center``. Families of real numbers never
@@ -28,19 +29,19 @@ class Family(nn.Module):
         super().__init__()
         self.levels = tuple(levels)
 
+    @abstractmethod
     def constrain(self, raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
         """Turn any numbers ``[..., P]`` into parameters ``[..., P]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
         """Logarithm of the density (or, of counts, the probability) of scaled targets ``[...]``: ``[...]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quantiles(
         self, parameters: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
     ) -> Tensor:
         """Give the quantile function, scaled, ``[..., Q]``, at the levels of the family or at others in (0, 1)."""
-        raise NotImplementedError
 
 
 def wide(x: Tensor) -> Tensor:

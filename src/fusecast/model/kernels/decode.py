@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusecast.model.kernels.native import Decode, DecodeGate, DecodeMap, call, pointer
+from fusecast.model.kernels.native import Decode, DecodeGate, DecodeMap, call, padded, pointer
 
 if TYPE_CHECKING:
     from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
@@ -41,7 +41,7 @@ class Decoder:
     def __init__(self, network: TemporalFusionTransformer, horizon: int) -> None:
         config, attention, recurrence = network.config, network.attention, network.recurrence
         d, heads = config.hidden_size, config.num_heads
-        self.d, self.heads, self.layers, self.width = d, heads, config.num_lstm_layers, _padded(d)
+        self.d, self.heads, self.layers, self.width = d, heads, config.num_lstm_layers, padded(d)
         self.horizon, self.eps = horizon, config.layer_norm_eps
         self.ahead = {"inclusive": 1, "strict": 0, "none": horizon}[attention.mask]
         # Where a row of weights is all 0, so is its part of a bias of the values; folded, the bias would stay whole.
@@ -137,7 +137,7 @@ class Decoder:
 
     def _map(self, weight: Tensor, bias: Tensor | None) -> DecodeMap:
         """Pack ``[out, in]``, both padded to multiples of 16."""
-        packed = _pack(_pad(weight, _padded(weight.shape[0]), _padded(weight.shape[1])))
+        packed = _pack(_pad(weight, padded(weight.shape[0]), padded(weight.shape[1])))
         bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
         return DecodeMap(self._keep(packed), self._keep(functional.pad(bias, (0, -len(bias) % 16))))
 
@@ -156,10 +156,6 @@ class Decoder:
         return DecodeGate(self._map(both, biases), gain, shift)
 
 
-def _padded(width: int) -> int:
-    return (width + 15) // 16 * 16
-
-
 def _address(tensor: Tensor) -> int:
     """Address of windows ``[B, T, w]`` whose rows lie side by side."""
     assert tensor.stride()[1:] == (tensor.shape[2], 1)
@@ -176,10 +172,10 @@ def _pad(weight: Tensor, out: int, inputs: int) -> Tensor:
 
 def _gates(weight: Tensor, d: int) -> Tensor:
     """Pad each of the four gates of ``[4 d, in]`` to ``[4 width, in]``."""
-    return torch.cat([_pad(part, _padded(d), weight.shape[1]) for part in weight.split(d)])
+    return torch.cat([_pad(part, padded(d), weight.shape[1]) for part in weight.split(d)])
 
 
 def _pack(weight: Tensor) -> Tensor:
     """Pack ``[out, in]`` as ``[out / 16, in padded, 16]``."""
-    weight = _pad(weight, weight.shape[0], _padded(weight.shape[1]))
+    weight = _pad(weight, weight.shape[0], padded(weight.shape[1]))
     return weight.view(-1, 16, weight.shape[1]).transpose(1, 2).contiguous()

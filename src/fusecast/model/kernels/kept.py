@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from fusecast.model.kernels.native import padded
+
 KEEP_UP_TO = 2**27
 """Bytes that one call may keep. Computing anew costs a quarter more products; memory grows with rows and variables."""
 
@@ -23,7 +25,7 @@ def room_to_keep(like: Tensor, networks: int, rows: int, d: int, out: int) -> li
 
     Each network has tensors of its own: glibc keeps the memory of freed ones only up to a size.
     """
-    width, gates = _padded(d), 2 * _padded(out)
+    width, gates = padded(d), 2 * padded(out)
     if networks * rows * (width + gates) * like.element_size() > KEEP_UP_TO:
         return None
     return [Kept(like.new_empty(rows, width), like.new_empty(rows, gates)) for _ in range(networks)]
@@ -36,7 +38,3 @@ def hand_over(kept: list[Kept] | None, arguments: Any) -> None:
     array: Any = ctypes.c_void_p * len(kept)
     arguments.addresses = array(*(one.z.data_ptr() for one in kept)), array(*(one.gates.data_ptr() for one in kept))
     arguments.kept_z, arguments.kept_gates = map(ctypes.addressof, arguments.addresses)
-
-
-def _padded(width: int) -> int:
-    return (width + 15) // 16 * 16

@@ -170,6 +170,11 @@ def pointer(tensor: Tensor | None) -> int | None:
     return tensor.data_ptr()
 
 
+def padded(width: int) -> int:
+    """Give the width of rows in the kernels' own memory: a multiple of 16."""
+    return (width + 15) // 16 * 16
+
+
 def usable(*tensors: Tensor | None) -> bool:
     """Say whether kernels may compute on these: float32 on the CPU, run and not traced, and a library that loaded."""
     return (
