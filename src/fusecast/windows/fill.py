@@ -30,10 +30,11 @@ class Filler:
 
     def __init__(self, plain: PlainGatherer) -> None:
         self.plain = plain
-        index, indptr = plain.index, np.ascontiguousarray(plain.indptr, dtype=np.int64)
+        index, panel = plain.index, plain.panel
+        indptr = np.ascontiguousarray(panel.indptr, dtype=np.int64)
         last = index.first_cutoff + (index.counts - 1) * index.stride
         beyond = (index.first_cutoff < index.lookback) | (last + index.horizon > np.diff(indptr))
-        masked = plain.reals_present.shape[1] or plain.static_reals_present.shape[1]
+        masked = panel.reals_present.shape[1] or panel.static_reals_present.shape[1]
         self.may_lack = bool(masked) or bool((beyond & (index.counts > 0)).any())
         cutoff = np.ascontiguousarray(index.first_cutoff)
         self.of_series = tuple(torch.from_numpy(array) for array in (indptr, index.offsets, cutoff))
@@ -48,11 +49,11 @@ class Filler:
 
     def usable(self) -> bool:
         """Whether there is a kernel for these arrays."""
-        plain = self.plain
+        panel = self.plain.panel
         expected = {
-            torch.float32: (plain.reals, plain.static_reals),
-            torch.bool: (plain.reals_present, plain.static_reals_present),
-            torch.int32: (plain.categories, plain.static_categories),
+            torch.float32: (panel.reals, panel.static_reals),
+            torch.bool: (panel.reals_present, panel.static_reals_present),
+            torch.int32: (panel.categories, panel.static_categories),
         }
         return library() is not None and all(t.dtype == kind for kind, tensors in expected.items() for t in tensors)
 
@@ -111,51 +112,52 @@ class Filler:
 
 def _arguments(plain: PlainGatherer, indptr: Tensor, offsets: Tensor, cutoff: Tensor) -> Windows:
     """Say all that is the same for all batches; the tensors have to outlive it."""
-    index = plain.index
+    index, panel = plain.index, plain.panel
     return Windows(
         series=len(cutoff),
         stride=index.stride,
         lookback=index.lookback,
         horizon=index.horizon,
-        reals=plain.reals.shape[1],
-        targets=plain.num_targets,
-        observed=plain.num_observed,
-        categories=plain.categories.shape[1],
-        observed_categories=plain.num_observed_categories,
-        static_reals=plain.static_reals.shape[1],
-        static_categories=plain.static_categories.shape[1],
-        scaling=_SCALINGS[plain.window_scaling],
+        reals=panel.reals.shape[1],
+        targets=panel.num_targets,
+        observed=panel.num_observed,
+        categories=panel.categories.shape[1],
+        observed_categories=panel.num_observed_categories,
+        static_reals=panel.static_reals.shape[1],
+        static_categories=panel.static_categories.shape[1],
+        scaling=_SCALINGS[panel.window_scaling],
         floor=FLOOR,
         indptr=pointer(indptr),
         offsets=pointer(offsets),
         cutoff=pointer(cutoff),
-        real=pointer(plain.reals),
-        present=pointer(plain.reals_present) if plain.reals_present.shape[1] else None,
-        category=pointer(plain.categories),
-        static_real=pointer(plain.static_reals),
-        static_present=pointer(plain.static_reals_present) if plain.static_reals_present.shape[1] else None,
-        static_category=pointer(plain.static_categories),
-        center=pointer(plain.center),
-        scale=pointer(plain.scale),
+        real=pointer(panel.reals),
+        present=pointer(panel.reals_present) if panel.reals_present.shape[1] else None,
+        category=pointer(panel.categories),
+        static_real=pointer(panel.static_reals),
+        static_present=pointer(panel.static_reals_present) if panel.static_reals_present.shape[1] else None,
+        static_category=pointer(panel.static_categories),
+        center=pointer(panel.center),
+        scale=pointer(panel.scale),
         position=pointer(plain.position),
     )
 
 
 def _fields(plain: PlainGatherer, *, may_lack: bool) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype]]:
     """Give the shape of one window and the type of each field; masks with full width where any are needed."""
-    L, H, Y = plain.index.lookback, plain.index.horizon, plain.num_targets
-    past = plain.reals.shape[1] + (plain.position is not None)
-    future = past - plain.num_observed
-    weighted = Y if plain.window_scaling != "none" else 0
-    categories = plain.categories.shape[1]
+    panel, L, H = plain.panel, plain.index.lookback, plain.index.horizon
+    Y = panel.num_targets
+    past = panel.reals.shape[1] + (plain.position is not None)
+    future = past - panel.num_observed
+    weighted = Y if panel.window_scaling != "none" else 0
+    categories = panel.categories.shape[1]
     shapes: dict[str, tuple[int, ...]] = {
-        "static_real": (plain.static_reals.shape[1],),
-        "static_cat": (plain.static_categories.shape[1],),
+        "static_real": (panel.static_reals.shape[1],),
+        "static_cat": (panel.static_categories.shape[1],),
         "past_real": (L, past),
         "past_cat": (L, categories),
         "future_real": (H, future),
-        "future_cat": (H, categories - plain.num_observed_categories),
-        "static_real_present": (plain.static_reals_present.shape[1],),
+        "future_cat": (H, categories - panel.num_observed_categories),
+        "static_real_present": (panel.static_reals_present.shape[1],),
         "past_real_present": (L, past * may_lack),
         "future_real_present": (H, future * may_lack),
         "past_mask": (L * may_lack,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fusecast.batch import Batch
 from fusecast.features.encoded import EncodedPanel
+from fusecast.windows.cut import Cut
 from fusecast.windows.index import WindowIndex
 from fusecast.windows.recentre import window_scales
+from fusecast.windows.tensors import PanelTensors
 
 
 class PlainGatherer:
@@ -32,51 +34,26 @@ class PlainGatherer:
 
     def __init__(self, encoded: EncodedPanel, index: WindowIndex) -> None:
         self.index = index
-        self.indptr = encoded.indptr
-        self.window_scaling = encoded.window_scaling
-        self.num_targets = len(encoded.inputs.targets)
-        self.num_observed = self.num_targets + len(encoded.inputs.observed_reals)
-        self.num_observed_categories = len(encoded.inputs.observed_categories)
-        self.reals = _tensor(encoded.reals)
-        self.reals_present = _tensor(encoded.reals_present)
-        self.categories = _tensor(encoded.categories)
-        self.static_reals = _tensor(encoded.static_reals)
-        self.static_reals_present = _tensor(encoded.static_reals_present)
-        self.static_categories = _tensor(encoded.static_categories)
-        self.center = _tensor(encoded.center.astype(np.float32))
-        self.scale = _tensor(encoded.scale.astype(np.float32))
-        self.position: Tensor | None = None  # [1, T, 1]
-        if self.num_observed + len(encoded.inputs.known_reals) > self.reals.shape[1]:
-            steps = torch.arange(index.lookback + index.horizon, dtype=torch.float32) - index.lookback
-            self.position = (steps / max(index.lookback, index.horizon))[None, :, None]
+        self.panel = PanelTensors(encoded)
+        self.position = self.panel.positions(index.lookback, index.horizon)  # [1, T, 1]
 
     def __call__(self, windows: ArrayLike) -> Batch:
         """Give the batch of windows [B] numbered as in the index."""
-        number = np.asarray(windows, dtype=np.int64)
-        series, cutoff = self.index.locate(number)
-        L, T, Y = self.index.lookback, self.index.lookback + self.index.horizon, self.num_targets
-        begin, end = self.indptr[series], self.indptr[series + 1]
-        first = begin + cutoff - L
-
-        inside: Tensor | None = None  # [B, T]: the row is the series' own
-        if bool((cutoff < L).any()) or bool((first + T > end).any()):
-            rows = first[:, None] + np.arange(T)
-            inside = torch.from_numpy((rows >= begin[:, None]) & (rows < end[:, None]))
-        cut = _Cut(first, T, inside, len(self.reals))
-
-        reals, categories = cut(self.reals), cut(self.categories)
+        panel, located = self.panel, self.locate(np.asarray(windows, dtype=np.int64))
+        L, Y, inside, cut = self.index.lookback, panel.num_targets, located.inside, located.cut
+        reals, categories = cut(panel.reals), cut(panel.categories)
         present: Tensor | None = None  # [B, T, V]; None: all of it
-        if self.reals_present.shape[1]:
-            present = cut(self.reals_present)
+        if panel.reals_present.shape[1]:
+            present = cut(panel.reals_present)
         elif inside is not None:
             present = inside[:, :, None].expand_as(reals)
 
-        chosen = torch.from_numpy(series)
-        center, scale = self.center.index_select(0, chosen), self.scale.index_select(0, chosen)
-        if self.window_scaling != "none":
+        chosen = located.series
+        center, scale = panel.center.index_select(0, chosen), panel.scale.index_select(0, chosen)
+        if panel.window_scaling != "none":
             of_targets = None if present is None else present[:, :, :Y]
             past_of_targets = None if of_targets is None else of_targets[:, :L]
-            shift, factor = window_scales(reals[:, :L, :Y], past_of_targets, self.window_scaling)
+            shift, factor = window_scales(reals[:, :L, :Y], past_of_targets, panel.window_scaling)
             rescaled = (reals[:, :, :Y] - shift[:, None]) / factor[:, None]
             reals[:, :, :Y] = rescaled if of_targets is None else rescaled.masked_fill(~of_targets, 0.0)
             center, scale = center + shift * scale, scale * factor
@@ -84,43 +61,67 @@ class PlainGatherer:
         else:
             weight = scale[:, :0]
 
-        past_mask, past_present, future_present, target_mask = self._masks(present, categories, len(number))
+        static_present = panel.static_reals_present.index_select(0, chosen)
+        lack = self.look(located, present, categories[:, :L], static_present)
+        if present is None:
+            present = torch.empty((len(chosen), reals.shape[1], 0), dtype=torch.bool, device=panel.device)
+        known_present = present[:, L:, panel.num_observed :]
         return Batch(
-            static_real=self.static_reals.index_select(0, chosen),
-            static_cat=self.static_categories.index_select(0, chosen).long(),
+            static_real=panel.static_reals.index_select(0, chosen),
+            static_cat=panel.static_categories.index_select(0, chosen).long(),
             past_real=self._with_position(reals[:, :L], slice(None, L)),
             past_cat=categories[:, :L].long(),
-            future_real=self._with_position(reals[:, L:, self.num_observed :], slice(L, None)),
-            future_cat=categories[:, L:, self.num_observed_categories :].long(),
-            static_real_present=_unless_full(self.static_reals_present.index_select(0, chosen)),
-            past_real_present=past_present,
-            future_real_present=future_present,
-            past_mask=past_mask,
+            future_real=self._with_position(reals[:, L:, panel.num_observed :], slice(L, None)),
+            future_cat=categories[:, L:, panel.num_observed_categories :].long(),
+            static_real_present=static_present if lack.static else static_present[:, :0],
+            past_real_present=self._and_position(present[:, :L]) if lack.past else present[:, :L, :0],
+            future_real_present=self._and_position(known_present) if lack.known else known_present[:, :, :0],
+            past_mask=present[:, 0, :0] if lack.step is None else lack.step,
             target=reals[:, L:, :Y].contiguous(),
-            target_mask=target_mask,
+            target_mask=present[:, L:, :Y].contiguous() if lack.target else present[:, L:, :0],
             center=center,
             scale=scale,
             weight=weight,
-            window=torch.from_numpy(number),
+            window=located.number,
         )
 
-    def _masks(self, present: Tensor | None, categories: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give the masks of the past, of past and future reals and of the target; width 0 where nothing is missing."""
-        L, H = self.index.lookback, self.index.horizon
+    def locate(self, number: NDArray[np.int64]) -> Located:
+        """Find the rows of windows [B]."""
+        series, cutoff = self.index.locate(number)
+        L, T = self.index.lookback, self.index.lookback + self.index.horizon
+        begin, end = self.panel.indptr[series], self.panel.indptr[series + 1]
+        first = begin + cutoff - L
+        inside: Tensor | None = None
+        if bool((cutoff < L).any()) or bool((first + T > end).any()):
+            rows = first[:, None] + np.arange(T)
+            inside = torch.from_numpy((rows >= begin[:, None]) & (rows < end[:, None]))
+        cut = Cut.of_runs(first, T, inside, len(self.panel.reals))
+        return Located(torch.from_numpy(number), torch.from_numpy(series), inside, cut)
+
+    def look(self, located: Located, present: Tensor | None, categories: Tensor, static_present: Tensor) -> Lack:  # noqa: ARG002
+        """See what a batch lacks.
+
+        Parameters
+        ----------
+        present
+            ``[B, T, V]``: which reals there are; None for all.
+        categories
+            ``[B, L, V]``: those of the past.
+        static_present
+            ``[B, V]``, or ``[B, 0]`` for all.
+        """
+        L, static = self.index.lookback, not _all(static_present)
         if present is None:
-            nothing = torch.empty((size, L + H, 0), dtype=torch.bool)
-            return nothing[:, 0], nothing[:, :L], nothing[:, L:], nothing[:, L:]
+            return Lack(static=static)
         past, future = present[:, :L], present[:, L:]
-        step = _something(past, categories[:, :L])
+        step = _something(past, categories)
         whole = _all(step)
-        # what a masked step lacks is never looked at
-        lacking = not _all(past if whole else past | ~step[:, :, None])
-        known, target = future[:, :, self.num_observed :], future[:, :, : self.num_targets]
-        return (
-            step[:, :0] if whole else step,
-            self._and_position(past) if lacking else past[:, :, :0],
-            known[:, :, :0] if _all(known) else self._and_position(known),
-            _unless_full(target),
+        return Lack(
+            step=None if whole else step,
+            past=not _all(past if whole else past | ~step[:, :, None]),  # what masked steps lack is never looked at
+            known=not _all(future[:, :, self.panel.num_observed :]),
+            target=not _all(future[:, :, : self.panel.num_targets]),
+            static=static,
         )
 
     def _with_position(self, reals: Tensor, steps: slice) -> Tensor:
@@ -139,29 +140,24 @@ class PlainGatherer:
         return torch.cat((present, present.new_ones((*present.shape[:2], 1))), dim=2)
 
 
-class _Cut:
-    """Copies the runs of `length` rows that begin at `first` [B] out of arrays [N, V]; clears what is not `inside`."""
+class Lack(NamedTuple):
+    """What is missing in a batch, and therefore which of its masks have any width."""
 
-    def __init__(self, first: NDArray[np.int64], length: int, inside: Tensor | None, num_rows: int) -> None:
-        self.length = length
-        self.first = torch.from_numpy(first)
-        self.outside = None if inside is None else ~inside[:, :, None]
-        self.rows: Tensor | None = None
-        if inside is not None and (first.min() < 0 or first.max() + length > num_rows):
-            # a run reaches over an end of the array itself: rows one by one, those over the end being any row
-            rows = (first[:, None] + np.arange(length)).clip(0, num_rows - 1)
-            self.rows = torch.from_numpy(rows.ravel())
+    step: Tensor | None = None  # bool [B, L]: past steps with anything in them; None: all
+    past: bool = False  # a past real, at a step with anything in it
+    known: bool = False  # a known real of the future
+    target: bool = False
+    static: bool = False
 
-    def __call__(self, array: Tensor) -> Tensor:
-        B, T, (N, V) = len(self.first), self.length, array.shape
-        if not V:
-            return array.new_empty((B, T, 0))
-        if self.rows is not None:
-            cut = array.index_select(0, self.rows)
-        else:
-            cut = array.as_strided((N - T + 1, T * V), (V, 1)).index_select(0, self.first)
-        cut = cut.view(B, T, V)
-        return cut if self.outside is None else cut.masked_fill_(self.outside, 0)
+
+class Located(NamedTuple):
+    """Where the windows of a batch lie."""
+
+    number: Tensor  # int64 [B]
+    series: Tensor  # int64 [B]
+    inside: Tensor | None  # bool [B, T]: the row is the series' own; None: all are
+    cut: Cut
+    lacks: int = 0  # what of its rows and series is missing, where that is known beforehand
 
 
 def _something(present: Tensor, categories: Tensor) -> Tensor:
@@ -181,14 +177,3 @@ def _something(present: Tensor, categories: Tensor) -> Tensor:
 
 def _all(mask: Tensor) -> bool:
     return bool(mask.numpy().all())  # ten times as fast as that of torch
-
-
-def _unless_full(present: Tensor) -> Tensor:
-    return present[..., :0] if _all(present) else present.contiguous()
-
-
-def _tensor(array: NDArray[np.generic]) -> Tensor:
-    """Share an array's memory; arrays mapped read-only are fine, nothing is ever written to it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
-        return torch.from_numpy(np.ascontiguousarray(array))
