@@ -98,7 +98,7 @@ class Judging:
             on_progress=on_progress,
         )
 
-    def calibrate(self, method: str = "cqr", *, data: Any = None) -> Conformal:
+    def calibrate(self, method: str = "auto", *, data: Any = None) -> Conformal:
         """Learn from the validation span how far quantiles must be shifted to hold what they promise.
 
         The calibration is kept with the model (and saved with it, where it has a folder), and applied where it is
@@ -108,7 +108,8 @@ class Judging:
         ----------
         method
             ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it, ``adaptive``
-            learns the shifts anew at every origin from the latest outcomes, and so follows drift.
+            learns the shifts anew at every origin from the latest outcomes, and so follows drift; ``auto`` is
+            ``adaptive``, or ``split`` where the span has fewer origins than the forecast has steps.
         data
             A table that holds the validation span; None is the table of the fit.
 

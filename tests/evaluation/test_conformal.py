@@ -127,6 +127,15 @@ def test_calibrated_forecasts_see_nothing_from_their_cutoff_on(method: str, pane
         assert not np.array_equal(made[0].quantiles[~early], made[1].quantiles[~early])
 
 
+def test_auto_tracks_outcomes_unless_all_forecasts_of_the_span_overlap(
+    panel_of,
+) -> None:
+    panel = panel_of(*np.random.default_rng(10).normal(size=(30, 200)))
+    for begin, end, method in ((100, 104, "split"), (100, 105, "adaptive")):  # two origins of three steps, and three
+        found, expected = (fitted(name, panel, Narrow(), begin, end) for name in ("auto", method))
+        assert found.to_dict() == expected.to_dict()
+
+
 def test_an_adaptive_forecast_is_the_same_whichever_windows_are_asked_for_with_it(panel_of) -> None:
     rng = np.random.default_rng(4)
     panel = panel_of(rng.normal(size=400), rng.normal(size=380))

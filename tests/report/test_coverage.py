@@ -44,7 +44,7 @@ def test_more_than_two_points_off_is_marked(made_up) -> None:
 
 def test_a_model_without_calibration_is_told_how_to_get_one(made_up) -> None:
     page = build_report(made_up.report_data())
-    assert "The model is not calibrated. <code>fusecast calibrate RUN --method adaptive</code>" in page
+    assert "The model is not calibrated. <code>fusecast calibrate RUN</code>" in page
     assert "once calibrated" not in page
 
 

@@ -8,7 +8,7 @@ import typer
 
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    method: Annotated[str, typer.Option(help="cqr, split or adaptive.")] = "cqr",
+    method: Annotated[str, typer.Option(help="cqr, split or adaptive; auto takes what suits the span.")] = "auto",
     data: Annotated[
         Path | None, typer.Option(help="Table with the validation span [the run's own].", show_default=False)
     ] = None,

@@ -12,6 +12,7 @@ how far actuals lay above the forecasts, over windows that the model was not tra
   conformal inference does (Gibbs, Candes 2021; here the shift itself is tracked, as in Angelopoulos, Candes, Tibshirani
   2023): it follows drift, and needs the recent past of the series to forecast from. How fast it follows is chosen by
   replaying the calibration span (:mod:`fusecast.evaluation.tracking`)
+- ``auto``: whichever of the last two suits the span, see :func:`suited`
 """
 
 from __future__ import annotations
@@ -34,9 +35,20 @@ from fusecast.windows.forecasts import Forecasts
 Floats = NDArray[np.float64]
 
 METHODS = ("cqr", "split", "adaptive")
+AUTO = "auto"
 FEWEST = 20
 FLOOR = 0.01
 """Part of a series' usual change that is added to the width of its intervals, so that none is a unit of zero."""
+
+
+def suited(origins: int, horizon: int) -> str:
+    """Choose between ``adaptive`` and ``split`` by the length of the calibration span.
+
+    Where all its forecasts overlap (fewer origins than steps ahead) the span is one stretch of time, that tells nothing
+    of how the network's own spread follows calm and wild times; then the median and the usual change of the series,
+    which all their training rows have shown, are the surer ground. docs/calibration.md has the figures.
+    """
+    return "split" if origins < horizon else "adaptive"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,8 +86,13 @@ class Conformal:
         DataError
             When fewer than twenty actuals are known at some step.
         """
-        if method not in METHODS:
-            raise ConfigError.not_one_of("method", method, METHODS)
+        if method not in (AUTO, *METHODS):
+            raise ConfigError.not_one_of("method", method, (AUTO, *METHODS))
+        last = np.zeros(panel.num_series, dtype=np.int64)
+        np.maximum.at(last, forecasts.series, forecasts.cutoff)
+        back = last[forecasts.series] - forecasts.cutoff
+        if method == AUTO:
+            method = suited(int(back.max(initial=0)) + 1, forecasts.horizon)
         known = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
         usual = [
             float(np.median(column[~np.isnan(column)])) if (~np.isnan(column)).any() else 1.0 for column in known.T
@@ -95,9 +112,6 @@ class Conformal:
         fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
         if fewest < FEWEST:
             raise DataError.too_few_to_calibrate(fewest, FEWEST)
-        last = np.zeros(panel.num_series, dtype=np.int64)
-        np.maximum.at(last, forecasts.series, forecasts.cutoff)
-        back = last[forecasts.series] - forecasts.cutoff
         made.shifts[:] = shifts_by_step(scores, forecasts.levels, back)
         if method == "adaptive":
             made = replace(made, rate=rate_by_replay(scores, forecasts.levels, back, every))

@@ -114,7 +114,7 @@ def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
     said = (
         f"Calibrated by <code>{escape(data.calibrated_by)}</code> on the validation span, not on this one."
         if calibrated is not None
-        else "The model is not calibrated. <code>fusecast calibrate RUN --method adaptive</code> learns from the "
+        else "The model is not calibrated. <code>fusecast calibrate RUN</code> learns from the "
         "validation span how to shift the quantiles; the next report shows both."
     )
     heads = "".join(
