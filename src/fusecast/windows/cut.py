@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from fusecast.windows.index import WindowIndex
+
+
+class Runs(NamedTuple):
+    """Where windows lie: for each a run of rows, int64 [B]; on the host."""
+
+    series: NDArray[np.int64]
+    first: NDArray[np.int64]  # row of the panel with which the window begins, be it the series' own or not
+    begin: NDArray[np.int64]  # rows of the panel that are the series' own: from here
+    end: NDArray[np.int64]  # to before here
+
+    @classmethod
+    def of(cls, number: NDArray[np.int64], index: WindowIndex, indptr: NDArray[np.int64]) -> Self:
+        """Find the windows of these numbers."""
+        series, cutoff = index.locate(number)
+        begin, end = indptr[series], indptr[series + 1]
+        return cls(series, begin + cutoff - index.lookback, begin, end)
+
+    def all_inside(self, start: int, stop: int) -> bool:
+        """Whether the steps [start, stop) of all windows are the series' own rows."""
+        return not bool(((self.first + start < self.begin) | (self.first + stop > self.end)).any())
+
+    def inside(self, length: int) -> Tensor | None:
+        """Which of the rows [B, T] are the series' own; None for all."""
+        if self.all_inside(0, length):
+            return None
+        rows = self.first[:, None] + np.arange(length)
+        return torch.from_numpy((rows >= self.begin[:, None]) & (rows < self.end[:, None]))
+
+    def cut(self, length: int, inside: Tensor | None, num_rows: int) -> Cut:
+        """Make the cut that is faster on a CPU: by runs, but for such as reach over an end of the array itself."""
+        if inside is not None and (self.first.min() < 0 or self.first.max() + length > num_rows):
+            rows = (self.first[:, None] + np.arange(length)).clip(0, num_rows - 1)  # beyond an end, any row will do
+            return Cut(torch.from_numpy(rows.ravel()), length, inside, by_row=True)
+        return Cut(torch.from_numpy(self.first), length, inside, by_row=False)
 
 
 class Cut:
@@ -24,14 +62,6 @@ class Cut:
     def __init__(self, first: Tensor, length: int, inside: Tensor | None, *, by_row: bool) -> None:
         self.first, self.length, self.by_row = first, length, by_row
         self.outside = None if inside is None else ~inside[:, :, None]
-
-    @classmethod
-    def of_runs(cls, first: NDArray[np.int64], length: int, inside: Tensor | None, num_rows: int) -> Cut:
-        """Choose the faster way on a CPU: by runs, but for such as reach over an end of the array itself."""
-        if inside is not None and (first.min() < 0 or first.max() + length > num_rows):
-            rows = (first[:, None] + np.arange(length)).clip(0, num_rows - 1)  # beyond an end, any row will do
-            return cls(torch.from_numpy(rows.ravel()), length, inside, by_row=True)
-        return cls(torch.from_numpy(first), length, inside, by_row=False)
 
     def __call__(self, array: Tensor) -> Tensor:
         """Copy rows: ``[N, V] -> [B, T, V]``."""

@@ -12,6 +12,8 @@ from fusecast.features.encoded import EncodedPanel
 from fusecast.windows.fill import Filler
 from fusecast.windows.index import WindowIndex
 from fusecast.windows.plain import PlainGatherer
+from fusecast.windows.resident import ResidentGatherer, ResidentPanel
+from fusecast.windows.tensors import PanelTensors
 
 BYTES_AT_ONCE = 3 * 2**20
 """Of the batches that are gathered at once: enough to spread the cost of a call, few enough to stay in the caches."""
@@ -22,6 +24,11 @@ def gather(encoded: EncodedPanel, index: WindowIndex, windows: ArrayLike) -> Bat
     return Gatherer(encoded, index)(windows)
 
 
+def gatherer_of(source: EncodedPanel | ResidentPanel, index: WindowIndex) -> Gatherer | ResidentGatherer:
+    """Give what cuts windows out of a panel, be it on the host or on a device; the batches are where the panel is."""
+    return ResidentGatherer(source, index) if isinstance(source, ResidentPanel) else Gatherer(source, index)
+
+
 class Gatherer:
     """Cuts windows out of one encoded panel: by a kernel in C where there is one, else as :class:`PlainGatherer` does.
 
@@ -29,7 +36,7 @@ class Gatherer:
     """
 
     def __init__(self, encoded: EncodedPanel, index: WindowIndex) -> None:
-        self.plain = PlainGatherer(encoded, index)
+        self.plain = PlainGatherer(PanelTensors(encoded), index)
         self.filler = Filler(self.plain)
 
     def __call__(self, windows: ArrayLike) -> Batch:

@@ -11,17 +11,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from fusecast.batch import Batch
 from fusecast.features.encoded import EncodedPanel
-from fusecast.windows.gather import Gatherer
+from fusecast.windows.gather import gatherer_of
 from fusecast.windows.index import WindowIndex
+from fusecast.windows.resident import ResidentPanel
 from fusecast.windows.sampler import SeededSampler
 
 
 class WindowDataset(Dataset[Batch]):
-    """The windows of an index over an encoded panel; a list of numbers gives one Batch."""
+    """The windows of an index over an encoded panel; a list of numbers gives one Batch, where the panel is."""
 
-    def __init__(self, encoded: EncodedPanel, index: WindowIndex) -> None:
+    def __init__(self, source: EncodedPanel | ResidentPanel, index: WindowIndex) -> None:
         self.index = index
-        self.gatherer = Gatherer(encoded, index)
+        self.gatherer = gatherer_of(source, index)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -80,7 +81,7 @@ class WindowLoader(DataLoader[Batch]):
 
 
 def make_loader(
-    encoded: EncodedPanel,
+    source: EncodedPanel | ResidentPanel,
     index: WindowIndex,
     *,
     batch_size: int,
@@ -95,9 +96,12 @@ def make_loader(
 ) -> WindowLoader:
     """Make a loader of batches of windows; what the options mean stands at :class:`SeededSampler`.
 
-    Gathering is fast enough to feed a network from the training process (`num_workers` 0). With several processes
-    give each its `rank` of `world`, and tell Lightning ``use_distributed_sampler=False``.
+    Gathering is fast enough to feed a network from the training process (`num_workers` 0), where alone it can be done
+    of a :class:`ResidentPanel`; the order is the same for both. With several processes give each its `rank` of
+    `world`, and tell Lightning ``use_distributed_sampler=False``.
     """
+    on_device = isinstance(source, ResidentPanel)
+    assert not (on_device and (num_workers or pin_memory)), "batches of a device are gathered in the process itself"
     sampler = SeededSampler(
         len(index),
         batch_size=batch_size,
@@ -109,7 +113,7 @@ def make_loader(
         world=world,
     )
     return WindowLoader(
-        WindowDataset(encoded, index),
+        WindowDataset(source, index),
         batch_sampler=sampler,
         collate_fn=_as_it_is,
         num_workers=num_workers,

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fusecast.batch import Batch
-from fusecast.features.encoded import EncodedPanel
-from fusecast.windows.cut import Cut
+from fusecast.windows.cut import Cut, Runs
 from fusecast.windows.index import WindowIndex
 from fusecast.windows.recentre import window_scales
 from fusecast.windows.tensors import PanelTensors
@@ -32,9 +31,9 @@ class PlainGatherer:
       back to the panel's units in one step. They are float32, like everything real in a batch.
     """
 
-    def __init__(self, encoded: EncodedPanel, index: WindowIndex) -> None:
+    def __init__(self, panel: PanelTensors, index: WindowIndex) -> None:
         self.index = index
-        self.panel = PanelTensors(encoded)
+        self.panel = panel
         self.position = self.panel.positions(index.lookback, index.horizon)  # [1, T, 1]
 
     def __call__(self, windows: ArrayLike) -> Batch:
@@ -87,22 +86,24 @@ class PlainGatherer:
 
     def locate(self, number: NDArray[np.int64]) -> Located:
         """Find the rows of windows [B]."""
-        series, cutoff = self.index.locate(number)
-        L, T = self.index.lookback, self.index.lookback + self.index.horizon
-        begin, end = self.panel.indptr[series], self.panel.indptr[series + 1]
-        first = begin + cutoff - L
-        inside: Tensor | None = None
-        if bool((cutoff < L).any()) or bool((first + T > end).any()):
-            rows = first[:, None] + np.arange(T)
-            inside = torch.from_numpy((rows >= begin[:, None]) & (rows < end[:, None]))
-        cut = Cut.of_runs(first, T, inside, len(self.panel.reals))
-        return Located(torch.from_numpy(number), torch.from_numpy(series), inside, cut)
+        runs, length = Runs.of(number, self.index, self.panel.indptr), self.index.lookback + self.index.horizon
+        inside = runs.inside(length)
+        cut = runs.cut(length, inside, len(self.panel.reals))
+        return Located(torch.from_numpy(number), torch.from_numpy(runs.series), inside, cut)
 
-    def look(self, located: Located, present: Tensor | None, categories: Tensor, static_present: Tensor) -> Lack:  # noqa: ARG002
+    def look(
+        self,
+        located: Located,  # noqa: ARG002  those who know beforehand need not look
+        present: Tensor | None,
+        categories: Tensor,
+        static_present: Tensor,
+    ) -> Lack:
         """See what a batch lacks.
 
         Parameters
         ----------
+        located
+            Where its windows lie.
         present
             ``[B, T, V]``: which reals there are; None for all.
         categories
@@ -157,7 +158,7 @@ class Located(NamedTuple):
     series: Tensor  # int64 [B]
     inside: Tensor | None  # bool [B, T]: the row is the series' own; None: all are
     cut: Cut
-    lacks: int = 0  # what of its rows and series is missing, where that is known beforehand
+    lacks: int = 0  # what is missing, where that is known beforehand: see :mod:`fusecast.windows.resident`
 
 
 def _something(present: Tensor, categories: Tensor) -> Tensor:

@@ -25,6 +25,6 @@ def window_scales(values: Tensor, present: Tensor | None, kind: str) -> tuple[Te
     scale = (deviation.square().sum(dim=1) / count.clamp(min=1)).sqrt().clamp(min=FLOOR).masked_fill(empty, 1.0)
     if kind == "last":
         step = torch.arange(values.shape[1], device=values.device)[None, :, None]
-        last = torch.where(present, step, 0).amax(dim=1, keepdim=True)
+        last = (step * present).amax(dim=1, keepdim=True)
         center = values.gather(1, last)[:, 0]  # 0 in a lookback without a value
     return center, scale
