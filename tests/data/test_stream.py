@@ -131,11 +131,15 @@ print((peak() - before) / 1024)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
-def test_memory_does_not_grow_with_the_rows(tmp_path):
+@pytest.mark.parametrize("names", ["numbers", "text"])
+def test_memory_does_not_grow_with_the_rows(names: str, tmp_path):
     def write(name: str, series: int) -> None:
         rows = series * 10_000
         values = {n: np.random.default_rng(0).standard_normal(rows) for n in ("y", "a", "b", "c")}
-        keys = {"unique_id": np.repeat(np.arange(series), 10_000), "ds": np.tile(np.arange(10_000), series)}
+        ids = np.arange(series)
+        if names == "text":
+            ids = np.array([f"the shop at the corner of street {number:05d}" for number in ids])
+        keys = {"unique_id": np.repeat(ids, 10_000), "ds": np.tile(np.arange(10_000), series)}
         pl.DataFrame({**keys, **values}).write_parquet(tmp_path / name, row_group_size=50_000)
 
     write("small.parquet", 20)

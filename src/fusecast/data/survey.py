@@ -62,6 +62,8 @@ def place(frame: pl.DataFrame, schema: Schema, clock: Clock | None, problems: Pr
     assert ids is not None
     run = ids.rle_id().cast(pl.Int32)
     names = ids.filter(run.is_first_distinct())
+    # text of their own: a part of a column of text keeps the text of all its rows
+    names = pl.Series(names.name, names.to_list(), dtype=names.dtype)
     return Place(names=names, run=run.to_numpy(), ticks=clock.ticks(times), times=times, clock=clock)
 
 
