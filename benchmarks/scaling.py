@@ -45,7 +45,7 @@ AXES = {
     ),
     "rows": Axis(
         title="rows of 100 series: building in memory",
-        sizes=(100_000, 1_000_000, 10_000_000),
+        sizes=(100_000, 1_000_000, 10_000_000, 100_000_000),
         kind="building",
         name="rows",
         fixed={"num_series": 100},
