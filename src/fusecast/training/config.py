@@ -78,6 +78,9 @@ class TrainingConfig:
     num_workers: int = 0
     """Processes that gather batches. A batch is a handful of array gathers, so 0, in the process itself, is fastest
     for panels in memory."""
+    panel_on_device: bool | None = None
+    """Keep the panel on the device and cut its windows there. None: on CUDA, where it takes at most half of the memory
+    that is free; then ``num_workers`` has nothing to do. True: on any device; False: never."""
     compile: bool = False
     """Compile the network with ``torch.compile``: a slow start, then faster steps on GPUs."""
     checkpoint_minutes: float | None = 5.0

@@ -7,11 +7,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from fusecast.batch import Batch
 from fusecast.errors import TrainingError
 from fusecast.features.encoded import EncodedPanel
 from fusecast.training.config import TrainingConfig
+from fusecast.training.placing import place
 from fusecast.windows.index import WindowIndex
 from fusecast.windows.loader import WindowLoader, make_loader
+from fusecast.windows.resident import ResidentPanel
 
 
 class WindowDataModule(pl.LightningDataModule):
@@ -19,6 +22,9 @@ class WindowDataModule(pl.LightningDataModule):
 
     The order of training windows follows from seed and epoch, and every process takes its own share of them. Lightning
     must not put samplers of its own in between: ``Trainer(use_distributed_sampler=False)``.
+
+    When the first loader is made, the panel is copied to the device, where it fits there
+    (``TrainingConfig.panel_on_device``); all loaders share that copy. It is given back when training ends.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class WindowDataModule(pl.LightningDataModule):
         self.test = test
         self.config = config
         self.seed = config.seed
+        self.resident: ResidentPanel | None = None  # the panel on the device, while it is there
 
     @property
     def validates(self) -> bool:
@@ -58,8 +65,15 @@ class WindowDataModule(pl.LightningDataModule):
         return self._loader(self.test) if self.test is not None and len(self.test) > 0 else []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch; on the CPU it is where it has to be, and Lightning's search of it costs half a millisecond."""
-        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        """Move a batch; where it is there, nothing is left to Lightning, whose search costs half a millisecond."""
+        there = device.type == "cpu" or (isinstance(batch, Batch) and batch.window.device == device)
+        return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002  the signature is Lightning's
+        """Give back the memory of the device; the loaders made so far are of no use any more then."""
+        if self.resident is not None:
+            self.resident.release()
+            self.resident = None
 
     def state_dict(self) -> dict[str, Any]:
         """What the order of training windows follows from, beside the epoch."""
@@ -82,15 +96,25 @@ class WindowDataModule(pl.LightningDataModule):
         world = 1 if trainer is None else trainer.world_size
         if not shuffle and len(index) < world:  # each judges all of them: an idle process would keep others waiting
             world = 1
+        device = torch.device("cpu") if trainer is None else trainer.strategy.root_device
+        source = self._placed(device)
+        stays = source is self.encoded
         return make_loader(
-            self.encoded,
+            source,
             index,
             batch_size=self.config.batch_size,
             shuffle=shuffle,
             seed=self.seed,
             windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,
-            num_workers=self.config.num_workers,
-            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            num_workers=self.config.num_workers if stays else 0,
+            pin_memory=stays and device.type == "cuda",
             rank=0 if trainer is None or world == 1 else trainer.global_rank,
             world=world,
         )
+
+    def _placed(self, device: torch.device) -> EncodedPanel | ResidentPanel:
+        """Put the panel where its windows are to be cut."""
+        if self.resident is None:
+            placed = place(self.encoded, device, self.config.panel_on_device)
+            self.resident = placed if isinstance(placed, ResidentPanel) else None
+        return self.resident or self.encoded

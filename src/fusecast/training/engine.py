@@ -17,8 +17,9 @@ from fusecast.features.inputs import RELATIVE_POSITION
 from fusecast.model.kernels.decode import Decoder, Sums
 from fusecast.model.shared import SharedSelection
 from fusecast.model.tft import StaticContexts, TemporalFusionTransformer, future_presence, past_presence
-from fusecast.windows.gather import Gatherer
+from fusecast.windows.gather import gatherer_of
 from fusecast.windows.index import WindowIndex
+from fusecast.windows.resident import ResidentPanel
 
 ROWS_AT_ONCE = 2048
 """Steps of a series whose selections are kept at a time, and worked on by one thread."""
@@ -76,8 +77,11 @@ class BacktestEngine:
     :class:`SharedSelection`. It is of use where windows overlap and are not scaled one by one.
     """
 
-    def __init__(self, network: TemporalFusionTransformer, encoded: EncodedPanel, index: WindowIndex) -> None:
-        self.network, self.encoded, self.index = network, encoded, index
+    def __init__(
+        self, network: TemporalFusionTransformer, source: EncodedPanel | ResidentPanel, index: WindowIndex
+    ) -> None:
+        self.network, self.source, self.index = network, source, index
+        self.encoded = encoded = source.encoded if isinstance(source, ResidentPanel) else source
         self.device = network.head.projection.weight.device
         known = encoded.inputs.known_reals
         L, H = index.lookback, index.horizon
@@ -141,7 +145,7 @@ class BacktestEngine:
         first, last = none.copy(), none - 1
         first[series] = last[series] = cutoffs
         index = WindowIndex(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last)
-        batch = Gatherer(self.encoded, index)(np.arange(len(series)))
+        batch = gatherer_of(self.source, index)(np.arange(len(series)))
         return Batch(*(tensor.to(self.device) for tensor in batch))
 
 

@@ -161,6 +161,7 @@ def _run(trainer: pl.Trainer, module: TFTModule, data: WindowDataModule, resume:
             raise
         return True
     finally:
+        data.teardown("fit")  # which Lightning does not call where training breaks off
         if main:  # Lightning leaves Ctrl+C switched off
             signal.signal(signal.SIGINT, handler)
     return False

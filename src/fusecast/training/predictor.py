@@ -21,10 +21,12 @@ from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.device import torch_device
 from fusecast.training.engine import BacktestEngine
 from fusecast.training.memory import keep_freed_memory
+from fusecast.training.placing import pays, place
 from fusecast.training.threads import side_by_side
 from fusecast.windows.forecasts import Forecasts
-from fusecast.windows.gather import Gatherer
+from fusecast.windows.gather import gatherer_of
 from fusecast.windows.index import WindowIndex
+from fusecast.windows.resident import ResidentPanel
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +47,9 @@ class NetworkPredictor:
         Windows at a time; larger than in training, since nothing is kept for gradients.
     device
         ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None for the best there is.
+    panel_on_device
+        Whether the panel is copied to the device for each prediction, and its windows are cut there: True, False, or
+        None for where it fits (as ``TrainingConfig.panel_on_device``) and its windows overlap.
 
     Raises
     ------
@@ -62,8 +67,10 @@ class NetworkPredictor:
         *,
         batch_size: int = 256,
         device: str | torch.device | None = None,
+        panel_on_device: bool | None = None,
     ) -> None:
         self.device = torch_device(device)
+        self.panel_on_device = panel_on_device
         if self.device.type == "cpu":
             keep_freed_memory()
         self.network = network.to(self.device)
@@ -102,7 +109,8 @@ class NetworkPredictor:
         encoded = source if isinstance(source, EncodedPanel) else self.fitted.encode(source)
         series, cutoff = index.locate(np.arange(len(index)))
         quantiles = np.empty((len(index), config.horizon, config.num_targets, len(wanted)))
-        engine = BacktestEngine(self.network, encoded, index)
+        placed = self._placed(encoded, index)
+        engine = BacktestEngine(self.network, placed, index)
         parts = engine.parts(engine.runs())
         alone = np.ones(len(index), dtype=np.bool_)
         with _inference(self.network):
@@ -114,7 +122,7 @@ class NetworkPredictor:
                 quantiles[windows] = self._to_units(scaled, center, scale)
                 alone[windows] = False
             left = _batches(np.flatnonzero(alone), self.batch_size)
-            for batch, output in side_by_side(self._forward(encoded, index, levels), left, self.device):
+            for batch, output in side_by_side(self._forward(placed, index, levels), left, self.device):
                 windows = batch.window.cpu().numpy()
                 if encoded.window_scaling == "none":
                     center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]  # in float64
@@ -131,17 +139,23 @@ class NetworkPredictor:
         Tensors are on the predictor's device.
         """
         self._check(index)
-        forward = self._forward(encoded, index)
+        forward = self._forward(self._placed(encoded, index), index)
         for windows in _batches(np.arange(len(index)), batch_size or self.batch_size):
             with _inference(self.network):
                 batch, output = forward(windows)
             yield windows, batch, output
 
+    def _placed(self, encoded: EncodedPanel, index: WindowIndex) -> EncodedPanel | ResidentPanel:
+        """Put the panel where its windows are to be cut; few windows of a long panel are sent one by one."""
+        if self.panel_on_device is None and not pays(encoded, index):
+            return encoded
+        return place(encoded, self.device, self.panel_on_device)
+
     def _forward(
-        self, encoded: EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
+        self, source: EncodedPanel | ResidentPanel, index: WindowIndex, levels: Sequence[float] | None = None
     ) -> Callable[[NDArray[np.int64]], tuple[Batch, Output]]:
         """Give what gathers windows [B] and runs the network on them."""
-        gather = Gatherer(encoded, index)
+        gather = gatherer_of(source, index)
 
         def forward(windows: NDArray[np.int64]) -> tuple[Batch, Output]:
             batch = Batch(*(tensor.to(self.device) for tensor in gather(windows)))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fusecast.training.history import History
+from fusecast.windows.resident import bytes_on_device
 
 REFRESH_SECONDS = 0.5
 
@@ -43,7 +44,7 @@ class ProgressReport(pl.Callback):
         if self.lines:
             self.console.print(
                 f"{count:,} parameters on {pl_module.device}, precision {trainer.precision}, "
-                f"{trainer.num_training_batches:,} batches an epoch",
+                f"{trainer.num_training_batches:,} batches an epoch{_whereabouts(trainer)}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -94,3 +95,11 @@ class ProgressReport(pl.Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _whereabouts(trainer: pl.Trainer) -> str:
+    """Say where the panel is, if it is on the device."""
+    panel = getattr(getattr(trainer, "datamodule", None), "resident", None)
+    if panel is None:
+        return ""
+    return f", panel on {panel.device} ({bytes_on_device(panel.encoded) / 2**20:,.1f} MiB)"
