@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fusecast.model.levels import as_levels
+
 
 def quantile_loss(
     quantiles: Tensor, target: Tensor, mask: Tensor, levels: Sequence[float], weight: Tensor | None = None
@@ -33,16 +35,15 @@ def quantile_loss(
     A scalar; 0, with gradient 0, where nothing counts. Float32 at least.
     """
     dtype = torch.promote_types(quantiles.dtype, torch.float32)
-    level = torch.tensor(levels, dtype=dtype, device=quantiles.device)
     error = target.to(dtype).unsqueeze(-1) - quantiles.to(dtype)
+    level = as_levels(levels, error)
     if weight is not None and weight.shape[-1]:
         error = error * weight.to(dtype)[:, None, :, None]
-    if mask.shape[-1] == 0:
-        count = torch.tensor(target.numel(), device=target.device)
-    else:
+    count: Tensor | int = max(1, target.numel())
+    if mask.shape[-1]:
         error = error.masked_fill(~mask.unsqueeze(-1), 0.0)
-        count = mask.sum()
-    return torch.maximum(level * error, (level - 1) * error).sum() / count.clamp(min=1)
+        count = mask.sum().clamp(min=1)
+    return torch.maximum(level * error, (level - 1) * error).sum() / count
 
 
 def likelihood_loss(log_prob: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fusecast.errors import TrainingError
@@ -43,7 +44,8 @@ class LossGuard:
     def look(self) -> None:
         """Look at the losses seen since the last look; called at the end of an epoch too."""
         seen, self._waiting = self._waiting, []
-        for loss, (step, epoch, _, windows) in zip([float(entry.loss) for entry in seen], seen, strict=True):
+        losses = torch.stack([entry.loss for entry in seen]).tolist() if seen else []  # one wait for all of them
+        for loss, (step, epoch, _, windows) in zip(losses, seen, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError.loss_not_finite(loss, step, epoch, windows.tolist())
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from fusecast.training.last import LOOK_EVERY
+
 
 class Limits(pl.Callback):
     """Stops training after `max_steps` optimizer steps or `max_minutes`, whichever comes first.
@@ -57,5 +59,7 @@ class Limits(pl.Callback):
         return self.max_steps is not None and trainer.global_step >= self.max_steps
 
     def _time_is_over(self, trainer: pl.Trainer, minutes: float) -> bool:
-        # clocks of processes differ, and all must stop at the same step
+        if trainer.world_size > 1 and trainer.global_step % LOOK_EVERY:
+            return False
+        # clocks of processes differ, and all must stop at the same step; to agree on it, each waits for its device
         return trainer.strategy.reduce_boolean_decision(self._seconds() >= 60.0 * minutes, all=False)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.family import LEAST, Family, as_levels, level_of_window, positive_mean, wide
+from fusecast.model.distributions.family import LEAST, Family, level_of_window, positive_mean, wide
+from fusecast.model.levels import as_levels
 
 COUNTED = 256
 """Quantiles up to this are found by counting; larger ones by scipy."""

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,8 +56,3 @@ def positive_mean(raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
 def level_of_window(center: Tensor, scale: Tensor) -> Tensor:
     """Usual size of the values of a window, in the units of the data; never 0."""
     return scale + center.abs()
-
-
-def as_levels(levels: Sequence[float], like: Tensor) -> Tensor:
-    """Put levels where a tensor is, [Q]."""
-    return torch.tensor(tuple(levels), dtype=like.dtype, device=like.device)

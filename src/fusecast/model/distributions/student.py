@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.family import Family, as_levels, wide
+from fusecast.model.distributions.family import Family, wide
 from fusecast.model.distributions.normal import LEAST_SCALE
+from fusecast.model.levels import as_levels
 
 LEAST_DF = 2.0 + 1e-3
 """Least degrees of freedom: below 2 there is no variance."""

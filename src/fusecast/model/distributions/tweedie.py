@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusecast.model.distributions.compound import RATES, quantile_table
-from fusecast.model.distributions.family import LEAST, Family, as_levels, level_of_window, positive_mean, wide
+from fusecast.model.distributions.family import LEAST, Family, level_of_window, positive_mean, wide
+from fusecast.model.levels import as_levels
 
 NOTHING = 1e-4
 """Values below this part of a window's usual size count as 0: scaling a 0 leaves errors of a float32."""
