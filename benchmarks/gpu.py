@@ -1,8 +1,9 @@
 """The network on one device, in one call: training and inference at the shape of NVIDIA's published benchmark.
 
 Hidden 128, 4 heads, 168 to 24 steps, batch 1,024 (NVIDIA states 17,608 training windows/s for its TFT on one A100 with
-mixed precision). Needs torch and ``fusecast.model`` alone: batches are synthetic and live on the device, as they do
-where the panel does. Run as ``python -m benchmarks.gpu``; without a GPU it says so and measures the CPU.
+mixed precision). Training is measured on one batch that is there already, and on batches cut out of a synthetic panel
+on the device, in the order and by the loader of training. Needs torch, NumPy, ``fusecast.model`` and
+``fusecast.windows`` alone. Run as ``python -m benchmarks.gpu``; without a GPU it says so and measures the CPU.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.resident import SERIES, PanelOnDevice
 from benchmarks.roofline import Work, best_rate, count
-from fusecast.batch import Batch
+from fusecast.batch import Batch, Output
 from fusecast.model.config import ModelConfig
 from fusecast.model.example import example_batch
 from fusecast.model.losses import quantile_loss
@@ -30,11 +33,11 @@ NVIDIA_A100 = 17_608.0
 
 
 def config_of(options: argparse.Namespace) -> ModelConfig:
-    """The electricity shape: target and three known reals, one static category (369 customers)."""
+    """The electricity shape: target and three known reals, one static category (370 customers)."""
     return ModelConfig(
         horizon=options.horizon,
         lookback=options.lookback,
-        static_categories=(370,),
+        static_categories=(SERIES,),
         observed_reals=1,
         known_reals=3,
         hidden_size=options.hidden,
@@ -95,20 +98,42 @@ def throughput(step: Callable[[], Any], device: torch.device, seconds: float) ->
     return calls / (time.perf_counter() - began)
 
 
-def training(config: ModelConfig, device: torch.device, options: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Windows a second of whole training steps: forward, loss, backward, clipping, AdamW."""
+def ready(network: TemporalFusionTransformer, options: argparse.Namespace) -> Callable[[Batch], Output]:
+    """The network, compiled where that is asked for; with CUDA graphs in the mode "reduce-overhead"."""
+    if options.compile is None:
+        return network
+    compiled: Callable[[Batch], Output] = torch.compile(network, mode=options.compile)
+    if options.compile == "default":
+        return compiled
+
+    def forward(batch: Batch) -> Output:
+        torch.compiler.cudagraph_mark_step_begin()  # what the step before gave may be written over
+        return compiled(batch)
+
+    return forward
+
+
+def training(
+    config: ModelConfig,
+    device: torch.device,
+    options: argparse.Namespace,
+    name: str,
+    panel: PanelOnDevice | None = None,
+) -> dict[str, Any]:
+    """Windows a second of whole training steps: (gathering,) forward, loss, backward, clipping, AdamW."""
     torch.manual_seed(0)
     network = TemporalFusionTransformer(config).to(device).train()
-    batch = moved(example_batch(config, options.batch), device)
+    batches = repeat(moved(example_batch(config, options.batch), device)) if panel is None else panel.batches()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0, fused=device.type == "cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=name == "16")
-    forward = torch.compile(network) if options.compile else network
+    forward = ready(network, options)
 
     def step() -> None:
+        batch = next(batches)
         optimizer.zero_grad(set_to_none=True)
         with precision(device, name):
             quantiles = forward(batch).quantiles
-            loss = quantile_loss(quantiles, batch.target, batch.target_mask, config.quantiles)
+            loss = quantile_loss(quantiles, batch.target, batch.target_mask, config.quantiles, batch.weight)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -122,13 +147,21 @@ def training(config: ModelConfig, device: torch.device, options: argparse.Namesp
     return {"precision": name, "batch": options.batch, "windows_per_s": rate, "peak_device_mb": peak}
 
 
+def gathering(panel: PanelOnDevice, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    """Windows a second of gathering alone, and what the panel takes."""
+    batches = panel.batches()
+    rate = throughput(lambda: next(batches), device, options.seconds) * options.batch
+    size = {"rows": options.rows, "windows": panel.windows, "panel_mb": panel.megabytes, "upload_s": panel.upload_s}
+    return {"batch": options.batch, "windows_per_s": rate, **size}
+
+
 def inference(
     config: ModelConfig, device: torch.device, options: argparse.Namespace, name: str
 ) -> list[dict[str, Any]]:
     """Latency of one batch, from call to result, and the throughput of batches that follow each other."""
     torch.manual_seed(0)
     network = TemporalFusionTransformer(config).to(device).eval()
-    forward = torch.compile(network) if options.compile else network
+    forward = ready(network, options)
     rows = []
     for size in options.batches:
         batch = moved(example_batch(config, size), device)
@@ -170,12 +203,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{w.least_bytes / 1e6:,.2f} MB moved at least; {_on_h100(w)}"
         )
 
-    record["training"], record["inference"] = [], []
+    panel = PanelOnDevice(config, device, rows=options.rows, batch=options.batch)
+    record["gathering"] = alone = gathering(panel, device, options)
+    print(
+        f"gathering, batch {alone['batch']}: {alone['windows_per_s']:,.0f} windows/s out of {options.rows:,} rows, "
+        f"which take {alone['panel_mb']:,.0f} MiB and {alone['upload_s']:.2f} s to send"
+    )
+    record["training"], record["training_from_panel"], record["inference"] = [], [], []
     for precision_name in options.precisions:
-        row = training(config, device, options, precision_name)
-        row["roofline"] = best_rate(work["training"], name, half=precision_name != "32")
-        record["training"].append(row)
-        print(f"training, {precision_name}, batch {row['batch']}: {row['windows_per_s']:,.0f} windows/s" + _beside(row))
+        for kind, source in (("training", None), ("training_from_panel", panel)):
+            row = training(config, device, options, precision_name, source)
+            row["roofline"] = best_rate(work["training"], name, half=precision_name != "32")
+            record[kind].append(row)
+            what = f"{kind.replace('_', ' ')}, {precision_name}, batch {row['batch']}"
+            print(f"{what}: {row['windows_per_s']:,.0f} windows/s" + _beside(row))
         for line in inference(config, device, options, precision_name):
             line["roofline"] = best_rate(work["inference"], name, half=precision_name != "32")
             record["inference"].append(line)
@@ -221,13 +262,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", default="1,4,16,64,256,1024,4096", help="windows an inference call")
     parser.add_argument("--precisions", default=None, help="of 32, bf16, 16; on a GPU 32 and bf16, else 32")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each figure is measured")
-    parser.add_argument("--compile", action="store_true", help="measure under torch.compile")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="of the panel on the device")
+    modes = ("default", "reduce-overhead", "max-autotune")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        choices=modes,
+        help="measure under torch.compile, in a mode: reduce-overhead is with CUDA graphs",
+    )
     parser.add_argument("--tiny", action="store_true", help="a size at which figures mean nothing, for tests")
     parser.add_argument("--out", type=Path, default=None, help="JSON file")
     options = parser.parse_args(arguments)
     if options.tiny:
         options.hidden, options.heads, options.lookback, options.horizon = 8, 2, 12, 4
-        options.batch, options.batches, options.seconds = 8, "1,4", 0.01
+        options.batch, options.batches, options.seconds, options.rows = 8, "1,4", 0.01, 10_000
     options.batches = [int(size) for size in options.batches.split(",")]
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     options.precisions = (options.precisions or ("32,bf16" if on_gpu else "32")).split(",")

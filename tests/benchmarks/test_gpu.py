@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from benchmarks.resident import PanelOnDevice
 
 from benchmarks import gpu, roofline
 from fusecast.model.config import ModelConfig
@@ -19,16 +21,53 @@ def test_a_tiny_run_on_the_cpu_gives_every_figure(tmp_path: Path, capsys: pytest
     path = tmp_path / "gpu.json"
     assert gpu.main(["--tiny", "--device", "cpu", "--out", str(path)]) == 0
     record = json.loads(path.read_text(encoding="utf-8"))
-    assert record["training"][0]["windows_per_s"] > 0
+    for kind in ("training", "training_from_panel"):
+        assert [row["windows_per_s"] > 0 for row in record[kind]] == [True]
+    assert record["gathering"]["windows_per_s"] > 0
+    assert record["gathering"]["rows"] == 10_000
     assert [row["batch"] for row in record["inference"]] == [1, 4]
     assert all(0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] for row in record["inference"])
     assert "the GPU's remain open" in capsys.readouterr().out
 
 
-def test_it_needs_torch_and_the_model_alone() -> None:
-    code = "import sys, benchmarks.gpu; print(sorted({'polars', 'pandas', 'pytorch_lightning'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_it_runs_where_torch_and_numpy_are_all_there_is() -> None:
+    absent = ("polars", "pyarrow", "pandas", "pydantic", "pytorch_lightning", "rich", "scipy", "yaml", "typer")
+    code = f"import sys\nsys.modules.update(dict.fromkeys({absent}))\nfrom benchmarks.gpu import main\n"
+    run = [sys.executable, "-c", code + "main(['--tiny', '--device', 'cpu'])"]
+    done = subprocess.run(run, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "training from panel, 32, batch 8" in done.stdout
+
+
+def test_windows_of_the_panel_fit_the_network_and_come_in_one_shape() -> None:
+    options = gpu.parse(["--tiny", "--device", "cpu"])
+    panel = PanelOnDevice(gpu.config_of(options), torch.device("cpu"), rows=options.rows, batch=options.batch)
+    batches = panel.batches()
+    first = next(batches)
+    shapes = [tensor.shape for tensor in first]
+    expected = gpu.example_batch(gpu.config_of(options), options.batch)
+    # windows are scaled one by one, as they are unless told otherwise, so that errors have weights
+    assert shapes == [tensor.shape for tensor in expected._replace(weight=expected.scale)]
+    for _ in range(100):  # more than an epoch
+        assert [tensor.shape for tensor in next(batches)] == shapes
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"), [([], None), (["--compile"], "default"), (["--compile", "reduce-overhead"], "reduce-overhead")]
+)
+def test_it_compiles_as_it_is_told(given: list[str], mode: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+
+    def compiled(network: torch.nn.Module, *, mode: str) -> torch.nn.Module:
+        modes.append(mode)
+        return network
+
+    marks: list[None] = []
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(None))
+    assert gpu.main(["--tiny", "--device", "cpu", *given]) == 0
+    assert modes == [mode] * (0 if mode is None else 3)
+    assert bool(marks) == (mode == "reduce-overhead"), "graphs must be told where a step begins"
 
 
 def test_the_published_network_is_counted_right_for_one_variable() -> None:
