@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fusecast.calibration import CALIBRATION, calibrated_by
 from fusecast.data.panel import Panel
-from fusecast.data.split import tick_of
+from fusecast.data.split import span_of, tick_of
+from fusecast.errors import ArtifactError, DataError, FusecastError
 from fusecast.evaluation.backtest import Progress, roll, tally
 from fusecast.evaluation.backtested import Backtest
 from fusecast.evaluation.origins import Origins
@@ -32,6 +33,7 @@ from fusecast.training.predictor import NetworkPredictor
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.index import WindowIndex
 
+ENDING = ".parquet"
 PIECE_ROWS = 200_000
 """Rows of a predictor in a part file: what is lost at most when a backtest is killed."""
 
@@ -97,6 +99,10 @@ def backtest(
         horizon=config.horizon,
         stride=stride,
     )
+    if len(index) == 0:
+        raise DataError.no_origin(config.horizon, span_of(panel), start, end)
+    if out is not None and out.suffix.lower() != ENDING:
+        raise ArtifactError.unknown_ending(out, (ENDING,))
     size = piece_windows or max(1, PIECE_ROWS // config.horizon)
     origins = Origins(index=index, refit_every=refit_every, piece_windows=size)
     levels = bundle.network.config.quantiles
@@ -122,7 +128,11 @@ def backtest(
             placed = OnPanel(predictor=network, encoded=encoded)
             return [placed, *([calibrated_by(bundle, placed, prepared)] if calibrated else []), *rivals]
 
-        count = roll(panel, origins, predictors_of, files, on_progress)
+        try:
+            count = roll(panel, origins, predictors_of, files, on_progress)
+        except FusecastError:
+            files.remove_if_empty()
+            raise
         tallies = tally(panel, origins, files, train_end=parts.train_end, season=season)
         names = [name for name in tallies if not name.startswith(OnPanel.name)]
         table = None

@@ -12,7 +12,7 @@ from sklearn.metrics import mean_absolute_error, mean_pinball_loss
 from tests.facade.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster
-from fusecast.errors import ArtifactError, ConfigError, DataError
+from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError
 from fusecast.rolling import backtest
 
 SPLIT = {"validation": 3, "test": "2024-01-05"}
@@ -178,11 +178,37 @@ def test_parts_of_another_backtest_are_refused_and_left_alone(forecaster, tmp_pa
     assert (tmp_path / "found.parquet.parts" / "part-000000.parquet").exists()
 
 
+@pytest.mark.parametrize("mistake", [{"baselines": ["best"]}, {"start": "2024-01-07"}, {"calibrated": True}])
+def test_a_mistake_does_not_stand_in_the_way_of_the_command_that_mends_it(forecaster, tmp_path, mistake) -> None:
+    out = tmp_path / "found.parquet"
+    with pytest.raises(FusecastError):
+        forecaster.backtest(out=out, stride=20, **mistake)
+    assert list(tmp_path.iterdir()) == []
+    forecaster.backtest(out=out, stride=20, baselines=["last"])
+    assert out.exists()
+
+
+def test_a_note_without_parts_keeps_nobody_from_anything(forecaster, tmp_path) -> None:
+    out = tmp_path / "found.parquet"
+    parts = tmp_path / "found.parquet.parts"
+    parts.mkdir()
+    (parts / "manifest.json").write_text("{}")
+    (parts / ".part-000000.parquet.1234").write_text("cut off")
+    forecaster.backtest(out=out, stride=20, baselines=["last"])
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.json", "found"])
+def test_a_file_that_would_not_be_parquet_by_its_name_is_refused(forecaster, tmp_path, name: str) -> None:
+    with pytest.raises(ArtifactError, match=r"end the name with \.parquet"):
+        forecaster.backtest(out=tmp_path / name, stride=20, baselines=[])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
         ({"stride": 0}, ConfigError, "stride"),
-        ({"start": "2024-01-07"}, DataError, "no window"),
+        ({"start": "2024-01-07"}, DataError, "from 2024-01-07 to the end.* the table holds 2024-01-01.* to 2024-01-05"),
         ({"start": "soon"}, ConfigError, "'soon'"),
         ({"refit_every": 0}, ConfigError, "refit_every"),
         ({"baselines": ["best"]}, ConfigError, "baseline cannot be 'best'"),

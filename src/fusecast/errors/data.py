@@ -93,6 +93,14 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def no_origin(cls, horizon: int, span: str, start: str | None, end: str | None) -> Self:
+        asked = f"from {start or 'the start of the test span'} to {end or 'the end of the table'}"
+        return cls(
+            f"no window of {horizon} steps lies in the span to judge, {asked}; the table holds {span}\n"
+            "Hint: choose an earlier `start` or a later `end`, or give a table whose test span holds a whole horizon"
+        )
+
+    @classmethod
     def no_matrix(cls, shape: Sequence[int], kind: str) -> Self:
         return cls(
             f"an array must have rows (steps) and columns (features) of numbers, not shape {tuple(shape)} of {kind}\n"

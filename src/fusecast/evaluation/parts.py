@@ -21,7 +21,7 @@ class PartFiles:
     """Numbered part files in a folder of their own, and a note of what they are parts of.
 
     A part is there whole or not at all. Parts of the same work are kept and not made again; parts of another work are
-    never mixed in, and never deleted.
+    never mixed in, and never deleted. A note without parts keeps nobody from anything.
 
     Parameters
     ----------
@@ -40,14 +40,17 @@ class PartFiles:
         self.folder = folder
         manifest = folder / MANIFEST
         text = json.dumps(identity, indent=1, sort_keys=True, allow_nan=False)
-        if manifest.exists():
-            if manifest.read_text(encoding="utf-8") != text:
-                raise ArtifactError.other_parts(folder)
-        elif folder.exists() and any(folder.iterdir()):
+        if manifest.exists() and manifest.read_text(encoding="utf-8") == text:
+            return
+        if self._holds_something():
             raise ArtifactError.other_parts(folder)
-        else:
-            with replacing(manifest) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        with replacing(manifest) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def _holds_something(self) -> bool:
+        """Whether there is anything but the note, and files that were being written when something was cut off."""
+        names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+        return any(name != MANIFEST and not name.startswith(".") for name in names)
 
     def path(self, number: int) -> Path:
         """Where a part is, or will be."""
@@ -84,3 +87,8 @@ class PartFiles:
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where no part was made."""
+        if not self._holds_something():
+            self.remove()
