@@ -104,7 +104,7 @@ class Asking:
 
         return why(self._on(data), self.predictor, series, future=None if future is None else read_table(future))
 
-    def what_if(self, changes: Mapping[str, Any], future: Any = None, *, data: Any = None) -> Any:
+    def what_if(self, changes: Mapping[str, Any], future: Any = None, *, data: Any = None, series: Any = None) -> Any:
         """Forecast with other values of known columns, beside the forecast as things are.
 
         Parameters
@@ -116,6 +116,8 @@ class Asking:
             Known columns of the steps to forecast. None: the last steps of the table are forecast once more.
         data
             A newer table; None is the table of the fit.
+        series
+            Name or names of the series to look at; None is all.
 
         Returns
         -------
@@ -125,13 +127,14 @@ class Asking:
         Raises
         ------
         ConfigError, DataError
-            When a column is not known in the future, or a value does not fit it.
+            When a column is not known in the future, a value does not fit it, or there is no such series.
         """
         from fusecast.data.read import like, read_table
         from fusecast.inquire import what_if
 
-        prepared = self._on(data)
-        table = what_if(prepared, self.predictor, changes, future=None if future is None else read_table(future))
+        prepared, known = self._on(data), None if future is None else read_table(future)
+        names = [series] if isinstance(series, str | int) else series
+        table = what_if(prepared, self.predictor, changes, future=known, series=names)
         return like(future if data is None else data, table)
 
     def report(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fusecast.batch import Batch, Output
 from fusecast.data.panel import Panel
-from fusecast.errors import ConfigError
+from fusecast.errors import ConfigError, DataError
 from fusecast.explain.explanation import Explanation, explain
 from fusecast.explain.one import ForecastExplanation, explain_forecast
 from fusecast.explain.permutation import permutation_importance
@@ -111,10 +111,13 @@ def why(
     ConfigError
         When there is no such series.
     DataError
-        When `future` lacks values.
+        When `future` lacks values, or without it the series is too short.
     """
     panel, index = latest(prepared, future)
-    index = index.subset([number_of(panel, series)])
+    number = number_of(panel, series)
+    index = index.subset([number])
+    if not len(index):
+        raise DataError.series_without_window(series, int(panel.lengths[number]), index.horizon)
     encoded = prepared.fitted.encode(panel)
     _, batch, output = next(iter(predictor.outputs(encoded, index)))
     return explain_forecast(batch, output, predictor.predict(encoded, index), panel, prepared.fitted.inputs)
@@ -126,6 +129,7 @@ def what_if(
     changes: Mapping[str, Change],
     *,
     future: pl.DataFrame | None = None,
+    series: Sequence[object] | None = None,
 ) -> pl.DataFrame:
     """Forecast as things are, and as they would be with other values of known columns in the steps forecast.
 
@@ -136,6 +140,8 @@ def what_if(
     future
         Known columns of the steps after the last rows. None: the last steps of the table are forecast once more
         (or the steps after it, where the model has no known columns).
+    series
+        Names of the series to look at; None is all.
 
     Returns
     -------
@@ -145,9 +151,11 @@ def what_if(
     Raises
     ------
     ConfigError
-        When a column is not known, or a value does not fit it.
+        When a column is not known, a value does not fit it, or there is no such series.
     """
     panel, index = latest(prepared, future)
+    if series is not None:
+        index = index.subset(np.array([number_of(panel, name) for name in series], dtype=np.int64))
     before = predictor.predict(prepared.fitted.encode(panel), index)
     after = predictor.predict(prepared.fitted.encode(changed(panel, index, changes)), index)
     one, other = long_table(panel, before, "before"), long_table(panel, after, "after")

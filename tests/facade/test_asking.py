@@ -139,4 +139,54 @@ def test_the_command_line_writes_tables_figures_and_words(
     written = {path.name for path in (run / "explanation").iterdir()}
     assert {"importances.csv", "regimes.svg", "agreement.csv", "what_if.csv", "series_1_steps.csv"} <= written
     assert "rank correlation" in (run / "explanation" / "explanation.txt").read_text()
-    assert "Median with promotion=0" in ran.output
+    assert "Median with promotion=0\n" in ran.output
+    assert pl.read_csv(run / "explanation" / "what_if.csv")["unique_id"].unique().to_list() == ["shop 1"]
+
+
+def test_a_mistake_in_a_change_is_said_before_the_work(fitted: Forecaster, table: pl.DataFrame, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from fusecast.cli.app import app
+
+    run, data = fitted.save(tmp_path / "run"), tmp_path / "table.parquet"
+    table.write_parquet(data)
+    ran = CliRunner().invoke(app, ["explain", str(run), "--data", str(data), "--what-if", "visitors=3"])
+    assert isinstance(ran.exception, ConfigError)
+    assert not (run / "explanation").exists()
+
+
+def test_a_series_too_short_for_its_last_forecast_is_explained_with_a_future_or_refused_in_words(
+    fitted: Forecaster, table: pl.DataFrame
+) -> None:
+    short = table.filter(unique_id="shop 1").head(HORIZON)
+    data = pl.concat([table.filter(pl.col("unique_id") != "shop 1"), short])
+    with pytest.raises(DataError, match=r"series 'shop 1' has 4 steps.*\n.*`future`"):
+        fitted.explain_forecast("shop 1", data=data)
+    known = future_of(data).with_columns(level=pl.lit("low"))
+    assert fitted.explain_forecast("shop 1", known, data=data).forecast.height == HORIZON
+
+
+def test_the_change_of_one_series_can_be_asked_for_alone(fitted: Forecaster, future: pl.DataFrame) -> None:
+    everybody = fitted.what_if({"promotion": 0.0}, future)
+    alone = fitted.what_if({"promotion": 0.0}, future, series="shop 1")
+    own = everybody.filter(unique_id="shop 1")
+    assert alone.select("ds", "step", "quantile").equals(own.select("ds", "step", "quantile"))
+    np.testing.assert_allclose(alone["difference"], own["difference"], atol=1e-4)
+
+
+def test_the_change_of_each_target_is_printed_for_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    from fusecast.cli import show
+
+    moved = pl.DataFrame(
+        {
+            "unique_id": ["a"] * 4, "step": [1, 1, 2, 2], "target": ["y", "z"] * 2, "quantile": [0.4] * 4,
+            "before": [1.0, 100.0, 2.0, 200.0], "after": [3.0, 500.0, 5.0, 700.0],
+            "difference": [2.0, 400.0, 3.0, 500.0],
+        }
+    )  # fmt: skip
+    show.what_if(moved, ["price=1"])
+    said = capsys.readouterr().out
+    assert "0.4 quantile of y with price=1\n" in said
+    assert [line.split() for line in said.splitlines() if line.strip()[:1] in ("1", "2")] == [
+        ["1", "1", "3", "2"], ["2", "2", "5", "3"], ["1", "100", "500", "400"], ["2", "200", "700", "500"],
+    ]  # fmt: skip

@@ -45,6 +45,8 @@ def explain(
         check_installed()
     changes = assignments(what_if or [])
     forecaster = Forecaster.load(run)
+    single = [forecaster.explain_forecast(name, future, data=data) for name in series or ()]
+    moved = forecaster.what_if(changes, future, data=data, series=series or None) if changes else None
     with show.progress("shuffling") as on_progress:
         found = forecaster.explain(
             data=data,
@@ -58,13 +60,11 @@ def explain(
     folder = out or run / "explanation"
     found.write(folder, table=tables, figure=None if figures == "none" else figures)
     show.explanation(found)
-    for number, name in enumerate(series or ()):
-        one = forecaster.explain_forecast(name, future, data=data)
+    for number, one in enumerate(single):
         show.paragraph(one.words)
         for kind, table in one.tables().items():
             write_table(table, folder / f"series_{number + 1}_{kind}.{tables}")
-    if changes:
-        moved = forecaster.what_if(changes, future, data=data)
+    if moved is not None:
         write_table(moved, folder / f"what_if.{tables}")
         show.what_if(moved, what_if or [])
     show.written("tables and figures", folder)

@@ -198,17 +198,17 @@ def explanation(found: Explanation) -> None:
 
 
 def what_if(moved: pl.DataFrame, changes: list[str]) -> None:
-    """Print how the median moves when known values change."""
-    levels = sorted(set(moved["quantile"].to_list()), key=lambda level: abs(level - 0.5))
-    middle = moved.filter(moved["quantile"] == levels[0])
-    rows = [
-        [
-            str(step),
-            *(number_text(float(middle.filter(middle["step"] == step)[name].to_numpy().mean())) for name in CHANGES),
-        ]
-        for step in sorted(set(middle["step"].to_list()))
-    ]
-    table(f"Median with {', '.join(changes)}, mean over series", ["step", *CHANGES], rows[:24], numbers_from=0)
+    """Print how the middle of the forecasts moves when known values change: one table a target."""
+    level = min(set(moved["quantile"].to_list()), key=lambda each: abs(each - 0.5))
+    name = "Median" if level == 0.5 else f"{level:g} quantile"
+    targets = moved["target"].unique(maintain_order=True).to_list()
+    for target in targets:
+        middle = moved.filter((moved["quantile"] == level) & (moved["target"] == target))
+        means = middle.select("step", *CHANGES).group_by("step", maintain_order=True).mean().sort("step")
+        rows = [[str(row["step"]), *(number_text(float(row[each])) for each in CHANGES)] for row in means.to_dicts()]
+        what = f"{name} of {target}" if len(targets) > 1 else name
+        over = ", mean over series" if middle.height > means.height else ""
+        table(f"{what} with {', '.join(changes)}{over}", ["step", *CHANGES], rows[:24], numbers_from=0)
 
 
 def paragraph(text: str) -> None:

@@ -101,6 +101,13 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def series_without_window(cls, series: object, length: int, horizon: int) -> Self:
+        return cls(
+            f"series {str(series)!r} has {length} steps, too few to forecast the last {horizon} of them\n"
+            "Hint: give `future`, the known columns of the steps after its last row, so that these are forecast"
+        )
+
+    @classmethod
     def no_matrix(cls, shape: Sequence[int], kind: str) -> Self:
         return cls(
             f"an array must have rows (steps) and columns (features) of numbers, not shape {tuple(shape)} of {kind}\n"
