@@ -114,19 +114,20 @@ class Fusecast(Driver):
 
     def step(self, prepared: Any) -> Callable[[], int]:
         from fusecast.model.losses import quantile_loss
+        from fusecast.training.adam import AdamW, clip_gradients
 
-        torch, config = self.torch, self.task
+        config = self.task
         self.seed()
         module = self.fitting.make_module(prepared.model_config, prepared.config.training)
         network = module.network.train()
         batch, windows = next(iter(self.batches(prepared)))
-        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
+        optimizer = AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True)
 
         def step() -> int:
             optimizer.zero_grad()
             loss = quantile_loss(network(batch).quantiles, batch.target, batch.target_mask, config.quantiles)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            clip_gradients(optimizer, config.gradient_clip)
             optimizer.step()
             return windows
 

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.training.adam import AdamW, clip_gradients
 from fusecast.training.checkpoint import load_checkpoint
 from fusecast.training.guard import LossGuard
 from fusecast.training.loops import end_the_epoch_first
@@ -171,9 +172,7 @@ class SteadyModule(pl.LightningModule):
         """AdamW, and a learning rate that falls when the loss does not."""
         # the fused step unscales gradients itself, so that gradients of fp16 could not be clipped
         fused = self.trainer.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused
-        )
+        optimizer = AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
         scheduler = ReduceLROnPlateau(optimizer, **self.scheduling)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
 
@@ -182,7 +181,7 @@ class SteadyModule(pl.LightningModule):
     ) -> None:
         """Clip the norm, also for a fused optimizer under bf16, which Lightning refuses although nothing is scaled."""
         if gradient_clip_val is not None and gradient_clip_algorithm in (None, "norm"):
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            clip_gradients(optimizer, gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

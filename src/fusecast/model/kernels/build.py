@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-SOURCES = ("matmul.c", "rows.c", "selection.c", "lstm.c", "attention.c", "decode.c", "windows.c")
+SOURCES = ("matmul.c", "rows.c", "selection.c", "lstm.c", "attention.c", "decode.c", "windows.c", "adam.c")
 HEADERS = ("simd.h", "matmul.h", "gated.h", "entries.h", "few.h")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
 

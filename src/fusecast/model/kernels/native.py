@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 import torch
@@ -121,6 +121,17 @@ class Order(Structure):
         (c_void_p, "keys"),
         (c_int64, "rounds"),
         (c_void_p, "places numbers"),
+    )
+
+
+class Adam(Structure):
+    """Arguments of ``adam.c``."""
+
+    _fields_ = _fields(
+        (c_int64, "tensors"),
+        (c_int32, "threads"),
+        (c_double, "rate decay beta1 beta2 eps most norm"),
+        (c_void_p, "start parameter gradient mean square steps"),
     )
 
 
