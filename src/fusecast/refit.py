@@ -66,10 +66,14 @@ class Refits:
         return bool((index.first_cutoff < self.prepared.parts.valid_end)[index.counts > 0].any())
 
     def known_rows(self, block: int) -> NDArray[np.int64]:
-        """Rows of each series that the model of a block may learn from, [S]."""
+        """Rows of each series that the model of a block may learn from, [S].
+
+        A series that nothing is forecast of lends what the run has learned from, as far as it lies before the origins.
+        """
         panel, parts = self.prepared.panel, self.prepared.parts
         known = self.origins.known_rows(block, panel.lengths)
-        return np.where(self.origins.index.counts > 0, known, parts.valid_end)
+        before = np.where(known > 1, known, 0)  # a first cutoff is 1 at least, also where a series begins after them
+        return np.where(self.origins.index.counts > 0, known, np.minimum(parts.valid_end, before))
 
     def _train(self, block: int, before: Bundle | None) -> Bundle:
         config, parts = self.prepared.config, self.prepared.parts

@@ -68,6 +68,20 @@ def test_a_run_that_has_seen_the_span_lends_it_neither_model_nor_weights(untouch
     assert not forecasts_before(careless.table, first).equals(forecasts_before(plain.table, first))
 
 
+def test_a_series_that_begins_after_the_span_lends_nothing_to_its_models() -> None:
+    def late(level: float) -> pl.DataFrame:
+        begun = datetime(2024, 1, 3, 17)
+        later = shop_table(series=1, seed=7).head(48).with_columns(
+            unique_id=pl.lit("late"), ds=pl.datetime_range(begun, begun + timedelta(hours=47), "1h", eager=True)
+        )  # fmt: skip
+        return pl.concat([shop_table(), later.with_columns(pl.col("y") * level, pl.col("visitors") * level)])
+
+    options = {"start": "2024-01-03", "end": "2024-01-03 16:00", "stride": 4, "refit_every": 2, "baselines": []}
+    one, other = (fitted(late(level)).backtest(**options).table for level in (1.0, -50.0))
+    assert one.height == 3 * 4 * HORIZON
+    assert one.equals(other)
+
+
 def test_the_first_block_has_the_model_of_the_run_and_later_ones_have_learned_more(untouched) -> None:
     frozen = untouched.backtest(stride=4, baselines=[]).table
     refitted = untouched.backtest(stride=4, refit_every=3, baselines=[]).table
