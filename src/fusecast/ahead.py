@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fusecast.calibration import calibrated_by, dependence
+from fusecast.calibration import calibrated_by, dependence, lowest_value
 from fusecast.data.panel import Panel
 from fusecast.data.read import read_table
 from fusecast.evaluation.dependence import Dependence, sample
 from fusecast.evaluation.levels import at_levels
 from fusecast.evaluation.predictor import Predictor
-from fusecast.features.support import AMOUNTS, COUNTS
+from fusecast.features.support import COUNTS
 from fusecast.prepare import Prepared
 from fusecast.training.artifact import Bundle
 from fusecast.training.predictor import NetworkPredictor
@@ -64,12 +64,6 @@ def forecast_ahead(
     if quantiles is not None:
         forecasts = at_levels(forecasts, quantiles, lowest=lowest_value(prepared))
     return extended, forecasts
-
-
-def lowest_value(prepared: Prepared) -> float | None:
-    """Smallest value of the targets, where the preprocessor's transform or the network's head implies one."""
-    positive = prepared.config.network.head in (COUNTS, AMOUNTS)
-    return 0.0 if positive or prepared.fitted.config.target_transform == "log1p" else None
 
 
 @dataclass(frozen=True)

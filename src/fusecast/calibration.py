@@ -13,6 +13,7 @@ from fusecast.evaluation.dependence import Dependence
 from fusecast.evaluation.predictor import Predictor
 from fusecast.evaluation.scaling import seasonal_error
 from fusecast.evaluation.seasons import seasons_for
+from fusecast.features.support import AMOUNTS, COUNTS
 from fusecast.prepare import Prepared
 from fusecast.training.artifact import Bundle
 
@@ -70,12 +71,23 @@ def calibrated_by(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> C
     stored = bundle.extra.get(CALIBRATION)
     if stored is None:
         raise ConfigError.not_calibrated()
-    return Calibrated(predictor=predictor, conformal=Conformal.from_dict(stored), since=prepared.parts.valid_end)
+    return Calibrated(
+        predictor=predictor,
+        conformal=Conformal.from_dict(stored),
+        since=prepared.parts.valid_end,
+        lowest=lowest_value(prepared),
+    )
 
 
 def calibrated_if_any(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> Calibrated | None:
     """Put a bundle's calibration around a predictor; None where the bundle has none."""
     return calibrated_by(bundle, predictor, prepared) if bundle.extra.get(CALIBRATION) is not None else None
+
+
+def lowest_value(prepared: Prepared) -> float | None:
+    """Smallest value of the targets, where the preprocessor's transform or the network's head implies one."""
+    positive = prepared.config.network.head in (COUNTS, AMOUNTS)
+    return 0.0 if positive or prepared.fitted.config.target_transform == "log1p" else None
 
 
 def with_calibration(bundle: Bundle, conformal: Conformal) -> Bundle:

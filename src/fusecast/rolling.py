@@ -141,6 +141,7 @@ def backtest(
         else:
             files.merge(count, out)
             files.remove()
+    early = _windows_before(index, parts.valid_end)
     return Backtest(
         targets=panel.schema.targets,
         season=season,
@@ -150,7 +151,8 @@ def backtest(
         span=_span(panel, index),
         tallies=tallies,
         baselines=tuple(names),
-        seen=0 if refit_every is not None else _windows_before(index, parts.valid_end),
+        seen=0 if refit_every is not None else early,
+        calibration_seen=early if refit_every is not None and calibrated else 0,
         path=out,
         table=table,
     )

@@ -152,3 +152,27 @@ def test_origins_that_the_model_has_seen_are_pointed_out(run, tmp_path) -> None:
         str(tmp_path / "b.parquet"),
     ]
     assert "27 of the forecasts lie before the test span" in CliRunner().invoke(app, words).output
+
+
+def test_forecasts_that_the_calibration_was_learned_from_are_pointed_out_though_models_are_refitted(
+    run, tmp_path
+) -> None:
+    CliRunner().invoke(app, ["calibrate", str(run)])
+    out = str(tmp_path / "b.parquet")
+    span = ["--start", "2024-01-04 16:00", "--stride", "8", "--baselines", "last", "--out", out]
+    words = ["backtest", str(run), *span, "--refit-every", "9", "--calibrated"]
+    assert "3 of the forecasts lie before the test span, in data that the calibration" in (
+        CliRunner().invoke(app, words).output
+    )
+    assert "Note" not in CliRunner().invoke(app, words[:-1]).output
+
+
+@pytest.mark.parametrize("method", ["split", "adaptive"])
+def test_calibrated_forecasts_of_what_is_never_negative_are_never_negative(method: str) -> None:
+    counts = shop_table().with_columns((pl.col("y") % 3).floor())
+    network = {**TINY["network"], "head": "negative_binomial"}
+    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, **(TINY | {"network": network})).fit(counts)
+    forecaster.calibrate(method)
+    assert forecaster.predict(future(), calibrated=True)["q0.1"].min() >= 0
+    judged = forecaster.backtest(stride=8, baselines=[], calibrated=True).table
+    assert judged.filter(predictor="TFT calibrated")["q0.1"].min() >= 0

@@ -165,6 +165,12 @@ def backtest(result: Backtest) -> None:
             f"\nNote: {result.seen:,} of the forecasts lie before the test span, in data that the model was trained on "
             "or chosen by; their scores flatter it. Use --refit-every, or start later."
         )
+    if result.calibration_seen:
+        console.print(
+            f"\nNote: {result.calibration_seen:,} of the forecasts lie before the test span, in data that the "
+            "calibration was learned from; the scores of TFT calibrated flatter it. Start later, or leave out "
+            "--calibrated."
+        )
 
 
 SKILLS = ("wql", "mae", "rmse", "mase", "crps")

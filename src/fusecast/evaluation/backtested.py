@@ -39,6 +39,8 @@ class Backtest:
     baselines: tuple[str, ...]
     seen: int = 0
     """Windows that forecast steps which the model was trained on or chosen by: their scores flatter it."""
+    calibration_seen: int = 0
+    """Windows of refitted models before the end of the span that the calibration was learned from: it flatters them."""
     path: Path | None = None
     """The long table of forecasts; None where it is in `table`."""
     table: pl.DataFrame | None = None
@@ -126,6 +128,7 @@ class Backtest:
             "stride": self.stride,
             "span": [str(time) for time in self.span],
             "windows_seen_in_training": self.seen,
+            "windows_seen_in_calibration": self.calibration_seen,
             "pit": {
                 name: {
                     target: [{**vars(bar), "density": bar.density} for bar in score.pit() if math.isfinite(bar.share)]

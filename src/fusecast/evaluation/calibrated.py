@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ class Calibrated:
     conformal: Conformal
     since: Ints
     """Rows of each series up to the end of the calibration span, [S]."""
+    lowest: float | None = None
+    """Smallest value that the targets can have, which no shift goes below; None where there is no such bound."""
     _scores: list[Floats] = field(default_factory=list, repr=False)  # of one origin each, [S, H, Y, Q]
     _panel: Panel | None = field(default=None, repr=False)
 
@@ -47,13 +49,18 @@ class Calibrated:
         """Forecast every window of the index."""
         forecasts = self.predictor.predict(panel, index)
         if self.conformal.method != "adaptive" or not len(forecasts):
-            return self.conformal.apply(panel, forecasts)
+            return self._bounded(self.conformal.apply(panel, forecasts))
         every, step = self.conformal.every, np.arange(index.horizon)
         passed = forecasts.cutoff - self.since[forecasts.series]
         # origin i, `every` * i rows after the span, has its outcome of a step known when i * every + step < passed
         known = np.clip(-(-(passed[:, None] - step) // every), 0, None)  # [W, H]
         shifts = self._track(panel, index, int(known.max(initial=0)))
-        return self.conformal.apply(panel, forecasts, shifts[known, step])
+        return self._bounded(self.conformal.apply(panel, forecasts, shifts[known, step]))
+
+    def _bounded(self, forecasts: Forecasts) -> Forecasts:
+        if self.lowest is None:
+            return forecasts
+        return replace(forecasts, quantiles=np.maximum(forecasts.quantiles, self.lowest))
 
     def _track(self, panel: Panel, index: WindowIndex, count: int) -> Floats:
         """Give the shifts after 0, 1, ... `count` known outcomes, [count + 1, H, Y, Q]."""
