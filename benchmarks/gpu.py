@@ -2,8 +2,9 @@
 
 Hidden 128, 4 heads, 168 to 24 steps, batch 1,024 (NVIDIA states 17,608 training windows/s for its TFT on one A100 with
 mixed precision). Training is measured on one batch that is there already, and on batches cut out of a synthetic panel
-on the device, in the order and by the loader of training. Needs torch, NumPy, ``fusecast.model`` and
-``fusecast.windows`` alone. Run as ``python -m benchmarks.gpu``; without a GPU it says so and measures the CPU.
+on the device, in the order and by the loader of training, in a bare loop and by the trainer itself. Needs torch, NumPy,
+``fusecast.model`` and ``fusecast.windows`` alone, and Lightning for the trainer. Run as ``python -m benchmarks.gpu``;
+without a GPU it says so and measures the CPU.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 
 from benchmarks.resident import SERIES, PanelOnDevice
 from benchmarks.roofline import Work, best_rate, count
+from benchmarks.trained import by_trainer
 from fusecast.batch import Batch, Output
 from fusecast.model.config import ModelConfig
 from fusecast.model.example import example_batch
@@ -209,12 +211,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"gathering, batch {alone['batch']}: {alone['windows_per_s']:,.0f} windows/s out of {options.rows:,} rows, "
         f"which take {alone['panel_mb']:,.0f} MiB and {alone['upload_s']:.2f} s to send"
     )
-    record["training"], record["training_from_panel"], record["inference"] = [], [], []
+    record["inference"] = []
     for precision_name in options.precisions:
-        for kind, source in (("training", None), ("training_from_panel", panel)):
-            row = training(config, device, options, precision_name, source)
+        rows = {
+            "training": training(config, device, options, precision_name),
+            "training_from_panel": training(config, device, options, precision_name, panel),
+            "training_by_trainer": by_trainer(config, device, options, precision_name, panel),
+        }
+        for kind, row in rows.items():
+            if row is None:
+                continue
             row["roofline"] = best_rate(work["training"], name, half=precision_name != "32")
-            record[kind].append(row)
+            record.setdefault(kind, []).append(row)
             what = f"{kind.replace('_', ' ')}, {precision_name}, batch {row['batch']}"
             print(f"{what}: {row['windows_per_s']:,.0f} windows/s" + _beside(row))
         for line in inference(config, device, options, precision_name):

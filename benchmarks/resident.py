@@ -57,12 +57,12 @@ class PanelOnDevice:
             torch.cuda.synchronize(device)
         self.upload_s = time.perf_counter() - began
         self.megabytes = bytes_on_device(encoded) / 2**20
-        index = WindowIndex.between(
+        self.index = WindowIndex.between(
             lengths=np.diff(encoded.indptr), begin=0, end=rows, lookback=config.lookback, horizon=config.horizon
         )
-        self.windows = len(index)
+        self.windows = len(self.index)
         self.loader: WindowLoader = make_loader(
-            self.panel, index, batch_size=batch, shuffle=True, windows_per_epoch=64 * batch
+            self.panel, self.index, batch_size=batch, shuffle=True, windows_per_epoch=64 * batch
         )
 
     def batches(self) -> Iterator[Batch]:
