@@ -45,7 +45,7 @@ class CuriousCallback(pl.Callback):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No kernels of a CPU, and losses that are not at hand."""
-    for module in ("model.kernels.native", "windows.order"):
+    for module in ("model.kernels.native", "windows.order", "training.adam"):
         monkeypatch.setattr(f"fusecast.{module}.library", lambda: None)
     monkeypatch.setattr("fusecast.training.guard._at_hand", lambda loss: False)
 
