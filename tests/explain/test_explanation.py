@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from fusecast.explain.attention import AttentionTally
 from fusecast.explain.explanation import Explanation, explain
 from fusecast.explain.importance import ImportanceTally
 from fusecast.explain.over_time import ImportanceByStep
+from fusecast.explain.plot import draw_regimes
+from fusecast.explain.regime import Regimes
 
 
 @pytest.fixture
@@ -82,6 +85,34 @@ def test_every_figure_is_drawn_and_written(kind: str, found: Explanation, tmp_pa
         "agreement",
     }  # fmt: skip
     assert all(path.stat().st_size > 5000 for path in drawn.values())
+
+
+def test_a_name_is_no_formula(batches, inputs, panel_of, windows_in, tmp_path: Path) -> None:
+    """matplotlib reads what stands between two dollar signs as a formula, and refuses one that is none."""
+    panel = panel_of(21)
+    odd = replace(inputs, known_reals=("$x_{$", "relative_position"), static_reals=("$}$",))
+    found = explain(((b.window.numpy(), b, o) for b, o in batches), odd, panel, windows_in(panel))
+    names = {row.variable for row in found.importances}
+    assert {"$x_{$", "$}$"} <= names
+    shuffled = pl.DataFrame({"variable": list(names), "increase": 0.1, "constant": False})
+    assert found.with_permutation(shuffled).write(tmp_path, figure="svg")
+
+
+def test_distances_of_series_with_few_forecasts_are_drawn_together(found: Explanation, panel_of) -> None:
+    def regimes(counts: list[int]) -> Regimes:
+        series = np.repeat(np.arange(len(counts)), counts)
+        cutoff = np.concatenate([6 + np.arange(count) for count in counts])
+        return Regimes(series=series, cutoff=cutoff, distance=0.1 + 0.01 * series, threshold=np.full(len(series), 0.5))
+
+    few = replace(found, panel=panel_of(9, 9, 9), regimes=regimes([1, 1, 2]))
+    axis = draw_regimes(few).axes[0]
+    assert axis.get_title(loc="left").startswith("3 series: distance")
+    assert len(axis.collections[0].get_offsets()) == 4
+    many = replace(found, panel=panel_of(21, 9), regimes=regimes([8, 1]))
+    many.regimes.distance[0] = 0.4
+    axis = draw_regimes(many).axes[0]
+    assert axis.get_title(loc="left").startswith("series a: distance")
+    assert len(axis.lines[0].get_xdata()) == 8
 
 
 def test_a_kind_of_figure_that_is_none_is_refused_in_words(found: Explanation, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,20 @@ def test_lines_and_bars_are_where_plotly_would_draw_them(made_up) -> None:
     assert sorted(bars) == pytest.approx([0.29, 0.71])
     image = still(drawn["attention-map"]).axes[0].collections[0].get_array()
     assert image.max() == pytest.approx(made_up.attention().mean.max(), abs=1e-5)
+
+
+def test_the_ticks_of_a_logarithmic_axis_are_those_of_the_page(made_up) -> None:
+    drawn = figures_of(made_up.report_data(1))["learning-rate"]
+    axis = still(drawn).axes[0].yaxis
+    assert [label.get_text() for label in axis.get_ticklabels(which="both")] == ["0.00025", "0.0005", "0.001"]
+
+
+def test_a_name_is_no_formula(made_up, tmp_path: Path) -> None:
+    name = "$x_{$"
+    rows = [replace(row, variable=name) for row in made_up.importances()[:2]]
+    fans = [replace(made_up.a_fan(name, 0), target=name)]
+    paths = write_figures(made_up.report_data(1, importances=rows, fans=fans), tmp_path, "svg")
+    assert len(paths) > 5
 
 
 def test_a_kind_that_is_none_and_a_missing_library_are_said(made_up, tmp_path: Path, monkeypatch) -> None:

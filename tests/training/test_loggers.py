@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,6 +19,11 @@ from fusecast.training import loggers, pictures
 from fusecast.training.fit import FitResult
 
 Train = Callable[..., FitResult]
+
+
+def test_a_name_with_dollar_signs_is_no_formula_to_the_pictures() -> None:
+    figure = pictures.draw_importance(np.array([0.4, 0.6]), ["$x_{$", "plain"])
+    figure.canvas.draw()
 
 
 def test_tensorboard_has_the_curves_and_pictures_of_forecast_and_importance(train: Train, tmp_path: Path) -> None:

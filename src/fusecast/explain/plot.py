@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INK, MUTED, ACCENT, BAR, WARM = "#22262B", "#6A6F76", "#0E6F85", "#8DBAC4", "#C4591B"
 MOST_VARIABLES = 15
 MOST_LINES = 6
+LEAST_POINTS = 5
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -54,6 +55,11 @@ def save_figures(drawn: Mapping[str, Figure], folder: Path, ending: str = "png")
     return paths
 
 
+def literal(text: str) -> str:
+    """Make a name what it is where matplotlib would read what stands between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
 def check_installed() -> None:
     """Refuse, in words, to draw without matplotlib."""
     if find_spec("matplotlib") is None:
@@ -77,7 +83,7 @@ def draw_importances(explanation: Explanation) -> Figure | None:
         spread = [[max(0.0, r.mean - r.p10) for r in rows], [max(0.0, r.p90 - r.mean) for r in rows]]
         axis.barh(place, mean, color=BAR, height=0.6)
         axis.errorbar(mean, place, xerr=spread, fmt="none", ecolor=ACCENT, elinewidth=1.3)
-        axis.set_yticks(place, [row.variable for row in rows])
+        axis.set_yticks(place, [literal(row.variable) for row in rows])
         axis.set_title(f"{group} variables: share of the selection, 10th to 90th percentile", loc="left")
         axis.xaxis.set_major_formatter("{x:.0%}")
         axis.set_xlim(left=0)
@@ -130,22 +136,30 @@ def draw_attention_by_step(explanation: Explanation) -> Figure | None:
 
 
 def draw_regimes(explanation: Explanation) -> Figure | None:
-    """Distance of each forecast's attention from the average, for the series that strays farthest, and its events."""
+    """Distance of each forecast's attention from the average, and what is flagged, for the series that strays farthest.
+
+    Where that has next to no forecasts, those of all such series are drawn.
+    """
     found = explanation.regimes
     if not len(found.series):
         return None
     excess = np.where(np.isfinite(found.distance), found.distance - found.threshold, -np.inf)
     chosen = int(found.series[int(excess.argmax())])
-    frame = found.to_frame(explanation.panel).filter(pl.Series(found.series == chosen))
+    counts = np.bincount(found.series)
     figure, (axis,) = _figure(8, 3.0)
-    axis.plot(frame["time"].to_list(), frame["distance"].to_numpy(), color=ACCENT, linewidth=1.2)
+    if counts[chosen] >= LEAST_POINTS:
+        frame = found.to_frame(explanation.panel).filter(pl.Series(found.series == chosen))
+        name = f"series {literal(frame['series'][0])}"
+        axis.plot(frame["time"].to_list(), frame["distance"].to_numpy(), color=ACCENT, linewidth=1.2)
+    else:  # no line can be drawn through so few; such series share one average
+        few = counts[found.series] < LEAST_POINTS
+        frame = found.to_frame(explanation.panel).filter(pl.Series(few)).sort("time")
+        name = f"{frame['series'].n_unique():,} series"
+        axis.scatter(frame["time"].to_list(), frame["distance"].to_numpy(), color=ACCENT, s=6)
     axis.plot(frame["time"].to_list(), frame["threshold"].to_numpy(), color=MUTED, linewidth=0.9, linestyle="--")
     flagged = frame.filter("flagged")
     axis.scatter(flagged["time"].to_list(), flagged["distance"].to_numpy(), color=WARM, s=12, zorder=3)
-    name = frame["series"][0]
-    axis.set_title(
-        f"series {name}: distance of the attention from its average; flagged forecasts in orange", loc="left"
-    )
+    axis.set_title(f"{name}: distance of the attention from its average; flagged forecasts in orange", loc="left")
     axis.set_ylim(bottom=0)
     _turn_dates(axis)
     return figure
@@ -153,6 +167,8 @@ def draw_regimes(explanation: Explanation) -> Figure | None:
 
 def draw_agreement(explanation: Explanation) -> Figure | None:
     """Selection weight against what shuffling costs, variable by variable."""
+    from matplotlib.ticker import PercentFormatter
+
     if explanation.agreement is None:
         return None
     table = explanation.agreement.table.filter(~pl.col("constant"))
@@ -163,12 +179,12 @@ def draw_agreement(explanation: Explanation) -> Figure | None:
         axis.scatter(own["weight"].to_numpy(), own["increase"].to_numpy(), color=ACCENT, s=18)
         for row in own.iter_rows(named=True):
             point = (row["weight"], row["increase"])
-            axis.annotate(row["variable"], point, xytext=(4, 3), textcoords="offset points", fontsize=7.5)
+            axis.annotate(literal(row["variable"]), point, xytext=(4, 3), textcoords="offset points", fontsize=7.5)
         correlation = explanation.agreement.correlation.get(group)
         axis.set_title(group if correlation is None else f"{group}: rank correlation {correlation:.2f}", loc="left")
         axis.set_xlabel("share of the selection")
-        axis.xaxis.set_major_formatter("{x:.0%}")
-        axis.yaxis.set_major_formatter("{x:.0%}")
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[0].set_ylabel("rise of the loss when shuffled")
     return figure
 
@@ -194,7 +210,7 @@ def _lines(frame: pl.DataFrame, x: str, label: str) -> Figure | None:
         means = own.group_by("variable", maintain_order=True).agg(pl.col("mean").mean()).sort("mean", descending=True)
         for name in means["variable"].head(MOST_LINES):
             line = own.filter(pl.col("variable") == name)
-            axis.plot(line[x].to_list(), line["mean"].to_numpy(), linewidth=1.4, label=name)
+            axis.plot(line[x].to_list(), line["mean"].to_numpy(), linewidth=1.4, label=literal(name))
         axis.set_title(f"{group} variables: share of the selection", loc="left")
         axis.set_ylim(bottom=0)
         axis.yaxis.set_major_formatter("{x:.0%}")

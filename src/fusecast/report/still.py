@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from fusecast.explain.plot import check_installed, save_figures
+from fusecast.explain.plot import check_installed, literal, save_figures
 from fusecast.report.content import ReportData
 from fusecast.report.figures import fan_figure
 from fusecast.report.page import figures_of
@@ -77,7 +77,7 @@ def still(drawn: go.Figure) -> Figure:
 def _scatter(axis: Axes, trace: Any, edge: Any) -> Any:
     """Draw one trace; give its points where the next may fill the space between."""
     x, y = _values(trace.x), np.array([np.nan if v is None else v for v in trace.y], dtype=float)
-    name = None if trace.showlegend is False or not trace.name else html.unescape(trace.name)
+    name = None if trace.showlegend is False or not trace.name else _text(trace.name)
     colour = _colour(trace.line.color or trace.marker.color or INK)
     if trace.fill == "tonexty" and edge is not None:
         axis.fill_between(x, edge[1], y, color=_colour(trace.fillcolor), linewidth=0, label=name)
@@ -102,19 +102,23 @@ def _bar(axis: Axes, trace: Any) -> None:
 
 
 def _dress(axis: Axes, x: Any, y: Any, *, bottom: bool) -> None:
+    from matplotlib.ticker import NullLocator
+
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.spines["bottom"].set_color(LINE)
     axis.tick_params(colors=MUTED, labelsize=8.5, length=0)
+    if y.type == "log":
+        axis.set_yscale("log")  # before the ticks, which it would set anew
+        if y.tickvals is not None:
+            axis.yaxis.set_minor_locator(NullLocator())
     for own, set_label, which in ((x, axis.set_xlabel, axis.xaxis), (y, axis.set_ylabel, axis.yaxis)):
         if own.title.text and (bottom or own is y):
-            set_label(html.unescape(own.title.text), color=MUTED, fontsize=9)
+            set_label(_text(own.title.text), color=MUTED, fontsize=9)
         if own.tickformat and "%" in own.tickformat:
             which.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
         if own.tickvals is not None:
             texts = [str(text) for text in (own.ticktext or own.tickvals)]
-            which.set_ticks(list(own.tickvals), labels=[html.unescape(text) for text in texts])
-    if y.type == "log":
-        axis.set_yscale("log")
+            which.set_ticks(list(own.tickvals), labels=[_text(text) for text in texts])
     if y.showgrid is not False:
         axis.grid(visible=True, axis="y", color=LINE, linewidth=0.5)
     axis.set_axisbelow(True)
@@ -142,9 +146,13 @@ def _marks(axis: Axes, layout: Any) -> None:
         at: Any = (_values([note.x])[0], note.y)
         transform = ("data", place)
         axis.annotate(
-            html.unescape(note.text), at, xycoords=transform, xytext=(4, 4 if place == "data" else -9),
+            _text(note.text), at, xycoords=transform, xytext=(4, 4 if place == "data" else -9),
             textcoords="offset points", fontsize=8, color=MUTED,
         )  # fmt: skip
+
+
+def _text(escaped: str) -> str:
+    return literal(html.unescape(escaped))
 
 
 def _values(given: Any) -> Any:

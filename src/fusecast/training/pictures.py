@@ -118,7 +118,8 @@ def draw_importance(weights: NDArray[np.float64], names: Sequence[str]) -> Figur
     figure = _figure(6.0, 0.8 + 0.24 * len(order))
     axes = figure.add_subplot()
     axes.barh(np.arange(len(order)), weights[order], color="#2f6fb0")
-    axes.set_yticks(np.arange(len(order)), [names[place] for place in order])
+    literal = [names[place].replace("$", r"\$") for place in order]  # what is between two of them is no formula
+    axes.set_yticks(np.arange(len(order)), literal)
     axes.set_xlabel("share of the selection of past variables")
     return figure
 
