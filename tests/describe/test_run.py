@@ -55,6 +55,19 @@ def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster:
     assert [row.skill for row in kept.apart.worst] == sorted(row.skill for row in kept.apart.worst)
 
 
+def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: Forecaster) -> None:
+    """The best baseline repeats the value of a series that never moves: no factor says how much better it is."""
+    table = forecaster.prepared.panel.to_frame().select("unique_id", "ds", "y")
+    still = table.with_columns(y=pl.when(pl.col("unique_id") == "s0").then(7.0).otherwise("y"))
+    prepared, predictor = forecaster._on(still), forecaster.predictor
+    kept = apart(prepared, predictor, judge(prepared, predictor)).apart
+    shown = {row.series: row.skill for row in kept.worst}
+    assert shown["s0"] == -np.inf
+    assert kept.worse_than_baseline == sum(skill < 0 for skill in shown.values())
+    better = [row.series for row in kept.worst if row.skill > 0]
+    assert [row.series for row in kept.worst][-1 - len(better)] == "s0"
+
+
 def test_a_page_shows_the_last_test_window_and_the_next_steps(page: ReportData, forecaster: Forecaster) -> None:
     fan = page.fans[1]
     test, coming = fan.forecasts

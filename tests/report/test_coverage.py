@@ -63,3 +63,10 @@ def test_every_target_has_its_rows(made_up) -> None:
     html = coverage(data, "TFT", "TFT calibrated")
     assert "80% of a<" in html
     assert "80% of &lt;b&gt;<" in html
+
+
+def test_without_an_interval_there_is_no_table(made_up) -> None:
+    evaluation = made_up.an_evaluation()
+    (scores,) = evaluation.scores["TFT"]
+    none = replace(evaluation, scores={**evaluation.scores, "TFT": (replace(scores, coverage={}, width={}),)})
+    assert coverage(made_up.report_data(evaluation=none), "TFT", None) == ""

@@ -95,6 +95,14 @@ def test_the_best_epoch_is_the_lowest_validation_loss_that_was_logged() -> None:
     assert [trace.name for trace in figures.loss_figure(without).data] == ["training"]
 
 
+def test_an_only_epoch_is_seen() -> None:
+    once = TrainingCurves(epoch=[0], train_loss=[0.5], valid_loss=[0.4], learning_rate=[0.001])
+    for drawn in (figures.loss_figure(once), figures.learning_rate_figure(once)):
+        assert all("markers" in trace.mode for trace in drawn.data)
+    often = TrainingCurves(epoch=[0, 1], train_loss=[0.5, 0.4], valid_loss=[0.4, 0.3], learning_rate=[0.001] * 2)
+    assert named(figures.loss_figure(often), "training").mode == "lines"
+
+
 def test_times_stay_on_the_wall_clock_of_their_zone() -> None:
     aware = [dt.datetime(2024, 7, 1, 9, tzinfo=ZoneInfo("Australia/Melbourne"))]
     assert figures.plain_times(aware) == ["2024-07-01T09:00:00"]

@@ -78,8 +78,8 @@ def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
     assert len(figures["fans"]) == page.count("option") == 12
     assert "37% lower than that of the best baseline, seasonal naive 168" in page.text
     assert "looks back 24 h and 168 h" in page.text
-    assert "1 spans are flagged, in 1 of the 12 series looked at" in page.text
-    assert "1 of 12 series are forecast better by the best baseline" in page.text
+    assert "1 span is flagged, in 1 of the 12 series looked at" in page.text
+    assert "1 of 12 series is forecast better by the best baseline" in page.text
     ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
     assert len(ids) == len(set(ids))
 
@@ -178,3 +178,54 @@ def test_even_picks_hold_the_first_and_the_last() -> None:
     assert len(picks) == len(set(picks)) == 40
     assert (picks[0], picks[-1]) == (0, 399)
     assert np.ptp(np.diff(picks)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("frequency", "lookback", "season"),
+    [
+        ("1h", 168, "A peak 24 h or 168 h back"),
+        ("1h", 48, "A peak 24 h back"),
+        ("1mo", 24, "A peak 1 year back"),
+        ("1i", 36, None),
+    ],
+)
+def test_the_season_that_a_peak_would_be_is_that_of_the_data(frequency, lookback, season, made_up) -> None:
+    text = Reader(build_report(made_up.report_data(1, frequency=frequency, lookback=lookback))).text
+    assert "one day" not in text
+    assert (season or "averaged over the steps it forecasts") in text
+    assert ("A peak" in text) == (season is not None)
+
+
+def test_no_sentence_calls_by_lightness_what_is_lighter_in_one_mode_and_darker_in_the_other(made_up) -> None:
+    text = Reader(build_report(made_up.report_data())).text.lower()
+    assert "dark" not in text
+    assert "light" not in text
+
+
+def test_with_several_targets_figures_of_the_first_say_whose_they_are(made_up) -> None:
+    both = made_up.report_data(targets=("sales", "visits"), evaluation=made_up.an_evaluation(("sales", "visits")))
+    one = Reader(build_report(made_up.report_data())).text
+    page = Reader(build_report(both)).text
+    for piece in ("(WQL of sales)", "P50 risk of sales", "of actuals of sales inside", "by the loss of sales"):
+        assert piece in page
+    for caption in ("By step ahead", "Quantiles", "Between the quantiles"):
+        assert f"{caption} of sales" in page
+    assert " of y" not in one
+
+
+def test_the_worst_series_are_told_as_what_they_are(made_up) -> None:
+    page = Reader(build_report(made_up.report_data())).text
+    assert "1 of 12 series is forecast better by the best baseline. These are the ones where the model falls" in page
+    apart = made_up.apart()
+    none = replace(apart, worse_than_baseline=0, worst=[replace(row, skill=0.3) for row in apart.worst])
+    page = Reader(build_report(made_up.report_data(apart=none))).text
+    assert "No series is forecast better by the best baseline. These are the ones where it gains least." in page
+    exact = replace(apart, worst=[*apart.worst, replace(apart.worst[0], series="still", skill=-math.inf)])
+    assert "baseline is exact" in Reader(build_report(made_up.report_data(apart=exact))).text
+
+
+def test_series_without_a_test_window_are_not_said_to_be_left_out_evenly(made_up) -> None:
+    fans = made_up.report_data(6).fans
+    page = Reader(build_report(made_up.report_data(7, fans=fans))).text
+    assert "6 of 7 series are on this page; the others have no test window." in page
+    assert "evenly" not in page

@@ -56,8 +56,11 @@ def apart(prepared: Prepared, predictor: NetworkPredictor, evaluation: Evaluatio
     if rival:
         with np.errstate(divide="ignore", invalid="ignore"):
             skill = 1 - _pinball(own) / _pinball(rival[0])
-    order = judged[np.argsort(np.nan_to_num(skill[judged], nan=np.inf), kind="stable")]
-    worst = [_scores_of(panel, own, int(s), float(skill[s])) for s in order[:MOST_SERIES] if np.isfinite(skill[s])]
+    # An exact baseline (a series that never moves) is better by whatever factor: such series come after those with one.
+    place = np.where(np.isneginf(skill), -1e-12, np.nan_to_num(skill, nan=np.inf))
+    order = judged[np.argsort(place[judged], kind="stable")]
+    order = order[~np.isnan(skill[order])]
+    worst = [_scores_of(panel, own, int(s), float(skill[s])) for s in order[:MOST_SERIES]]
     return Kept(
         Apart(
             by_step=steps,

@@ -61,7 +61,10 @@ class HealthCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesScores:
-    """How the model did on one series, and how much better than the best baseline (1 - WQL / WQL)."""
+    """How the model did on one series, and how much better than the best baseline (1 - WQL / WQL).
+
+    The skill is minus infinity where the baseline was exact and the model was not.
+    """
 
     series: str
     wql: float

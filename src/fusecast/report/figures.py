@@ -207,11 +207,12 @@ def lag_ticks(profile: AttentionProfile, frequency: str) -> tuple[list[int], lis
 def loss_figure(curves: TrainingCurves) -> go.Figure:
     """Loss in training and in validation by epoch, the best epoch marked."""
     drawn = figure(280, hovermode="x unified")
+    mode = _lines_through(curves.epoch)
     drawn.add_scatter(
         x=list(curves.epoch),
         y=list(curves.train_loss),
         name="training",
-        mode="lines",
+        mode=mode,
         line={"color": WARM, "width": 1.8},
         hovertemplate="%{y:.4~g}",
     )
@@ -222,7 +223,7 @@ def loss_figure(curves: TrainingCurves) -> go.Figure:
             x=list(curves.epoch),
             y=valid,
             name="validation",
-            mode="lines",
+            mode=mode,
             line={"color": ACCENT, "width": 2.2},
             hovertemplate="%{y:.4~g}",
         )
@@ -246,7 +247,7 @@ def learning_rate_figure(curves: TrainingCurves) -> go.Figure:
         x=list(curves.epoch),
         y=list(curves.learning_rate),
         name="learning rate",
-        mode="lines",
+        mode=_lines_through(curves.epoch),
         line={"color": MUTED, "width": 1.8, "shape": "hv"},
         hovertemplate="%{y:.2~e}",
     )
@@ -258,6 +259,11 @@ def learning_rate_figure(curves: TrainingCurves) -> go.Figure:
     else:
         drawn.update_yaxes(nticks=5, tickformat=".1~e")
     return drawn
+
+
+def _lines_through(epochs: Sequence[float]) -> str:
+    """A line through one point alone would not be seen."""
+    return "lines" if len(epochs) > 1 else "lines+markers"
 
 
 def plain_times(times: Sequence[Any]) -> list[Any]:

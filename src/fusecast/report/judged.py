@@ -43,7 +43,8 @@ def accuracy(canvas: Canvas) -> Section | None:
     if data.apart is not None:
         step = step_in_words(data.frequency)
         drawn = charts.by_step_figure(data.apart.by_step, step)
-        body += canvas.panel("by-step", drawn, "Weighted quantile loss by step ahead", "By step ahead", kind="below")
+        label, of = "Weighted quantile loss by step ahead", words.of_first(data.targets)
+        body += canvas.panel("by-step", drawn, label, "By step ahead", of.strip(), "below")
     return section(
         "accuracy",
         "Accuracy",
@@ -60,11 +61,15 @@ def worst(canvas: Canvas) -> Section | None:
         return None
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("WQL", "MASE", "Coverage", "Skill"))
     rows = "".join(_row(row) for row in apart.worst)
-    said = f"{apart.worse_than_baseline:,} of {apart.judged:,} series are forecast better by the best baseline."
+    of, worse = escape(words.of_first(canvas.data.targets)), apart.worse_than_baseline
+    said = f"{worse:,} of {apart.judged:,} series {'is' if worse == 1 else 'are'} forecast better by the best baseline"
+    told = "These are the ones where the model falls behind most: look at them before you trust it there."
+    if not worse:
+        said, told = "No series is forecast better by the best baseline", "These are the ones where it gains least."
     return section(
         "worst",
         "Worst series",
-        f"<p>{said} These are the ones where the model falls behind most: look at them before you trust it there.</p>",
+        f"<p>{said}{', by the loss' + of if of else ''}. {told}</p>",
         f'<div class="scroll" tabindex="0"><table class="metrics"><thead><tr><th scope="col">Series</th>{heads}</tr>'
         f"</thead><tbody>{rows}</tbody></table></div>",
     )
@@ -81,10 +86,10 @@ def calibration(canvas: Canvas) -> Section | None:
     scores = {name: evaluation.scores[name][0] for name in (model, calibrated, rival) if name is not None}
     if not scores[model].calibration:
         return None
-    left = canvas.panel(
-        "calibration-curve", charts.calibration_figure(scores), "Calibration of the quantiles", "Quantiles"
-    )
-    right = canvas.panel("pit", charts.pit_figure(scores[model]), "Histogram of the PIT", "Between the quantiles")
+    of = words.of_first(evaluation.targets).strip()
+    curve = charts.calibration_figure(scores)
+    left = canvas.panel("calibration-curve", curve, "Calibration of the quantiles", "Quantiles", of)
+    right = canvas.panel("pit", charts.pit_figure(scores[model]), "Histogram of the PIT", "Between the quantiles", of)
     return section(
         "calibration",
         "Calibration",
@@ -117,6 +122,8 @@ def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
         else "The model is not calibrated. <code>fusecast calibrate RUN</code> learns from the "
         "validation span how to shift the quantiles; the next report shows both."
     )
+    if not rows:
+        return ""  # no two levels lie as far from the middle as each other
     heads = "".join(
         f'<th scope="col">{escape(name)}: inside</th><th scope="col">off</th><th scope="col">width</th>'
         for name in names
@@ -146,5 +153,6 @@ def _row(row: SeriesScores) -> str:
     digits = 3 if row.wql < 10 else 0
     judged = "better" if row.skill > 0 else "worse"
     cells = [words.number(row.wql, digits), words.number(row.mase, 2), words.percent(row.coverage)]
-    skill = f'<td class="{judged}"><b>{words.percent(row.skill)}</b></td>'
+    text = "baseline is exact" if row.skill == -math.inf else words.percent(row.skill)
+    skill = f'<td class="{judged}"><b>{text}</b></td>'
     return f'<tr><th scope="row">{escape(row.series)}</th>{"".join(f"<td>{c}</td>" for c in cells)}{skill}</tr>'

@@ -6,7 +6,7 @@ from html import escape
 
 import polars as pl
 
-from fusecast.report import charts, figures
+from fusecast.report import charts, figures, words
 from fusecast.report.canvas import Canvas, Section, section
 
 MOST_VARIABLES = 15
@@ -54,13 +54,14 @@ def attention(canvas: Canvas) -> Section | None:
     if len(data.attention_by_step) > 1:
         drawn = charts.attention_map(data.attention_by_step, data.frequency)
         label = "Attention of each step ahead to each position"
-        body += canvas.panel("attention-map", drawn, label, "By step ahead", "darker is more", "below")
+        about = "the stronger the colour, the more attention"
+        body += canvas.panel("attention-map", drawn, label, "By step ahead", about, "below")
     found = f"<p>The network {escape(data.lags)}.</p>" if data.lags else ""
     return section(
         "attention",
         "Attention",
-        "<p>Where in time the network looks, averaged over the steps it forecasts. A peak one day or one week back "
-        f"is a season it has found.</p>{found}",
+        "<p>Where in time the network looks, averaged over the steps it forecasts. "
+        f"{words.seasons_back(data.frequency, data.lookback)}</p>{found}",
         body,
     )
 
@@ -74,9 +75,9 @@ def regimes(canvas: Canvas) -> Section | None:
         f"<tr><th scope='row'>{escape(begin)}</th><td>{escape(series)}</td><td>{distance:.2f}</td></tr>"
         for begin, series, distance in timeline.events[:MOST_EVENTS]
     )
+    spans = "1 span is" if len(timeline.events) == 1 else f"{len(timeline.events):,} spans are"
     said = (
-        f"<p>{len(timeline.events):,} spans are flagged, in {timeline.series_flagged:,} of the {timeline.looked_at:,} "
-        "series looked at.</p>"
+        f"<p>{spans} flagged, in {timeline.series_flagged:,} of the {timeline.looked_at:,} series looked at.</p>"
         if timeline.events
         else "<p>No forecast is flagged: no sign of another regime.</p>"
     )

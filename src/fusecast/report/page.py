@@ -104,14 +104,14 @@ class _Page:
         name = words.models_of(evaluation)[0]
         scores, skill, rival = evaluation.scores[name][0], evaluation.skill(name), evaluation.best_baseline()
         found: list[tuple[str, str]] = []
-        judged = ""
+        judged, of = "", words.of_first(evaluation.targets)
         if rival is not None and np.isfinite(skill["WQL"]):
             judged = "better" if skill["WQL"] >= 0 else "worse"
-            found.append((words.percent(abs(skill["WQL"])), f"{judged} than {rival} (WQL)"))
+            found.append((words.percent(abs(skill["WQL"])), f"{judged} than {rival} (WQL{of})"))
         middle = min(scores.quantile_risk, key=lambda level: abs(level - 0.5))
-        found.append((f"{scores.quantile_risk[middle]:.3g}", f"P{100 * middle:g} risk"))
+        found.append((f"{scores.quantile_risk[middle]:.3g}", f"P{100 * middle:g} risk{of}"))
         found += [
-            (words.percent(held), f"of actuals inside the {share:.0%} interval")
+            (words.percent(held), f"of actuals{of} inside the {share:.0%} interval")
             for share, held in list(scores.coverage.items())[:1]
         ]
         found.append(
@@ -144,13 +144,14 @@ class _Page:
         series = len({fan.series for fan in self._fans})
         shown, too = "", ", and the worst" if any(fan.note for fan in self._fans) else ""
         if series < self.data.num_series:
-            shown = f"<p>{series} of {self.data.num_series:,} series are on this page, evenly taken{too}.</p>"
+            why = f", evenly taken{too}" if len(self.data.fans) >= MOST_FANS else "; the others have no test window"
+            shown = f"<p>{series} of {self.data.num_series:,} series are on this page{why}.</p>"
         elif len(names) < len(self.data.fans):
             shown = f"<p>{len(names)} of {len(self.data.fans):,} charts are on this page, evenly taken.</p>"
         return section(
             "forecasts",
             "Forecasts",
-            "<p>The dark line is what happened, the coloured line the median forecast. "
+            "<p>The thin line is what happened, the coloured line the median forecast. "
             f"The bands are where the actual should fall as often as their name says.</p>{shown}",
             picker + place("fan", "Actual values with forecasts and their intervals"),
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fusecast.evaluation.calibrated import calibrated_name
 from fusecast.evaluation.evaluate import Evaluation
+from fusecast.evaluation.seasons import seasons_for
 from fusecast.explain.lags import span_in_words
 from fusecast.report.content import ReportData
 
@@ -22,6 +23,18 @@ def span(steps: int, frequency: str) -> str:
 def joined(words: Sequence[str]) -> str:
     """Join words as a sentence does: ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def seasons_back(frequency: str, lookback: int) -> str:
+    """Say what a peak of the attention a season back means, where the lookback holds a season; empty elsewhere."""
+    seasons = [season for season in seasons_for(frequency) if 1 < season <= lookback]
+    named = " or ".join(span(season, frequency) for season in seasons)
+    return f"A peak {named} back is a season it has found." if named else ""
+
+
+def of_first(targets: Sequence[str]) -> str:
+    """Name the first target where figures are about it and there are others: `` of sales``; empty with one."""
+    return f" of {targets[0]}" if len(targets) > 1 else ""
 
 
 def decimals_for(values: Sequence[float]) -> int:
