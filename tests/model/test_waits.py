@@ -10,11 +10,13 @@ import torch
 from tests.waits import META, no_waiting
 
 from fusecast.batch import Batch
+from fusecast.model import recurrence
 from fusecast.model.config import HEADS, ModelConfig
 from fusecast.model.example import example_batch
 from fusecast.model.heads import DistributionHead
 from fusecast.model.levels import as_levels
 from fusecast.model.losses import likelihood_loss, quantile_loss
+from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.judge import median_error
 
@@ -39,10 +41,13 @@ def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
 
 
+def packed(sequence: SequenceToSequence, x: torch.Tensor, state: Any, mask: torch.Tensor) -> Any:
+    return sequence._encode_valid_steps(x, mask, state)
+
+
 def on_meta(config: ModelConfig, *, missing: float) -> tuple[TemporalFusionTransformer, Batch]:
-    """A network, and a batch in which single values are missing, but no step has nothing in it."""
-    batch = example_batch(config, 5, missing=missing)
-    batch = batch._replace(past_mask=batch.past_mask[:, :0], weight=torch.ones(5, config.num_targets))
+    """A network, and a batch with every mask where anything is missing."""
+    batch = example_batch(config, 5, missing=missing)._replace(weight=torch.ones(5, config.num_targets))
     return TemporalFusionTransformer(config).to(META), Batch(*(tensor.to(META) for tensor in batch))
 
 
@@ -83,11 +88,10 @@ def test_nor_does_a_validation_step(head: str) -> None:
     assert sent == []
 
 
-def test_steps_with_nothing_in_them_are_what_the_host_still_waits_for() -> None:
-    # the lengths of packed sequences must be on the host; the gatherers give no such mask where it is not needed
-    config = ModelConfig(**SIZES)
-    network = TemporalFusionTransformer(config).to(META)
-    batch = Batch(*(tensor.to(META) for tensor in example_batch(config, 5, missing=0.3)))
+def test_on_a_cpu_the_lengths_of_windows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    # so that the tests above see what they are made for
+    network, batch = on_meta(ModelConfig(**SIZES), missing=0.3)
+    monkeypatch.setattr(recurrence, "run_valid_steps", lambda lstm, *given: packed(network.recurrence, *given))
     with pytest.raises((AssertionError, NotImplementedError, RuntimeError), match=r"host|meta"), no_waiting():
         network(batch)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fusecast.model.kernels.native import usable
 from fusecast.model.kernels.recur import recur
+from fusecast.model.waiting import run_valid_steps
 
 State = tuple[Tensor, Tensor]
 """Hidden and cell state of every layer, ``[layers, B, d]`` each."""
@@ -23,6 +22,8 @@ class SequenceToSequence(nn.Module):
     where there are several, acts the dropout of ``nn.LSTM``. Masked steps of the past are skipped exactly: the result
     is that of the window without them, and the decoder continues from the last valid step (from the initial state,
     where no step is valid).
+
+    It always works in the precision of its weights: float16 would make nothing of the small gradients of early steps.
     """
 
     def __init__(self, d_model: int, num_layers: int, *, dropout: float) -> None:
@@ -45,7 +46,10 @@ class SequenceToSequence(nn.Module):
 
         `past_mask` is bool ``[B, L]``, or None when all steps are valid. Outputs of masked steps are 0.
         """
-        with _precision(past):
+        # Autocast runs cuDNN's LSTM in float16, whatever its own type; and oneDNN has no bfloat16 one for most CPUs.
+        with torch.autocast(past.device.type, enabled=False):
+            dtype = next(self.encoder.parameters()).dtype
+            past, future = past.to(dtype), future.to(dtype)
             initial = self._initial_state(past, hidden, cell)
             if usable(past, future, *initial):
                 encoded, state = _run_by_kernel(self.encoder, past, initial, past_mask)
@@ -53,8 +57,10 @@ class SequenceToSequence(nn.Module):
                 return torch.cat((encoded, decoded), dim=1)
             if past_mask is None:
                 encoded, state = self.encoder(past, initial)
-            else:
+            elif past.device.type == "cpu":
                 encoded, state = self._encode_valid_steps(past, past_mask, initial)
+            else:
+                encoded, state = run_valid_steps(self.encoder, past, initial, past_mask)
             decoded, _ = self.decoder(future, state)
         return torch.cat((encoded, decoded), dim=1)
 
@@ -80,11 +86,6 @@ class SequenceToSequence(nn.Module):
         encoded = output.gather(1, back).masked_fill(~mask.unsqueeze(-1), 0.0)
         empty = (lengths == 0).view(1, -1, 1)
         return encoded, (torch.where(empty, initial[0], hidden), torch.where(empty, initial[1], cell))
-
-
-def _precision(like: Tensor) -> AbstractContextManager[object]:
-    """Keep the LSTM out of autocast on CPUs, where oneDNN has no bfloat16 LSTM for most of them."""
-    return torch.autocast("cpu", enabled=False) if like.device.type == "cpu" else nullcontext()
 
 
 def _run_by_kernel(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
