@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,20 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights_wherever_the_p
     resumed = train(folder=tmp_path / "parts", resume=tmp_path / "steps" / "step=2.ckpt", panel_on_device=goes_on_there)
     assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
     assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_a_panel_that_stays_is_sent_by_workers_from_pinned_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    monkeypatch.setattr(placing, "free_bytes", lambda _: 10**12 if fits else 0)
+    monkeypatch.setattr(placing, "ResidentPanel", lambda encoded, _: ResidentPanel(encoded, CPU))  # no GPU is here
+    strategy = SimpleNamespace(root_device=torch.device("cuda", 0))
+    data = WindowDataModule(world.encoded, train=world.train, valid=world.valid, config=TrainingConfig(num_workers=2))
+    data.trainer = SimpleNamespace(strategy=strategy, world_size=2, global_rank=1)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        assert (loader.pin_memory, loader.num_workers) == ((False, 0) if fits else (True, 2))
+        assert (loader.seeded_sampler.rank, loader.seeded_sampler.world) == (1, 2)
 
 
 def test_the_log_says_where_the_panel_is(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
