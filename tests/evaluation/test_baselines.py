@@ -41,17 +41,20 @@ def slow_point(y: np.ndarray, cutoff: int, step: int, season: int, typical: floa
     return typical
 
 
-def slow_spread(y: np.ndarray, train_end: int, step: int, season: int, horizon: int) -> list[float]:
-    def differences(seasons: int) -> list[float]:
+def slow_spread(whole: list[np.ndarray], ends: np.ndarray, s: int, step: int, season: int, horizon: int) -> list[float]:
+    def differences(numbers: list[int], seasons: int) -> list[float]:
         lag = seasons * season
-        pairs = [y[t] - y[t - lag] for t in range(lag, train_end)]
+        pairs = [whole[n][t] - whole[n][t - lag] for n in numbers for t in range(lag, ends[n])]
         return [d for d in pairs if not np.isnan(d)]
 
     own = step // season + 1
     reach = (horizon - 1) // season + 1
-    for seasons in (*range(own, 0, -1), *range(own + 1, reach + 1)):
-        if found := differences(seasons):
-            return [0.0 if q == 0.5 else (min if q < 0.5 else max)(0.0, float(np.quantile(found, q))) for q in LEVELS]
+    for numbers in ([s], list(range(len(whole)))):
+        for seasons in (*range(own, 0, -1), *range(own + 1, reach + 1)):
+            if found := differences(numbers, seasons):
+                return [
+                    0.0 if q == 0.5 else (min if q < 0.5 else max)(0.0, float(np.quantile(found, q))) for q in LEVELS
+                ]
     return [0.0] * len(LEVELS)
 
 
@@ -71,12 +74,22 @@ def test_baselines_agree_with_a_slow_loop(season: int, horizon: int, a_random_pa
         expected = [
             [
                 slow_point(series[s], c, h, season, typical)
-                + np.array(slow_spread(series[s], train_end[s], h, season, horizon))
+                + np.array(slow_spread(series, train_end, s, h, season, horizon))
                 for h in range(horizon)
             ]
             for s, c in zip(forecasts.series, forecasts.cutoff, strict=True)
         ]
         np.testing.assert_allclose(forecasts.quantiles[:, :, number], expected, rtol=1e-12)
+
+
+def test_a_series_that_was_not_trained_on_borrows_the_spread_of_the_others(panel_of) -> None:
+    """Without one its intervals were points, and any model looked good beside them."""
+    rng = np.random.default_rng(0)
+    panel = panel_of(*(rng.normal(0, 1, 60) for _ in range(3)))
+    fitted = SeasonalNaive(season=7, levels=LEVELS).fit(panel, np.array([40, 40, 0]), 5)
+    made = fitted.predict(panel, every_window(panel, 5, first=50)).quantiles
+    narrow, wide = sorted((made[:22, 0, 0, -1] - made[:22, 0, 0, 0])[[0, 11]])
+    assert 1 < narrow < made[-1, 0, 0, -1] - made[-1, 0, 0, 0] < wide
 
 
 def test_the_seasonal_naive_repeats_the_last_season_over_a_long_horizon(panel_of) -> None:

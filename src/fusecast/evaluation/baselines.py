@@ -39,14 +39,18 @@ class SeasonalNaive:
 
         A step ahead that reaches back k seasons gets the empirical quantiles of y[t] - y[t - k * season] over the
         training rows of its series. A series without such a pair borrows those of the nearest smaller k, then the
-        nearest larger, then has no spread.
+        nearest larger, then those of all series together; where nobody has one there is no spread.
         """
         reach = (horizon - 1) // self.season + 1
         spread = np.empty((panel.num_series, reach, len(panel.schema.targets), len(self.levels)))
+        pooled = np.empty((1, *spread.shape[1:]))
         for seasons in range(1, reach + 1):
             differences = seasonal_differences(panel, train_end, seasons * self.season)
             spread[:, seasons - 1] = quantiles_by_series(differences, panel, self.levels)
-        spread = _borrow_from_neighbours(spread)
+            everybody = np.zeros(len(differences), dtype=np.int64)
+            pooled[:, seasons - 1] = quantiles_by_owner(differences, everybody, 1, self.levels)
+        spread, pooled = _borrow_from_neighbours(spread), _borrow_from_neighbours(pooled)
+        spread = np.nan_to_num(np.where(np.isnan(spread), pooled, spread), nan=0.0)
         # The point forecast stays the textbook one, and the levels beside it stay on their side of it.
         level = np.asarray(self.levels)
         spread = np.where(level < 0.5, np.minimum(spread, 0), np.where(level > 0.5, np.maximum(spread, 0), 0))
@@ -141,7 +145,7 @@ def _borrow_from_neighbours(spread: NDArray[np.float64]) -> NDArray[np.float64]:
         spread[:, k] = np.where(np.isnan(spread[:, k]), spread[:, k - 1], spread[:, k])
     for k in range(spread.shape[1] - 1, 0, -1):
         spread[:, k - 1] = np.where(np.isnan(spread[:, k - 1]), spread[:, k], spread[:, k - 1])
-    return np.nan_to_num(spread, nan=0.0)
+    return spread
 
 
 def _latest_of_season(
