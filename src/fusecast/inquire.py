@@ -61,6 +61,9 @@ def look_into(
     """
     if part not in PARTS:
         raise ConfigError.not_one_of("the span to explain", part, PARTS)
+    for name, count in (("windows to explain", max_windows), ("windows to shuffle over", permutation_windows)):
+        if count is not None and count < 0:
+            raise ConfigError.out_of_range(name, count, "0, 1, 2, ...")
     whole = index = prepared.windows(part)
     if series is not None:
         index = index.subset(np.array([number_of(prepared.panel, name) for name in series], dtype=np.int64))

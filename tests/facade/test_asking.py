@@ -49,6 +49,8 @@ def test_one_series_can_be_looked_at_alone(fitted: Forecaster) -> None:
         ({"series": "shop 9"}, "there is no series 'shop 9'"),
         ({"part": "tests"}, "did you mean 'test'"),
         ({"series": []}, "no window lies in the span"),
+        ({"max_windows": -1}, "windows to explain"),
+        ({"permutation": -1}, "windows to shuffle over"),
     ],
 )
 def test_what_cannot_be_explained_is_said(options: dict[str, Any], words: str, fitted: Forecaster) -> None:
