@@ -20,6 +20,7 @@ from fusecast.data.split import span_of, tick_of
 from fusecast.errors import ArtifactError, DataError, FusecastError
 from fusecast.evaluation.backtest import Progress, roll, tally
 from fusecast.evaluation.backtested import Backtest
+from fusecast.evaluation.evaluate import untrained_among
 from fusecast.evaluation.origins import Origins
 from fusecast.evaluation.parts import PartFiles
 from fusecast.evaluation.predictor import Predictor
@@ -152,6 +153,7 @@ def backtest(
         tallies=tallies,
         baselines=tuple(names),
         seen=0 if refit_every is not None else early,
+        untrained=0 if refit_every is not None else untrained_among(index, parts.train_end),
         calibration_seen=early if refit_every is not None and calibrated else 0,
         path=out,
         table=table,

@@ -176,3 +176,20 @@ def test_calibrated_forecasts_of_what_is_never_negative_are_never_negative(metho
     assert forecaster.predict(future(), calibrated=True)["q0.1"].min() >= 0
     judged = forecaster.backtest(stride=8, baselines=[], calibrated=True).table
     assert judged.filter(predictor="TFT calibrated")["q0.1"].min() >= 0
+
+
+def test_a_table_without_the_training_span_is_pointed_out(run, tmp_path) -> None:
+    recent, out = tmp_path / "recent.parquet", str(tmp_path / "b.parquet")
+    shop_table().filter((pl.col("unique_id") != "shop 0") | (pl.col("ds") >= pl.datetime(2024, 1, 5))).write_parquet(
+        recent
+    )
+    said = CliRunner().invoke(app, ["backtest", str(run), "--data", str(recent), "--stride", "4", "--out", out]).output
+    assert "Note: 1 of the series judged has no row of the training span in this table" in said
+    assert (
+        "Note: 1 of the series judged" in CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
+    )
+    assert "Note" not in CliRunner().invoke(app, ["evaluate", str(run)]).output
+    shop_table().filter(pl.col("ds") >= pl.datetime(2024, 1, 5)).write_parquet(recent)
+    said = CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
+    assert "Note: 3 of the series judged have" in said
+    assert "nan" not in said

@@ -131,6 +131,8 @@ def scores_table(judged: Evaluation) -> None:
                 skill = judged.skill(name, number)
                 cells.append([f"{name} beats best by", *(share_text(skill.get(column)) for column in columns)])
         table(f"{target}: {judged.windows:,} forecasts of {judged.horizon} steps", ["", *columns], cells)
+    if judged.note:
+        console.print(Text(f"Note: {judged.note}\n"))
 
 
 def backtest(result: Backtest) -> None:
@@ -237,9 +239,11 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def number_text(value: Any) -> str:
-    """Format a number with four significant digits; other values as they are."""
+    """Format a number with four significant digits, nothing where there is none; other values as they are."""
     if not isinstance(value, float):
         return str(value)
+    if value != value:
+        return ""
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 

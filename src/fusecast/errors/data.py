@@ -169,5 +169,5 @@ class DataError(FusecastError):
     def too_few_to_calibrate(cls, actuals: int, needed: int) -> Self:
         return cls(
             f"the validation span has {actuals} known actuals at some step ahead; {needed} are needed to calibrate\n"
-            "Hint: keep more of the series for validation"
+            "Hint: give a table that holds all of that span, or keep more of the series for it in the fit"
         )

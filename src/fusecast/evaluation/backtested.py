@@ -41,6 +41,8 @@ class Backtest:
     """Windows that forecast steps which the model was trained on or chosen by: their scores flatter it."""
     calibration_seen: int = 0
     """Windows of refitted models before the end of the span that the calibration was learned from: it flatters them."""
+    untrained: int = 0
+    """Series judged of which the table holds no training row."""
     path: Path | None = None
     """The long table of forecasts; None where it is in `table`."""
     table: pl.DataFrame | None = None
@@ -61,6 +63,7 @@ class Backtest:
             horizon=self.horizon,
             scores={name: tally.scores() for name, tally in self.tallies.items()},
             baselines=self.baselines,
+            untrained=self.untrained,
         )
 
     def metrics(self, by: str = "all") -> pl.DataFrame:

@@ -36,6 +36,19 @@ class Evaluation:
     """Name of the predictor -> its scores, one a target."""
     baselines: tuple[str, ...] = ()
     """Names of the predictors that the others are compared with."""
+    untrained: int = 0
+    """Series judged of which the table holds no training row: see :attr:`note`."""
+
+    @property
+    def note(self) -> str:
+        """What makes the comparison lame, in words; empty where nothing does."""
+        if not self.untrained:
+            return ""
+        return (
+            f"{self.untrained:,} of the series judged {'has' if self.untrained == 1 else 'have'} no row of the training"
+            " span in this table: MASE leaves them out, and what baselines know of their spread comes from the other "
+            "series, so that skills there say little. Give a table that goes back to the training span, if they do."
+        )
 
     def best_baseline(self, target: int = 0) -> str | None:
         """Name of the baseline of lowest WQL; None without baselines."""
@@ -81,6 +94,7 @@ class Evaluation:
             "horizon": self.horizon,
             "season": self.season,
             "baselines": list(self.baselines),
+            "series_without_training_rows": self.untrained,
             "scores": {
                 name: {target: score.to_dict() for target, score in zip(self.targets, scores, strict=True)}
                 for name, scores in self.scores.items()
@@ -170,7 +184,13 @@ def evaluate(
         horizon=index.horizon,
         scores={name: gathered.scores() for name, gathered in sums.items()},
         baselines=tuple(baseline.name for baseline in baselines),
+        untrained=untrained_among(index, train_end),
     )
+
+
+def untrained_among(index: WindowIndex, train_end: NDArray[np.int64]) -> int:
+    """Count the series that have a window, and no row among the first `train_end` [S]."""
+    return int(((index.counts > 0) & (train_end == 0)).sum())
 
 
 def chunks(index: WindowIndex, size: int) -> Iterator[WindowIndex]:

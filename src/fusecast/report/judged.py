@@ -40,6 +40,8 @@ def accuracy(canvas: Canvas) -> Section | None:
     if data.evaluation is None:
         return None
     body = f'<div class="scroll" tabindex="0">{metrics_table(data.evaluation)}</div>'
+    if data.evaluation.note:
+        body += f"<p>{escape(data.evaluation.note)}</p>"
     if data.apart is not None:
         step = step_in_words(data.frequency)
         drawn = charts.by_step_figure(data.apart.by_step, step)
