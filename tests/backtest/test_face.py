@@ -193,3 +193,9 @@ def test_a_table_without_the_training_span_is_pointed_out(run, tmp_path) -> None
     said = CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
     assert "Note: 3 of the series judged have" in said
     assert "nan" not in said
+
+
+def test_a_test_that_is_not_made_is_said_not_to_be(run, tmp_path) -> None:
+    words = ["backtest", str(run), "--baselines", "last", "--out", str(tmp_path / "b.parquet"), "--stride"]
+    assert "test of the pinball loss (6 origins are too few)" in CliRunner().invoke(app, [*words, "4"]).output
+    assert "too few" not in CliRunner().invoke(app, [*words, "1"]).output

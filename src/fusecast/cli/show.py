@@ -136,7 +136,9 @@ def scores_table(judged: Evaluation) -> None:
 
 
 def backtest(result: Backtest) -> None:
-    """Print what a backtest came to: scores, skill and tests against each baseline, and where it is weakest."""
+    """Print what a backtest came to: scores, skill and tests against each baseline, and what flatters it."""
+    from fusecast.evaluation.backtested import FEWEST_ORIGINS
+
     judged = result.evaluation
     scores_table(judged)
     first, last = result.span
@@ -144,6 +146,7 @@ def backtest(result: Backtest) -> None:
         f"{result.windows:,} forecasts, an origin every {result.stride} steps; steps from {first} to {last}.\n"
     )
     if result.baselines:
+        compared = result.comparisons().to_dicts()
         rows = [
             [
                 *(row[key] for key in ("predictor", "baseline", "target")),
@@ -151,12 +154,13 @@ def backtest(result: Backtest) -> None:
                 "" if row["DM statistic"] is None else number_text(row["DM statistic"]),
                 _p_text(row["DM p"]),
             ]
-            for row in result.comparisons().to_dicts()
+            for row in compared
         ]
         columns = ["", "against", "target", *(f"{name.upper()} skill" for name in SKILLS), "DM", "p"]
-        table(
-            "Skill (1 - score / baseline's) and Diebold-Mariano test of the pinball loss", columns, rows, numbers_from=3
-        )
+        origins = max(row["origins"] for row in compared)
+        tested = "" if origins >= FEWEST_ORIGINS else f" ({origins:,} origins are too few)"
+        title = f"Skill (1 - score / baseline's) and Diebold-Mariano test of the pinball loss{tested}"
+        table(title, columns, rows, numbers_from=3)
     names = [name for name in judged.scores if name not in judged.baselines]
     for number, target in enumerate(judged.targets):
         for name in names:
