@@ -43,6 +43,8 @@ def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
 def test_a_misspelt_name_is_met_with_the_right_one() -> None:
     with pytest.raises(ConfigError, match="did you mean 'tensorboard'"):
         TrainingConfig(logger="tensorbord")
+    with pytest.raises(ConfigError, match="start cannot be 'keras'\nHint: there are 'paper', 'torch'"):
+        TrainingConfig(start="keras")
 
 
 @pytest.mark.parametrize("precision", [None, 32, "32", 16, "bf16", "bf16-mixed", "64"])

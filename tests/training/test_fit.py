@@ -13,7 +13,8 @@ import torch
 
 from fusecast.errors import TrainingError
 from fusecast.training.checkpoint import MovableCheckpoint, load_checkpoint
-from fusecast.training.fit import FitResult
+from fusecast.training.config import TrainingConfig
+from fusecast.training.fit import FitResult, make_module
 from fusecast.training.history import COLUMNS, read_history
 from fusecast.training.module import TFTModule
 
@@ -66,6 +67,15 @@ def test_the_same_seed_gives_the_same_weights(train: Train, tmp_path: Path) -> N
     other = train(folder=tmp_path / "3", seed=8)
     assert same(first, second)
     assert not same(first, other)
+
+
+def test_first_weights_are_torchs_or_the_papers_as_asked(train: Train, world: World) -> None:
+    usual, papers = (make_module(world.model, TrainingConfig(start=name)).network for name in ("torch", "paper"))
+    assert usual.enrich.hidden.bias.any()
+    assert not papers.enrich.hidden.bias.any()
+    result = train(max_epochs=8, learning_rate=1e-2, windows_per_epoch=256, start="paper")
+    losses = [row["val_loss"] for row in result.history]
+    assert min(losses) < 0.5 * losses[0]
 
 
 def test_the_callers_random_numbers_are_left_alone(train: Train) -> None:

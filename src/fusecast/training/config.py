@@ -20,6 +20,7 @@ PRECISIONS = {
     "bf16-mixed": "bf16-mixed",
 }
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+STARTS = ("torch", "paper")
 LOGGERS = ("tensorboard", "csv", "mlflow", "wandb", "none")
 EPOCH_CAP = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
@@ -59,6 +60,9 @@ class TrainingConfig:
     """The learning rate is multiplied by this when the validation loss no longer falls."""
     lr_scheduler_patience: int = 2
     """Validations without improvement before that."""
+    start: str = "torch"
+    """First weights: those of torch's layers ("torch"), or as the paper's code draws them ("paper"), see
+    :mod:`fusecast.model.start`. Which is better differs from table to table."""
     weight_decay: float = 0.0
     """Decoupled, as in AdamW."""
     gradient_clip: float | None = 1.0
@@ -111,8 +115,9 @@ class TrainingConfig:
             raise ConfigError.not_one_of("precision", self.precision, PRECISIONS)
         if self.accelerator not in ACCELERATORS:
             raise ConfigError.not_one_of("accelerator", self.accelerator, ACCELERATORS)
-        if self.logger not in LOGGERS:
-            raise ConfigError.not_one_of("logger", self.logger, LOGGERS)
+        for name, choices in (("logger", LOGGERS), ("start", STARTS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError.not_one_of(name, getattr(self, name), choices)
 
     def _check(self, name: str, holds: Callable[[Any], bool], allowed: str, *, optional: bool = False) -> None:
         value = getattr(self, name)

@@ -18,6 +18,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from fusecast.errors import TrainingError
 from fusecast.features.encoded import EncodedPanel
 from fusecast.model.config import ModelConfig
+from fusecast.model.start import start
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.artifact import load_weights
 from fusecast.training.checkpoint import load_checkpoint
@@ -126,6 +127,8 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
         lr_scheduler_patience=config.lr_scheduler_patience,
         seed=config.seed,
     )
+    if config.start == "paper":
+        start(module.network)
     if config.compile:
         module.network.compile()
     return module
