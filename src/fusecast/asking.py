@@ -161,6 +161,8 @@ class Asking:
 
         Raises
         ------
+        ArtifactError
+            When the folder of `path` does not exist, or `kind` is none.
         ConfigError
             When figures are asked for and matplotlib is not installed, with the line that installs it.
         """

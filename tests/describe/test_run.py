@@ -10,6 +10,7 @@ from fusecast import Forecaster
 from fusecast.calibration import calibrate
 from fusecast.describe.judged import apart
 from fusecast.describe.run import describe, next_steps
+from fusecast.errors import ArtifactError
 from fusecast.evaluation.actuals import actuals
 from fusecast.evaluation.calibrated import Calibrated
 from fusecast.evaluation.metrics import score
@@ -125,3 +126,17 @@ def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Fo
     run.calibrate("cqr")
     assert "Calibrated by <code>cqr</code>" in run.report(tmp_path / "calibrated.html").read_text(encoding="utf-8")
     assert (tmp_path / "calibrated.html").stat().st_size < 8e6
+
+
+def test_where_a_report_cannot_be_written_is_said_before_the_work(
+    forecaster: Forecaster, tmp_path: Path, monkeypatch
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fusecast.describe.run.describe", work)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        forecaster.report(tmp_path / "none" / "report.html")
+    with pytest.raises(ArtifactError, match=r"\.png, \.svg, \.pdf"):
+        forecaster.report(tmp_path / "report.html", figures=tmp_path / "figures", kind="bmp")
+    assert list(tmp_path.iterdir()) == []

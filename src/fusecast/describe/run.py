@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from fusecast._version import __version__
 from fusecast.data.panel import Panel
+from fusecast.data.write import check_folder
 from fusecast.describe.health import health_checks
 from fusecast.describe.judged import apart, held
 from fusecast.errors import DataError
 from fusecast.evaluation.calibrated import Calibrated
 from fusecast.experiment import RunConfig
 from fusecast.explain.explanation import Explanation
+from fusecast.explain.plot import check_installed, check_kind
 from fusecast.explain.seasonal import in_words
 from fusecast.inquire import look_into
 from fusecast.judge import judge
@@ -60,7 +62,16 @@ def write_report(
         The model with its calibration, to be judged beside it; None where it has none.
     figures
         Folder for every figure of the page as a file of its own, of a `kind`: png, svg or pdf.
+
+    Raises
+    ------
+    ArtifactError
+        When the folder of `path` does not exist, or the kind is none; before the work.
     """
+    check_folder(path)
+    check_kind(kind)
+    if figures is not None:
+        check_installed()
     page = describe(prepared, predictor, read_history(folder), future, calibrated)
     path.write_text(build_report(page), encoding="utf-8")
     if figures is not None:

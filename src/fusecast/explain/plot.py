@@ -47,12 +47,17 @@ def save_figures(drawn: Mapping[str, Figure], folder: Path, ending: str = "png")
     ArtifactError
         When the ending is no kind of figure.
     """
-    if f".{ending}" not in ENDINGS:
-        raise ArtifactError.unknown_ending(f"figure.{ending}", ENDINGS)
+    check_kind(ending)
     paths = [folder / f"{name}.{ending}" for name in drawn]
     for figure, path in zip(drawn.values(), paths, strict=True):
         figure.savefig(path, dpi=150, bbox_inches="tight")
     return paths
+
+
+def check_kind(ending: str) -> None:
+    """Raise an ArtifactError where an ending, without its point, is no kind of figure."""
+    if f".{ending}" not in ENDINGS:
+        raise ArtifactError.unknown_ending(f"figure.{ending}", ENDINGS)
 
 
 def literal(text: str) -> str:
