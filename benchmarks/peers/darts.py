@@ -49,9 +49,9 @@ class Darts(Driver):
         targets, known, observed = self._series(frame)
         ends = self.task.train_end
         training = [series[:end] for series, end in zip(targets, ends, strict=True)] if ends else targets
-        dataset = self.model()._build_train_dataset(  # noqa: SLF001  what its `fit` calls
-            training, observed, known, None, None
-        )
+        model = self.model()
+        model._uses_static_covariates = bool(self.task.static)  # noqa: SLF001  what its `fit` does before and calls
+        dataset = model._build_train_dataset(training, observed, known, None, None)  # noqa: SLF001
         return dataset, training, targets, known, observed
 
     def model(self, **trainer: Any) -> Any:
