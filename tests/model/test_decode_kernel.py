@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusecast.batch import Batch, Output
 from fusecast.model import tft
@@ -141,3 +144,109 @@ def test_where_it_cannot_be_one_pass_the_modules_do_it(
         found: Tensor = network.train(what == "training")(batch).quantiles
     assert calls == []
     torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Horizons of the decoders that were made."""
+    horizons: list[int] = []
+
+    class Counted(decode.Decoder):
+        def __init__(self, network: TemporalFusionTransformer, horizon: int) -> None:
+            horizons.append(horizon)
+            super().__init__(network, horizon)
+
+    monkeypatch.setattr(decode, "Decoder", Counted)
+    return horizons
+
+
+def test_weights_that_stay_are_packed_once(made: list[int]) -> None:
+    network, batch = network_of(CONFIG), example_batch(CONFIG, 2)
+    first = in_one_pass(network, batch)
+    assert torch.equal(in_one_pass(network, batch).quantiles, first.quantiles)
+    with torch.no_grad():
+        network(batch)
+    assert made == [CONFIG.horizon]
+
+
+def through_data(network: TemporalFusionTransformer) -> None:
+    network.attention.query.weight.data.mul_(2.0)  # no version counter moves
+
+
+def through_memory(network: TemporalFusionTransformer) -> None:
+    network.before_head.norm.weight.detach().numpy()[:] *= 2.0  # as the kernel of AdamW does
+
+
+def by_another_tensor(network: TemporalFusionTransformer) -> None:
+    network.enrich.hidden.weight = nn.Parameter(2.0 * network.enrich.hidden.weight.detach())
+
+
+def by_another_module(network: TemporalFusionTransformer) -> None:
+    network.after_recurrence = copy.deepcopy(network.after_recurrence)
+    through_no_grad(network.after_recurrence.gate.projection.bias)
+
+
+def by_loading(network: TemporalFusionTransformer) -> None:
+    network.load_state_dict({name: 1.5 * weight for name, weight in network.state_dict().items()})
+
+
+def by_training(network: TemporalFusionTransformer) -> None:
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    network(example_batch(network.config, 2)).quantiles.sum().backward()
+    optimizer.step()
+
+
+def through_no_grad(weight: Tensor) -> None:
+    with torch.no_grad():
+        weight.add_(1.0)
+
+
+def in_one_place(network: TemporalFusionTransformer) -> None:
+    with torch.no_grad():
+        network.recurrence.decoder.weight_hh_l0[3, 5] += 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [through_data, through_memory, by_another_tensor, by_another_module, by_loading, by_training, in_one_place],
+)
+@pytest.mark.parametrize("width", [24, 32])
+def test_weights_that_change_are_noticed_however_they_do(
+    change: Callable[[TemporalFusionTransformer], None], width: int
+) -> None:
+    network = network_of(replace(CONFIG, hidden_size=width, num_heads=2))
+    batch = example_batch(network.config, 3, missing=0.3)
+    before = in_one_pass(network, batch)
+    change(network)
+    found = in_one_pass(network, batch)
+    assert not torch.allclose(found.quantiles, before.quantiles, atol=1e-4)
+    assert_same(found, module_by_module(network, batch))
+
+
+def test_another_horizon_has_another_decoder(made: list[int]) -> None:
+    network, batch = network_of(CONFIG), example_batch(CONFIG, 2)
+    whole = in_one_pass(network, batch)
+    shorter = example_batch(replace(CONFIG, horizon=4), 2)
+    assert_same(in_one_pass(network, shorter), module_by_module(network, shorter))
+    assert torch.equal(in_one_pass(network, batch).quantiles, whole.quantiles)
+    assert made == [9, 4, 9]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_copies_of_a_network_that_has_forecast_do_not_share_memory(copied: Callable[..., nn.Module]) -> None:
+    network, batch = network_of(CONFIG), example_batch(CONFIG, 2)
+    expected = in_one_pass(network, batch).quantiles
+    other = copied(network)
+    assert torch.equal(in_one_pass(other, batch).quantiles, expected)
+    through_no_grad(other.before_head.norm.bias)
+    assert_same(in_one_pass(network, batch), module_by_module(network, batch))
+    assert_same(in_one_pass(other, batch), module_by_module(other, batch))
+
+
+def test_a_decoder_does_not_point_into_the_weights() -> None:
+    """It may live longer than they do."""
+    network = network_of(replace(CONFIG, hidden_size=32, num_heads=2))
+    own = {weight.data_ptr() for weight in network.parameters()}
+    with torch.inference_mode():
+        kept = network.decoder(CONFIG.horizon).kept
+    assert own.isdisjoint(tensor.data_ptr() for tensor in kept)

@@ -15,7 +15,7 @@ from fusecast.model.embedding import Codebook, VariableEmbedding
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
 from fusecast.model.grouped import GroupedLayerNorm
 from fusecast.model.heads import make_head
-from fusecast.model.kernels.decode import Decoder
+from fusecast.model.kernels.decode import Decoder, LatestDecoder
 from fusecast.model.kernels.native import usable
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
@@ -106,6 +106,7 @@ class TemporalFusionTransformer(nn.Module):
         self.position_wise = GatedResidualNetwork(d, d, d, dropout=dropout)
         self.before_head = GateAddNorm(d, dropout=0.0)
         self.head = make_head(config)
+        self._decoder = LatestDecoder()
         for module in self.modules():
             if isinstance(module, nn.LayerNorm | GroupedLayerNorm):
                 module.eps = config.layer_norm_eps
@@ -227,7 +228,7 @@ class TemporalFusionTransformer(nn.Module):
         """Give what decodes in one pass, for prediction on a CPU; None where that must be done module by module."""
         if self.training or torch.is_grad_enabled() or not usable(self.head.projection.weight, *inputs):
             return None
-        return Decoder(self, horizon)
+        return self._decoder.of(self, horizon)
 
     def enrichment(self, contexts: StaticContexts) -> Tensor:
         """Give what the enrichment adds to its first map of each step: ``[B, d]``, or ``[1, d]`` for all windows."""

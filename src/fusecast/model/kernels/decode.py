@@ -152,8 +152,46 @@ class Decoder:
         d, width = self.d, self.width
         both = torch.cat([_pad(part, width, part.shape[1]) for part in weight.float().split(d)])
         biases = torch.cat([functional.pad(part, (0, width - d)) for part in bias.float().split(d)])
-        gain, shift = (self._keep(self.padded(x)) for x in (module.norm.weight, module.norm.bias))
+        gain, shift = (self._keep(self.padded(x).clone()) for x in (module.norm.weight, module.norm.bias))
         return DecodeGate(self._map(both, biases), gain, shift)
+
+
+class LatestDecoder:
+    """A network's decoder for its weights as they are, made anew where they are not what they were.
+
+    Packing them costs as much as forecasting a few windows, comparing them next to nothing. They are compared by their
+    numbers: kernels and ``.data`` change weights without torch's counters of versions.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[object, list[Tensor], Decoder] | None = None  # one tuple, so that threads see all of it
+
+    def __reduce__(self) -> tuple[type[LatestDecoder], tuple[()]]:
+        """Copies, and what comes back from a file, start with none: a decoder is addresses in memory."""
+        return LatestDecoder, ()
+
+    def of(self, network: TemporalFusionTransformer, horizon: int) -> Decoder:
+        """Give the decoder of the network."""
+        weights = [weight for part in _behind_selection(network) for weight in part.parameters()]
+        shape = (horizon, network.config, network.attention.mask, len(weights))
+        latest = self._latest
+        if latest is None or latest[0] != shape or not all(map(torch.equal, latest[1], weights)):
+            latest = (shape, [weight.detach().clone() for weight in weights], Decoder(network, horizon))
+            self._latest = latest
+        return latest[2]
+
+
+def _behind_selection(network: TemporalFusionTransformer) -> tuple[nn.Module, ...]:
+    """Give the modules whose weights a decoder is made of."""
+    return (
+        network.recurrence,
+        network.after_recurrence,
+        network.enrich,
+        network.attention,
+        network.after_attention,
+        network.position_wise,
+        network.before_head,
+    )
 
 
 def _address(tensor: Tensor) -> int:
