@@ -66,19 +66,17 @@ def encode(*, missing: float = 0.0, known: bool = True, **features: Any) -> Enco
 
 def network_for(encoded: EncodedPanel, **options: Any) -> TemporalFusionTransformer:
     torch.manual_seed(0)
-    sizes = encoded.inputs.sizes()
-    network = TemporalFusionTransformer(
-        ModelConfig(lookback=L, horizon=H, **sizes, hidden_size=16, num_heads=2, **options)
-    )
+    sizes = {"lookback": L, "horizon": H, **encoded.inputs.sizes()}
+    network = TemporalFusionTransformer(ModelConfig(**{**sizes, "hidden_size": 16, "num_heads": 2, **options}))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return network.eval()
 
 
-def windows_of(encoded: EncodedPanel, stride: int = 1) -> WindowIndex:
+def windows_of(encoded: EncodedPanel, stride: int = 1, lookback: int = L, horizon: int = H) -> WindowIndex:
     lengths = np.diff(encoded.indptr)
-    return WindowIndex.between(lengths=lengths, begin=0, end=lengths, lookback=L, horizon=H, stride=stride)
+    return WindowIndex.between(lengths=lengths, begin=0, end=lengths, lookback=lookback, horizon=horizon, stride=stride)
 
 
 def shared(network: TemporalFusionTransformer, encoded: EncodedPanel, index: WindowIndex) -> dict[int, np.ndarray]:
@@ -109,6 +107,23 @@ def test_the_engine_gives_what_the_network_gives_window_by_window(case: str, str
     network, index = network_for(encoded), windows_of(encoded, stride)
     found = shared(network, encoded, index)
     assert len(found) > len(index) / 2
+    numbers = np.array(sorted(found))
+    with torch.no_grad():
+        expected = network(gather(encoded, index, numbers)).quantiles.numpy()
+    np.testing.assert_allclose(np.stack([found[n] for n in numbers]), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("lookback", "horizon"), [(20, 3), (17, 5), (12, 9)])
+@pytest.mark.parametrize("case", CASES)
+def test_a_stride_that_divides_neither_lookback_nor_horizon_gives_the_same(
+    case: str, lookback: int, horizon: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "NUMBERS_AT_ONCE", 3 * (lookback + horizon) * 16)  # three windows at a time
+    encoded = encode(**CASES[case])
+    network = network_for(encoded, lookback=lookback, horizon=horizon)
+    index = windows_of(encoded, 7, lookback, horizon)
+    found = shared(network, encoded, index)
+    assert len(found) >= 5
     numbers = np.array(sorted(found))
     with torch.no_grad():
         expected = network(gather(encoded, index, numbers)).quantiles.numpy()
