@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from fusecast import Forecaster
 from fusecast.calibration import calibrate
-from fusecast.describe.judged import apart
+from fusecast.describe.judged import _chance, apart
 from fusecast.describe.run import describe, next_steps
 from fusecast.errors import ArtifactError
 from fusecast.evaluation.actuals import actuals
@@ -16,6 +17,7 @@ from fusecast.evaluation.calibrated import Calibrated
 from fusecast.evaluation.metrics import score
 from fusecast.judge import judge
 from fusecast.report.content import ReportData
+from fusecast.schema import Column, Kind, Role, Schema
 
 HORIZON, LOOKBACK = 4, 12
 
@@ -116,7 +118,29 @@ def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster:
         alone = score(made.quantiles, actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
         assert judged.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
     assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
-    assert 0 < page.chance[0.8] < 0.2
+    (chance,) = page.chance
+    assert 0 < chance[0.8] < 0.2
+
+
+def test_what_chance_may_do_is_said_of_every_target(forecaster: Forecaster) -> None:
+    """Of each the same, to the last bit, as of the target alone: by its own outcomes, not by those of the first."""
+    prepared, predictor = forecaster.prepared, forecaster.predictor
+    panel = prepared.panel
+    made = predictor.predict(prepared.encoded, prepared.windows("test"))
+    noise = np.random.default_rng(5).normal(size=panel.num_rows)
+    noise[::7] = np.nan
+    schema = Schema(
+        id=panel.schema.id,
+        time=panel.schema.time,
+        frequency=panel.schema.frequency,
+        columns=tuple(Column(name=name, role=Role.TARGET, kind=Kind.REAL) for name in ("y", "noise")),
+    )
+    two = replace(panel, schema=schema, reals={**panel.reals, "noise": noise})
+    own, other = _chance(two, replace(made, quantiles=np.concatenate((made.quantiles, made.quantiles / 2), axis=2)))
+    assert own == _chance(panel, made)[0]
+    alone = replace(panel, reals={**panel.reals, "y": noise})
+    assert other == _chance(alone, replace(made, quantiles=made.quantiles / 2))[0]
+    assert other[0.8] != own[0.8]
 
 
 def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Forecaster, tmp_path: Path) -> None:

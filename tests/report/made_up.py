@@ -207,7 +207,7 @@ def report_data(series: int = 12, **changes: Any) -> ReportData:
         "agreement": agreement(),
         "timeline": timeline(),
         "apart": apart(),
-        "chance": {0.8: 0.0123},
+        "chance": [{0.8: 0.0123}],
         "health": health(),
         "explained": "1,460 windows of the test span",
         "made": "Made by fusecast 0.1.0 on 2026-07-01",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fusecast.report.charts import calibration_figure
 from fusecast.report.judged import coverage
 from fusecast.report.page import build_report
-from fusecast.report.words import verdict
+from fusecast.report.words import NOTHING, verdict
 
 
 def rows_of(html: str) -> list[list[str]]:
@@ -60,9 +60,10 @@ def test_summary_and_curve_show_the_calibrated_model_too(made_up) -> None:
 def test_every_target_has_its_rows(made_up) -> None:
     evaluation = made_up.an_evaluation(targets=("a", "<b>"), calibrated=True)
     data = made_up.report_data(targets=("a", "<b>"), evaluation=evaluation, calibrated_by="cqr")
-    html = coverage(data, "TFT", "TFT calibrated")
-    assert "80% of a<" in html
-    assert "80% of &lt;b&gt;<" in html
+    html = coverage(replace(data, chance=[{0.8: 0.0123}, {0.8: 0.0456}]), "TFT", "TFT calibrated")
+    assert [(row[0], row[-1]) for row in rows_of(html)] == [("80% of a", "± 1.2"), ("80% of &lt;b&gt;", "± 4.6")]
+    without = rows_of(coverage(replace(data, chance=[]), "TFT", "TFT calibrated"))
+    assert [row[-1] for row in without] == [NOTHING, NOTHING]
 
 
 def test_without_an_interval_there_is_no_table(made_up) -> None:

@@ -74,12 +74,12 @@ def apart(prepared: Prepared, predictor: NetworkPredictor, evaluation: Evaluatio
 
 def held(
     prepared: Prepared, predictor: NetworkPredictor, beside: Sequence[Predictor] = ()
-) -> tuple[Evaluation, dict[float, float]]:
+) -> tuple[Evaluation, list[dict[float, float]]]:
     """Judge models at origins all over the test span, whose horizons overlap, and say what chance may do to the shares.
 
     Returns
     -------
-    The evaluation without baselines; and interval -> standard error of the model's coverage of the first target.
+    The evaluation without baselines; and of each target, interval -> standard error of the model's coverage.
     """
     panel, index = prepared.panel, spread(prepared.windows("test"), MOST_WINDOWS)
     season = seasons_for(panel.schema.frequency)[0]
@@ -98,16 +98,17 @@ def _tallies(panel: Panel, forecasts: Forecasts, scale: NDArray[np.float64]) -> 
     return by_step, by_series
 
 
-def _chance(panel: Panel, forecasts: Forecasts) -> dict[float, float]:
-    """Give the standard error of the coverage of each interval of the first target."""
-    truth = actuals(panel, forecasts.series, forecasts.cutoff, forecasts.horizon)[..., 0]
+def _chance(panel: Panel, forecasts: Forecasts) -> list[dict[float, float]]:
+    """Give, of each target, the standard error of the coverage of each interval."""
+    truth = actuals(panel, forecasts.series, forecasts.cutoff, forecasts.horizon)
     row = forecasts.cutoff[:, None] + np.arange(forecasts.horizon)
     time = panel.times_of(np.repeat(forecasts.series, forecasts.horizon), row.ravel()).to_physical().to_numpy()
-    found = {}
+    found: list[dict[float, float]] = [{} for _ in panel.schema.targets]
     for share, (low, high) in central_intervals(forecasts.levels).items():
-        within = (truth >= forecasts.quantiles[..., 0, low]) & (truth <= forecasts.quantiles[..., 0, high])
+        within = (truth >= forecasts.quantiles[..., low]) & (truth <= forecasts.quantiles[..., high])
         inside = np.where(np.isnan(truth), np.nan, within)
-        found[share] = standard_error(inside.ravel(), time, forecasts.horizon)
+        for place, own in enumerate(found):
+            own[share] = standard_error(inside[..., place].ravel(), time, forecasts.horizon)
     return found
 
 

@@ -122,8 +122,8 @@ class ReportData:
     evaluation: Evaluation | None = None
     held: Evaluation | None = None
     """The model, and the model calibrated, at origins all over the test span: how often the intervals held."""
-    chance: Mapping[float, float] = field(default_factory=dict)
-    """Interval -> standard error of the model's share in `held`, of the first target."""
+    chance: Sequence[Mapping[float, float]] = ()
+    """Of each target, interval -> standard error of the model's share in `held`."""
     calibrated_by: str = ""
     """Method of the calibration that the evaluation has a predictor of; empty without one."""
     curves: TrainingCurves | None = None

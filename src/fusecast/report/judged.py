@@ -112,9 +112,10 @@ def coverage(data: ReportData, model: str, calibrated: str | None) -> str:
     for place, target in enumerate(evaluation.targets):
         own = [evaluation.scores[name][place] for name in names]
         digits = words.decimals_for([width for score in own for width in score.width.values()])
+        chance = data.chance[place] if place < len(data.chance) else {}
         for share in own[0].coverage:
             cells = "".join(_held(score.coverage[share], share, score.width[share], digits) for score in own)
-            by_chance = data.chance.get(share, math.nan) if place == 0 else math.nan
+            by_chance = chance.get(share, math.nan)
             told = f"± {100 * by_chance:.1f}" if math.isfinite(by_chance) else words.NOTHING
             name = f"{share:.0%}" + (f" of {escape(target)}" if several else "")
             rows += f'<tr><th scope="row">{name}</th>{cells}<td>{told}</td></tr>'
