@@ -89,8 +89,8 @@ class Asking:
         series
             Its name.
         future
-            Known columns of the steps to forecast, as for `predict`. None: where there are known columns, the last
-            steps of the table are forecast instead.
+            Known columns of the steps to forecast, as for `predict`, but of this series alone. None: where there are
+            known columns, the last steps of the table are forecast instead.
         data
             A newer table; None is the table of the fit.
 
@@ -113,7 +113,8 @@ class Asking:
             Known column -> a value for the whole horizon, one value a step, or a function from the values
             [series, steps] there to others.
         future
-            Known columns of the steps to forecast. None: the last steps of the table are forecast once more.
+            Known columns of the steps to forecast, of the series to look at. None: the last steps of the table are
+            forecast once more.
         data
             A newer table; None is the table of the fit.
         series
@@ -127,7 +128,8 @@ class Asking:
         Raises
         ------
         ConfigError, DataError
-            When a column is not known in the future, a value does not fit it, or there is no such series.
+            When a column is not known in the future, a value does not fit it, or there is no such series; when
+            known values are missing, or a series is too short.
         """
         from fusecast.data.read import like, read_table
         from fusecast.inquire import what_if

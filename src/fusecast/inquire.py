@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.batch import Batch, Output
+from fusecast.data.future import rows_of
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, DataError
 from fusecast.explain.explanation import Explanation, explain
@@ -116,11 +117,7 @@ def why(
     DataError
         When `future` lacks values, or without it the series is too short.
     """
-    panel, index = latest(prepared, future)
-    number = number_of(panel, series)
-    index = index.subset([number])
-    if not len(index):
-        raise DataError.series_without_window(series, int(panel.lengths[number]), index.horizon)
+    panel, index = latest(prepared, future, [series])
     encoded = prepared.fitted.encode(panel)
     _, batch, output = next(iter(predictor.outputs(encoded, index)))
     return explain_forecast(batch, output, predictor.predict(encoded, index), panel, prepared.fitted.inputs)
@@ -141,8 +138,8 @@ def what_if(
     changes
         Known column -> a value for the whole horizon, one a step, or a function from the values [S, H] to others.
     future
-        Known columns of the steps after the last rows. None: the last steps of the table are forecast once more
-        (or the steps after it, where the model has no known columns).
+        Known columns of the steps after the last rows of the series looked at. None: the last steps of the table are
+        forecast once more (or the steps after it, where the model has no known columns).
     series
         Names of the series to look at; None is all.
 
@@ -155,24 +152,45 @@ def what_if(
     ------
     ConfigError
         When a column is not known, a value does not fit it, or there is no such series.
+    DataError
+        As :func:`why`.
     """
-    panel, index = latest(prepared, future)
-    if series is not None:
-        index = index.subset(np.array([number_of(panel, name) for name in series], dtype=np.int64))
+    panel, index = latest(prepared, future, series)
     before = predictor.predict(prepared.fitted.encode(panel), index)
     after = predictor.predict(prepared.fitted.encode(changed(panel, index, changes)), index)
     one, other = long_table(panel, before, "before"), long_table(panel, after, "after")
     return one.with_columns(other["after"], difference=other["after"] - one["before"])
 
 
-def latest(prepared: Prepared, future: pl.DataFrame | None) -> tuple[Panel, WindowIndex]:
-    """Give the panel with its future, and one window a series: the latest whose known values are all there."""
+def latest(
+    prepared: Prepared, future: pl.DataFrame | None, series: Sequence[object] | None
+) -> tuple[Panel, WindowIndex]:
+    """Give the panel of some series (None is all) with their future, and one window each: the latest whose known values
+    are all there. Of a future table the rows of these series are looked at, and no others.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such series, or none is named.
+    DataError
+        When `future` lacks values of these series; and where there is none, when one of them is too short, or all are.
+    """
     panel, config = prepared.panel, prepared.config
+    if series is not None:
+        numbers = np.unique(np.array([number_of(panel, name) for name in series], dtype=np.int64))
+        if not numbers.size:
+            raise ConfigError.no_series_named()
+        future = None if future is None else rows_of(future, panel, numbers)
+        panel = panel.select(numbers)
     sizes = {"lookback": config.lookback, "horizon": config.horizon}
     if future is not None or not panel.schema.names(Role.KNOWN):
         return panel.extend(config.horizon, future), WindowIndex.at_end(lengths=panel.lengths, **sizes)
     last = panel.lengths - config.horizon
-    return panel, WindowIndex(first_cutoff=np.maximum(last, 1), last_cutoff=last, **sizes)
+    index = WindowIndex(first_cutoff=np.maximum(last, 1), last_cutoff=last, **sizes)
+    if series is not None or not len(index):
+        for number in np.flatnonzero(index.counts == 0):
+            raise DataError.series_without_window(panel.ids[number].item(), int(panel.lengths[number]), index.horizon)
+    return panel, index
 
 
 def changed(panel: Panel, index: WindowIndex, changes: Mapping[str, Change]) -> Panel:

@@ -50,6 +50,19 @@ def extend(panel: Panel, horizon: int, future: pl.DataFrame | None) -> Panel:
     return replace(panel, indptr=indptr, reals=reals, categories=categories, levels=levels)
 
 
+def rows_of(future: pl.DataFrame, panel: Panel, series: NDArray[np.int64]) -> pl.DataFrame:
+    """Give the rows of a future table that are about some series of a panel, by their numbers.
+
+    Rows without an id are about all, and names that the panel does not know stay, so that :func:`extend` tells.
+    """
+    id_ = panel.schema.id
+    if id_ is None or id_ not in future.columns:
+        return future
+    others = [str(name) for name in np.delete(panel.ids, series).tolist()]
+    text = to_text(future[id_], Problems())
+    return future.filter(~text.is_in(others).fill_null(value=False))
+
+
 class FutureTable:
     """Rows of a future table, each with its series and its step after the last row.
 

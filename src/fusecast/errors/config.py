@@ -166,6 +166,10 @@ class ConfigError(FusecastError):
         return cls(f"there is no series {name!r}\n{did_you_mean(str(name), [str(each) for each in available])}")
 
     @classmethod
+    def no_series_named(cls) -> Self:
+        return cls("the list of series to look at is empty\nHint: name some, or give none for all")
+
+    @classmethod
     def nothing_to_explain(cls, part: str) -> Self:
         return cls(f"no window lies in the span to explain, {part!r}\nHint: take another span, such as 'all'")
 
