@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import pytorch_lightning
 import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
@@ -58,6 +59,18 @@ def test_the_history_of_the_metrics_is_kept_and_written(tiny: Any) -> None:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
     assert [float(row["val_loss"]) for row in rows] == history["val_loss"]
+
+
+@pytest.mark.parametrize(("stage", "epochs"), [("fit", [0, 1]), ("test", [0, 1, 2, 3])])
+def test_only_a_training_that_goes_on_takes_over_the_history_of_its_checkpoint(stage: str, epochs: list[int]) -> None:
+    kept = MetricsCallback(verbose=False)
+    kept.history["epoch"] = [0, 1]
+    state, callback = kept.state_dict(), MetricsCallback(verbose=False)
+    callback.history["epoch"] = [0, 1, 2, 3]
+    trainer = pytorch_lightning.Trainer(logger=False, accelerator="cpu")
+    callback.setup(trainer, pytorch_lightning.LightningModule(), stage)  # which comes first, as Lightning does it
+    callback.load_state_dict(state)
+    assert callback.history["epoch"] == epochs
 
 
 def test_columns_that_are_not_numbers_are_left_out_and_named(

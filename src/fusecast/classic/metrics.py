@@ -38,6 +38,11 @@ class MetricsCallback(pl.Callback):
         self.history: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._judged: dict[str, float] = {}
         self._lr = math.nan
+        self._trains = True
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Note whether what follows is training; Lightning calls this before it reads a checkpoint."""
+        self._trains = stage == "fit"
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -80,7 +85,9 @@ class MetricsCallback(pl.Callback):
         return {"history": self.history, "judged": self._judged, "lr": self._lr}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the history of the checkpoint."""
+        """Go on with the history of the checkpoint, to train on; one that is only tested leaves the history be."""
+        if not self._trains:
+            return
         self.history = {name: list(values) for name, values in state_dict["history"].items()}
         self._judged, self._lr = dict(state_dict["judged"]), state_dict["lr"]
 
