@@ -133,9 +133,9 @@ def test_impossible_heads_are_errors_in_words() -> None:
 @pytest.mark.parametrize("head", DISTRIBUTIONS)
 def test_a_distribution_learns_what_it_was_drawn_from(head: str) -> None:
     """Maximum likelihood over one vector of numbers for all: the parameters that the data were drawn with."""
-    torch.manual_seed(0)
     network = network_of(replace(config_with(head), num_targets=1))
     family, n = network.head.family, 4000
+    torch.manual_seed(0)
     drawn, truth = DRAWS[head](n)
     center, scale = drawn.mean(), drawn.std()
     raw = torch.zeros(len(family.names), dtype=torch.float64, requires_grad=True)
