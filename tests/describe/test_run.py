@@ -164,3 +164,6 @@ def test_where_a_report_cannot_be_written_is_said_before_the_work(
     with pytest.raises(ArtifactError, match=r"\.png, \.svg, \.pdf"):
         forecaster.report(tmp_path / "report.html", figures=tmp_path / "figures", kind="bmp")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArtifactError, match="is a file"):
+        forecaster.report(tmp_path / "report.html", figures=tmp_path / "file")

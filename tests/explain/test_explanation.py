@@ -115,6 +115,16 @@ def test_distances_of_series_with_few_forecasts_are_drawn_together(found: Explan
     assert len(axis.lines[0].get_xdata()) == 8
 
 
+def test_a_folder_holds_one_explanation(found: Explanation, tmp_path: Path) -> None:
+    (tmp_path / "what I think.txt").write_text("mine")
+    single = {"series_1_steps": pl.DataFrame({"a": [1]}), "what_if": pl.DataFrame({"a": [1]})}
+    first = found.with_permutation(a_permutation()).write(tmp_path, figure="svg", more=single)
+    assert {"what_if.csv", "permutation.csv", "regimes.svg"} <= {path.name for path in first}
+    second = found.write(tmp_path, table="parquet", figure=None)
+    seen = {path for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert seen == {*second, tmp_path / "what I think.txt"}
+
+
 def test_a_kind_of_figure_that_is_none_is_refused_in_words(found: Explanation, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"\.png, \.svg, \.pdf"):
         found.write(tmp_path, figure="gif")

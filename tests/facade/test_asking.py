@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fusecast import Forecaster
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ArtifactError, ConfigError, DataError
 
 from .tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 
@@ -143,6 +143,11 @@ def test_the_command_line_writes_tables_figures_and_words(
     assert "rank correlation" in (run / "explanation" / "explanation.txt").read_text()
     assert "Median with promotion=0\n" in ran.output
     assert pl.read_csv(run / "explanation" / "what_if.csv")["unique_id"].unique().to_list() == ["shop 1"]
+    again = CliRunner().invoke(app, ["explain", str(run), "--data", str(data), "--figures", "none", "--shuffle", "0"])
+    assert again.exit_code == 0, again.output
+    left = {path.name for path in (run / "explanation").iterdir()}
+    assert not left & {"regimes.svg", "agreement.csv", "what_if.csv", "series_1_steps.csv"}
+    assert "importances.csv" in left
 
 
 def test_a_mistake_in_a_change_is_said_before_the_work(fitted: Forecaster, table: pl.DataFrame, tmp_path: Path) -> None:
@@ -155,6 +160,9 @@ def test_a_mistake_in_a_change_is_said_before_the_work(fitted: Forecaster, table
     ran = CliRunner().invoke(app, ["explain", str(run), "--data", str(data), "--what-if", "visitors=3"])
     assert isinstance(ran.exception, ConfigError)
     assert not (run / "explanation").exists()
+    ran = CliRunner().invoke(app, ["explain", str(run), "--data", str(data), "--out", str(data)])
+    assert isinstance(ran.exception, ArtifactError)
+    assert "is a file" in str(ran.exception)
 
 
 def test_a_series_too_short_for_its_last_forecast_is_explained_with_a_future_or_refused_in_words(

@@ -50,3 +50,10 @@ def test_a_kind_that_is_none_and_a_missing_library_are_said(made_up, tmp_path: P
     monkeypatch.setattr("fusecast.explain.plot.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install"):
         write_figures(made_up.report_data(1), tmp_path)
+
+
+def test_a_folder_holds_the_figures_of_one_page(made_up, tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_text("mine")
+    write_figures(made_up.report_data(3), tmp_path, "svg")
+    paths = write_figures(made_up.report_data(1), tmp_path, "png")
+    assert {path for path in tmp_path.iterdir() if path.name[0] != "."} == {*paths, tmp_path / "mine.png"}

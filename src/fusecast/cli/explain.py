@@ -31,7 +31,8 @@ def explain(
     """Say what a run looks at and why: variables, lags, regimes, single forecasts, what-if."""
     from fusecast.cli import show
     from fusecast.cli.options import assignments
-    from fusecast.data.write import ENDINGS, write_table
+    from fusecast.data.results import check_results
+    from fusecast.data.write import ENDINGS
     from fusecast.errors import ConfigError
     from fusecast.explain.plot import ENDINGS as FIGURES
     from fusecast.explain.plot import check_installed
@@ -43,8 +44,10 @@ def explain(
         raise ConfigError.not_one_of("the kind of figures", figures, ["none", *(ending[1:] for ending in FIGURES)])
     if figures != "none":
         check_installed()
+    folder = out or run / "explanation"
     changes = assignments(what_if or [])
     forecaster = Forecaster.load(run)
+    check_results(folder)
     single = [forecaster.explain_forecast(name, future, data=data) for name in series or ()]
     moved = forecaster.what_if(changes, future, data=data, series=series or None) if changes else None
     with show.progress("shuffling") as on_progress:
@@ -57,14 +60,13 @@ def explain(
             threshold=threshold,
             on_progress=on_progress,
         )
-    folder = out or run / "explanation"
-    found.write(folder, table=tables, figure=None if figures == "none" else figures)
-    show.explanation(found)
-    for number, one in enumerate(single):
-        show.paragraph(one.words)
-        for kind, table in one.tables().items():
-            write_table(table, folder / f"series_{number + 1}_{kind}.{tables}")
+    more = {f"series_{n + 1}_{kind}": table for n, one in enumerate(single) for kind, table in one.tables().items()}
     if moved is not None:
-        write_table(moved, folder / f"what_if.{tables}")
+        more["what_if"] = moved
+    found.write(folder, table=tables, figure=None if figures == "none" else figures, more=more)
+    show.explanation(found)
+    for one in single:
+        show.paragraph(one.words)
+    if moved is not None:
         show.what_if(moved, what_if or [])
     show.written("tables and figures", folder)

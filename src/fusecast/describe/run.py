@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fusecast._version import __version__
 from fusecast.data.panel import Panel
+from fusecast.data.results import check_results
 from fusecast.data.write import check_folder
 from fusecast.describe.health import health_checks
 from fusecast.describe.judged import apart, held
@@ -66,12 +67,13 @@ def write_report(
     Raises
     ------
     ArtifactError
-        When the folder of `path` does not exist, or the kind is none; before the work.
+        Before the work: when the folder of `path` does not exist, the kind is none, or `figures` cannot be written to.
     """
     check_folder(path)
     check_kind(kind)
     if figures is not None:
         check_installed()
+        check_results(figures)
     page = describe(prepared, predictor, read_history(folder), future, calibrated)
     path.write_text(build_report(page), encoding="utf-8")
     if figures is not None:

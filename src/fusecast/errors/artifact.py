@@ -18,6 +18,24 @@ class ArtifactError(FusecastError):
         return cls(f"folder {folder} does not exist\nHint: make it first, or write elsewhere")
 
     @classmethod
+    def not_a_folder(cls, path: object) -> Self:
+        return cls(
+            f"{path} is a file, and files cannot be written into it\nHint: name a folder, or one that is not there yet"
+        )
+
+    @classmethod
+    def not_writable(cls, folder: object) -> Self:
+        return cls(f"nothing can be written into folder {folder}\nHint: write elsewhere, or change who may write there")
+
+    @classmethod
+    def folder_in_the_way(cls, path: object) -> Self:
+        return cls(f"{path} is a folder where a file is to be written\nHint: rename it, or write elsewhere")
+
+    @classmethod
+    def would_overwrite(cls, path: object, what: str) -> Self:
+        return cls(f"{path} is the {what} itself, which the results would overwrite\nHint: write elsewhere")
+
+    @classmethod
     def run_in_the_way(cls, folder: object) -> Self:
         return cls(
             f"folder {folder} already holds a run\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +12,7 @@ import polars as pl
 
 from fusecast.batch import Batch, Output
 from fusecast.data.panel import Panel
+from fusecast.data.results import results
 from fusecast.data.write import write_table
 from fusecast.explain.agreement import Agreement, compare
 from fusecast.explain.attention import AttentionProfile, AttentionTally
@@ -104,8 +105,17 @@ class Explanation:
 
         return figures(self)
 
-    def write(self, folder: str | Path, *, table: str = "csv", figure: str | None = "png") -> list[Path]:
+    def write(
+        self,
+        folder: str | Path,
+        *,
+        table: str = "csv",
+        figure: str | None = "png",
+        more: Mapping[str, pl.DataFrame] | None = None,
+    ) -> list[Path]:
         """Write every table and figure into a folder, which is made; give the paths.
+
+        What an earlier call wrote there goes away; files that it did not write, or that were changed since, stay.
 
         Parameters
         ----------
@@ -113,19 +123,28 @@ class Explanation:
             Ending of the tables: ``csv``, ``parquet`` or ``arrow``.
         figure
             Ending of the figures: ``png``, ``svg`` or ``pdf``; None for tables alone.
+        more
+            Tables of single forecasts or changes, by name, to be written beside.
+
+        Raises
+        ------
+        ConfigError
+            When figures are asked for and matplotlib is not installed, with the line that installs it.
+        ArtifactError
+            When an ending is unknown, or the folder cannot be written into.
         """
         from fusecast.explain.plot import save_figures
 
-        figures = {} if figure is None else self.figures()
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for name, frame in self.tables().items():
-            paths.append(folder / f"{name}.{table}")
-            write_table(frame, paths[-1])
-        paths.append(folder / "explanation.txt")
-        paths[-1].write_text("\n".join(self.sentences()) + "\n", encoding="utf-8")
-        return [*paths, *save_figures(figures, folder, figure or "png")]
+        folder, figures = Path(folder), {} if figure is None else self.figures()
+        with results(folder, "explain") as scratch:
+            paths = []
+            for name, frame in {**self.tables(), **(more or {})}.items():
+                paths.append(scratch / f"{name}.{table}")
+                write_table(frame, paths[-1])
+            paths.append(scratch / "explanation.txt")
+            paths[-1].write_text("\n".join(self.sentences()) + "\n", encoding="utf-8")
+            paths += save_figures(figures, scratch, figure or "png")
+        return [folder / path.name for path in paths]
 
     def _events_in_words(self) -> str:
         events = self.events

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from fusecast.data.results import results
 from fusecast.explain.plot import check_installed, literal, save_figures
 from fusecast.report.content import ReportData
 from fusecast.report.figures import fan_figure
@@ -28,20 +29,23 @@ MOST_FANS = 12
 def write_figures(data: ReportData, folder: Path, kind: str = "png") -> list[Path]:
     """Write the figures of a page, and the fans of its first twelve series, as ``<name>.<kind>``.
 
+    Those that an earlier call wrote into the folder go away.
+
     Raises
     ------
     ConfigError
         When matplotlib is not installed, with the line that installs it.
     ArtifactError
-        When `kind` is no kind of figure.
+        When `kind` is no kind of figure, or the folder cannot be written into.
     """
     check_installed()
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = {name: still(figure) for name, figure in figures_of(data).items()}
     for number, fan in enumerate(data.fans[:MOST_FANS]):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{fan.series}_{fan.target}")[:60]
         drawn[f"forecast-{number + 1}-{name}"] = still(fan_figure(fan))
-    return save_figures(drawn, folder, kind)
+    with results(folder, "report") as scratch:
+        paths = save_figures(drawn, scratch, kind)
+    return [folder / path.name for path in paths]
 
 
 def still(drawn: go.Figure) -> Figure:
