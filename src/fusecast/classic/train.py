@@ -22,7 +22,7 @@ from fusecast.training.newest import intact_or_before, newest_checkpoint
 from fusecast.training.processes import is_first_process
 from fusecast.training.progress import say
 from fusecast.training.quiet import quiet_lightning
-from fusecast.training.trainer import RunFiles, make_trainer
+from fusecast.training.trainer import RunFiles, make_trainer, run_training
 
 LOGS, CONFIG = "tft_logs", "training_config.json"
 
@@ -72,7 +72,8 @@ def train_tft_lightning(
             options, files, names=names, callbacks=[MetricsCallback(folder / "metrics.csv")], lines=False
         )
         _tell(f"training on {trainer.accelerator.name()}, precision {trainer.precision}")
-        trainer.fit(model, loaders[0], loaders[1], ckpt_path=resume, weights_only=True)
+        if run_training(trainer, model, loaders[0], loaders[1], ckpt_path=resume):
+            raise SystemExit(INTERRUPTED)
         best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]  # make_trainer gives it one
         tested = trainer.test(model, loaders[2], ckpt_path=best or None, verbose=False, weights_only=True)
     _tell(f"best checkpoint: {best}")
@@ -84,6 +85,8 @@ def train_tft_lightning(
 
 
 PARTS = ("to train", "to validate", "to test")
+INTERRUPTED = 130
+"""What a script ends with after Ctrl+C, as shells count."""
 
 
 def _table(path: str | None) -> DataFrame:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +10,6 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from fusecast.errors import TrainingError
@@ -32,7 +29,7 @@ from fusecast.training.newest import intact_or_before, newest_checkpoint
 from fusecast.training.processes import is_first_process
 from fusecast.training.progress import say
 from fusecast.training.quiet import quiet_lightning
-from fusecast.training.trainer import RunFiles, make_trainer
+from fusecast.training.trainer import RunFiles, make_trainer, run_training
 from fusecast.windows.index import WindowIndex
 
 C = TypeVar("C", bound=pl.Callback)
@@ -93,6 +90,8 @@ def fit(
         If the accelerator asked for is absent.
     ArtifactError
         If the checkpoint to resume from is missing, truncated or unsafe.
+    SystemExit
+        With code 143 where the process was told to terminate (SIGTERM): what is half trained is no result.
     """
     if len(train) == 0:
         raise TrainingError.no_windows()
@@ -113,7 +112,10 @@ def fit(
         trainer = make_trainer(
             training_config, files, monitor=monitor, names=encoded.inputs.past_names, callbacks=callbacks
         )
-        interrupted = _run(trainer, module, data, resume)
+        try:
+            interrupted = run_training(trainer, module, datamodule=data, ckpt_path=resume)
+        finally:
+            data.teardown("fit")  # which Lightning does not call where training breaks off
     return _result(trainer, module, seconds=time.monotonic() - began, interrupted=interrupted)
 
 
@@ -153,27 +155,12 @@ def _resumable(asked: Path, model: ModelConfig) -> Path | None:
     return found.path
 
 
-def _run(trainer: pl.Trainer, module: TFTModule, data: WindowDataModule, resume: Path | None) -> bool:
-    """Train; say whether the user interrupted it."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl+C, after it has closed everything
-        if trainer.state.status != TrainerStatus.INTERRUPTED:
-            raise
-        return True
-    finally:
-        data.teardown("fit")  # which Lightning does not call where training breaks off
-        if main:  # Lightning leaves Ctrl+C switched off
-            signal.signal(signal.SIGINT, handler)
-    return False
-
-
 def _result(trainer: pl.Trainer, module: TFTModule, *, seconds: float, interrupted: bool) -> FitResult:
     best = trainer.checkpoint_callback
     assert isinstance(best, ModelCheckpoint)
     path = Path(best.best_model_path) if best.best_model_path else None
+    if path is not None and not path.is_file():  # a second Ctrl+C broke off its writing
+        path = None
     network = module.network.cpu()
     if path is not None:
         state = load_checkpoint(path)["state_dict"]

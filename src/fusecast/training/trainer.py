@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.trainer.states import TrainerStatus
 
 from fusecast.errors import TrainingError
 from fusecast.training.checkpoint import AtomicCheckpointIO, MovableCheckpoint
 from fusecast.training.config import TrainingConfig
 from fusecast.training.device import choose_accelerator, choose_precision
 from fusecast.training.history import History
+from fusecast.training.interrupt import Interruption
 from fusecast.training.last import LastCheckpoint
 from fusecast.training.limits import Limits
 from fusecast.training.loggers import make_logger
 from fusecast.training.pictures import Pictures
-from fusecast.training.progress import ProgressReport
+from fusecast.training.progress import ProgressReport, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ def make_trainer(
     accelerator = choose_accelerator(config.accelerator, config.devices)
     logger = make_logger(config.logger, files.logs)
     history = History(files.history)
-    own: list[pl.Callback] = [history, Limits(config.max_steps, config.max_minutes)]
+    own: list[pl.Callback] = [history, Limits(config.max_steps, config.max_minutes), Interruption()]
     if config.progress:
         own.append(ProgressReport(history, lines=lines))
     if names:
@@ -114,3 +118,32 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def run_training(trainer: pl.Trainer, module: pl.LightningModule, *loaders: Any, **options: Any) -> bool:
+    """Train with a trainer of :func:`make_trainer`; say whether the user interrupted it.
+
+    Parameters
+    ----------
+    loaders, options
+        Of ``Trainer.fit``. Checkpoints are loaded safely in any case.
+
+    Raises
+    ------
+    SystemExit
+        With code 143 where the process was told to terminate (SIGTERM): what is half trained is no result.
+    """
+    there: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by a helper of Lightning's
+    (interruption,) = (each for each in there if isinstance(each, Interruption))
+    try:
+        with interruption.listening():
+            trainer.fit(module, *loaders, **options, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl+C and of SIGTERM, after it has closed everything
+        if trainer.state.status != TrainerStatus.INTERRUPTED:
+            raise
+        if trainer.received_sigterm:
+            if trainer.is_global_zero:
+                say("terminated: the checkpoints so far are kept, and training can be resumed from them")
+            raise SystemExit(128 + signal.SIGTERM) from None
+        return True
+    return False
