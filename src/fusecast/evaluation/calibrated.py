@@ -25,20 +25,22 @@ class Calibrated:
 
     The adaptive method looks at every `conformal.every`-th origin after the calibration span. Each outcome moves the
     shift of its step: up where too many actuals of all series lay above the quantile, down where too few. The shift of
-    a forecast follows from the outcomes that lie before its cutoff alone, whatever was asked before.
+    a forecast follows from the outcomes that lie before its cutoff on the calendar, and from no others, whatever was
+    asked before: origins have the same times in all series, from the first end of a calibration span on, and a series
+    takes part from its own on.
     """
 
     predictor: Predictor
     conformal: Conformal
     since: Ints
-    """Rows of each series up to the end of the calibration span, [S]."""
+    """Rows of each series up to the end of the calibration span, [S]; 0 where it has none of that span."""
     lowest: float | None = None
     """Smallest value that the targets can have, which no shift goes below; None where there is no such bound."""
-    _scores: list[Floats] = field(default_factory=list, repr=False)  # of one origin each, [S, H, Y, Q]
     _panel: Panel | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        self.since = np.maximum(self.since, 1)  # a forecast needs a row before it
+    _begin: Ints = field(init=False, repr=False)  # row of each series at the time of origin 0, [S]
+    _origins: int = field(default=0, repr=False)  # that have been looked at
+    _places: list[int] = field(default_factory=list, repr=False)  # those with an outcome
+    _scores: list[Floats] = field(default_factory=list, repr=False)  # theirs, [series, H, Y, Q] each
 
     @property
     def name(self) -> str:
@@ -50,46 +52,54 @@ class Calibrated:
         forecasts = self.predictor.predict(panel, index)
         if self.conformal.method != "adaptive" or not len(forecasts):
             return self._bounded(self.conformal.apply(panel, forecasts))
-        every, step = self.conformal.every, np.arange(index.horizon)
-        passed = forecasts.cutoff - self.since[forecasts.series]
-        # origin i, `every` * i rows after the span, has its outcome of a step known when i * every + step < passed
+        if self._panel is not panel:
+            self._start(panel)
+        conformal, every, step = self.conformal, self.conformal.every, np.arange(index.horizon)
+        passed = forecasts.cutoff - self._begin[forecasts.series]
+        # origin i, `every` * i steps after the first, has its outcome of a step known when i * every + step < passed
         known = np.clip(-(-(passed[:, None] - step) // every), 0, None)  # [W, H]
-        shifts = self._track(panel, index, int(known.max(initial=0)))
-        return self._bounded(self.conformal.apply(panel, forecasts, shifts[known, step]))
+        self._look(panel, index, int(known.max(initial=0)))
+        places = np.array(self._places, dtype=np.int64)
+        shifts = track(conformal.shifts, self._scores, conformal.levels, conformal.rate, every, places)
+        return self._bounded(conformal.apply(panel, forecasts, shifts[np.searchsorted(places, known), step]))
 
     def _bounded(self, forecasts: Forecasts) -> Forecasts:
         if self.lowest is None:
             return forecasts
         return replace(forecasts, quantiles=np.maximum(forecasts.quantiles, self.lowest))
 
-    def _track(self, panel: Panel, index: WindowIndex, count: int) -> Floats:
-        """Give the shifts after 0, 1, ... `count` known outcomes, [count + 1, H, Y, Q]."""
-        conformal, scores = self.conformal, self._scores_of(panel, index, count)
-        return track(conformal.shifts, scores[:count], conformal.levels, conformal.rate, conformal.every)
+    def _start(self, panel: Panel) -> None:
+        """Line the series of a panel up on the calendar; where their steps have other phases, the later time counts."""
+        offset = panel.clock.first_step_at(np.full(panel.num_series, panel.start.min()), panel.start)
+        ended = offset + np.maximum(self.since, 1)  # a forecast needs a row before it
+        calibrated = self.since > 0
+        first = ended[calibrated] if calibrated.any() else ended
+        self._panel, self._begin = panel, int(first.min()) - offset
+        self._origins, self._places, self._scores = 0, [], []
 
-    def _scores_of(self, panel: Panel, index: WindowIndex, count: int) -> list[Floats]:
-        """Give the scores of the first `count` origins after the span; each is forecast once a panel."""
-        if self._panel is not panel:
-            self._panel, self._scores = panel, []
-        begin = len(self._scores)
-        if begin < count:
-            every = self.conformal.every
-            first = self.since + begin * every
-            last = np.minimum(self.since + (count - 1) * every, panel.lengths - index.horizon)
-            wide = WindowIndex(
-                lookback=index.lookback,
-                horizon=index.horizon,
-                first_cutoff=first,
-                last_cutoff=np.maximum(last, first - 1),
-                stride=every,
-            )
-            made = self.predictor.predict(panel, wide)
-            truth = actuals(panel, made.series, made.cutoff, made.horizon)
-            found = self.conformal.scores(panel, made, truth)
-            grid = np.full((count - begin, panel.num_series, *found.shape[1:]), np.nan)
-            grid[(made.cutoff - first[made.series]) // every, made.series] = found
-            self._scores += list(grid)
-        return self._scores
+    def _look(self, panel: Panel, index: WindowIndex, count: int) -> None:
+        """Score what is left of the first `count` origins; each is forecast once a panel."""
+        if self._origins >= count:
+            return
+        every, begin = self.conformal.every, self._begin
+        own = -(-(np.maximum(self.since, 1) - begin) // every)  # the first origin of each series
+        first = begin + np.maximum(own, self._origins) * every
+        last = np.minimum(begin + (count - 1) * every, panel.lengths - index.horizon)
+        wide = WindowIndex(
+            lookback=index.lookback,
+            horizon=index.horizon,
+            first_cutoff=first,
+            last_cutoff=np.maximum(last, first - 1),
+            stride=every,
+        )
+        made = self.predictor.predict(panel, wide)
+        scores = self.conformal.scores(panel, made, actuals(panel, made.series, made.cutoff, made.horizon))
+        place = (made.cutoff - begin[made.series]) // every
+        order = np.argsort(place, kind="stable")
+        places, starts = np.unique(place[order], return_index=True)
+        self._origins = count
+        self._places += places.tolist()
+        self._scores += np.split(scores[order], starts[1:]) if len(places) else []
 
 
 def calibrated_name(name: str) -> str:

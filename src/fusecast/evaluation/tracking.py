@@ -21,7 +21,14 @@ FEWEST_HORIZONS = 8
 """Horizons of origins at least for a replay: half of them to learn from, half to replay."""
 
 
-def track(start: Floats, scores: Sequence[Floats], levels: tuple[float, ...], rate: float, every: int) -> Floats:
+def track(
+    start: Floats,
+    scores: Sequence[Floats],
+    levels: tuple[float, ...],
+    rate: float,
+    every: int,
+    places: Ints | None = None,
+) -> Floats:
     """Give the shifts after 0, 1, ... n known outcomes of each step, [n + 1, H, Y, Q].
 
     An outcome moves the shift of its step up by `rate` times the share of actuals (of all series) that lay above it
@@ -33,12 +40,16 @@ def track(start: Floats, scores: Sequence[Floats], levels: tuple[float, ...], ra
         [H, Y, Q]
     scores
         Of n origins, `every` steps apart: [S, H, Y, Q] each, NaN where nothing is known.
+    places
+        Which of such origins they are, rising [n], where some are left out that nothing is known of; None is all.
     """
     level, step = np.asarray(levels), np.arange(start.shape[0])
+    places = np.arange(len(scores)) if places is None else places
     shifts = np.empty((len(scores) + 1, *start.shape))
     shifts[0] = start
     for number, score in enumerate(scores):
-        in_force = shifts[known(number, step, every), step]  # when the forecast was made
+        earlier = np.searchsorted(places, known(int(places[number]), step, every))
+        in_force = shifts[earlier, step]  # when the forecast was made
         present = ~np.isnan(score)
         below = np.where(present, score <= in_force, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
         error = np.where(present.any(axis=0), level - below, 0.0)
