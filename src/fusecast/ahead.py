@@ -12,6 +12,7 @@ import polars as pl
 from fusecast.calibration import calibrated_by, dependence, lowest_value
 from fusecast.data.panel import Panel
 from fusecast.data.read import read_table
+from fusecast.errors import SchemaError
 from fusecast.evaluation.dependence import Dependence, sample
 from fusecast.evaluation.levels import at_levels
 from fusecast.evaluation.predictor import Predictor
@@ -125,6 +126,9 @@ def sample_ahead(
     rows = np.arange(windows * horizon).reshape(windows, 1, horizon)
     order = np.broadcast_to(rows, (windows, count, horizon)).ravel()
     number = np.broadcast_to(np.arange(count)[None, :, None], (windows, count, horizon)).ravel()
+    for target in extended.schema.targets:
+        if target in ("sample", *keys.columns):
+            raise SchemaError.reserved_name(target, "a column of every table of scenarios")
     columns = [pl.Series("sample", number).cast(pl.Int32)]
     for place, target in enumerate(extended.schema.targets):
         columns.append(pl.Series(target, np.moveaxis(paths[..., place], 0, 1).ravel()))

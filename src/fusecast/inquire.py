@@ -21,7 +21,7 @@ from fusecast.explain.permutation import permutation_importance
 from fusecast.prepare import Prepared
 from fusecast.schema import Role
 from fusecast.training.predictor import NetworkPredictor
-from fusecast.windows.forecasts import Forecasts
+from fusecast.windows.forecasts import Forecasts, check_keys
 from fusecast.windows.index import WindowIndex
 
 PARTS = ("test", "validation", "train", "all")
@@ -215,6 +215,7 @@ def long_table(panel: Panel, forecasts: Forecasts, name: str) -> pl.DataFrame:
     """Table of one row a window, step, target and quantile level, the forecast under `name`."""
     W, H, Y, Q = forecasts.quantiles.shape
     schema = panel.schema
+    check_keys(schema)
     series = np.repeat(forecasts.series, H * Y * Q)
     rows = np.repeat((forecasts.cutoff[:, None] + np.arange(H)).ravel(), Y * Q)
     columns: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fusecast.data.declare import make_schema
-from fusecast.data.marks import split_at
+from fusecast.data.marks import check_spacing, split_at
 from fusecast.data.panel import Panel
 from fusecast.data.read import read_table
 from fusecast.data.split import Split, split
@@ -20,6 +20,7 @@ from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.support import check_support
 from fusecast.model.config import ModelConfig
 from fusecast.schema import Schema
+from fusecast.windows.forecasts import check_keys
 from fusecast.windows.index import WindowIndex
 
 
@@ -110,6 +111,7 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
     """
     frame = read_table(source)
     schema = schema_of(frame, config.table)
+    check_keys(schema)
     panel = validate(frame, schema)
     check_support(panel, config.network.head, config.features.target_transform)
     parts = split(panel, config.split, config.horizon)
@@ -126,4 +128,5 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
 def restore(source: Any, config: RunConfig, fitted: FittedPreprocessor, marks: dict[str, Any]) -> Prepared:
     """Read and check a table for a model fitted before: nothing is fitted, and the split is the model's own."""
     panel = validate(read_table(source), fitted.schema)
+    check_spacing(panel, marks)
     return Prepared(config=config, panel=panel, parts=split_at(panel, marks), fitted=fitted)

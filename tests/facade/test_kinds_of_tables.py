@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from fusecast import Forecaster
+from fusecast.errors import SchemaError
 
 from .tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 
@@ -25,6 +27,21 @@ def test_several_targets_are_forecast_judged_and_reported_together(tmp_path: Pat
     assert forecasts["visitors:y_hat"].mean() > 2 * forecasts["y:y_hat"].mean()
     assert forecaster.evaluate().targets == ("y", "visitors")
     assert "visitors" in forecaster.report(tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("old", "new"), [("ds", "step"), ("unique_id", "target"), ("ds", "q0.5"), ("ds", "actual")])
+def test_keys_with_the_name_of_a_column_of_results_are_refused_before_any_training(old: str, new: str) -> None:
+    keys = {"time": "ds", "id": "unique_id"}
+    keys = {role: new if name == old else name for role, name in keys.items()}
+    with pytest.raises(SchemaError, match=f"cannot be called '{new}'"):
+        Forecaster(HORIZON, LOOKBACK, **keys, **TINY).prepare(shop_table().rename({old: new}))
+
+
+def test_scenarios_of_a_target_that_is_called_as_one_of_their_columns_are_refused() -> None:
+    forecaster = Forecaster(HORIZON, LOOKBACK, target="sample", **TINY).fit(shop_table().rename({"y": "sample"}))
+    assert "y_hat" in forecaster.predict().columns
+    with pytest.raises(SchemaError, match="'sample' has the name of a column of every table of scenarios"):
+        forecaster.sample(2, method="independent")
 
 
 def test_an_arrow_table_with_integer_names_comes_back_as_one() -> None:

@@ -62,5 +62,12 @@ class SchemaError(FusecastError):
         return cls(f"column {name!r} has the name of {use}\nHint: rename the column, or leave that out")
 
     @classmethod
+    def reserved_key(cls, name: str) -> Self:
+        return cls(
+            f"the id or time column cannot be called {name!r}: tables of forecasts have a column of that name\n"
+            "Hint: rename it in the table"
+        )
+
+    @classmethod
     def not_as_fitted(cls, differences: Sequence[str]) -> Self:
         return cls("the table is not described as the one fitted on: " + "; ".join(differences))

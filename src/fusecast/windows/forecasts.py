@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,6 +13,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, SchemaError
+from fusecast.schema import Schema
+
+OWN_NAMES = (
+    *("cutoff", "step", "y_hat", "predictor", "actual", "sample"),  # of forecasts, backtests and scenarios
+    *("target", "quantile", "before", "after", "difference"),  # of what-if
+)
+
+
+def check_keys(schema: Schema) -> None:
+    """Refuse an id or time column that has the name of another column of a table of results: before any training.
+
+    Raises
+    ------
+    SchemaError
+        Which names the column.
+    """
+    for name in (schema.id, schema.time):
+        if name is not None and (name in OWN_NAMES or re.fullmatch(r"q0\.\d+", name)):
+            raise SchemaError.reserved_key(name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
