@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fusecast.asking import Asking
-from fusecast.errors import ConfigError, TrainingError
+from fusecast.errors import ArtifactError, ConfigError, TrainingError
 from fusecast.experiment import RunConfig
 from fusecast.judging import Judging
 from fusecast.prepare import Prepared, prepare, restore
@@ -79,6 +79,7 @@ class Forecaster(Asking, Judging):
                 "training": training or {},
             }
         )
+        self._asked = self.config  # as it was before a table had its say
         self._prepared: Prepared | None = None
         self._bundle: Bundle | None = None
         self._source: Any = None
@@ -91,7 +92,7 @@ class Forecaster(Asking, Judging):
     def from_config(cls, config: RunConfig) -> Self:
         """Make a forecaster from a run's configuration."""
         forecaster = cls(config.horizon, config.lookback)
-        forecaster.config = config
+        forecaster.config = forecaster._asked = config
         return forecaster
 
     def prepare(self, data: Any = None) -> Prepared:
@@ -106,9 +107,10 @@ class Forecaster(Asking, Judging):
         if source is None:
             raise ConfigError.no_data()
         if isinstance(source, str | Path):
-            self.config = self.config.model_copy(update={"data": str(source)})
+            source = Path(source).resolve()  # the run is read from other folders too
+        asked = self._asked.model_copy(update={"data": str(source) if isinstance(source, Path) else None})
         self._source = source
-        self._prepared = prepare(source, self.config)
+        self._prepared = prepare(source, asked)  # not as an earlier table resolved it: this one may have other steps
         self.config = self._prepared.config
         return self._prepared
 
@@ -183,6 +185,8 @@ class Forecaster(Asking, Judging):
         from fusecast.training.artifact import load_bundle
 
         bundle = load_bundle(Path(folder))
+        if not {"run", "split"} <= bundle.extra.keys():
+            raise ArtifactError.no_run(folder)
         forecaster = cls.from_config(RunConfig.parse(bundle.extra["run"]))
         forecaster._bundle, forecaster.folder = bundle, Path(folder)  # noqa: SLF001  our own
         return forecaster
@@ -271,10 +275,10 @@ class Forecaster(Asking, Judging):
         """Give the checked panel of a table (None: of the fit) with the preprocessor and the split of the fit."""
         if data is None and self._prepared is not None:
             return self._prepared
+        bundle = self._fitted
         source = self.config.data if data is None else data
         if source is None:
             raise ConfigError.no_data()
-        bundle = self._fitted
         prepared = restore(source, self.config, bundle.fitted, bundle.extra["split"])
         if data is None:
             self._prepared, self._source = prepared, source

@@ -43,6 +43,13 @@ class ArtifactError(FusecastError):
         )
 
     @classmethod
+    def no_run(cls, folder: object) -> Self:
+        return cls(
+            f"folder {folder} holds a network and its preprocessor, but not how they were trained\n"
+            "Hint: save with `Forecaster.save`, or use the bundle with `fusecast.training.artifact.load_bundle`"
+        )
+
+    @classmethod
     def missing(cls, path: object, expected: str) -> Self:
         return cls(f"{path} does not exist\nHint: expected {expected}")
 

@@ -40,6 +40,14 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def other_spacing(cls, frequency: str, apart: int, then: int) -> Self:
+        return cls(
+            f"neighbouring rows of this table lie {apart} steps of {frequency} apart or more, "
+            f"and those that the model was fitted on {then}\n"
+            "Hint: give rows as often as then; a model for other steps needs a fit of its own"
+        )
+
+    @classmethod
     def future_values_missing(cls, column: str, series: Collection[object], horizon: int, first: object) -> Self:
         return cls(
             f"known column {column!r} lacks values in the {horizon} steps after the cutoff "

@@ -120,13 +120,21 @@ def make_trainer(
     )
 
 
-def run_training(trainer: pl.Trainer, module: pl.LightningModule, *loaders: Any, **options: Any) -> bool:
+def run_training(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    train: Any = None,
+    valid: Any = None,
+    *,
+    datamodule: pl.LightningDataModule | None = None,
+    ckpt_path: Path | None = None,
+) -> bool:
     """Train with a trainer of :func:`make_trainer`; say whether the user interrupted it.
 
     Parameters
     ----------
-    loaders, options
-        Of ``Trainer.fit``. Checkpoints are loaded safely in any case.
+    train, valid, datamodule, ckpt_path
+        Loaders (or what makes them) and checkpoint, as ``Trainer.fit`` takes them.
 
     Raises
     ------
@@ -137,7 +145,7 @@ def run_training(trainer: pl.Trainer, module: pl.LightningModule, *loaders: Any,
     (interruption,) = (each for each in there if isinstance(each, Interruption))
     try:
         with interruption.listening():
-            trainer.fit(module, *loaders, **options, weights_only=True)
+            trainer.fit(module, train, valid, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl+C and of SIGTERM, after it has closed everything
         if trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
