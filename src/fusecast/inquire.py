@@ -65,6 +65,8 @@ def look_into(
     for name, count in (("windows to explain", max_windows), ("windows to shuffle over", permutation_windows)):
         if count is not None and count < 0:
             raise ConfigError.out_of_range(name, count, "0, 1, 2, ...")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError.out_of_range("the distance from which a forecast is flagged", threshold, "[0, 1]")
     whole = index = prepared.windows(part)
     if series is not None:
         index = index.subset(np.array([number_of(prepared.panel, name) for name in series], dtype=np.int64))
@@ -254,17 +256,22 @@ def run(predictor: NetworkPredictor, batch: Batch) -> Output:
 
 
 def _values(name: str, change: Change, usual: NDArray[np.float64]) -> NDArray[np.float64]:
+    wanted = f"a number, or {usual.shape[1]} of them"
     try:
-        values = np.asarray(change(usual) if callable(change) else change, dtype=np.float64)
-        return np.broadcast_to(values, usual.shape)
+        given = np.asarray(change(usual) if callable(change) else change, dtype=np.float64)
+        values = np.broadcast_to(given, usual.shape)
     except (TypeError, ValueError):
-        raise ConfigError.wrong_change(name, repr(change), f"a number, or {usual.shape[1]} of them") from None
+        raise ConfigError.wrong_change(name, repr(change), wanted) from None
+    left_unknown = np.isnan(values) & np.isnan(usual) & callable(change)
+    if not (np.isfinite(values) | left_unknown).all():
+        raise ConfigError.wrong_change(name, repr(change), wanted)
+    return values
 
 
 def _codes(name: str, change: Change, usual: NDArray[np.int32], levels: tuple[str, ...]) -> NDArray[np.int32]:
     texts = [[levels[code] if code >= 0 else "" for code in row] for row in usual]
     wanted = change(np.array(texts, dtype=object)) if callable(change) else change
-    text = np.vectorize(_as_text, otypes=[object])(np.asarray(wanted, dtype=object))
+    text = np.vectorize(lambda value: _as_text(value, levels), otypes=[object])(np.asarray(wanted, dtype=object))
     for each in np.unique(text.ravel().astype(str)):
         if each not in levels:
             raise ConfigError.wrong_change(name, repr(str(each)), f"one of {', '.join(map(repr, levels[:20]))}")
@@ -275,8 +282,8 @@ def _codes(name: str, change: Change, usual: NDArray[np.int32], levels: tuple[st
         raise ConfigError.wrong_change(name, repr(change), f"a value, or {usual.shape[1]} of them") from None
 
 
-def _as_text(value: object) -> str:
+def _as_text(value: object, levels: tuple[str, ...]) -> str:
     """Name a value as categories are named: booleans in lower case, whole numbers without a point."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool | np.bool_) or (value in ("True", "False") and value not in levels):
         return str(bool(value)).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

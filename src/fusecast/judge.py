@@ -32,7 +32,7 @@ def judge(
     return evaluate(
         [predictor, *beside],
         panel,
-        prepared.windows("test", stride or config.horizon),
+        prepared.windows("test", config.horizon if stride is None else stride),
         train_end=train_end,
         season=seasons_for(panel.schema.frequency)[0],
         baselines=baselines_for(panel, train_end, config.horizon, config.network.quantiles),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fusecast.evaluation.backtested import Backtest
     from fusecast.evaluation.conformal import Conformal
+    from fusecast.experiment import RunConfig
     from fusecast.judge import Progress
     from fusecast.prepare import Prepared
     from fusecast.training.artifact import Bundle
@@ -21,6 +22,7 @@ class Judging:
     _bundle: Bundle | None
     folder: Path | None
     _source: Any
+    config: RunConfig
 
     if TYPE_CHECKING:
 
@@ -82,8 +84,11 @@ class Judging:
         ConfigError, DataError, ArtifactError
             In words, for impossible options, an empty span, or parts of another backtest in the way.
         """
+        from fusecast.data.write import check_apart
         from fusecast.rolling import backtest
 
+        if out is not None:
+            check_apart(Path(out), data, self._source, self.config.data)
         return backtest(
             self._on(data),
             self._fitted,

@@ -199,3 +199,43 @@ def test_a_test_that_is_not_made_is_said_not_to_be(run, tmp_path) -> None:
     words = ["backtest", str(run), "--baselines", "last", "--out", str(tmp_path / "b.parquet"), "--stride"]
     assert "test of the pinball loss (6 origins are too few)" in CliRunner().invoke(app, [*words, "4"]).output
     assert "too few" not in CliRunner().invoke(app, [*words, "1"]).output
+
+
+def test_results_are_never_written_over_the_tables_they_are_made_from(run, tmp_path) -> None:
+    table, plan = run.parent / "table.parquet", tmp_path / "plan.parquet"
+    future().write_parquet(plan)
+    (tmp_path / "link.parquet").symlink_to(plan)
+    before = table.read_bytes(), plan.read_bytes()
+    for words in (
+        ["predict", run, "--future", plan, "--out", table],
+        ["predict", run, "--future", plan, "--out", tmp_path / "link.parquet"],
+        ["backtest", run, "--out", table],
+        ["backtest", run, "--data", table, "--out", table],
+    ):
+        ran = CliRunner().invoke(app, [str(word) for word in words])
+        assert isinstance(ran.exception, ArtifactError)
+        assert "would be overwritten" in str(ran.exception)
+    assert (table.read_bytes(), plan.read_bytes()) == before
+    assert not (run.parent / "table.parquet.parts").exists()
+
+
+@pytest.mark.parametrize("verb", ["predict", "report", "backtest"])
+def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(verb: str, run, tmp_path) -> None:
+    place = tmp_path / "place.parquet"
+    place.mkdir()
+    ran = CliRunner().invoke(app, [verb, str(run), "--out", str(place)])
+    assert isinstance(ran.exception, ArtifactError)
+    assert "is a folder where a file is to be written" in str(ran.exception)
+
+
+def test_a_stride_of_nothing_is_refused_in_words(run) -> None:
+    with pytest.raises(ConfigError, match="stride must be at least 1, not 0"):
+        Forecaster.load(run).evaluate(stride=0)
+
+
+def test_without_baselines_nothing_is_said_of_the_best_of_them(run, tmp_path) -> None:
+    words = ["backtest", str(run), "--stride", "8", "--baselines", "", "--out", str(tmp_path / "b.parquet")]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0, ran.output
+    assert "TFT" in ran.output
+    assert "beats best" not in ran.output

@@ -51,6 +51,8 @@ def test_one_series_can_be_looked_at_alone(fitted: Forecaster) -> None:
         ({"series": []}, "no window lies in the span"),
         ({"max_windows": -1}, "windows to explain"),
         ({"permutation": -1}, "windows to shuffle over"),
+        ({"threshold": -0.1}, "the distance from which a forecast is flagged must lie in"),
+        ({"threshold": float("nan")}, "the distance from which a forecast is flagged"),
     ],
 )
 def test_what_cannot_be_explained_is_said(options: dict[str, Any], words: str, fitted: Forecaster) -> None:
@@ -99,6 +101,24 @@ def test_changes_may_be_a_value_a_step_or_a_function(fitted: Forecaster) -> None
     np.testing.assert_array_equal(one_each["after"], doubled["after"])
 
 
+def test_numbers_and_truths_may_be_written_as_text(fitted: Forecaster) -> None:
+    written, said = (
+        fitted.what_if({"promotion": change})["after"] for change in (["0", "1.0", "0", "1"], [0, 1, 0, 1])
+    )
+    np.testing.assert_array_equal(written, said)
+    table = shop_table().with_columns(open=pl.col("promotion") > 0)
+    forecaster = Forecaster(HORIZON, LOOKBACK, known=["open"], **TINY).fit(table)
+    for change in ("true", "True"):
+        found = forecaster.what_if({"open": change})
+        np.testing.assert_array_equal(found["after"], forecaster.what_if({"open": True})["after"])
+
+
+def test_a_plan_whose_values_are_unknown_may_be_moved(fitted: Forecaster, table: pl.DataFrame) -> None:
+    gappy = table.with_columns(promotion=pl.when(pl.col("ds").dt.hour() == 23).then(None).otherwise("promotion"))
+    found = fitted.what_if({"promotion": lambda values: values + 1}, data=gappy)
+    assert found["after"].is_finite().all()
+
+
 def test_no_change_changes_nothing(fitted: Forecaster) -> None:
     assert (fitted.what_if({"promotion": lambda values: values})["difference"] == 0).all()
 
@@ -114,6 +134,10 @@ def test_asking_in_pandas_answers_in_pandas(fitted: Forecaster, future: pl.DataF
         ({"promotion": "much"}, "the change of 'promotion' is 'much', and a number, or 4 of them"),
         ({"promotion": [1.0, 2.0]}, "4 of them"),
         ({"level": "middling"}, "'middling', and one of 'high', 'low'"),
+        ({"promotion": float("nan")}, "the change of 'promotion' is nan, and a number"),
+        ({"promotion": [0.0, 1.0, float("inf"), 0.0]}, "and a number, or 4 of them"),
+        ({"promotion": lambda values: np.full_like(values, np.inf)}, "and a number, or 4 of them"),
+        ({"promotion": ""}, "the change of 'promotion' is '', and a number"),
     ],
 )
 def test_a_change_that_cannot_be_is_refused_in_words(changes: dict[str, Any], words: str, fitted: Forecaster) -> None:
@@ -148,6 +172,30 @@ def test_the_command_line_writes_tables_figures_and_words(
     left = {path.name for path in (run / "explanation").iterdir()}
     assert not left & {"regimes.svg", "agreement.csv", "what_if.csv", "series_1_steps.csv"}
     assert "importances.csv" in left
+
+
+def test_a_series_too_new_for_the_span_is_explained_by_its_next_forecast(
+    fitted: Forecaster, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from fusecast.cli.app import app
+
+    run, data, plan = fitted.save(tmp_path / "run"), tmp_path / "table.parquet", tmp_path / "plan.parquet"
+    new = table.filter(unique_id="shop 1").head(3).with_columns(unique_id=pl.lit("new"))
+    pl.concat([table, new]).write_parquet(data)
+    future_of(new).with_columns(level=pl.lit("low")).write_parquet(plan)
+    ask = ["explain", str(run), "--data", str(data), "--series", "new", "--figures", "none"]
+    ran = CliRunner().invoke(app, [*ask, "--future", str(plan), "--what-if", "promotion=0"])
+    assert ran.exit_code == 0, ran.output
+    assert "Series 'new', 4 h from 2024-01-01 03:00:00" in ran.output
+    assert "no window lies in the span to explain, 'test'" in ran.output
+    written = {path.name for path in (run / "explanation").iterdir() if path.name[0] != "."}
+    assert written == {"series_1_forecast.csv", "series_1_variables.csv", "series_1_steps.csv", "what_if.csv"}
+    nothing = CliRunner().invoke(
+        app, ["explain", str(run), "--data", str(data), "--series", "new", "--figures", "none"]
+    )
+    assert isinstance(nothing.exception, DataError)
 
 
 def test_a_mistake_in_a_change_is_said_before_the_work(fitted: Forecaster, table: pl.DataFrame, tmp_path: Path) -> None:

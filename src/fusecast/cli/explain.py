@@ -29,11 +29,12 @@ def explain(
     figures: Annotated[str, typer.Option(help="Kind of figures: png, svg, pdf, none.")] = "png",
 ) -> None:
     """Say what a run looks at and why: variables, lags, regimes, single forecasts, what-if."""
-    from fusecast.cli import show
-    from fusecast.cli.options import assignments
+    from fusecast.cli import options, show
     from fusecast.data.results import check_results
     from fusecast.data.write import ENDINGS
     from fusecast.errors import ConfigError
+    from fusecast.errors.config import NothingToExplainError
+    from fusecast.explain.explanation import write_tables
     from fusecast.explain.plot import ENDINGS as FIGURES
     from fusecast.explain.plot import check_installed
     from fusecast.forecaster import Forecaster
@@ -45,26 +46,36 @@ def explain(
     if figures != "none":
         check_installed()
     folder = out or run / "explanation"
-    changes = assignments(what_if or [])
+    changes = options.changes(what_if or [])
     forecaster = Forecaster.load(run)
     check_results(folder)
     single = [forecaster.explain_forecast(name, future, data=data) for name in series or ()]
     moved = forecaster.what_if(changes, future, data=data, series=series or None) if changes else None
-    with show.progress("shuffling") as on_progress:
-        found = forecaster.explain(
-            data=data,
-            series=series or None,
-            part=part,
-            max_windows=windows or None,
-            permutation=shuffle,
-            threshold=threshold,
-            on_progress=on_progress,
-        )
+    found, note = None, ""
+    try:
+        with show.progress("shuffling") as on_progress:
+            found = forecaster.explain(
+                data=data,
+                series=series or None,
+                part=part,
+                max_windows=windows or None,
+                permutation=shuffle,
+                threshold=threshold,
+                on_progress=on_progress,
+            )
+    except NothingToExplainError as error:
+        if not single and moved is None:
+            raise
+        note = str(error)
     more = {f"series_{n + 1}_{kind}": table for n, one in enumerate(single) for kind, table in one.tables().items()}
     if moved is not None:
         more["what_if"] = moved
-    found.write(folder, table=tables, figure=None if figures == "none" else figures, more=more)
-    show.explanation(found)
+    if found is not None:
+        found.write(folder, table=tables, figure=None if figures == "none" else figures, more=more)
+        show.explanation(found)
+    else:  # series too new for the span
+        write_tables(more, folder, tables)
+        show.paragraph(f"Note: {note}")
     for one in single:
         show.paragraph(one.words)
     if moved is not None:

@@ -42,5 +42,30 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
         place = result
         for section in sections:
             place = place.setdefault(section, {})
-        place[name] = yaml.safe_load(value)
+        try:
+            place[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(f"{value!r} in {text!r} cannot be read as YAML") from None
     return result
+
+
+def changes(texts: Sequence[str]) -> dict[str, str | list[str]]:
+    """Turn ``column=value`` and ``column=[a,b,c]`` into values by column: text, whose meaning the column knows.
+
+    YAML would take a category ``no`` for a falsehood, and ``007`` for a number.
+    """
+    result: dict[str, str | list[str]] = {}
+    for text in texts:
+        column, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not column:
+            raise typer.BadParameter(f"{text!r} is not of the form column=value")
+        if value.startswith("[") and value.endswith("]"):
+            result[column] = [_bare(part.strip()) for part in value[1:-1].split(",")]
+        else:
+            result[column] = _bare(value)
+    return result
+
+
+def _bare(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value

@@ -18,12 +18,12 @@ def predict(
 ) -> None:
     """Forecast the steps after each series' last row."""
     from fusecast.cli import options, show
-    from fusecast.data.write import check_writable, write_table
+    from fusecast.data.write import check_apart, check_writable, write_table
     from fusecast.forecaster import Forecaster
 
     check_writable(out)
-    forecasts = Forecaster.load(run).predict(
-        future, data=data, quantiles=options.numbers(quantiles), calibrated=calibrated
-    )
+    forecaster = Forecaster.load(run)
+    check_apart(out, data, future, forecaster.config.data)
+    forecasts = forecaster.predict(future, data=data, quantiles=options.numbers(quantiles), calibrated=calibrated)
     write_table(forecasts, out)
     show.forecasts(forecasts, out)

@@ -127,7 +127,7 @@ def scores_table(judged: Evaluation) -> None:
         columns = [name for name in rows[0] if name not in ("predictor", "target", "baseline", "skill")]
         cells = [[row["predictor"], *(number_text(row[name]) for name in columns)] for row in rows]
         for name in judged.scores:
-            if name not in judged.baselines:
+            if judged.baselines and name not in judged.baselines:
                 skill = judged.skill(name, number)
                 cells.append([f"{name} beats best by", *(share_text(skill.get(column)) for column in columns)])
         table(f"{target}: {judged.windows:,} forecasts of {judged.horizon} steps", ["", *columns], cells)

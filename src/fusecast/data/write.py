@@ -26,9 +26,21 @@ def check_writable(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise an ArtifactError where the folder that a file is to be written into does not exist."""
+    """Raise an ArtifactError where a file's folder does not exist, or a folder has its name."""
     if not path.parent.is_dir():
         raise ArtifactError.no_folder(path.parent)
+    if path.is_dir():
+        raise ArtifactError.folder_in_the_way(path)
+
+
+def check_apart(path: Path, *sources: Any) -> None:
+    """Raise an ArtifactError where results would be written over a table that they are made from.
+
+    Sources that are no files, such as frames and None, are passed over.
+    """
+    for source in sources:
+        if isinstance(source, str | Path) and Path(source).exists() and path.exists() and path.samefile(source):
+            raise ArtifactError.would_overwrite(path)
 
 
 def write_table(frame: Any, path: Path) -> None:

@@ -32,8 +32,8 @@ class ArtifactError(FusecastError):
         return cls(f"{path} is a folder where a file is to be written\nHint: rename it, or write elsewhere")
 
     @classmethod
-    def would_overwrite(cls, path: object, what: str) -> Self:
-        return cls(f"{path} is the {what} itself, which the results would overwrite\nHint: write elsewhere")
+    def would_overwrite(cls, path: object) -> Self:
+        return cls(f"{path} is a table that the results are made from, and would be overwritten\nHint: write elsewhere")
 
     @classmethod
     def run_in_the_way(cls, folder: object) -> Self:

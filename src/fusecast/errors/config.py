@@ -170,8 +170,10 @@ class ConfigError(FusecastError):
         return cls("the list of series to look at is empty\nHint: name some, or give none for all")
 
     @classmethod
-    def nothing_to_explain(cls, part: str) -> Self:
-        return cls(f"no window lies in the span to explain, {part!r}\nHint: take another span, such as 'all'")
+    def nothing_to_explain(cls, part: str) -> NothingToExplainError:
+        return NothingToExplainError(
+            f"no window lies in the span to explain, {part!r}\nHint: take another span, such as 'all'"
+        )
 
     @classmethod
     def size_unknown(cls, path: object, names: Sequence[str]) -> Self:
@@ -201,3 +203,7 @@ class ConfigError(FusecastError):
         return cls(
             "this model has no calibration\nHint: run `fusecast calibrate RUN`, or call `calibrate` on the forecaster"
         )
+
+
+class NothingToExplainError(ConfigError):
+    """No window lies in the span that is to be explained."""

@@ -137,10 +137,7 @@ class Explanation:
 
         folder, figures = Path(folder), {} if figure is None else self.figures()
         with results(folder, "explain") as scratch:
-            paths = []
-            for name, frame in {**self.tables(), **(more or {})}.items():
-                paths.append(scratch / f"{name}.{table}")
-                write_table(frame, paths[-1])
+            paths = _write_all({**self.tables(), **(more or {})}, scratch, table)
             paths.append(scratch / "explanation.txt")
             paths[-1].write_text("\n".join(self.sentences()) + "\n", encoding="utf-8")
             paths += save_figures(figures, scratch, figure or "png")
@@ -156,6 +153,20 @@ class Explanation:
             f"{int(self.regimes.flagged.sum()):,} forecasts in {spans} look elsewhere than usual; the farthest is of "
             f"series {first['series']!r} at {first['peak']} (distance {first['distance']:.2f})."
         )
+
+
+def write_tables(tables: Mapping[str, pl.DataFrame], folder: Path, kind: str = "csv") -> list[Path]:
+    """Write tables of single forecasts or changes where there is no more to explain; as :meth:`Explanation.write`."""
+    with results(folder, "explain") as scratch:
+        paths = _write_all(tables, scratch, kind)
+    return [folder / path.name for path in paths]
+
+
+def _write_all(tables: Mapping[str, pl.DataFrame], folder: Path, kind: str) -> list[Path]:
+    paths = [folder / f"{name}.{kind}" for name in tables]
+    for frame, path in zip(tables.values(), paths, strict=True):
+        write_table(frame, path)
+    return paths
 
 
 LAG_COLUMNS = {

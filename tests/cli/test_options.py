@@ -1,0 +1,38 @@
+"""What stands behind an option's name becomes a value, whatever it looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+
+from fusecast.cli.options import assignments, changes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("promo=no", {"promo": "no"}),  # YAML would say false
+        ("code=007", {"code": "007"}),  # and 7
+        ("price.net = 9.9", {"price.net": "9.9"}),  # and a section
+        ("promo=", {"promo": ""}),
+        ("promo='a b'", {"promo": "a b"}),
+        ("name=a=b", {"name": "a=b"}),
+        ("promo=[no, yes,'007']", {"promo": ["no", "yes", "007"]}),
+        ("day=2024-01-01", {"day": "2024-01-01"}),
+    ],
+)
+def test_a_change_is_the_text_that_was_written(text: str, expected: dict[str, Any]) -> None:
+    assert changes([text]) == expected
+
+
+@pytest.mark.parametrize("text", ["promo", "=3", ""])
+def test_what_is_no_change_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="column=value"):
+        changes([text])
+
+
+def test_values_that_are_no_yaml_are_refused_in_words() -> None:
+    with pytest.raises(typer.BadParameter, match="cannot be read as YAML"):
+        assignments(["training.seed=[1,"])
