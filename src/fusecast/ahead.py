@@ -11,7 +11,7 @@ import polars as pl
 
 from fusecast.calibration import calibrated_by, dependence, lowest_value
 from fusecast.data.panel import Panel
-from fusecast.data.read import read_table
+from fusecast.data.read import read_future
 from fusecast.errors import SchemaError
 from fusecast.evaluation.dependence import Dependence, sample
 from fusecast.evaluation.levels import at_levels
@@ -56,7 +56,7 @@ def forecast_ahead(
         For levels that do not rise, and where there is no calibration.
     """
     panel, config = prepared.panel, prepared.config
-    extended = panel.extend(config.horizon, None if future is None else read_table(future))
+    extended = panel.extend(config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=config.lookback, horizon=config.horizon)
     predictor: Predictor = calibrated_by(bundle, network, prepared) if calibrated else network
     if quantiles is not None and network.knows_every_level and not calibrated:

@@ -99,10 +99,10 @@ class Asking:
         ConfigError, DataError
             When there is no such series, or known values are missing.
         """
-        from fusecast.data.read import read_table
+        from fusecast.data.read import read_future
         from fusecast.inquire import why
 
-        return why(self._on(data), self.predictor, series, future=None if future is None else read_table(future))
+        return why(self._on(data), self.predictor, series, future=read_future(future, self._fitted.fitted.schema.id))
 
     def what_if(self, changes: Mapping[str, Any], future: Any = None, *, data: Any = None, series: Any = None) -> Any:
         """Forecast with other values of known columns, beside the forecast as things are.
@@ -131,10 +131,10 @@ class Asking:
             When a column is not known in the future, a value does not fit it, or there is no such series; when
             known values are missing, or a series is too short.
         """
-        from fusecast.data.read import like, read_table
+        from fusecast.data.read import like, read_future
         from fusecast.inquire import what_if
 
-        prepared, known = self._on(data), None if future is None else read_table(future)
+        prepared, known = self._on(data), read_future(future, self._fitted.fitted.schema.id)
         names = [series] if isinstance(series, str | int) else series
         table = what_if(prepared, self.predictor, changes, future=known, series=names)
         return like(future if data is None else data, table)
@@ -169,7 +169,7 @@ class Asking:
             When figures are asked for and matplotlib is not installed, with the line that installs it.
         """
         from fusecast.calibration import calibrated_if_any
-        from fusecast.data.read import read_table
+        from fusecast.data.read import read_future
         from fusecast.describe.run import write_report
 
         prepared = self._on(data)
@@ -179,7 +179,7 @@ class Asking:
             self.folder,
             Path(path),
             calibrated=calibrated_if_any(self._fitted, self.predictor, prepared),
-            future=None if future is None else read_table(future),
+            future=read_future(future, self._fitted.fitted.schema.id),
             figures=None if figures is None else Path(figures),
             kind=kind,
         )

@@ -46,6 +46,8 @@ class TableConfig(_Section):
     observed: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     frequency: str | None = None
+    time_zone: str | None = None
+    """Zone in which times are read; None is that of the column. Naive times are taken for its wall time."""
 
     @field_validator("target", "static", "known", "observed", "categorical", mode="before")
     @classmethod

@@ -40,6 +40,8 @@ class Forecaster(Asking, Judging):
         Which of these are categories although they are numbers. Text and booleans always are.
     frequency
         Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``; inferred when None.
+    time_zone
+        Zone in which times are read, such as ``"Europe/Berlin"``; None is that of the column, if it has one.
     network, features, split, training
         The other sections of a run's YAML file, as mappings; see ``RunConfig``.
 
@@ -62,6 +64,7 @@ class Forecaster(Asking, Judging):
         observed: Sequence[str] = (),
         categorical: Sequence[str] = (),
         frequency: str | None = None,
+        time_zone: str | None = None,
         network: Mapping[str, Any] | None = None,
         features: Mapping[str, Any] | None = None,
         split: Mapping[str, Any] | None = None,
@@ -72,7 +75,7 @@ class Forecaster(Asking, Judging):
             {
                 "horizon": horizon,
                 "lookback": lookback,
-                "table": {**table, "categorical": categorical, "frequency": frequency},
+                "table": {**table, "categorical": categorical, "frequency": frequency, "time_zone": time_zone},
                 "network": network or {},
                 "features": features or {},
                 "split": split or {},

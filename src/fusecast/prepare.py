@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fusecast.data.declare import make_schema
 from fusecast.data.marks import check_spacing, split_at
 from fusecast.data.panel import Panel
-from fusecast.data.read import read_table
+from fusecast.data.read import keys_of, read_table
 from fusecast.data.split import Split, split
 from fusecast.data.validate import validate
 from fusecast.errors import DataError
@@ -93,6 +93,7 @@ def schema_of(frame: Any, table: TableConfig) -> Schema:
         observed=table.observed,
         categorical=table.categorical,
         frequency=table.frequency,
+        time_zone=table.time_zone,
     )
 
 
@@ -109,7 +110,7 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
     SchemaError, DataError, ConfigError
         In words, before any training.
     """
-    frame = read_table(source)
+    frame = read_table(source, keys=keys_of(config.table.id))
     schema = schema_of(frame, config.table)
     check_keys(schema)
     panel = validate(frame, schema)
@@ -127,6 +128,6 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
 
 def restore(source: Any, config: RunConfig, fitted: FittedPreprocessor, marks: dict[str, Any]) -> Prepared:
     """Read and check a table for a model fitted before: nothing is fitted, and the split is the model's own."""
-    panel = validate(read_table(source), fitted.schema)
+    panel = validate(read_table(source, keys=keys_of(fitted.schema.id)), fitted.schema)
     check_spacing(panel, marks)
     return Prepared(config=config, panel=panel, parts=split_at(panel, marks), fitted=fitted)

@@ -161,7 +161,7 @@ ERRORS = {
     ),
     "text among numbers": (
         lambda f: f.with_columns(temp=pl.Series(["1", "two", *["3"] * 16])),
-        "'temp' is real but holds text: 'two' in row 1\nHint: mend",
+        "'temp' is real but holds text: 'two' in row 1\nHint: write plain numbers",
     ),
     "infinity": (lambda f: changed(f, "temp", 4, np.inf), "'temp' has 1 infinite value, the first in row 4"),
     "list": (lambda f: f.with_columns(temp=pl.Series([[1]] * 18)), r"'temp' has type List\(Int64\), which cannot"),

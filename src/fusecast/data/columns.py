@@ -17,6 +17,31 @@ def blank(text: pl.Series) -> pl.Series:
     return text.str.strip_chars().str.to_lowercase().is_in(MISSING_WORDS)
 
 
+WRITTEN_NUMBER = r"^[+-]?[$€£¥]?\s*\d+(?:[.,' \u00a0]\d{3})*(?:[.,]\d+)?\s*[%$€£¥]?$"
+"""A number with what people write around and into it: units, thousands separators."""
+NEARLY_ALL = 0.9
+
+
+def odd_among_numbers(column: pl.Series) -> tuple[str, int] | None:
+    """Find the first cell of a text column that is no plain number although nearly all are numbers; and its row.
+
+    None where most cells are words, or where all are plain numbers: text by choice, such as the names of stores.
+    """
+    if column.dtype != pl.String:
+        return None
+    text = column.str.strip_chars()
+    present = (text.is_not_null() & ~blank(text)).fill_null(value=False)
+    plain = text.cast(pl.Float64, strict=False).is_not_null() & text.str.contains(r"\d")
+    odd = (present & ~plain).fill_null(value=False)
+    if not odd.any():
+        return None
+    written = (plain | text.str.contains(WRITTEN_NUMBER)) & present
+    if int(written.sum()) < NEARLY_ALL * int(present.sum()):
+        return None
+    row = odd.arg_max() or 0
+    return str(column[row]), row
+
+
 def to_numbers(column: pl.Series, problems: Problems) -> NDArray[np.float64]:
     """Read a column as float64 [n], NaN where missing; note text, infinities and foreign types as problems."""
     name, dtype = column.name, column.dtype

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from zoneinfo import available_timezones
 
 import polars as pl
 
-from fusecast.data.frequency import canonical
+from fusecast.data.columns import odd_among_numbers
+from fusecast.data.frequency import Frequency, canonical
 from fusecast.data.infer import frequency_of, series_codes
 from fusecast.data.problems import Problems
 from fusecast.data.times import read_times
@@ -25,17 +27,20 @@ def make_schema(
     observed: Sequence[str] = (),
     categorical: Collection[str] = (),
     frequency: str | None = None,
+    time_zone: str | None = None,
 ) -> Schema:
     """Make the schema that a user declares for a table; columns not named are not used.
 
-    Text and boolean columns are categorical whether said or not. The frequency is inferred where none is given, the
-    time zone is that of the time column. `id` may be None for a table of one series.
+    Text and boolean columns are categorical whether said or not. The frequency is inferred where none is given. Times
+    are read in `time_zone` where it is given, else in the zone of their column. `id` may be None for a table of one
+    series.
 
     Raises
     ------
     SchemaError
         When a column is not in the table or has two roles, a categorical one has none, a target is categorical,
-        the frequency is not understood or cannot be told, or a table without id has several series.
+        the frequency is not understood or cannot be told, there is no such time zone, a column that is not called
+        categorical mixes numbers with text, or a table without id has several series.
     DataError
         When the times cannot be read.
     """
@@ -57,8 +62,16 @@ def make_schema(
     )
     schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # roles are checked first
 
+    for role in (Role.STATIC, Role.KNOWN, Role.OBSERVED):
+        for name in schema.names(role, Kind.CATEGORICAL):
+            if name not in categorical and (odd := odd_among_numbers(frame[name])) is not None:
+                raise SchemaError.numbers_and_text(name, *odd)
+    if time_zone is not None and time_zone not in available_timezones():
+        raise SchemaError.unknown_zone(time_zone, available_timezones())
+
     problems = Problems()
-    times = read_times(frame[time], None, problems)
+    counted = None if frequency is None else Frequency.parse(frequency).is_integer
+    times = read_times(frame[time], time_zone, problems, counted=counted)
     problems.raise_if_any()
     assert times is not None
     if id is None and times.drop_nulls().is_duplicated().any():

@@ -116,7 +116,8 @@ class FutureTable:
         if schema.time not in frame.columns:
             problems.missing_column(schema.time, frame.columns)
             problems.raise_if_any()
-        times = read_times(frame[schema.time], panel.clock.time_zone, problems)
+        counted = panel.clock.step.is_integer
+        times = read_times(frame[schema.time], panel.clock.time_zone, problems, counted=counted)
         if times is not None:
             agreed_clock(times, schema, panel.clock, problems)
             if times.null_count():

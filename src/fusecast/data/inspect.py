@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.clock import OFF_GRID, Clock
-from fusecast.data.frequency import canonical
+from fusecast.data.frequency import Frequency, canonical
 from fusecast.data.grid import sorting
 from fusecast.data.infer import frequency_of, series_codes
 from fusecast.data.problems import Problems, counted
@@ -155,7 +155,8 @@ class Layout:
             return
         try:
             problems = Problems()
-            times = read_times(frame[time], None, problems)
+            in_steps = None if frequency is None else Frequency.parse(frequency).is_integer
+            times = read_times(frame[time], None, problems, counted=in_steps)
             problems.raise_if_any()
         except DataError as error:
             warnings.append(str(error))

@@ -62,7 +62,7 @@ def check_spacing(panel: Panel, marks: dict[str, Any]) -> None:
 
 
 def closest(panel: Panel) -> tuple[int | None, int]:
-    """Least distance in steps between neighbouring rows of a series that hold anything, and how many pairs there are."""
+    """Least distance in steps between neighbouring rows of a series that hold anything, and how many pairs it is of."""
     filled = np.zeros(panel.num_rows, dtype=np.bool_)
     series = np.repeat(np.arange(panel.num_series), panel.lengths)
     steps = np.empty(0, dtype=np.int64)

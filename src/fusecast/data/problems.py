@@ -10,6 +10,9 @@ from fusecast.errors.base import did_you_mean
 EXAMPLES = 5
 
 
+PLAIN_NUMBERS = "write plain numbers such as 1234.5, without units or thousands separators, and nothing where none is"
+
+
 def counted(number: int, noun: str) -> str:
     """Give a count with its noun: 1 row, 2 rows."""
     plural = noun if number == 1 or noun == "series" else f"{noun}s"
@@ -31,6 +34,7 @@ class Problems:
 
     def __init__(self, offset: int = 0) -> None:
         self.sentences: list[str] = []
+        self.unread: set[str] = set()  # columns of which some value could not be read
         self.offset = offset
 
     def __bool__(self) -> bool:
@@ -49,13 +53,15 @@ class Problems:
         self.add(f"column {name!r} is not in the table\n{did_you_mean(name, available)}")
 
     def not_a_number(self, name: str, value: str, row: int, count: int) -> None:
+        self.unread.add(name)
         rest = f" and {count - 1:,} more" if count > 1 else ""
         self.add(
             f"column {name!r} is real but holds text: {value!r} in row {row + self.offset}{rest}\n"
-            f"Hint: mend the values, or declare {name!r} categorical"
+            f"Hint: {PLAIN_NUMBERS}; a column of words is declared categorical, which a target cannot be"
         )
 
     def unreadable_type(self, name: str, dtype: object, wanted: str) -> None:
+        self.unread.add(name)
         self.add(f"column {name!r} has type {dtype}, which cannot be read as {wanted}")
 
     def infinite(self, name: str, row: int, count: int) -> None:
@@ -82,7 +88,8 @@ class Problems:
     def mixed_zones(self, name: str, first: str, other: str, row: int) -> None:
         self.add(
             f"time column {name!r} mixes time zones: {first!r} in row 0, {other!r} in row {row + self.offset}\n"
-            "Hint: write all times in one zone, or name the zone to read them in with `time_zone` of the schema"
+            "Hint: name the zone to read them in with `time_zone`, such as --set table.time_zone=Europe/Berlin, "
+            "or write all times in one zone"
         )
 
     def wrong_time_kind(self, name: str, dtype: object, expected: str) -> None:
@@ -101,9 +108,13 @@ class Problems:
             "Hint: give another `frequency`, or mend these rows"
         )
 
-    def duplicates(self, time: str, id_: str | None, examples: Sequence[str], count: int) -> None:
+    def duplicates(
+        self, time: str, id_: str | None, examples: Sequence[str], count: int, *, put_back: bool = False
+    ) -> None:
         keys = f"{id_!r} and {time!r}" if id_ is not None else repr(time)
         hint = "keep one row a step" if id_ is not None else "keep one row a step, or name the series with `id`"
+        if put_back:  # wall time without a zone
+            hint += "; the hour that comes twice when clocks are put back needs times with their offset, or in UTC"
         self.add(
             f"columns {keys} hold the same values in more than one row, {counted(count, 'time')}: "
             f"{listed(examples, count)}\nHint: {hint}"

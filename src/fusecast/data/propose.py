@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fusecast.data.columns import odd_among_numbers
 from fusecast.data.problems import Problems
 from fusecast.data.times import read_times
 
@@ -178,6 +179,8 @@ def covariate_role(column: pl.Series, distinct: int, *, is_constant: bool) -> tu
     dtype = column.dtype
     if dtype.is_nested() or dtype.is_temporal() or dtype in (pl.Object, pl.Binary):
         return "unused", f"type {dtype} is neither a number nor a category"
+    if (odd := odd_among_numbers(column)) is not None:
+        return "unused", f"numbers, but for {odd[0]!r} in row {odd[1]}: mend it, or declare it categorical"
     if distinct <= 1:
         return "unused", "it has one value throughout" if distinct else "it is empty"
     if is_constant:

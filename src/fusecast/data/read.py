@@ -6,7 +6,7 @@ import csv
 import gzip
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,21 @@ TIME_WORDS = ("ds", "date", "datetime", "time", "timestamp")
 DECIMAL_COMMA = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
-def read_table(source: object) -> pl.DataFrame:
+def read_table(source: object, *, keys: Collection[str] = ()) -> pl.DataFrame:
     """Give the table that a path, frame or dict holds.
 
     Text files may be separated by comma, semicolon, tab or bar. Columns whose every cell is a number, or empty, NA,
     NaN and the like, become numbers (with decimal commas too where commas do not separate columns); a column of
-    times named like one is parsed unless its dates are ambiguous; all other text stays as it is. The index of a
-    pandas frame becomes columns where it has a name, levels or times.
+    times named like one is parsed unless its dates are ambiguous; all other text stays as it is, such as 1,234 where
+    it may be meant in thousands. Lines without a cell are left out. The index of a pandas frame becomes columns where
+    it has a name, levels or times.
+
+    Parameters
+    ----------
+    source
+        A path, a frame or a dict of columns.
+    keys
+        Columns that name something: in a text file, 007 stays 007 in them.
 
     Raises
     ------
@@ -38,7 +46,7 @@ def read_table(source: object) -> pl.DataFrame:
         When a file is missing, unreadable or of an unknown kind, two columns have one name, or there are no rows.
     """
     if isinstance(source, (str, Path)):
-        frame = read_file(Path(source))
+        frame = read_file(Path(source), keys)
     elif isinstance(source, pl.DataFrame):
         frame = source
     elif isinstance(source, pl.LazyFrame):
@@ -57,6 +65,16 @@ def read_table(source: object) -> pl.DataFrame:
     return frame
 
 
+def read_future(source: object, id_: str | None) -> pl.DataFrame | None:
+    """Give the table of the known columns of steps to come, whose series an id column may name; None for None."""
+    return None if source is None else read_table(source, keys=keys_of(id_))
+
+
+def keys_of(id_: str | None) -> tuple[str, ...]:
+    """Give the columns that name something."""
+    return () if id_ is None else (id_,)
+
+
 def like(source: object, frame: pl.DataFrame) -> Any:
     """Convert a frame to the kind of table that `source` is: pandas, pyarrow, else polars (for paths and dicts too)."""
     if is_from("pandas", source):
@@ -71,14 +89,14 @@ def is_from(library: str, value: object) -> bool:
     return library in sys.modules and type(value).__module__.partition(".")[0] == library
 
 
-def read_file(path: Path) -> pl.DataFrame:
+def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     """Read a file by its ending."""
     name = path.name.lower()
     if not path.exists():
         raise DataError.no_file(path)
     try:
         if name.endswith(CSV):
-            return read_csv(path)
+            return read_csv(path, keys)
         if name.endswith(".parquet"):
             refuse_duplicates(parquet_names(path))
             return pl.read_parquet(path)
@@ -87,6 +105,8 @@ def read_file(path: Path) -> pl.DataFrame:
     except pl.exceptions.NoDataError:
         raise DataError.empty_table(f"file {path}") from None
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+        if name.endswith(CSV) and (isinstance(error, UnicodeDecodeError) or "utf-8" in str(error)):
+            raise DataError.not_utf8(path) from error
         raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
     raise DataError.unsupported_source(f"file {path}", SUPPORTED)
 
@@ -99,20 +119,48 @@ def parquet_names(path: Path) -> list[str]:
     return names
 
 
-def read_csv(path: Path) -> pl.DataFrame:
+def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     """Read separated text; see :func:`read_table` for what becomes of its cells."""
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
+        above, header = next(((n, line) for n, line in enumerate(file) if line.strip()), (0, ""))
     if not header.strip():
         raise DataError.empty_table(f"file {path}")
     separator = max(",;\t|", key=header.count)
-    refuse_duplicates(next(csv.reader([header], delimiter=separator)))
-    # Every row is looked at for the types: a sample would fail, or lie, at the first odd cell after it.
-    frame = pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=[""])
+    names = next(csv.reader([header], delimiter=separator))
+    refuse_duplicates(names)
+    as_text = {name: pl.String for name in keys if name in names}
+    try:
+        # Every row is looked at for the types: a sample would fail, or lie, at the first odd cell after it.
+        frame = pl.read_csv(
+            path,
+            separator=separator,
+            skip_lines=above,
+            infer_schema_length=None,
+            null_values=[""],
+            schema_overrides=as_text,
+        )
+    except pl.exceptions.ComputeError:
+        refuse_ragged(path, separator, len(names))
+        raise
+    if all(column.null_count() for column in frame.iter_columns()):
+        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    padded = {name for name in as_text if frame[name].str.contains(r"^\s*0\d").any()}
     return frame.with_columns(
-        typed(column, decimal_comma=separator != ",") for column in frame.iter_columns() if column.dtype == pl.String
+        typed(column, decimal_comma=separator != ",")
+        for column in frame.iter_columns()
+        if column.dtype == pl.String and column.name not in padded
     )
+
+
+def refuse_ragged(path: Path, separator: str, width: int) -> None:
+    """Raise for the first row that has more cells than the header, if there is one."""
+    with (gzip.open if path.name.lower().endswith(".gz") else open)(
+        path, "rt", encoding="utf-8-sig", newline=""
+    ) as file:
+        for row in (reader := csv.reader(file, delimiter=separator)):
+            if len(row) > width:
+                raise DataError.ragged(path, reader.line_num, len(row), width, separator)
 
 
 def typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
@@ -121,7 +169,7 @@ def typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
     cells = column.filter(~empty)
     if cells.is_empty():
         return column if column.null_count() < len(column) else column.cast(pl.Float64)
-    if decimal_comma and cells.str.contains(DECIMAL_COMMA).all():
+    if decimal_comma and cells.str.contains(DECIMAL_COMMA).all() and not in_thousands(cells):
         column = column.str.replace(",", ".", literal=True)
         cells = column.filter(~empty)
     # "nan" and the like are numbers for a parser and missing for us; a name such as "inf" must not pass for one
@@ -136,6 +184,12 @@ def typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
         if times is not None and not problems:
             return times
     return column
+
+
+def in_thousands(cells: pl.Series) -> bool:
+    """Tell whether each comma may part thousands: 1,234 is as likely that as a decimal number, and is not guessed."""
+    with_comma = cells.filter(cells.str.contains(",", literal=True))
+    return not with_comma.is_empty() and bool(with_comma.str.contains(r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$").all())
 
 
 def from_columns(source: Mapping[Any, Any]) -> pl.DataFrame:
@@ -175,7 +229,7 @@ def from_pandas(source: Any) -> pl.DataFrame:
 def plain_objects(column: Any) -> Any:
     """Write the objects of a pandas column as text if they are of more than one type, such as numbers and words."""
     present = column.dropna()
-    if len({type(value) for value in present}) <= 1 and not any(getattr(v, "tzinfo", None) for v in present.head(1)):
+    if len({type(value) for value in present}) <= 1 and not any(getattr(v, "tzinfo", None) for v in present):
         return column
     return column.map(
         lambda value: value.isoformat() if hasattr(value, "isoformat") else str(value), na_action="ignore"

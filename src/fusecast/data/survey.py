@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fusecast.data.clock import OFF_GRID, Clock
 from fusecast.data.columns import codes_of, to_numbers, to_text
+from fusecast.data.frequency import Frequency
 from fusecast.data.grid import is_sorted
 from fusecast.data.problems import EXAMPLES, Problems
 from fusecast.data.times import read_times
@@ -50,7 +51,7 @@ def place(frame: pl.DataFrame, schema: Schema, clock: Clock | None, problems: Pr
     if column.dtype == pl.String:  # each batch might take day and month another way
         problems.unreadable_type(schema.time, column.dtype, "times while streaming: parse it and write the file anew")
         problems.raise_if_any()
-    times = read_times(column, schema.time_zone, problems)
+    times = read_times(column, schema.time_zone, problems, counted=Frequency.parse(schema.frequency).is_integer)
     if times is not None:
         clock = agreed_clock(times, schema, clock, problems)
         if times.null_count():

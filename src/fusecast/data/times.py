@@ -32,11 +32,14 @@ CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 ZONED = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
 
 
-def read_times(column: pl.Series, zone: str | None, problems: Problems) -> pl.Series | None:
+def read_times(
+    column: pl.Series, zone: str | None, problems: Problems, *, counted: bool | None = None
+) -> pl.Series | None:
     """Give a time column as Date, Datetime or integers; None, with a problem noted, where it cannot be read.
 
     Text is parsed by the one format that fits all its values; days and months are never guessed. A naive column is
-    read as wall time of `zone` if one is named, a zoned one is converted to it.
+    read as wall time of `zone` if one is named, a zoned one is converted to it. Whole numbers that are all dates,
+    20170131 or 201701, are read as these, unless time is `counted` in steps; None for what they look like.
     """
     dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
@@ -52,10 +55,26 @@ def read_times(column: pl.Series, zone: str | None, problems: Problems) -> pl.Se
             problems.unreadable_type(column.name, dtype, "times or whole steps")
             return None
         column = whole.cast(pl.Int64)
-    elif not (dtype.is_integer() or dtype == pl.Date or isinstance(dtype, pl.Datetime)):
+        column = column if counted else dates_in_numbers(column)
+    elif dtype.is_integer():
+        column = column if counted else dates_in_numbers(column)
+    elif not (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
         problems.unreadable_type(column.name, dtype, "times or whole steps")
         return None
     return in_zone(column, zone, problems)
+
+
+def dates_in_numbers(column: pl.Series) -> pl.Series:
+    """Read whole numbers as dates where all are such, 20170131 or 201701; else give them as they are."""
+    low, high = column.min(), column.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return column
+    for form, first, last in (("%Y%m%d", 18_000_101, 22_001_231), ("%Y%m", 180_001, 220_012)):
+        if first <= low and high <= last:
+            text = column.cast(pl.String) + ("" if "d" in form else "01")
+            dates = text.str.to_date("%Y%m%d", strict=False)
+            return dates if dates.null_count() == column.null_count() else column
+    return column
 
 
 def in_zone(column: pl.Series, zone: str | None, problems: Problems) -> pl.Series | None:

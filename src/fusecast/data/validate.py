@@ -56,7 +56,8 @@ def validate(frame: pl.DataFrame, schema: Schema, *, clock: Clock | None = None)
     if frame.is_empty():
         raise DataError.empty_table()
 
-    times = read_times(frame[schema.time], schema.time_zone, problems)
+    counted = Frequency.parse(schema.frequency).is_integer
+    times = read_times(frame[schema.time], schema.time_zone, problems, counted=counted)
     if times is not None:
         clock = agreed_clock(times, schema, clock, problems)
         if times.null_count():
@@ -119,6 +120,8 @@ def id_column(frame: pl.DataFrame, name: str | None, problems: Problems) -> pl.S
     column = frame[name]
     if not column.dtype.is_integer():
         column = to_text(column, problems)
+    if name in problems.unread:
+        return None
     if column.null_count():
         problems.null_key(name, "id", first(column.is_null()), column.null_count())
         return None
@@ -159,7 +162,9 @@ def note_misplaced(grid: Grid, ids: NDArray[np.generic], clock: Clock, schema: S
         series = len(np.unique(grid.series[off]))
         problems.off_grid(schema.time, clock.frequency, [place(i) for i in off[:EXAMPLES]], off.size, series)
     if (again := grid.repeated()).size:
-        problems.duplicates(schema.time, schema.id, [place(i) for i in again[:EXAMPLES]], again.size)
+        put_back = clock.time_zone is None and not clock.step.is_local and not clock.step.is_integer
+        examples = [place(i) for i in again[:EXAMPLES]]
+        problems.duplicates(schema.time, schema.id, examples, again.size, put_back=put_back)
     rows, filled = len(grid.steps), int(grid.indptr[-1])
     if filled > MOST_FILLING * rows:
         lengths = np.diff(grid.indptr)
@@ -196,7 +201,7 @@ def note_empty_targets(
 ) -> None:
     """Note series in which no target has a value."""
     targets = [np.isnan(reals[name]) for name in schema.targets if name in reals]
-    if not targets:
+    if not targets or problems.unread.intersection(schema.targets):
         return
     nothing = np.logical_and.reduce(targets)
     if not nothing.any():

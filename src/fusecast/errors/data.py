@@ -24,6 +24,17 @@ class DataError(FusecastError):
         return cls(f"file {path} cannot be read as a table: {reason}")
 
     @classmethod
+    def not_utf8(cls, path: object) -> Self:
+        return cls(f"file {path} is not written in UTF-8\nHint: save it again as CSV UTF-8")
+
+    @classmethod
+    def ragged(cls, path: object, line: int, cells: int, width: int, separator: str) -> Self:
+        return cls(
+            f"line {line} of file {path} has {cells} cells, and the header {width}\n"
+            f"Hint: put cells that hold {separator!r} in quotes; write numbers without thousands separators"
+        )
+
+    @classmethod
     def unsupported_source(cls, what: object, supported: Sequence[str]) -> Self:
         return cls(f"{what} cannot be read as a table\nHint: supported are {', '.join(supported)}")
 

@@ -35,6 +35,18 @@ class SchemaError(FusecastError):
         )
 
     @classmethod
+    def numbers_and_text(cls, name: str, value: str, row: int) -> Self:
+        return cls(
+            f"column {name!r} is text although nearly all its cells are numbers: it holds {value!r} in row {row}\n"
+            f"Hint: write plain numbers such as 1234.5, and nothing where none is; or name {name!r} in `categorical`"
+        )
+
+    @classmethod
+    def unknown_zone(cls, name: str, available: Iterable[str]) -> Self:
+        examples = "Hint: zones have names such as Europe/Berlin, America/New_York or UTC"
+        return cls(f"there is no time zone {name!r}\n{did_you_mean(name, available) if '/' in name else examples}")
+
+    @classmethod
     def several_series(cls, time: str, candidates: Sequence[str]) -> Self:
         hint = f"name the series with `id`, perhaps {some_of(candidates)}" if candidates else "keep one row a step"
         return cls(f"no id column is named, but times in {time!r} come more than once\nHint: {hint}")
