@@ -21,6 +21,7 @@ from fusecast.explain.lags import lag_in_words, span_in_words, step_in_words
         (-1, "1i", "1 step before"),
         (0, "1h", "the first step forecast"),
         (5, "1i", "5 steps after"),
+        (5, "3i", "5 steps after"),
     ],
 )
 def test_a_lag_is_said_in_the_largest_whole_unit(position: int, frequency: str, words: str) -> None:
@@ -28,7 +29,8 @@ def test_a_lag_is_said_in_the_largest_whole_unit(position: int, frequency: str, 
 
 
 def test_a_step_has_a_name() -> None:
-    assert [step_in_words(f) for f in ("1h", "30m", "1d", "1mo", "1i")] == ["hour", "30 min", "day", "month", "step"]
+    names = {"1h": "hour", "30m": "30 min", "1d": "day", "1mo": "month", "1i": "step", "3i": "step"}
+    assert {frequency: step_in_words(frequency) for frequency in names} == names
 
 
 def test_a_span_of_nothing_is_in_the_unit_of_the_step() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ import torch
 from fusecast.batch import Batch, Output
 from fusecast.explain.agreement import compare
 from fusecast.explain.importance import Importance
-from fusecast.explain.permutation import permutation_importance, spearman
+from fusecast.explain.permutation import cycle, permutation_importance, spearman
 from fusecast.features.encoded import EncodedPanel
 from fusecast.features.inputs import Inputs
 from fusecast.windows.index import WindowIndex
@@ -55,7 +57,9 @@ def index() -> WindowIndex:
 
 def brute_force(encoded: EncodedPanel, index: WindowIndex, seed: int) -> dict[str, float]:
     """Mean median loss with a variable's future rows taken from another window, by loops."""
-    order = np.random.default_rng(seed).permutation(len(index))
+    way = np.random.default_rng(seed).permutation(len(index)).tolist()
+    next_on_the_way = dict(zip(way, [*way[1:], way[0]], strict=True))
+    order = [next_on_the_way[w] for w in range(len(index))]
     series, cutoff = index.locate(np.arange(len(index)))
     losses = {"none": [], "price": [], "day": []}
     for w, donor in enumerate(order):
@@ -99,6 +103,30 @@ def test_a_variable_that_is_the_same_in_every_window_is_called_so(index: WindowI
     encoded.categories[:] = 2
     found = permutation_importance(oracle, encoded, index, (0.5,))
     assert dict(found.select("variable", "constant").iter_rows())["day"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_windows_each_has_the_values_of_the_other(seed: int, index: WindowIndex) -> None:
+    two = replace(index, first_cutoff=index.last_cutoff - [1, 0], last_cutoff=index.last_cutoff - [0, 1])
+    assert len(two) == 2
+    found = permutation_importance(oracle, an_encoded_panel(False), two, (0.5,), seed=seed)
+    rows = {row["variable"]: row for row in found.iter_rows(named=True)}
+    assert not rows["price"]["constant"]
+    assert rows["price"]["shuffled"] > 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 50])
+def test_a_shuffle_is_one_round_trip_through_all(count: int) -> None:
+    rng, ways = np.random.default_rng(0), set()
+    for _ in range(40):
+        donors, at, seen = cycle(count, rng), 0, []
+        for _ in range(count):
+            seen.append(at)
+            at = int(donors[at])
+        assert sorted(seen) == list(range(count))
+        ways.add(tuple(seen))
+    assert len(ways) >= min(40, {2: 1, 3: 2}.get(count, 35))
+    assert cycle(1, rng).tolist() == [0]
 
 
 def test_rank_correlation_is_that_of_scipy() -> None:

@@ -21,6 +21,13 @@ def test_a_model_worse_than_a_baseline_is_not_praised(made_up) -> None:
     assert "higher than that of the best baseline, seasonal naive 168: prefer the baseline" in words
 
 
+def test_a_baseline_that_is_exact_is_to_be_preferred(made_up) -> None:
+    evaluation = made_up.an_evaluation()
+    exact = tuple(replace(scores, wql=0.0) for scores in evaluation.scores["last value"])
+    words = verdict(replace(evaluation, scores={**evaluation.scores, "last value": exact}))
+    assert "the best baseline, last value, is exact: prefer the baseline until this changes" in words
+
+
 @pytest.mark.parametrize(("error", "judged"), [(30.0, "better"), (90.0, "worse")])
 def test_the_skill_is_coloured_by_its_sign(error: float, judged: str, made_up) -> None:
     evaluation = made_up.an_evaluation(model_error=error)

@@ -27,6 +27,8 @@ def span_in_words(steps: int, frequency: str) -> str:
     ('24 h (1 day)', '168 h (7 days)', '1 year', '3 steps')
     """
     step = Frequency.parse(frequency)
+    if step.is_integer:  # one step of 3i is one step, whatever it adds to the numbers
+        return _counted(steps, NAMES[step.unit])
     count, unit = steps * step.count, step.unit
     while unit in UPWARDS and count and count % UPWARDS[unit][1] == 0:
         unit, count = UPWARDS[unit][0], count // UPWARDS[unit][1]
@@ -54,7 +56,7 @@ def step_in_words(frequency: str) -> str:
     ('hour', '30 min', 'step')
     """
     step = Frequency.parse(frequency)
-    if step.count > 1:
+    if step.count > 1 and not step.is_integer:
         return _counted(step.count, NAMES[step.unit])
     return {"s": "second", "m": "minute", "h": "hour"}.get(step.unit, NAMES[step.unit])
 

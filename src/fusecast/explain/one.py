@@ -116,10 +116,14 @@ def _words(
     frequency = panel.schema.frequency
     first, last = panel.times_of([s, s], [cutoff, cutoff + horizon - 1])
     middle = ", ".join(
-        f"{target} between {low:,.4g} and {high:,.4g}"
-        for target, low, high in zip(panel.schema.targets, median.min(axis=0), median.max(axis=0), strict=True)
+        f"{target} between {low} and {high}" if low != high else f"{target} {low}"
+        for target, low, high in (
+            (target, f"{own.min():,.4g}", f"{own.max():,.4g}")
+            for target, own in zip(panel.schema.targets, median.T, strict=True)
+        )
     )
-    said = [f"Series {name!r}, {span_in_words(horizon, frequency)} from {first} to {last}: median {middle}."]
+    when = f"from {first} to {last}" if horizon > 1 else f"at {first}"
+    said = [f"Series {name!r}, {span_in_words(horizon, frequency)} {when}: median {middle}."]
     for group, lead in (
         ("past", "Of what has been, it goes by"),
         ("future", "Of what is known to come, it goes by"),

@@ -42,8 +42,8 @@ def permutation_importance(
     """Give each window a variable's values from another window, and see how much worse the forecasts become.
 
     Past and future values of a known variable move together. The windows of one series of values stay whole: only
-    which window they belong to is shuffled, over all windows and series (Breiman 2001; Fisher, Rudin and Dominici
-    2019). The loss is the quantile loss in scaled units, as in training.
+    which window they belong to is shuffled, over all windows and series, and none keeps its own (Breiman 2001; Fisher,
+    Rudin and Dominici 2019). The loss is the quantile loss in scaled units, as in training.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def permutation_importance(
     variables = _places(encoded.inputs)
     windows = np.arange(len(index))
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(len(index)) for _ in range(repeats)]
+    orders = [cycle(len(index), rng) for _ in range(repeats)]
     total = np.zeros((len(variables), repeats))
     moved = np.zeros(len(variables), dtype=np.bool_)
     usual, weight, done = 0.0, 0.0, 0
@@ -94,6 +94,17 @@ def permutation_importance(
         }
     )
     return frame.sort("increase", descending=True, maintain_order=True)
+
+
+def cycle(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a permutation in which nothing keeps its place: one round trip through all, in random order [count].
+
+    Of few windows, a usual permutation would leave some, or all, as they are, and say that nothing was lost.
+    """
+    way = rng.permutation(count)
+    donors = np.empty(count, dtype=np.int64)
+    donors[way] = np.roll(way, -1)
+    return donors
 
 
 def _loss(output: Output, batch: Batch, levels: Sequence[float]) -> tuple[float, float]:

@@ -88,7 +88,12 @@ def verdict(evaluation: Evaluation, target: int = 0) -> str:
     of_target = f" for {evaluation.targets[target]}" if len(evaluation.targets) > 1 else ""
     rival = evaluation.best_baseline(target)
     words = f"Over {evaluation.windows:,} forecasts it was not trained on{of_target}, "
-    if rival is None or not math.isfinite(skill):
+    if rival is not None and evaluation.scores[rival][target].wql == 0 < scores.wql:
+        words += (
+            f"its weighted quantile loss is {scores.wql:.3g}, and the best baseline, {rival}, is exact: "
+            "prefer the baseline until this changes"
+        )
+    elif rival is None or not math.isfinite(skill):
         words += f"its weighted quantile loss is {scores.wql:.3g}"
     elif abs(skill) < 0.005:
         words += f"its weighted quantile loss equals that of the best baseline, {rival}"
