@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from fusecast.prepare import Prepared
     from fusecast.training.artifact import Bundle
     from fusecast.training.predictor import NetworkPredictor
+
+
+def names_of(series: Any) -> list[Any] | None:
+    """Names of series from a name, or from any collection of names; None is all."""
+    if series is None:
+        return None
+    several = isinstance(series, Iterable) and not isinstance(series, str)
+    return list(series) if several else [series]
 
 
 class Asking:
@@ -69,7 +77,7 @@ class Asking:
         """
         from fusecast.inquire import look_into
 
-        names = [series] if isinstance(series, str | int) else series
+        names = names_of(series)
         return look_into(
             self._on(data),
             self.predictor,
@@ -135,7 +143,7 @@ class Asking:
         from fusecast.inquire import what_if
 
         prepared, known = self._on(data), read_future(future, self._fitted.fitted.schema.id)
-        names = [series] if isinstance(series, str | int) else series
+        names = names_of(series)
         table = what_if(prepared, self.predictor, changes, future=known, series=names)
         return like(future if data is None else data, table)
 

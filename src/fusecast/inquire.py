@@ -240,9 +240,11 @@ def number_of(panel: Panel, name: object) -> int:
         When there is none of this name.
     """
     names = [str(each) for each in panel.ids.tolist()]
-    if str(name) not in names:
+    whole = isinstance(name, float) and name.is_integer()  # ids that are whole are named alike whatever their type
+    text = str(int(name)) if whole and str(name) not in names else str(name)
+    if text not in names:
         raise ConfigError.unknown_series(name, names)
-    return names.index(str(name))
+    return names.index(text)
 
 
 def run(predictor: NetworkPredictor, batch: Batch) -> Output:

@@ -228,6 +228,11 @@ def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(verb: str, run,
     assert "is a folder where a file is to be written" in str(ran.exception)
 
 
+def test_a_predictor_that_is_not_there_is_named(run) -> None:
+    with pytest.raises(ConfigError, match=r"a predictor cannot be 'drifts'\n.*'drift'"):
+        Forecaster.load(run).backtest(stride=8, baselines=["drift"]).compare("TFT", "drifts")
+
+
 def test_a_stride_of_nothing_is_refused_in_words(run) -> None:
     with pytest.raises(ConfigError, match="stride must be at least 1, not 0"):
         Forecaster.load(run).evaluate(stride=0)

@@ -274,6 +274,19 @@ def test_a_plan_without_ids_is_that_of_the_series_asked_for(fitted: Forecaster, 
     assert found.forecast.equals(fitted.explain_forecast("shop 1", plan).forecast)
 
 
+def test_a_series_may_be_named_as_the_table_has_it() -> None:
+    numbers = shop_table(2).with_columns(unique_id=pl.col("unique_id").str.slice(5).cast(pl.Float64))
+    forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(numbers)
+    expected = forecaster.explain_forecast("1").forecast
+    for name in (1, 1.0, np.float64(1), np.int64(1)):
+        assert forecaster.explain_forecast(name).forecast.equals(expected)
+        assert forecaster.explain(series=name).windows == forecaster.explain(series=["1"]).windows
+    both = numbers["unique_id"].unique()
+    assert forecaster.explain(series=both).windows == forecaster.explain().windows
+    with pytest.raises(ConfigError, match=r"there is no series 1\.5"):
+        forecaster.explain(series=1.5)
+
+
 def test_changes_of_no_series_and_of_series_too_short_are_refused_in_words(
     fitted: Forecaster, table: pl.DataFrame
 ) -> None:

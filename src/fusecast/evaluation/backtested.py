@@ -88,7 +88,15 @@ class Backtest:
         """Test whether two predictors are equally good, by their mean pinball loss at each origin.
 
         With fewer than ten origins nothing is said: statistic and p-value are NaN.
+
+        Raises
+        ------
+        ConfigError
+            When there is no predictor of such a name; those there are are named.
         """
+        for one in (name, rival):
+            if one not in self.tallies:
+                raise ConfigError.not_one_of("a predictor", one, self.tallies)
         first, second = (self.tallies[one].by_origin("mean_pinball")[:, target] for one in (name, rival))
         if len(first) < FEWEST_ORIGINS:
             missing = {"statistic": math.nan, "p_value": math.nan}
