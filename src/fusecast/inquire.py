@@ -240,8 +240,9 @@ def number_of(panel: Panel, name: object) -> int:
         When there is none of this name.
     """
     names = [str(each) for each in panel.ids.tolist()]
-    whole = isinstance(name, float) and name.is_integer()  # ids that are whole are named alike whatever their type
-    text = str(int(name)) if whole and str(name) not in names else str(name)
+    text = str(name)
+    if text not in names and isinstance(name, float) and name.is_integer():
+        text = str(int(name))  # ids that are whole numbers are named alike whatever their type
     if text not in names:
         raise ConfigError.unknown_series(name, names)
     return names.index(text)
