@@ -34,6 +34,14 @@ def _only_fields_of(section: type[Any]) -> Callable[[Any], Any]:
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_names(cls, value: Any) -> Any:
+        for name in value if isinstance(value, Mapping) else ():
+            if name not in cls.model_fields:
+                raise ConfigError.unknown_option(str(name), list(cls.model_fields))
+        return value
+
 
 class TableConfig(_Section):
     """Which column of the table is what."""
@@ -100,7 +108,10 @@ class RunConfig(_Section):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            problems = [(".".join(str(part) for part in e["loc"]), e["msg"]) for e in error.errors()]
+            problems = [
+                (".".join(map(str, e["loc"])), "it must be given" if e["type"] == "missing" else e["msg"])
+                for e in error.errors()
+            ]
             raise ConfigError.invalid_options(problems) from None
 
     @classmethod

@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from fusecast.cli.app import main
+from fusecast.cli.show import written
 from fusecast.data.samples import sample_path
 
 SMALL = [
@@ -37,7 +38,9 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         (["--known", "temp"], "more than one role"),
         (["--frequency", "fortnight"], "not understood"),
         (["--set", "training.momentum=1"], "no option 'momentum'"),
-        (["--set", "network.hidden=1"], "network.hidden"),
+        (["--set", "trainig.seed=1"], "did you mean 'training'"),
+        (["--test", "[1"], "as YAML"),
+        (["--set", "network.hidden=1"], "did you mean 'hidden_size'"),
     ],
 )
 def test_what_cannot_work_is_said_before_training(
@@ -51,3 +54,22 @@ def test_what_cannot_work_is_said_before_training(
 @pytest.mark.parametrize("words", [["fit", "nowhere.csv", *SMALL], ["evaluate", "nowhere"], ["inspect", "nowhere.csv"]])
 def test_what_is_not_there_is_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere" in refused(capsys, *words)
+
+
+def test_a_fit_without_its_sizes_asks_for_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "option horizon: it must be given" in refused(capsys, "fit", sample_path("bike_sharing"))
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_said_before_training(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    said = refused(capsys, "fit", sample_path("bike_sharing"), "--out", tmp_path / place, *SMALL)
+    assert str(tmp_path / place) in said
+    assert "Hint" in said
+
+
+def test_paths_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    written("forecasts", Path("run[lr=1]/[/x].csv"))
+    assert capsys.readouterr().out == "Wrote forecasts: run[lr=1]/[/x].csv\n"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from fusecast.cli.options import assignments, changes
+from fusecast.cli.options import assignments, changes, plain
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,14 @@ def test_what_is_no_change_is_refused(text: str) -> None:
 def test_values_that_are_no_yaml_are_refused_in_words() -> None:
     with pytest.raises(typer.BadParameter, match="cannot be read as YAML"):
         assignments(["training.seed=[1,"])
+
+
+def test_an_option_cannot_lie_in_a_section_that_was_given_a_value() -> None:
+    with pytest.raises(typer.BadParameter, match="'training', which was given a value itself"):
+        assignments(["training=3", "training.seed=1"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("0.15", 0.15), ("3", 3), ("null", None), ("1e", "1e")])
+def test_a_number_is_one_in_whatever_way_it_is_written(text: str, value: Any) -> None:
+    assert plain(text) == value
+    assert assignments([f"training.x={text}"]) == {"training": {"x": value}}

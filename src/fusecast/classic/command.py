@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from fusecast.classic.config import LightningTrainingConfig
 from fusecast.errors import FusecastError
+from fusecast.errors.artifact import system_in_words
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = LightningTrainingConfig.with_overrides(given.config)
         from fusecast.classic.train import train_tft_lightning
 
-        train_tft_lightning(config)
+        with system_in_words():
+            train_tft_lightning(config)
     except FusecastError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)

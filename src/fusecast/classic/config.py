@@ -51,6 +51,13 @@ class LightningTrainingConfig:
     checkpoint_steps: int | None = None
     """The same in steps."""
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a setting; a name that is none would change nothing, so that it is an error."""
+        names = [field.name for field in fields(self)]
+        if name not in names:
+            raise ConfigError.unknown_option(name, names)
+        super().__setattr__(name, value)
+
     @classmethod
     def with_overrides(cls, texts: list[str]) -> LightningTrainingConfig:
         """Make a config from ``name=value`` texts, such as ``num_epochs=1``.

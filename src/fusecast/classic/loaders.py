@@ -56,6 +56,8 @@ def make_dataloaders(
         If a size or a share is out of its range.
     """
     for name, size in (("window_size", window_size), ("batch_size", batch_size)):
+        if isinstance(size, bool) or not isinstance(size, int | np.integer):
+            raise ConfigError.out_of_range(name, repr(size), "1, 2, ...")
         if size < 1:
             raise ConfigError.not_positive(name, size)
     for name, share in (("validation", validation), ("test", test), ("validation and test", validation + test)):

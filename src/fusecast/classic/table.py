@@ -58,9 +58,9 @@ def read_rows(data: Any) -> Table:
         raise DataError.no_features((*SEQUENCES, *STEPS, NEEDED))
     if len(data) == 0:
         raise DataError.empty_table()
-    sequence = np.zeros(len(data), dtype=np.int64) if by_sequence is None else _codes(_column(data, by_sequence))
+    sequence = np.zeros(len(data), dtype=np.int64) if by_sequence is None else _sequences(data, by_sequence)
     step = None if by_step is None else _steps(_column(data, by_step), by_step)
-    needed = _column(data, NEEDED).astype(bool) if NEEDED in columns else None
+    needed = _flags(_column(data, NEEDED), NEEDED) if NEEDED in columns else None
 
     order = _order(sequence, step)
     values = _features(data, features, order)
@@ -113,6 +113,32 @@ def _features(data: Any, names: tuple[str, ...], order: NDArray[np.int64] | None
             raise DataError.not_numeric(name, str(getattr(data[name], "dtype", column.dtype)))
         values[:, number] = column if order is None else column[order]
     return values
+
+
+def _sequences(data: Any, name: str) -> NDArray[np.int64]:
+    """Number the sequences of a column in which none may be missing."""
+    column = _column(data, name)
+    if (missing := _missing(column)).any():
+        raise DataError.no_sequence(name, int(missing.argmax()))
+    return _codes(column)
+
+
+def _flags(column: NDArray[Any], name: str) -> NDArray[np.bool_]:
+    """Read yes and no: booleans, 0 and 1, and the words for them that CSV files hold."""
+    if column.dtype.kind in "biu":
+        return column.astype(bool)
+    words = np.char.lower(column.astype(str))
+    yes, no = np.isin(words, ("true", "1", "1.0")), np.isin(words, ("false", "0", "0.0"))
+    if not (yes | no).all():
+        row = int((~(yes | no)).argmax())
+        raise DataError.no_flag(name, str(column[row]), row)
+    return yes
+
+
+def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
+    if column.dtype.kind == "O":
+        return np.array([each is None or each != each or str(each) == "<NA>" for each in column], dtype=np.bool_)
+    return np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), dtype=np.bool_)
 
 
 def _codes(column: NDArray[Any]) -> NDArray[np.int64]:

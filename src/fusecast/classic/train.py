@@ -17,7 +17,10 @@ from fusecast.classic.module import TemporalFusionTransformerLightning
 from fusecast.classic.table import NEEDED, SEQUENCES, STEPS
 from fusecast.data.read import read_table
 from fusecast.data.samples import sample_path
+from fusecast.errors import TrainingError
+from fusecast.training.alone import alone_in
 from fusecast.training.atomic import replacing
+from fusecast.training.checkpoint import load_checkpoint
 from fusecast.training.newest import intact_or_before, newest_checkpoint
 from fusecast.training.processes import is_first_process
 from fusecast.training.progress import say
@@ -52,11 +55,11 @@ def train_tft_lightning(
     features = len(names)
     _tell(f"{features} features, windows of {config.window_size} steps")
     _tell("windows: " + ", ".join(f"{len(each):,} {part}" for each, part in zip(datasets, PARTS, strict=True)))
-    resume = _checkpoint(config)
+    resume = _checkpoint(config, features)
     files = RunFiles(checkpoints=folder, history=None, logs=folder / LOGS)
-    if is_first_process():
-        _write_config(config, folder / CONFIG)
-    with quiet_lightning():
+    with alone_in(folder), quiet_lightning():
+        if is_first_process():
+            _write_config(config, folder / CONFIG)
         pl.seed_everything(config.random_seed, workers=True, verbose=False)
         model = TemporalFusionTransformerLightning(
             features,
@@ -85,6 +88,7 @@ def train_tft_lightning(
 
 
 PARTS = ("to train", "to validate", "to test")
+SIZES = ("hidden_size", "num_heads", "num_lstm_layers")
 INTERRUPTED = 130
 """What a script ends with after Ctrl+C, as shells count."""
 
@@ -102,8 +106,14 @@ def _table(path: str | None) -> DataFrame:
     return frame.drop(left_out)
 
 
-def _checkpoint(config: LightningTrainingConfig) -> Path | None:
-    """Choose what to go on from, and say so where it is not the file that was named."""
+def _checkpoint(config: LightningTrainingConfig, features: int) -> Path | None:
+    """Choose what to go on from, and say so where it is not the file that was named.
+
+    Raises
+    ------
+    TrainingError
+        If it is of another network, or of no training.
+    """
     asked = config.checkpoint_to_resume()
     if asked is None:
         return None
@@ -111,6 +121,15 @@ def _checkpoint(config: LightningTrainingConfig) -> Path | None:
     if found.skipped:
         say(found.in_words())
     _tell(f"going on from {found.path}" if found.path else f"{asked} holds no checkpoint yet: training starts anew")
+    if found.path is not None:
+        content = load_checkpoint(found.path)
+        if not content.keys() >= {"state_dict", "optimizer_states", "loops", "hyper_parameters"}:
+            raise TrainingError.unfit_checkpoint(found.path, "it holds no state of a training")
+        now = {"input_size": features, **{name: getattr(config, name) for name in SIZES}}
+        then = content["hyper_parameters"]
+        differences = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if then.get(name) != now[name]]
+        if differences:
+            raise TrainingError.unfit_checkpoint(found.path, "; ".join(differences))
     return found.path
 
 

@@ -10,6 +10,7 @@ import typer
 from fusecast._version import __version__
 from fusecast.cli import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
 from fusecast.errors import FusecastError
+from fusecast.errors.artifact import system_in_words
 
 app = typer.Typer(
     name="fusecast",
@@ -49,7 +50,8 @@ app.command("demo")(demo.demo)
 def main() -> None:
     """Run the command line; what a user can mend is said in words and ends with code 2."""
     try:
-        app()
+        with system_in_words():
+            app()
     except FusecastError as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(2)

@@ -48,8 +48,6 @@ def fit(
     ] = None,
 ) -> None:
     """Train a Temporal Fusion Transformer on a table."""
-    import yaml
-
     from fusecast.cli import show
     from fusecast.experiment import RunConfig, merged, read_yaml
     from fusecast.forecaster import Forecaster
@@ -71,8 +69,8 @@ def fit(
                 "frequency": frequency,
             },
             "split": {
-                "validation": validation and yaml.safe_load(validation),
-                "test": test and yaml.safe_load(test),
+                "validation": validation and options.plain(validation),
+                "test": test and options.plain(test),
             },
             "network": {
                 "hidden_size": hidden_size,

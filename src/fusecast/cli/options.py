@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 import yaml
+
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def names(value: str | None) -> list[str] | None:
@@ -42,11 +45,19 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
         place = result
         for section in sections:
             place = place.setdefault(section, {})
-        try:
-            place[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise typer.BadParameter(f"{value!r} in {text!r} cannot be read as YAML") from None
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{text!r} is an option of {section!r}, which was given a value itself")
+        place[name] = plain(value)
     return result
+
+
+def plain(text: str) -> Any:
+    """Read a value as YAML; also ``1e-3``, which YAML takes for a text."""
+    try:
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
+    except yaml.YAMLError:
+        raise typer.BadParameter(f"{text!r} cannot be read as YAML") from None
 
 
 def changes(texts: Sequence[str]) -> dict[str, str | list[str]]:

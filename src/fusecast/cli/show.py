@@ -28,7 +28,7 @@ CHANGES = ("before", "after", "difference")
 WIDTH_OF_FILES = 140
 """Characters a line where the output is no terminal, so that tables in files and pipes are not folded."""
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], *, numbers_from: int = 1) -> None:

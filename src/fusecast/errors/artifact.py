@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from fusecast.errors.base import FusecastError, some_of
@@ -52,6 +53,17 @@ class ArtifactError(FusecastError):
     @classmethod
     def missing(cls, path: object, expected: str) -> Self:
         return cls(f"{path} does not exist\nHint: expected {expected}")
+
+    @classmethod
+    def unwritten(cls, path: object, reason: str) -> Self:
+        return cls(
+            f"{path} cannot be written: {reason}\n"
+            "Hint: make room, or see that the folder can be written to; what was there before is whole"
+        )
+
+    @classmethod
+    def refused_by_system(cls, path: object, reason: str) -> Self:
+        return cls(f"{path}: {reason}\nHint: see that it is where it should be, may be written, and has room")
 
     @classmethod
     def unreadable(cls, path: object, reason: str) -> Self:
@@ -164,3 +176,20 @@ class ArtifactError(FusecastError):
 
 class UnsafeArtifactError(ArtifactError):
     """A saved file holds what loading would have to execute."""
+
+
+@contextmanager
+def system_in_words() -> Iterator[None]:
+    """Say in words what the system refuses: a folder that may not be written, a full disk.
+
+    Raises
+    ------
+    ArtifactError
+        In place of an OSError that names a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        raise ArtifactError.refused_by_system(error.filename, error.strerror) from error

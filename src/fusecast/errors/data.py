@@ -161,6 +161,19 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def no_sequence(cls, column: str, row: int) -> Self:
+        return cls(
+            f"column {column!r} is empty in row {row}, so that its sequence has no name\nHint: name it, or drop the row"
+        )
+
+    @classmethod
+    def no_flag(cls, column: str, value: str, row: int) -> Self:
+        return cls(
+            f"column {column!r} holds {value!r} in row {row}, neither yes nor no\n"
+            "Hint: write true and false, or 1 and 0"
+        )
+
+    @classmethod
     def no_steps(cls, column: str, first: str) -> Self:
         return cls(f"column {column!r} holds neither whole numbers nor times, but such as {first!r}")
 

@@ -41,6 +41,19 @@ class TrainingError(FusecastError):
         )
 
     @classmethod
+    def folder_in_use(cls, folder: object) -> Self:
+        return cls(
+            f"another run is training into folder {folder}\nHint: wait until it has ended, or name a folder of its own"
+        )
+
+    @classmethod
+    def other_data(cls) -> Self:
+        return cls(
+            "training cannot be resumed: the table is not the one that it began with\n"
+            "Hint: resume with that table, or train anew in another folder"
+        )
+
+    @classmethod
     def unfit_checkpoint(cls, path: object, reason: str) -> Self:
         return cls(f"training cannot be resumed from {path}: {reason}")
 

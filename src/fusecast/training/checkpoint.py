@@ -41,9 +41,8 @@ def load_checkpoint(path: Path | str, map_location: Any = "cpu") -> dict[str, An
             raise ArtifactError.unreadable(path, "its content makes no sense") from None
         raise ArtifactError.unsafe(path, refused[1] or refused[2]) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise ArtifactError.unreadable(
-            path, str(error).splitlines()[0] if str(error) else "it ends too early"
-        ) from None
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "it ends too early"
+        raise ArtifactError.unreadable(path, reason) from None
     if not isinstance(content, dict):
         raise ArtifactError.unreadable(path, f"it holds a {type(content).__name__}, no checkpoint")
     return content
@@ -54,8 +53,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write to a temporary name beside `path`, then rename."""
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        try:
+            with replacing(Path(path)) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # torch's own writer knows no OSError
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise ArtifactError.unwritten(path, reason or "the disk is full, or has gone") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read safely, whatever `weights_only` says."""

@@ -124,7 +124,7 @@ class TrainingConfig:
         if optional and value is None:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ConfigError.out_of_range(name, value, allowed)
+            raise ConfigError.out_of_range(name, repr(value) if isinstance(value, str) else value, allowed)
 
     def epoch_size(self, windows: int) -> int:
         """Windows of an epoch, of so many there are."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -15,6 +17,10 @@ from fusecast.training.placing import place
 from fusecast.windows.index import WindowIndex
 from fusecast.windows.loader import WindowLoader, make_loader
 from fusecast.windows.resident import ResidentPanel
+
+SAMPLED = 128
+SAME = 1e-3
+"""Numbers of a table that are looked at, and how far they may be off where it is the same one."""
 
 
 class WindowDataModule(pl.LightningDataModule):
@@ -76,8 +82,8 @@ class WindowDataModule(pl.LightningDataModule):
             self.resident = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the order of training windows follows from, beside the epoch."""
-        return {"seed": self.seed, "windows": len(self.train)}
+        """What the order of training windows follows from, beside the epoch, and a few numbers of the table."""
+        return {"seed": self.seed, "windows": len(self.train), "sample": self._sample}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on in the order of the run that wrote a checkpoint.
@@ -85,11 +91,23 @@ class WindowDataModule(pl.LightningDataModule):
         Raises
         ------
         TrainingError
-            If it had another number of training windows.
+            If it had another number of training windows, or another table.
         """
         if state_dict["windows"] != len(self.train):
             raise TrainingError.other_windows(state_dict["windows"], len(self.train))
+        then, now = state_dict.get("sample"), self._sample
+        if then is not None and not (len(then) == len(now) and np.allclose(then, now, rtol=SAME, atol=SAME)):
+            raise TrainingError.other_data()
         self.seed = state_dict["seed"]
+
+    @cached_property
+    def _sample(self) -> list[float]:
+        """Some hundred numbers by which a table is known again, whatever another machine rounds."""
+        parts = (self.encoded.reals, self.encoded.center, self.encoded.scale)
+        flat = [part.reshape(-1) for part in parts if part.size]
+        chosen = [part[np.linspace(0, part.size - 1, SAMPLED).astype(np.int64)] for part in flat]
+        sample: list[float] = np.concatenate(chosen).astype(np.float64).tolist()
+        return sample
 
     def _loader(self, index: WindowIndex, *, shuffle: bool = False) -> WindowLoader:
         trainer = self.trainer

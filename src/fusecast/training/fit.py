@@ -17,6 +17,7 @@ from fusecast.features.encoded import EncodedPanel
 from fusecast.model.config import ModelConfig
 from fusecast.model.start import start
 from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.training.alone import alone_in
 from fusecast.training.artifact import load_weights
 from fusecast.training.checkpoint import load_checkpoint
 from fusecast.training.config import TrainingConfig
@@ -84,8 +85,8 @@ def fit(
     Raises
     ------
     TrainingError
-        If there is no window, if `folder` holds checkpoints of another run, if the checkpoint to resume from belongs
-        to another network or other windows, or if a loss is not finite.
+        If there is no window, if `folder` holds checkpoints of another run or one is training there, if the
+        checkpoint to resume from belongs to another network or another table, or if a loss is not finite.
     ConfigError
         If the accelerator asked for is absent.
     ArtifactError
@@ -96,15 +97,15 @@ def fit(
     if len(train) == 0:
         raise TrainingError.no_windows()
     files = RunFiles.under(folder)
-    if resume is not None:
-        resume = _resumable(resume, model_config)
-    elif is_first_process():
-        files.refuse_to_overwrite()
-    if on_start is not None and is_first_process():
-        on_start()
     began = time.monotonic()
     keep_freed_memory()
-    with quiet_lightning(), isolate_rng():
+    with alone_in(folder), quiet_lightning(), isolate_rng():
+        if resume is not None:
+            resume = _resumable(resume, model_config)
+        elif is_first_process():
+            files.refuse_to_overwrite()
+        if on_start is not None and is_first_process():
+            on_start()
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         module = make_module(model_config, training_config)
