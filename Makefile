@@ -63,11 +63,14 @@ $(VENV)/.dev: $(VENV)/.python $(SOURCES)
 
 # Each peer lives in .venv-<peer>. FUSECAST_BENCH_VENVS names a folder of environments that are there already.
 PEERS := pytorch-forecasting neuralforecast darts gluonts
-PEER_VENVS := $(if $(FUSECAST_BENCH_VENVS),,$(PEERS:%=.venv-%/.installed))
+COMMA := ,
 BENCH_ROUNDS ?= 3
 BENCH_ONLY ?=
 BENCH_LIBRARIES ?=
 BENCH_ARGS ?=
+# Only those that are asked for are made.
+ASKED = $(subst $(COMMA), ,$(BENCH_LIBRARIES))
+PEER_VENVS = $(if $(FUSECAST_BENCH_VENVS),,$(patsubst %,.venv-%/.installed,$(if $(ASKED),$(filter $(ASKED),$(PEERS)),$(PEERS))))
 BENCH_COMMON = --libraries "$(BENCH_LIBRARIES)" $(BENCH_ARGS)
 
 .venv-%/.installed: benchmarks/peers/requirements/%.txt constraints.txt
