@@ -65,6 +65,10 @@ def test_without_known_columns_no_future_is_needed(frame):
 FUTURES = {
     "no table": (lambda f: None, "known column 'price' lacks values in the 2 steps .* for 3 series: 's0', 's1', 's2'"),
     "no column": (lambda f: f.drop("promo"), "known column 'promo' lacks values in the 2 steps"),
+    "a column of another name": (
+        lambda f: f.rename({"promo": "Promo"}),
+        r"'promo' lacks values .* for 3 series: .* no column of that name\nHint: did you mean 'Promo'",
+    ),
     "a row too few": (
         lambda f: f.filter(pl.int_range(6) != 3),
         r"'price' lacks values .* for 1 series: 's1'; .* 2021-03-01 07:00:00 of series 's1'\nHint: .*`observed`",

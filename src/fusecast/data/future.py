@@ -104,6 +104,8 @@ class FutureTable:
     def _require(self, name: str, missing: NDArray[np.bool_]) -> None:
         self.problems.raise_if_any()  # text among numbers would otherwise be called missing
         lacking = np.flatnonzero(missing.any(axis=1))
+        if lacking.size and self.frame.columns and name not in self.frame.columns:
+            raise DataError.future_column_missing(name, self.frame.columns, self.horizon, len(lacking))
         if lacking.size:
             s = int(lacking[0])
             row = int(self.panel.lengths[s] + missing[s].argmax())

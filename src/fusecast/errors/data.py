@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from fusecast.errors.base import FusecastError, some_of
+from fusecast.errors.base import FusecastError, did_you_mean, some_of
 
 
 class DataError(FusecastError):
@@ -65,6 +65,13 @@ class DataError(FusecastError):
             f"for {len(series)} series: {some_of(series)}; the first at {first}\n"
             f"Hint: supply the future values, or move {column!r} to `observed` in the schema "
             f"if they cannot be known when the forecast is made"
+        )
+
+    @classmethod
+    def future_column_missing(cls, column: str, columns: Collection[str], horizon: int, series: int) -> Self:
+        return cls(
+            f"known column {column!r} lacks values in the {horizon} steps after the cutoff for {series} series: the "
+            f"future table has no column of that name\n{did_you_mean(column, columns)}"
         )
 
     @classmethod
