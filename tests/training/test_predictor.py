@@ -92,3 +92,13 @@ def test_windows_of_another_size_are_refused(network: TemporalFusionTransformer,
         predictor.predict(world.encoded, replace(world.valid, horizon=9))
     with pytest.raises(ConfigError, match="lookback of 9"):
         predictor.predict(world.encoded, replace(world.valid, lookback=9))
+
+
+@pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
+def test_a_high_level_costs_no_digits(network: TemporalFusionTransformer, world: World, window_scaling: str) -> None:
+    def forecasts(level: float) -> np.ndarray:
+        panel = replace(world.panel, reals={**world.panel.reals, "y": world.panel.reals["y"] + level})
+        fitted = Preprocessor(FeatureConfig(window_scaling=window_scaling)).fit(panel, np.full(2, TRAIN_END))
+        return NetworkPredictor(network, fitted, device="cpu").predict(panel, world.valid).quantiles - level
+
+    np.testing.assert_allclose(forecasts(1e9), forecasts(0.0), atol=1e-3)

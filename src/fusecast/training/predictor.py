@@ -26,6 +26,7 @@ from fusecast.training.threads import side_by_side
 from fusecast.windows.forecasts import Forecasts
 from fusecast.windows.gather import gatherer_of
 from fusecast.windows.index import WindowIndex
+from fusecast.windows.recentre import window_units
 from fusecast.windows.resident import ResidentPanel
 
 Floats = NDArray[np.float64]
@@ -124,10 +125,10 @@ class NetworkPredictor:
             left = _batches(np.flatnonzero(alone), self.batch_size)
             for batch, output in side_by_side(self._forward(placed, index, levels), left, self.device):
                 windows = batch.window.cpu().numpy()
-                if encoded.window_scaling == "none":
-                    center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]  # in float64
-                else:
+                if config.head in (COUNTS, AMOUNTS):  # whose quantiles were scaled by these numbers
                     center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
+                else:
+                    center, scale = window_units(encoded, index.lookback, series[windows], cutoff[windows])
                 quantiles[windows] = self._to_units(output.quantiles, center, scale)
         return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=wanted).sorted()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fusecast.features.encoded import EncodedPanel
 
 FLOOR = 0.02
 """Least scale of a window, in units of its series' scale: a quiet lookback does not blow up what follows."""
@@ -28,3 +32,25 @@ def window_scales(values: Tensor, present: Tensor | None, kind: str) -> tuple[Te
         last = (step * present).amax(dim=1, keepdim=True)
         center = values.gather(1, last)[:, 0]  # 0 in a lookback without a value
     return center, scale
+
+
+def window_units(
+    encoded: EncodedPanel, lookback: int, series: NDArray[np.int64], cutoff: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give center and scale [B, Y] that lead from the scaled targets of windows back to the units of the data.
+
+    They are those of a batch in float64: in the float32 of a batch, values of 1e9 could not be told from 1e9 + 30.
+    """
+    center, scale = encoded.center[series], encoded.scale[series]
+    if encoded.window_scaling == "none":
+        return center, scale
+    Y = center.shape[1]
+    begin = encoded.indptr[series][:, None]
+    rows = begin + cutoff[:, None] + np.arange(-lookback, 0)
+    present = np.repeat((rows >= begin)[:, :, None], Y, axis=2)
+    rows = np.maximum(rows, begin)
+    if encoded.reals_present.shape[1]:
+        present &= encoded.reals_present[rows, :Y]
+    values = torch.from_numpy(np.where(present, encoded.reals[rows, :Y], 0.0))  # float64
+    shift, factor = window_scales(values, torch.from_numpy(present), encoded.window_scaling)
+    return center + shift.numpy() * scale, scale * factor.numpy()
