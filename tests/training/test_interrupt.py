@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,14 @@ from fusecast.training.checkpoint import AtomicCheckpointIO
 from fusecast.training.fit import FitResult
 
 Train = Callable[..., FitResult]
+
+
+@pytest.fixture(autouse=True)
+def _usual_handler() -> Iterator[None]:
+    """Have Ctrl+C do what it does in a terminal; a shell's background jobs ignore it."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
 
 
 class After(pl.Callback):
