@@ -82,7 +82,7 @@ def train(world: World, tmp_path: Path) -> Callable[..., FitResult]:
             "valid": world.valid,
             "folder": tmp_path / "run",
         }
-        for name in (*of_fit, "resume", "callbacks"):
+        for name in (*of_fit, "resume", "callbacks", "on_start"):
             if name in options:
                 of_fit[name] = options.pop(name)
         settings = {

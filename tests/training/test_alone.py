@@ -33,8 +33,10 @@ def test_a_folder_that_is_trained_into_is_refused_to_others_and_free_afterwards(
 def test_a_run_is_not_resumed_on_another_table_of_the_same_size(train: Train, world: World, tmp_path: Path) -> None:
     train(max_epochs=1)
     moved = replace(world.encoded, reals=world.encoded.reals + 1.0)
+    started: list[str] = []
     with pytest.raises(TrainingError, match="the table is not the one that it began with"):
-        train(encoded=moved, resume=tmp_path / "run" / "checkpoints")
+        train(encoded=moved, resume=tmp_path / "run" / "checkpoints", on_start=lambda: started.append("written"))
+    assert started == []  # the run's own file still names its own table
     rounded = replace(world.encoded, reals=world.encoded.reals * (1 + 1e-6))
     assert len(train(encoded=rounded, resume=tmp_path / "run" / "checkpoints").history) == 2
 

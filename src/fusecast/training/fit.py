@@ -100,14 +100,14 @@ def fit(
     began = time.monotonic()
     keep_freed_memory()
     with alone_in(folder), quiet_lightning(), isolate_rng():
+        data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         if resume is not None:
-            resume = _resumable(resume, model_config)
+            resume = _resumable(resume, model_config, data)
         elif is_first_process():
             files.refuse_to_overwrite()
         if on_start is not None and is_first_process():
             on_start()
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
-        data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         module = make_module(model_config, training_config)
         monitor = "val_loss" if data.validates else "train_loss"
         trainer = make_trainer(
@@ -137,8 +137,8 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
     return module
 
 
-def _resumable(asked: Path, model: ModelConfig) -> Path | None:
-    """Choose the checkpoint; refuse an unfit one here, in words, rather than deep inside Lightning."""
+def _resumable(asked: Path, model: ModelConfig, data: WindowDataModule) -> Path | None:
+    """Choose the checkpoint; refuse an unfit one before anything is written, not deep inside Lightning."""
     found = newest_checkpoint(asked) if asked.is_dir() else intact_or_before(asked)
     if found.skipped:
         say(found.in_words())
@@ -153,6 +153,8 @@ def _resumable(asked: Path, model: ModelConfig) -> Path | None:
     differences = [f"{name} was {then[name]} and is {now[name]}" for name in now if then[name] != now[name]]
     if differences:
         raise TrainingError.unfit_checkpoint(found.path, "; ".join(differences))
+    if (of_data := content.get(type(data).__qualname__)) is not None:
+        data.load_state_dict(of_data)
     return found.path
 
 
