@@ -129,5 +129,7 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
 def restore(source: Any, config: RunConfig, fitted: FittedPreprocessor, marks: dict[str, Any]) -> Prepared:
     """Read and check a table for a model fitted before: nothing is fitted, and the split is the model's own."""
     panel = validate(read_table(source, keys=keys_of(fitted.schema.id)), fitted.schema)
+    if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
+        raise DataError.zone_of_its_own(fitted.schema.time, panel.schema.time_zone)
     check_spacing(panel, marks)
     return Prepared(config=config, panel=panel, parts=split_at(panel, marks), fitted=fitted)

@@ -77,3 +77,20 @@ def test_a_bundle_that_does_not_say_how_it_was_trained_is_refused_in_words(
     (tmp_path / "config.json").write_text(json.dumps({**config, "extra": {}}))
     with pytest.raises(ArtifactError, match="not how they were trained"):
         Forecaster.load(tmp_path)
+
+
+def test_a_model_of_times_without_a_zone_does_not_take_the_hours_of_any(hourly: pl.DataFrame) -> None:
+    forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(hourly)
+    with pytest.raises(DataError, match="are in zone Asia/Tokyo, and those that the model was fitted on have no zone"):
+        forecaster.predict(data=hourly.with_columns(pl.col("ds").dt.replace_time_zone("Asia/Tokyo")))
+
+
+def test_a_forecaster_reads_times_in_the_zone_it_is_told(hourly: pl.DataFrame, tmp_path: Path) -> None:
+    stamps = hourly.with_columns(pl.col("ds").dt.replace_time_zone("UTC"))
+    written = stamps.with_columns(
+        pl.col("ds").dt.convert_time_zone("Europe/Berlin").dt.strftime("%Y-%m-%dT%H:%M:%S%:z")
+    )
+    forecaster = Forecaster(HORIZON, LOOKBACK, time_zone="Europe/Berlin", **TINY).fit(written, folder=tmp_path)
+    forecasts = forecaster.predict()
+    assert str(forecasts["ds"].dtype) == "Datetime(time_unit='us', time_zone='Europe/Berlin')"
+    assert Forecaster.load(tmp_path).predict(data=stamps).equals(forecasts)

@@ -51,6 +51,13 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def zone_of_its_own(cls, time: str, zone: str) -> Self:
+        return cls(
+            f"times in {time!r} are in zone {zone}, and those that the model was fitted on have no zone\n"
+            "Hint: give times as then, without a zone: hours of another clock would be taken for the model's"
+        )
+
+    @classmethod
     def other_spacing(cls, frequency: str, apart: int, then: int) -> Self:
         return cls(
             f"neighbouring rows of this table lie {apart} steps of {frequency} apart or more, "
