@@ -38,10 +38,6 @@ class ConfigError(FusecastError):
         return cls(f"a batch of windows must have the shape [B, steps, {features}], not {list(shape)}")
 
     @classmethod
-    def library_missing(cls, what: str, extra: str) -> Self:
-        return cls(f"{what} is not installed\nHint: pip install 'fusecast[{extra}]'")
-
-    @classmethod
     def unreadable(cls, path: object, reason: str) -> Self:
         return cls(f"configuration {path} cannot be read: {reason}")
 
@@ -144,10 +140,6 @@ class ConfigError(FusecastError):
             f"forecasts of {horizon} steps at {list(levels)} cannot be put before forecasts of {other_horizon} steps "
             f"at {list(other_levels)}"
         )
-
-    @classmethod
-    def extra_needed(cls, what: str, library: str, extra: str) -> Self:
-        return cls(f"{what} need {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
 
     @classmethod
     def nothing_to_change(cls, name: str, known: Sequence[str]) -> Self:

@@ -68,7 +68,7 @@ def literal(text: str) -> str:
 def check_installed() -> None:
     """Refuse, in words, to draw without matplotlib."""
     if find_spec("matplotlib") is None:
-        raise ConfigError.extra_needed("figures", "matplotlib", "plot")
+        raise ConfigError.extra_missing("drawing figures", "matplotlib", "plot")
 
 
 def draw_importances(explanation: Explanation) -> Figure | None:

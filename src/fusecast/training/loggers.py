@@ -58,4 +58,4 @@ def make_logger(name: str, folder: Path) -> Logger | None:
 
 def _require(module: str, what: str) -> None:
     if find_spec(module) is None:
-        raise ConfigError.library_missing(what, module)
+        raise ConfigError.extra_missing(f"logger {module!r}", what, module)
