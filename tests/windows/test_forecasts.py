@@ -51,6 +51,11 @@ def test_a_table_has_a_row_for_each_window_and_step():
     assert table["y_hat"].to_list() == table["q0.5"].to_list() == [1.0, 4.0, 7.0, 10.0, 13.0, 16.0]
 
 
+def test_levels_that_six_digits_do_not_tell_apart_keep_columns_of_their_own():
+    table = forecasts((0.5, 0.99999991, 0.99999995)).to_frame(PANEL)
+    assert table.columns[4:] == ["y_hat", "q0.5", "q0.99999991", "q0.99999995"]
+
+
 def test_several_targets_have_columns_of_their_own():
     columns = (Column(name="a", role=Role.TARGET), Column(name="b", role=Role.TARGET))
     table = forecasts((0.5,), targets=2).to_frame(panel_of(Schema(columns=columns, frequency="1i"), list(range(40))))

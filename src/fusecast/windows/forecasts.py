@@ -119,11 +119,14 @@ class Forecasts:
             "step": pl.Series(np.tile(steps + 1, len(self))).cast(pl.Int32),
         }
         median = self.median()
+        named = [f"{level:g}" for level in self.levels]
+        if len(set(named)) < len(named):  # six digits do not tell them apart
+            named = [repr(float(level)) for level in self.levels]
         for number, target in enumerate(schema.targets):
             prefix = f"{target}:" if len(schema.targets) > 1 else ""
             columns[f"{prefix}y_hat"] = pl.Series(median[:, :, number].ravel())
-            for place, level in enumerate(self.levels):
-                columns[f"{prefix}q{level:g}"] = pl.Series(self.quantiles[:, :, number, place].ravel())
+            for place, level in enumerate(named):
+                columns[f"{prefix}q{level}"] = pl.Series(self.quantiles[:, :, number, place].ravel())
 
         keys: dict[str, pl.Series] = {}
         if schema.id is not None:
