@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,17 @@ def test_a_setting_that_does_not_exist_cannot_be_set() -> None:
         config.num_epoch = 3  # type: ignore[attr-defined]
     config.num_epochs = 3
     assert config.training().max_epochs == 3
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_epochs", "2"), ("random_seed", -1), ("gradient_clip_val", 0)])
+def test_a_setting_out_of_its_range_is_called_by_the_name_it_has_here(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} must lie in .*, not {value!r}$"):
+        LightningTrainingConfig(**{name: value}).training()
+
+
+def test_a_path_is_as_good_as_its_table(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "table.csv", index=False)
+    np.testing.assert_array_equal(read_rows(str(tmp_path / "table.csv")).values, read_rows(frame()).values)
 
 
 def test_going_on_with_another_network_is_refused_in_words(tiny: Any) -> None:

@@ -10,6 +10,8 @@ from fusecast.errors import ConfigError
 from fusecast.training.config import TrainingConfig
 
 NETWORK = ("hidden_size", "num_heads", "num_lstm_layers", "dropout")
+KNOWN_AS = {"max_epochs": "num_epochs", "seed": "random_seed", "gradient_clip": "gradient_clip_val"}
+"""Settings of the package's trainer that have another name here."""
 
 
 @dataclass
@@ -93,6 +95,13 @@ class LightningTrainingConfig:
         ConfigError
             Naming the setting that is out of its range.
         """
+        try:
+            return self._training()
+        except ConfigError as error:
+            name, space, rest = str(error).partition(" ")
+            raise ConfigError(KNOWN_AS.get(name, name) + space + rest) from None
+
+    def _training(self) -> TrainingConfig:
         return TrainingConfig(
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,

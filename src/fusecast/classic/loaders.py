@@ -30,7 +30,7 @@ def make_dataloaders(
     Parameters
     ----------
     data
-        A DataFrame (pandas, polars, Arrow), a 2-D array or tensor; every column is a feature, save these:
+        A DataFrame (pandas, polars, Arrow), the path of a table, a 2-D array or tensor; every column is a feature, save
         ``seq_ix`` or ``unique_id`` (windows never cross from one sequence into the next), ``step_in_seq`` or ``ds``
         (the order of a sequence's rows; where counted steps are left out, no window bridges the gap), and
         ``need_prediction`` (only rows where it is true are ever a ``y``; the others are history alone).

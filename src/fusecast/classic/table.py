@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecast.data.read import read_table
 from fusecast.errors import DataError
 
 SEQUENCES = ("seq_ix", "unique_id")
@@ -29,7 +31,7 @@ class Table:
 
 
 def read_rows(data: Any) -> Table:
-    """Understand a DataFrame (pandas, polars, Arrow), a 2-D array or a tensor.
+    """Understand a DataFrame (pandas, polars, Arrow), the path of a table, a 2-D array or a tensor.
 
     Columns named ``seq_ix`` or ``unique_id`` tell sequences apart, ``step_in_seq`` or ``ds`` orders their rows,
     ``need_prediction`` marks rows to be forecast; all other columns are features and must be numbers.
@@ -40,6 +42,8 @@ def read_rows(data: Any) -> Table:
         If a feature is not numeric or has a value that is missing or infinite, if there is no feature or no row, or if
         a sequence has two rows for one step.
     """
+    if isinstance(data, str | Path):
+        data = read_table(data)
     if not hasattr(data, "columns"):
         values = _array(data)
         names = tuple(f"x{number}" for number in range(values.shape[1]))
