@@ -62,7 +62,12 @@ def test_names_with_leading_zeros_keep_them_in_the_table_and_in_its_future(tmp_p
     assert future is not None
     assert future["unique_id"].dtype == pl.String
     path.write_text("unique_id,ds,y\n7,2024-01-01,1\n12,2024-01-01,2\n")
-    assert read_table(path, keys=("unique_id",))["unique_id"].to_list() == [7, 12]
+    assert read_table(path, keys=("unique_id",)).equals(read_table(path))
+    assert read_table(path)["unique_id"].dtype == pl.Int64
+    path.write_text(f"unique_id,ds,y\n{2**53 + 1},2024-01-01,1\n{2**53},2024-01-01,2\n")
+    assert read_table(path, keys=("unique_id",))["unique_id"].to_list() == [2**53 + 1, 2**53]
+    path.write_text("unique_id,ds,y\n7.5,2024-01-01,1\nx,2024-01-01,2\n")
+    assert read_table(path, keys=("unique_id",)).equals(read_table(path))
 
 
 def test_a_comma_that_may_part_thousands_is_not_taken_for_a_decimal_one(tmp_path: Path) -> None:

@@ -146,11 +146,18 @@ def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     if all(column.null_count() for column in frame.iter_columns()):
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     padded = {name for name in as_text if frame[name].str.contains(r"^\s*0\d").any()}
+    frame = frame.with_columns(whole(frame[name]) for name in as_text if name not in padded)
     return frame.with_columns(
         typed(column, decimal_comma=separator != ",")
         for column in frame.iter_columns()
         if column.dtype == pl.String and column.name not in padded
     )
+
+
+def whole(text: pl.Series) -> pl.Series:
+    """Read text as whole numbers if that is what all its cells are."""
+    numbers = text.cast(pl.Int64, strict=False)
+    return numbers if numbers.null_count() == text.null_count() else text
 
 
 def refuse_ragged(path: Path, separator: str, width: int) -> None:
