@@ -53,7 +53,8 @@ def test_windows_that_are_scaled_once_more_come_back_to_the_units_of_the_data(
     with torch.no_grad():
         scaled = network.eval()(batch).quantiles.double()
     expected = scaled * batch.scale.double()[:, None, :, None] + batch.center.double()[:, None, :, None]
-    np.testing.assert_allclose(got.quantiles, np.sort(expected.numpy()), rtol=1e-5)
+    # the batch has its center, up to 4,000, in float32
+    np.testing.assert_allclose(got.quantiles, np.sort(expected.numpy()), rtol=1e-5, atol=1e-3)
 
 
 def test_quantiles_rise_with_their_level(network: TemporalFusionTransformer, world: World) -> None:
