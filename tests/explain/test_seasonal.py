@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusecast.explain.seasonal import by_lag, in_words, rhythms, seasonal_lags
+from fusecast.explain.seasonal import SeasonalLag, by_lag, in_words, rhythms, seasonal_lags
 
 
 def attention_to(lags: dict[int, float], windows: int, lookback: int, horizon: int, seed: int = 0) -> np.ndarray:
@@ -28,6 +28,17 @@ def test_a_day_and_a_week_are_found_and_named(keep) -> None:
     assert in_words(found) == "looks back 24 h and 168 h"
     assert found[0].contrast == pytest.approx(4.0, rel=0.1)
     assert found[0].persistence > 0.95
+
+
+def test_of_many_lags_three_are_named_and_the_others_counted() -> None:
+    found = [
+        SeasonalLag(
+            lag=24 * day, words=f"{24 * day} h ({day} days)", attention=0.1, contrast=9.0 - day, persistence=1.0
+        )
+        for day in range(1, 6)
+    ]
+    assert in_words(found) == "looks back 24 h, 48 h, 72 h and 2 more lags"
+    assert in_words(found[:4]) == "looks back 24 h, 48 h, 72 h and 1 more lag"
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -149,7 +149,7 @@ def test_half_precision_weights_become_single_precision(network, tmp_path):
 
 def damaged(network: TemporalFusionTransformer) -> State:
     state = dict(network.state_dict())
-    del state["enrich.hidden.weight"]
+    del state["enrich.hidden.bias"]
     state["position_wise.hidden.weight"] = torch.zeros(8, 9)
     state["optimizer_step"] = torch.zeros(())
     return state
@@ -160,7 +160,7 @@ def test_a_partial_match_is_refused_and_every_name_is_told(network, tmp_path):
     with pytest.raises(PartialMatchError) as refused:
         convert(path, tmp_path / "new.ckpt", sizes=SIZES)
     text = str(refused.value)
-    assert "missing: 'enrich.hidden.weight'" in text
+    assert "missing: 'enrich.hidden.bias'" in text
     assert "unexpected: 'optimizer_step'" in text
     assert "of another shape: 'position_wise.hidden.weight'" in text
     assert not (tmp_path / "new.ckpt").exists()
@@ -177,7 +177,7 @@ def test_a_partial_match_taken_on_purpose_leaves_the_rest_untrained_and_the_same
     assert not first.matching.complete
     found, expected = first.network.state_dict(), network.state_dict()
     for name in found:
-        same = name not in ("enrich.hidden.weight", "position_wise.hidden.weight")
+        same = name not in ("enrich.hidden.bias", "position_wise.hidden.weight")
         assert torch.equal(found[name], expected[name]) is same, name
     assert torch.equal(forecast(first.network), forecast(second.network))
 

@@ -16,7 +16,6 @@ from fusecast.model import tft
 from fusecast.model.config import ATTENTION_MASKS, ModelConfig
 from fusecast.model.example import example_batch
 from fusecast.model.kernels import build, decode, native
-from fusecast.model.start import start_as_torch
 from fusecast.model.tft import TemporalFusionTransformer
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
@@ -48,7 +47,6 @@ CASES = {
 def network_of(config: ModelConfig) -> TemporalFusionTransformer:
     torch.manual_seed(0)
     network = TemporalFusionTransformer(config).eval()
-    start_as_torch(network)  # weights that make little of what float32 rounds away
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

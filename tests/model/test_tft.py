@@ -120,6 +120,16 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(network(batch).quantiles, network(batch).quantiles)
 
 
+def test_stacked_weights_start_like_those_of_separate_layers():
+    torch.manual_seed(0)
+    config = ModelConfig(horizon=1, lookback=1, observed_reals=40, hidden_size=16)
+    variables = TemporalFusionTransformer(config).select_past.variables
+    for stacked in (variables.from_input, variables.hidden, variables.gate):
+        for parameter in (stacked.weight, stacked.bias):
+            assert parameter.abs().max() <= 1 / 4
+            torch.testing.assert_close(parameter.std(), torch.tensor(0.25 / 3**0.5), rtol=0.05, atol=0)
+
+
 # --- precision and export ------------------------------------------------------------------------------------------
 
 

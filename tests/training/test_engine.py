@@ -17,7 +17,6 @@ from fusecast.features.encoded import EncodedPanel
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.model import selection
 from fusecast.model.config import ModelConfig
-from fusecast.model.start import start_as_torch
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training import engine as engine_module
 from fusecast.training.engine import BacktestEngine
@@ -69,7 +68,6 @@ def network_for(encoded: EncodedPanel, **options: Any) -> TemporalFusionTransfor
     torch.manual_seed(0)
     sizes = {"lookback": L, "horizon": H, **encoded.inputs.sizes()}
     network = TemporalFusionTransformer(ModelConfig(**{**sizes, "hidden_size": 16, "num_heads": 2, **options}))
-    start_as_torch(network)  # weights that make little of what float32 rounds away
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -70,10 +70,10 @@ def test_the_same_seed_gives_the_same_weights(train: Train, tmp_path: Path) -> N
 
 
 def test_first_weights_are_torchs_or_the_papers_as_asked(train: Train, world: World) -> None:
-    torchs, papers = (make_module(world.model, TrainingConfig(start=name)).network for name in ("torch", "paper"))
-    assert torchs.enrich.hidden.bias.any()
+    usual, papers = (make_module(world.model, TrainingConfig(start=name)).network for name in ("torch", "paper"))
+    assert usual.enrich.hidden.bias.any()
     assert not papers.enrich.hidden.bias.any()
-    result = train(max_epochs=8, learning_rate=1e-2, windows_per_epoch=256, start="torch")
+    result = train(max_epochs=8, learning_rate=1e-2, windows_per_epoch=256, start="paper")
     losses = [row["val_loss"] for row in result.history]
     assert min(losses) < 0.5 * losses[0]
 

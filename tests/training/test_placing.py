@@ -192,7 +192,7 @@ def test_forecasts_are_the_same_wherever_the_panel_is(
 ) -> None:
     encoded = with_gaps(world.encoded) if gaps else world.encoded
     encoded = replace(encoded, window_scaling=window_scaling)
-    network = train(max_epochs=1, start="torch").network  # weights that make little of what is rounded away
+    network = train(max_epochs=1).network
     every = WindowIndex.between(lengths=world.panel.lengths, begin=1, end=160, lookback=LOOKBACK, horizon=HORIZON)
     padded = replace(every, first_cutoff=every.first_cutoff - 6)  # windows that begin before their series as well
     usual, on_device = (

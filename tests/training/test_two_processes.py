@@ -53,7 +53,7 @@ def test_the_loss_is_that_of_one_process_at_the_same_global_batch(
         for part in ("train", "valid"):
             np.testing.assert_allclose(found[part], one[part], rtol=0, atol=1e-5)
         for name, value in one["classic"].items():
-            assert found["classic"][name] == pytest.approx(value, abs=1e-4)
+            assert found["classic"][name] == pytest.approx(value, abs=1e-5)
 
 
 def test_both_processes_get_every_forecast_once_and_in_order(one: dict[str, Any], two: list[dict[str, Any]]) -> None:

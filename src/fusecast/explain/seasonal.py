@@ -116,8 +116,8 @@ def in_words(lags: Sequence[SeasonalLag], returns: Sequence[Rhythm] = ()) -> str
     if lags:
         best = sorted(sorted(lags, key=lambda found: -found.contrast)[:3], key=lambda found: found.lag)
         rest = len(lags) - len(best)
-        more = f", and {rest} more lag{'s' * (rest > 1)}" if rest else ""
-        said.append(f"looks back {_and([found.words.split(' (')[0] for found in best])}{more}")
+        more = [f"{rest} more lag{'s' * (rest > 1)}"] if rest else []
+        said.append(f"looks back {_and([*(found.words.split(' (')[0] for found in best), *more])}")
     if returns:
         said.append(f"looks at the past in a rhythm of {_and([found.words.split(' (')[0] for found in returns[:3]])}")
     return " and ".join(said) or "has no lag that stands out from its neighbours in most windows, and no rhythm"

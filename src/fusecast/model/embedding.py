@@ -36,19 +36,11 @@ class VariableEmbedding(nn.Module):
     def __init__(self, num_reals: int, cardinalities: Sequence[int], d_model: int) -> None:
         super().__init__()
         self.cardinalities = tuple(cardinalities)
-        self.real_weight = nn.Parameter(torch.empty(num_reals, d_model))
-        self.real_bias = nn.Parameter(torch.empty(num_reals, d_model))
-        self.table = nn.Parameter(torch.empty(sum(self.cardinalities), d_model))
-        self.reset_parameters()
+        self.real_weight = nn.Parameter(torch.empty(num_reals, d_model).uniform_(-1, 1))
+        self.real_bias = nn.Parameter(torch.empty(num_reals, d_model).uniform_(-1, 1))
+        self.table = nn.Parameter(torch.randn(sum(self.cardinalities), d_model))
         starts = list(accumulate(self.cardinalities, initial=0))[:-1]
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw reals as ``nn.Linear`` and categories as ``nn.Embedding`` does."""
-        self.real_weight.uniform_(-1, 1)
-        self.real_bias.uniform_(-1, 1)
-        self.table.normal_()
 
     def codebook(self, *, first_real: int = 0, first_category: int = 0) -> Codebook:
         """Give the code book of the reals and the categories from the given ones on."""

@@ -20,16 +20,9 @@ class GroupedLinear(nn.Module):
 
     def __init__(self, num_variables: int, d_in: int, d_out: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_variables, d_out, d_in))
-        self.bias = nn.Parameter(torch.empty(num_variables, d_out))
-        self.reset_parameters()
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw weights as ``nn.Linear`` does."""
-        bound = 1 / math.sqrt(self.weight.shape[-1])
-        self.weight.uniform_(-bound, bound)
-        self.bias.uniform_(-bound, bound)
+        bound = 1 / math.sqrt(d_in)
+        self.weight = nn.Parameter(torch.empty(num_variables, d_out, d_in).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(num_variables, d_out).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map each variable by its own weights: ``[V, N, d_in] -> [V, N, d_out]``."""

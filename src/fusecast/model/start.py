@@ -1,4 +1,4 @@
-"""Start: the weights that a network begins with, as the paper's code draws them or as torch's layers do."""
+"""Start: the first weights of a network as the paper's code draws them, in place of those of torch's layers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from fusecast.model.attention import InterpretableMultiHeadAttention
 from fusecast.model.embedding import VariableEmbedding
 from fusecast.model.gating import GatedLinearUnit
 from fusecast.model.grouped import GroupedGatedResidualNetwork, GroupedLinear
-from fusecast.model.selection import VariableSelection
 
 NEAR_ZERO = 0.05
 """Bound of the first rows of categories' tables, as Keras has it."""
-INTERCEPT = 0.2
-"""Bound of the first intercepts of reals, where Keras has 0."""
-SELECTION_GAIN = 0.1
-"""First gain of the norm before the softmax of a selection, where Keras has 1."""
 
 
 @torch.no_grad()
 def start(network: nn.Module) -> None:
-    """Draw first weights as the paper's code does, which is as Keras does, but for two things.
+    """Draw first weights as the paper's code does, which is as Keras does.
 
     Linear maps are those of Glorot and Bengio (2010), each gate, value and head by itself, and without bias at first.
-    LSTMs begin with orthogonal recurrent maps and a forget gate that is open (bias 1), categories near zero.
+    LSTMs begin with orthogonal recurrent maps and a forget gate that is open (bias 1), categories near zero. Layers of
+    torch begin with a third of that variance in maps, biases as large, and categories of variance 1.
 
-    Otherwise than there, a real begins with a small intercept: without one, the layer norm behind it leaves of its
-    value the sign alone, and makes much of what float32 rounds away near zero. And selections begin with nearly equal
-    weights, not with those of chance, so that where they end says more of the data. docs/benchmarks.md has figures.
+    A real begins without intercept, so that the layer norm behind it hides how large it is until one has been learned:
+    selection weights may then say less. docs/benchmarks.md has figures.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | GroupedLinear):
@@ -41,10 +36,8 @@ def start(network: nn.Module) -> None:
             start_lstm(module)
         elif isinstance(module, VariableEmbedding):
             glorot(module.real_weight.unsqueeze(-1))
-            module.real_bias.uniform_(-INTERCEPT, INTERCEPT)
+            module.real_bias.zero_()
             module.table.uniform_(-NEAR_ZERO, NEAR_ZERO)
-        elif isinstance(module, VariableSelection):
-            module.joint.norm.weight.fill_(SELECTION_GAIN)
     for module in network.modules():  # maps that lie side by side in one
         if isinstance(module, GatedLinearUnit):
             glorot(module.projection.weight, maps=2)
@@ -53,14 +46,6 @@ def start(network: nn.Module) -> None:
         elif isinstance(module, InterpretableMultiHeadAttention):
             glorot(module.query.weight, maps=module.num_heads)
             glorot(module.key.weight, maps=module.num_heads)
-
-
-def start_as_torch(network: nn.Module) -> None:
-    """Draw first weights as torch's own layers do, from then on the same as if :func:`start` had not been."""
-    for module in network.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if reset is not None:
-            reset()
 
 
 def glorot(weight: Tensor, *, maps: int = 1) -> None:

@@ -19,7 +19,6 @@ from fusecast.model.kernels.decode import Decoder, LatestDecoder
 from fusecast.model.kernels.native import usable
 from fusecast.model.recurrence import SequenceToSequence
 from fusecast.model.selection import VariableSelection
-from fusecast.model.start import start
 from fusecast.model.tail import with_tail
 from fusecast.model.widths import check_widths
 
@@ -111,7 +110,6 @@ class TemporalFusionTransformer(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.LayerNorm | GroupedLayerNorm):
                 module.eps = config.layer_norm_eps
-        start(self)
 
     def forward(self, batch: Batch, levels: Sequence[float] | None = None) -> Output:
         """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`.

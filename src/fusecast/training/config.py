@@ -20,7 +20,7 @@ PRECISIONS = {
     "bf16-mixed": "bf16-mixed",
 }
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
-STARTS = ("paper", "torch")
+STARTS = ("torch", "paper")
 LOGGERS = ("tensorboard", "csv", "mlflow", "wandb", "none")
 EPOCH_CAP = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
@@ -60,9 +60,9 @@ class TrainingConfig:
     """The learning rate is multiplied by this when the validation loss no longer falls."""
     lr_scheduler_patience: int = 2
     """Validations without improvement before that."""
-    start: str = "paper"
-    """First weights: nearly as the paper's code draws them ("paper", see :mod:`fusecast.model.start`), or as torch's
-    layers draw their own ("torch"), which learn more slowly on most tables."""
+    start: str = "torch"
+    """First weights: those of torch's layers ("torch"), or as the paper's code draws them ("paper"), see
+    :mod:`fusecast.model.start`. Which is better differs from table to table."""
     weight_decay: float = 0.0
     """Decoupled, as in AdamW."""
     gradient_clip: float | None = 1.0

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from fusecast.errors import TrainingError
 from fusecast.features.encoded import EncodedPanel
 from fusecast.model.config import ModelConfig
-from fusecast.model.start import start_as_torch
+from fusecast.model.start import start
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.alone import alone_in
 from fusecast.training.artifact import load_weights
@@ -130,8 +130,8 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
         lr_scheduler_patience=config.lr_scheduler_patience,
         seed=config.seed,
     )
-    if config.start == "torch":
-        start_as_torch(module.network)
+    if config.start == "paper":
+        start(module.network)
     if config.compile:
         module.network.compile()
     return module
