@@ -14,6 +14,8 @@ from fusecast.model.grouped import GroupedGatedResidualNetwork, GroupedLinear
 
 NEAR_ZERO = 0.05
 """Bound of the first rows of categories' tables, as Keras has it."""
+INTERCEPT = 0.2
+"""Bound of the first intercepts of reals, where Keras has 0."""
 
 
 @torch.no_grad()
@@ -24,8 +26,8 @@ def start(network: nn.Module) -> None:
     LSTMs begin with orthogonal recurrent maps and a forget gate that is open (bias 1), categories near zero. Layers of
     torch begin with a third of that variance in maps, biases as large, and categories of variance 1.
 
-    A real begins without intercept, so that the layer norm behind it hides how large it is until one has been learned:
-    selection weights may then say less. docs/benchmarks.md has figures.
+    Otherwise than there, a real begins with a small intercept: without one, the layer norm behind it leaves of its
+    value the sign alone, and makes much of what float32 rounds away near zero. docs/benchmarks.md has figures.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | GroupedLinear):
@@ -36,7 +38,7 @@ def start(network: nn.Module) -> None:
             start_lstm(module)
         elif isinstance(module, VariableEmbedding):
             glorot(module.real_weight.unsqueeze(-1))
-            module.real_bias.zero_()
+            module.real_bias.uniform_(-INTERCEPT, INTERCEPT)
             module.table.uniform_(-NEAR_ZERO, NEAR_ZERO)
     for module in network.modules():  # maps that lie side by side in one
         if isinstance(module, GatedLinearUnit):
