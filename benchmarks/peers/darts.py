@@ -23,7 +23,9 @@ class Darts(Driver):
         self.TFTModel, self.QuantileRegression = TFTModel, QuantileRegression
 
     def read(self) -> Any:
-        return self.pd.DataFrame(self.task.columns())
+        task = self.task
+        numbers = dict.fromkeys((*task.known_categories, *task.observed_categories), "float32")
+        return self.pd.DataFrame(task.columns()).astype(numbers)  # int64 codes would make float64 of all
 
     def _series(self, frame: Any) -> tuple[list[Any], list[Any] | None, list[Any] | None]:
         """Give targets, future and past covariates: a TimeSeries each for every series."""

@@ -24,7 +24,9 @@ class GluonTS(Driver):
         self.features = {"hour": hour_of_day, "dow": day_of_week, "month": month_of_year}
 
     def read(self) -> Any:
-        return self.pd.DataFrame(self.task.columns())
+        task = self.task
+        numbers = dict.fromkeys((*task.known_categories, *task.observed_categories), "float32")
+        return self.pd.DataFrame(task.columns()).astype(numbers)  # int64 codes would make float64 of all
 
     @property
     def _reals(self) -> list[str]:
