@@ -32,7 +32,7 @@ tests: $(VENV)/.dev browser
 # statsforecast holds pandas below 3. It lives in a folder of its own, laid over the environment for its tests alone; where it
 # cannot be installed, they are skipped.
 tests-stats: $(VENV)/.dev $(STATS)/.installed  ## Run the tests of AutoETS and AutoTheta
-	PYTHONPATH=$(STATS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/evaluation/test_statistical.py
+	PYTHONPATH=$(STATS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/evaluation/baselines/test_statistical.py
 
 $(STATS)/.installed: $(VENV)/.python constraints.txt
 	@rm -rf $(STATS)

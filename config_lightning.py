@@ -1,5 +1,5 @@
 """The settings of the training script."""
 
-from fusecast.classic.config import LightningTrainingConfig
+from fusecast.compat.lightning_scripts.config import LightningTrainingConfig
 
 __all__ = ["LightningTrainingConfig"]

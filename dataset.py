@@ -1,6 +1,5 @@
 """From a table or an array to DataLoaders of (window, next step)."""
 
-from fusecast.classic.loaders import make_dataloaders
-from fusecast.classic.windows import StepDataset
+from fusecast.compat.lightning_scripts.dataloaders import StepDataset, make_dataloaders
 
 __all__ = ["StepDataset", "make_dataloaders"]

@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from fusecast import Forecaster
-from fusecast.calibration import calibrate, with_calibration
-from fusecast.evaluation.chance import standard_error
-from fusecast.evaluation.conformal import AUTO
+from fusecast.calibration.conformal import AUTO
+from fusecast.evaluation.significance import standard_error
+from fusecast.workflows.calibrate import calibrate, with_calibration
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

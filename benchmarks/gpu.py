@@ -25,9 +25,8 @@ import torch
 from benchmarks.resident import SERIES, PanelOnDevice
 from benchmarks.roofline import Work, best_rate, count
 from benchmarks.trained import by_trainer
-from fusecast.batch import Batch, Output
+from fusecast.model.batch import Batch, Output, example_batch
 from fusecast.model.config import ModelConfig
-from fusecast.model.example import example_batch
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 

@@ -19,8 +19,10 @@ class Fusecast(Driver):
         import torch
 
         from fusecast.forecaster import Forecaster
-        from fusecast.training import fit, predictor
-        from fusecast.windows import index, loader
+        from fusecast.inference import network_predictor as predictor
+        from fusecast.training import fit
+        from fusecast.windows import dataloader as loader
+        from fusecast.windows import window_index as index
 
         torch.set_num_threads(self.question.threads)
         self.pl, self.lightning, self.torch, self.Forecaster = pl, lightning, torch, Forecaster
@@ -113,8 +115,8 @@ class Fusecast(Driver):
         return self.NetworkPredictor(result.network, prepared.fitted, device="cpu")
 
     def step(self, prepared: Any) -> Callable[[], int]:
+        from fusecast.kernels.adamw import AdamW, clip_gradients
         from fusecast.model.losses import quantile_loss
-        from fusecast.training.adam import AdamW, clip_gradients
 
         config = self.task
         self.seed()

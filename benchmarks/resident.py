@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from fusecast.batch import Batch
-from fusecast.features.encoded import EncodedPanel
-from fusecast.features.inputs import RELATIVE_POSITION, Inputs
+from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
+from fusecast.model.batch import Batch
 from fusecast.model.config import ModelConfig
-from fusecast.windows.index import WindowIndex
-from fusecast.windows.loader import WindowLoader, make_loader
-from fusecast.windows.resident import ResidentPanel, bytes_on_device
+from fusecast.windows.dataloader import WindowLoader, make_loader
+from fusecast.windows.device_gatherer import DevicePanel, bytes_on_device
+from fusecast.windows.window_index import WindowIndex
 
 SERIES = 370
 """As many as in the electricity data of the paper."""
@@ -52,7 +51,7 @@ class PanelOnDevice:
     def __init__(self, config: ModelConfig, device: torch.device, *, rows: int, batch: int) -> None:
         encoded = draw_panel(config, rows)
         began = time.perf_counter()
-        self.panel = ResidentPanel(encoded, device)
+        self.panel = DevicePanel(encoded, device)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         self.upload_s = time.perf_counter() - began

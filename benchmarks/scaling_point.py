@@ -26,9 +26,9 @@ def building(num_series: int, rows: int, *, stream: bool = False) -> dict[str, f
     """
     import polars as pl
 
-    from fusecast.experiment import RunConfig
-    from fusecast.prepare import prepare
-    from fusecast.windows.loader import make_loader
+    from fusecast.config import RunConfig
+    from fusecast.windows.dataloader import make_loader
+    from fusecast.workflows.prepare import prepare
 
     each = rows // num_series
     horizon, lookback = min(24, each // 4), min(168, each // 2)
@@ -88,9 +88,9 @@ def chunk_of_rows(first: int, last: int, each: int) -> Iterator[Any]:
 def _streamed(num_series: int, each: int, folder: Path, horizon: int, lookback: int) -> dict[str, float]:
     import pyarrow.parquet as pq
 
-    from fusecast.data.stream import stream_parquet
-    from fusecast.schema import Column, Role, Schema
-    from fusecast.windows.index import WindowIndex
+    from fusecast.data.schema import Column, Role, Schema
+    from fusecast.io.streaming import stream_parquet
+    from fusecast.windows.window_index import WindowIndex
 
     path, writer = folder / "rows.parquet", None
     for chunk in chunk_of_rows(0, num_series, each):
@@ -130,8 +130,8 @@ def stepping(
     """Train a step on a random batch, and forecast it: `variables` inputs in the past, all but the target known."""
     import torch
 
+    from fusecast.model.batch import example_batch
     from fusecast.model.config import ModelConfig
-    from fusecast.model.example import example_batch
     from fusecast.model.losses import quantile_loss
     from fusecast.model.tft import TemporalFusionTransformer
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusecast.explain.explanation import Explanation
-    from fusecast.explain.one import ForecastExplanation
-    from fusecast.judge import Progress
-    from fusecast.prepare import Prepared
-    from fusecast.training.artifact import Bundle
-    from fusecast.training.predictor import NetworkPredictor
+    from fusecast.explain.single_forecast import ForecastExplanation
+    from fusecast.inference.model_bundle import Bundle
+    from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.workflows.evaluate import Progress
+    from fusecast.workflows.prepare import Prepared
 
 
 def names_of(series: Any) -> list[Any] | None:
@@ -75,10 +75,10 @@ class Asking:
         ConfigError
             When a series or the span is unknown, or no window lies in it.
         """
-        from fusecast.inquire import look_into
+        from fusecast.workflows.explain import explain_windows
 
         names = names_of(series)
-        return look_into(
+        return explain_windows(
             self._on(data),
             self.predictor,
             part=part,
@@ -107,10 +107,12 @@ class Asking:
         ConfigError, DataError
             When there is no such series, or known values are missing.
         """
-        from fusecast.data.read import read_future
-        from fusecast.inquire import why
+        from fusecast.io.tables import read_future
+        from fusecast.workflows.explain import explain_latest_forecast
 
-        return why(self._on(data), self.predictor, series, future=read_future(future, self._fitted.fitted.schema.id))
+        return explain_latest_forecast(
+            self._on(data), self.predictor, series, future=read_future(future, self._fitted.fitted.schema.id)
+        )
 
     def what_if(self, changes: Mapping[str, Any], future: Any = None, *, data: Any = None, series: Any = None) -> Any:
         """Forecast with other values of known columns, beside the forecast as things are.
@@ -139,8 +141,8 @@ class Asking:
             When a column is not known in the future, a value does not fit it, or there is no such series; when
             known values are missing, or a series is too short.
         """
-        from fusecast.data.read import like, read_future
-        from fusecast.inquire import what_if
+        from fusecast.io.tables import like, read_future
+        from fusecast.workflows.explain import what_if
 
         prepared, known = self._on(data), read_future(future, self._fitted.fitted.schema.id)
         names = names_of(series)
@@ -176,9 +178,9 @@ class Asking:
         ConfigError
             When figures are asked for and matplotlib is not installed, with the line that installs it.
         """
-        from fusecast.calibration import calibrated_if_any
-        from fusecast.data.read import read_future
-        from fusecast.describe.run import write_report
+        from fusecast.io.tables import read_future
+        from fusecast.workflows.calibrate import calibrated_if_any
+        from fusecast.workflows.report import write_report
 
         prepared = self._on(data)
         return write_report(

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fusecast.asking import Asking
+from fusecast.config import RunConfig
 from fusecast.errors import ArtifactError, ConfigError, TrainingError
-from fusecast.experiment import RunConfig
 from fusecast.judging import Judging
-from fusecast.prepare import Prepared, prepare, restore
+from fusecast.workflows.prepare import Prepared, prepare, prepare_for_model
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import Evaluation
-    from fusecast.judge import Progress
-    from fusecast.training.artifact import Bundle
+    from fusecast.inference.model_bundle import Bundle
+    from fusecast.inference.network_predictor import NetworkPredictor
     from fusecast.training.fit import FitResult
-    from fusecast.training.predictor import NetworkPredictor
+    from fusecast.workflows.evaluate import Progress
 
 RUN_FILE = "run.yaml"
 
@@ -134,11 +134,11 @@ class Forecaster(Asking, Judging):
         SchemaError, DataError, ConfigError, TrainingError
             In words, naming column, series and row.
         """
-        from fusecast.data.marks import marks_of
-        from fusecast.training.artifact import Bundle
+        from fusecast.data.splits import record_split
+        from fusecast.inference.model_bundle import Bundle
+        from fusecast.runtime.distributed import is_first_process
         from fusecast.training.fit import fit
-        from fusecast.training.processes import is_first_process
-        from fusecast.training.unknown import settle_unknown
+        from fusecast.training.unknown_categories import settle_unknown_categories
 
         prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
         with tempfile.TemporaryDirectory() as scratch:
@@ -152,9 +152,9 @@ class Forecaster(Asking, Judging):
                 resume=Path(folder or scratch) / "checkpoints" if resume else None,
                 on_start=lambda: self.config.write(Path(folder or scratch) / RUN_FILE),
             )
-        settle_unknown(result.network, prepared.encoded, prepared.train)
+        settle_unknown_categories(result.network, prepared.encoded, prepared.train)
         self.result = result
-        extra = {"run": self.config.to_dict(), "split": marks_of(prepared.panel, prepared.parts)}
+        extra = {"run": self.config.to_dict(), "split": record_split(prepared.panel, prepared.parts)}
         self._bundle = Bundle(network=result.network, fitted=prepared.fitted, extra=extra)
         if folder is not None and is_first_process():
             self.save(folder)
@@ -168,7 +168,7 @@ class Forecaster(Asking, Judging):
         TrainingError
             Before `fit`.
         """
-        from fusecast.training.artifact import save_bundle
+        from fusecast.inference.model_bundle import save_bundle
 
         folder, bundle = Path(folder), self._fitted
         save_bundle(folder, bundle.network, bundle.fitted, bundle.extra)
@@ -185,7 +185,7 @@ class Forecaster(Asking, Judging):
         ArtifactError
             When a file is missing, truncated, foreign or from a newer fusecast.
         """
-        from fusecast.training.artifact import load_bundle
+        from fusecast.inference.model_bundle import load_bundle
 
         bundle = load_bundle(Path(folder))
         if not {"run", "split"} <= bundle.extra.keys():
@@ -227,8 +227,8 @@ class Forecaster(Asking, Judging):
         ConfigError
             For levels that do not rise, and where there is no calibration.
         """
-        from fusecast.ahead import forecast_ahead
-        from fusecast.data.read import like
+        from fusecast.io.tables import like
+        from fusecast.workflows.predict import forecast_ahead
 
         extended, forecasts = forecast_ahead(
             self._on(data), self._fitted, self.predictor, future, quantiles=quantiles, calibrated=calibrated
@@ -249,9 +249,9 @@ class Forecaster(Asking, Judging):
         on_progress
             Called with the windows judged so far and those there are.
         """
-        from fusecast.judge import judge
+        from fusecast.workflows.evaluate import evaluate_run
 
-        return judge(self._on(data), self.predictor, stride=stride, on_progress=on_progress)
+        return evaluate_run(self._on(data), self.predictor, stride=stride, on_progress=on_progress)
 
     @property
     def prepared(self) -> Prepared:
@@ -261,7 +261,7 @@ class Forecaster(Asking, Judging):
     @property
     def predictor(self) -> NetworkPredictor:
         """The trained network as a predictor of windows."""
-        from fusecast.training.predictor import NetworkPredictor
+        from fusecast.inference.network_predictor import NetworkPredictor
 
         return NetworkPredictor(self._fitted.network, self._fitted.fitted)
 
@@ -282,7 +282,7 @@ class Forecaster(Asking, Judging):
         source = self.config.data if data is None else data
         if source is None:
             raise ConfigError.no_data()
-        prepared = restore(source, self.config, bundle.fitted, bundle.extra["split"])
+        prepared = prepare_for_model(source, self.config, bundle.fitted, bundle.extra["split"])
         if data is None:
             self._prepared, self._source = prepared, source
         return prepared

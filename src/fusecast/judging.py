@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusecast.evaluation.backtested import Backtest
-    from fusecast.evaluation.conformal import Conformal
-    from fusecast.experiment import RunConfig
-    from fusecast.judge import Progress
-    from fusecast.prepare import Prepared
-    from fusecast.training.artifact import Bundle
-    from fusecast.training.predictor import NetworkPredictor
+    from fusecast.calibration.conformal import Conformal
+    from fusecast.config import RunConfig
+    from fusecast.evaluation.backtest.results import Backtest
+    from fusecast.inference.model_bundle import Bundle
+    from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.workflows.evaluate import Progress
+    from fusecast.workflows.prepare import Prepared
 
 
 class Judging:
@@ -84,8 +84,8 @@ class Judging:
         ConfigError, DataError, ArtifactError
             In words, for impossible options, an empty span, or parts of another backtest in the way.
         """
-        from fusecast.data.write import check_apart
-        from fusecast.rolling import backtest
+        from fusecast.io.tables import check_apart
+        from fusecast.workflows.backtest import backtest
 
         if out is not None:
             check_apart(Path(out), data, self._source, self.config.data)
@@ -123,7 +123,7 @@ class Judging:
         ConfigError, DataError
             For an unknown method, and a validation span with too few outcomes.
         """
-        from fusecast.calibration import calibrate, with_calibration
+        from fusecast.workflows.calibrate import calibrate, with_calibration
 
         prepared = self._on(data)
         conformal = calibrate(prepared, self.predictor, method)
@@ -161,8 +161,8 @@ class Judging:
         -------
         A frame of the kind given: id, time, ``cutoff``, ``step``, ``sample`` and one column a target.
         """
-        from fusecast.ahead import sample_ahead
-        from fusecast.data.read import like
+        from fusecast.io.tables import like
+        from fusecast.workflows.predict import sample_ahead
 
         prepared = self._on(data)
         frame = sample_ahead(

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from fusecast.cli.app import main
-from fusecast.cli.show import written
+from fusecast.cli.output import written
 from fusecast.data.samples import sample_path
 
 SMALL = [

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusecast.cli import fit
+from fusecast.cli.commands import fit
 from fusecast.errors import ArtifactError, TrainingError
 
-SCRIPT = Path(__file__).with_name("killed_runs.py")
+SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "killed_runs.py"
 
 
 def test_a_run_killed_twice_and_resumed_is_the_run_that_nothing_disturbed(tmp_path: Path) -> None:

@@ -14,38 +14,34 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "fusecast"
 
 LAYERS = {
-    "_version": -1,
-    "errors": -1,  # everybody may raise
-    "schema": 0,
-    "batch": 0,
-    "data": 1,
-    "model": 1,
-    "features": 2,
-    "windows": 3,
-    "training": 4,
-    "classic": 5,
-    "evaluation": 5,
-    "explain": 5,
-    "experiment": 6,
-    "migrate": 6,
-    "report": 6,
-    "prepare": 7,
-    "judge": 8,
-    "inquire": 8,
-    "refit": 8,
-    "calibration": 8,
-    "rolling": 9,
-    "ahead": 9,
-    "describe": 9,
-    "asking": 10,
-    "judging": 10,
-    "forecaster": 11,
-    "serving": 12,
-    "cli": 12,
-    "__main__": 13,
+    "_version": 0,
+    "errors": 1,
+    "data": 2,
+    "kernels": 2,
+    "io": 3,
+    "model": 3,
+    "features": 4,
+    "runtime": 4,
+    "windows": 5,
+    "inference": 6,
+    "training": 7,
+    "evaluation": 8,
+    "calibration": 9,
+    "explain": 9,
+    "reporting": 10,
+    "config": 11,
+    "workflows": 12,
+    "interop": 12,
+    "compat": 12,
+    "asking": 13,
+    "forecaster": 14,
+    "serving": 15,
+    "cli": 15,
+    "__main__": 16,
+    "judging": 13,
 }
 MODEL_MAY_IMPORT = {"torch", "fusecast"}
-MODEL_MAY_ALSO = {("model/distributions/counts.py", "scipy.stats")}  # torch has no incomplete beta function
+MODEL_MAY_ALSO = {("model/distributions/negative_binomial.py", "scipy.stats")}  # torch has no incomplete beta function
 
 
 def modules() -> Iterator[tuple[str, str, ast.Module]]:
@@ -101,12 +97,12 @@ def test_the_model_needs_torch_alone() -> None:
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples"])
-def test_no_file_has_more_than_300_lines(folder: str) -> None:
+def test_no_file_has_more_than_500_lines(folder: str) -> None:
     sizes = {
         path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
         for path in (ROOT / folder).rglob("*.py")
     }
-    assert {name: size for name, size in sizes.items() if size > 300} == {}
+    assert {name: size for name, size in sizes.items() if size > 500} == {}
 
 
 @pytest.mark.parametrize("statement", ["import fusecast", "from fusecast import Forecaster", "import fusecast.cli.app"])

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusecast.data.declare import make_schema
 from fusecast.data.panel import Panel
-from fusecast.data.validate import validate
-from fusecast.schema import Schema
+from fusecast.data.panel_builder import validate
+from fusecast.data.schema import Schema, make_schema
 
 START = datetime(2021, 3, 1)
 

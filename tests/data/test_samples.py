@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from fusecast.data.read import read_table
 from fusecast.data.samples import load_sample, sample_path
 from fusecast.errors import ConfigError
+from fusecast.io.tables import read_table
 
 
 def test_the_bundled_bike_data_are_those_of_the_sources(dataset):

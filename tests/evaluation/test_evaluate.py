@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from fusecast.data.frequency import seasons_for
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.actuals import actuals
-from fusecast.evaluation.baselines import LastValue, SeasonalNaive
+from fusecast.evaluation.baselines.seasonal_naive import LastValue, SeasonalNaive
 from fusecast.evaluation.evaluate import Evaluation, chunks, evaluate
 from fusecast.evaluation.metrics import score
-from fusecast.evaluation.scaling import seasonal_error
-from fusecast.evaluation.seasons import seasons_for
-from fusecast.windows.forecasts import Forecasts
-from fusecast.windows.index import WindowIndex
+from fusecast.evaluation.seasonal_error import seasonal_error
+from fusecast.inference.forecasts import Forecasts
+from fusecast.windows.window_index import WindowIndex
 
 LEVELS = (0.1, 0.5, 0.9)
 

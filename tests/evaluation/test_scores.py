@@ -14,9 +14,8 @@ from torchmetrics.functional import symmetric_mean_absolute_percentage_error
 from utilsforecast.losses import rmsse as utils_rmsse
 from utilsforecast.losses import smape as utils_smape
 
-from fusecast.evaluation.metrics import ScoreSums, errors_of, score
-from fusecast.evaluation.scaling import seasonal_square
-from fusecast.evaluation.scores import level_weights
+from fusecast.evaluation.metrics import ScoreSums, errors_of, level_weights, score
+from fusecast.evaluation.seasonal_error import seasonal_square
 
 LEVELS = (0.1, 0.5, 0.9)
 

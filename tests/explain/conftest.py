@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 import torch
 
-from fusecast.batch import Batch, Output
-from fusecast.data.declare import make_schema
 from fusecast.data.panel import Panel
-from fusecast.data.validate import validate
-from fusecast.explain.store import AttentionStore
-from fusecast.features.inputs import Inputs
-from fusecast.windows.index import WindowIndex
+from fusecast.data.panel_builder import validate
+from fusecast.data.schema import make_schema
+from fusecast.explain.attention import AttentionStore
+from fusecast.features.encoded_panel import Inputs
+from fusecast.model.batch import Batch, Output
+from fusecast.windows.window_index import WindowIndex
 
 START = datetime(2024, 1, 1)
 

@@ -11,10 +11,9 @@ from polars.testing import assert_frame_equal
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.explain.attention import AttentionTally
 from fusecast.explain.explanation import Explanation, explain
-from fusecast.explain.importance import ImportanceTally
-from fusecast.explain.over_time import ImportanceByStep
-from fusecast.explain.plot import draw_regimes
-from fusecast.explain.regime import Regimes
+from fusecast.explain.importance import ImportanceByStep, ImportanceTally
+from fusecast.explain.regimes import Regimes
+from fusecast.reporting.explanation_figures import draw_regimes
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_a_kind_of_figure_that_is_none_is_refused_in_words(found: Explanation, t
 
 
 def test_figures_without_matplotlib_name_the_line_that_installs_it(found: Explanation, monkeypatch) -> None:
-    monkeypatch.setattr("fusecast.explain.plot.find_spec", lambda name: None)
+    monkeypatch.setattr("fusecast.reporting.explanation_figures.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'fusecast\[plot\]'"):
         found.figures()
 

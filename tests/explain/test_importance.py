@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fusecast.explain.importance import ImportanceTally
-from fusecast.features.inputs import Inputs
+from fusecast.features.encoded_panel import Inputs
 
 
 def pooled(batches, group: str) -> np.ndarray:

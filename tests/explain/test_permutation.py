@@ -8,13 +8,12 @@ import pytest
 import scipy.stats
 import torch
 
-from fusecast.batch import Batch, Output
 from fusecast.explain.agreement import compare
 from fusecast.explain.importance import Importance
 from fusecast.explain.permutation import cycle, permutation_importance, spearman
-from fusecast.features.encoded import EncodedPanel
-from fusecast.features.inputs import Inputs
-from fusecast.windows.index import WindowIndex
+from fusecast.features.encoded_panel import EncodedPanel, Inputs
+from fusecast.model.batch import Batch, Output
+from fusecast.windows.window_index import WindowIndex
 
 LOOKBACK, HORIZON, ROWS = 4, 2, 60
 INPUTS = Inputs(targets=("y",), observed_reals=("x",), known_reals=("price",), known_categories={"day": 4})

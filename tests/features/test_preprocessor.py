@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.helpers.panels import EVERY_KIND, make_panel, overwrite, reorder, rows_where
 
+from fusecast.data.schema import Column, Kind, Role
 from fusecast.errors import ConfigError, DataError, SchemaError
-from fusecast.features.encoded import EncodedPanel
+from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.preprocessor import FeatureConfig, FittedPreprocessor, Preprocessor
-from fusecast.schema import Column, Kind, Role
-
-from .panels import EVERY_KIND, make_panel, overwrite, reorder, rows_where
 
 TRAIN_END = np.array([30, 18, 0])
 ALL_COLUMNS = ("y", "temperature", "price", "weather", "event")

@@ -3,12 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.helpers.networks import FULL
 
 from fusecast.errors import ConfigError
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
-
-from .networks import FULL
 
 
 def test_config_survives_json():

@@ -12,11 +12,11 @@ from scipy import integrate, stats
 from scipy.special import gammainc, gammaln
 from torch import Tensor
 
-from fusecast.model.distributions.compound import below
-from fusecast.model.distributions.counts import NegativeBinomial
-from fusecast.model.distributions.family import Family
+from fusecast.model.distributions.base import Family
+from fusecast.model.distributions.compound_poisson import below
+from fusecast.model.distributions.negative_binomial import NegativeBinomial
 from fusecast.model.distributions.normal import Normal
-from fusecast.model.distributions.student import StudentT
+from fusecast.model.distributions.student_t import StudentT
 from fusecast.model.distributions.tweedie import Tweedie
 
 LEVELS = (0.01, 0.1, 0.3, 0.5, 0.9, 0.99)

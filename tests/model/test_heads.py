@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.helpers.networks import FULL, batch_of, network_of
 
 from fusecast.errors import ConfigError
 from fusecast.model.config import HEADS, ModelConfig
 from fusecast.model.heads import DistributionHead, QuantileHead
 from fusecast.model.losses import likelihood_loss
-
-from .networks import FULL, batch_of, network_of
 
 DISTRIBUTIONS = HEADS[1:]
 WIDTHS = {"normal": 2, "student_t": 3, "negative_binomial": 2, "tweedie": 2}

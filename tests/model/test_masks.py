@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.helpers.networks import BARE, FULL, GARBAGE, batch_of, drop_step, network_of, pad_left, widen_masks
 
 from fusecast.model.losses import quantile_loss
-
-from .networks import BARE, FULL, GARBAGE, batch_of, drop_step, network_of, pad_left, widen_masks
 
 
 def test_masks_that_hide_nothing_change_nothing():

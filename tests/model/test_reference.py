@@ -8,16 +8,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.helpers.reference_network import Reference, pinball
 from torch import Tensor
 
-from fusecast.batch import Batch, Output
-from fusecast.model import selection
+from fusecast.model import variable_selection as selection
+from fusecast.model.batch import Batch, Output, example_batch
 from fusecast.model.config import ATTENTION_MASKS, VARIABLE_SKIPS, ModelConfig
-from fusecast.model.example import example_batch
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
-
-from .reference import Reference, pinball
 
 DOUBLE = torch.float64
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.helpers.networks import BARE, FULL, batch_of, network_of, widen_masks
 
-from fusecast.batch import Batch
 from fusecast.errors import ConfigError
+from fusecast.model.batch import Batch
 from fusecast.model.config import ModelConfig
 from fusecast.model.losses import quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
-
-from .networks import BARE, FULL, batch_of, network_of, widen_masks
 
 # --- causality -----------------------------------------------------------------------------------------------------
 

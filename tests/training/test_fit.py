@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from tests.helpers.training_fixtures import World
 
 from fusecast.errors import TrainingError
-from fusecast.training.checkpoint import MovableCheckpoint, load_checkpoint
+from fusecast.training.callbacks.history import COLUMNS, read_history
+from fusecast.training.checkpoints import MovableCheckpoint, load_checkpoint
 from fusecast.training.config import TrainingConfig
 from fusecast.training.fit import FitResult, make_module
-from fusecast.training.history import COLUMNS, read_history
-from fusecast.training.module import TFTModule
-
-from .conftest import World
+from fusecast.training.lightning_module import TFTModule
 
 Train = Callable[..., FitResult]
 

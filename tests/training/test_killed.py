@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.helpers import killed_training
+from tests.helpers.killed_training import STEPS_AN_EPOCH, run
 
-from fusecast.training.checkpoint import load_checkpoint
+from fusecast.training.checkpoints import load_checkpoint
 from fusecast.training.fit import FitResult
 
-from .victim import STEPS_AN_EPOCH, run
-
-VICTIM = Path(__file__).with_name("victim.py")
+SCRIPT = Path(killed_training.__file__)
 COMPARED = ("epoch", "step", "train_loss", "val_loss", "val_mae", "lr")
 
 
 def kill(folder: Path, *when: object) -> None:
-    ran = subprocess.run([sys.executable, VICTIM, folder, *map(str, when)], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, SCRIPT, folder, *map(str, when)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

@@ -15,7 +15,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fusecast.errors import ConfigError
-from fusecast.training import loggers, pictures
+from fusecast.training import loggers
+from fusecast.training.callbacks import images as pictures
 from fusecast.training.fit import FitResult
 
 Train = Callable[..., FitResult]

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 import torch
 
-from fusecast.data.validate import validate
+from fusecast.data.panel_builder import validate
+from fusecast.data.schema import Column, Kind, Role, Schema
 from fusecast.features.preprocessor import FeatureConfig, Preprocessor
-from fusecast.schema import Column, Kind, Role, Schema
-from fusecast.windows.gather import gather
-from fusecast.windows.index import WindowIndex
+from fusecast.windows.gatherer import gather
+from fusecast.windows.window_index import WindowIndex
 
 L, H = 24, 6
 SCHEMA = Schema(

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusecast.errors import ConfigError, TrainingError
-from fusecast.windows.order import Permutation
-from fusecast.windows.sampler import SeededSampler
+from fusecast.windows.sampler import Permutation, SeededSampler
 
 
 def epoch(sampler: SeededSampler, number: int) -> list[int]:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from fusecast._version import __version__
-from fusecast.cli import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
+from fusecast.cli.commands import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
 from fusecast.errors import FusecastError
-from fusecast.errors.artifact import system_in_words
+from fusecast.errors.artifact import os_errors_as_messages
 
 app = typer.Typer(
     name="fusecast",
@@ -50,7 +50,7 @@ app.command("demo")(demo.demo)
 def main() -> None:
     """Run the command line; what a user can mend is said in words and ends with code 2."""
     try:
-        with system_in_words():
+        with os_errors_as_messages():
             app()
     except FusecastError as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)

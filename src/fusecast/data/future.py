@@ -8,15 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusecast.data.clock import OFF_GRID
-from fusecast.data.columns import codes_of, to_numbers, to_text
-from fusecast.data.grid import Value
+from fusecast.data.issues import EXAMPLES, Issues
 from fusecast.data.panel import Panel
-from fusecast.data.problems import EXAMPLES, Problems
-from fusecast.data.times import read_times
-from fusecast.data.validate import agreed_clock, first
+from fusecast.data.panel_builder import agreed_clock, first
+from fusecast.data.parsing import codes_of, read_times, to_numbers, to_text
+from fusecast.data.schema import Role
+from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError
-from fusecast.schema import Role
 
 
 def extend(panel: Panel, horizon: int, future: pl.DataFrame | None) -> Panel:
@@ -59,7 +57,7 @@ def rows_of(future: pl.DataFrame, panel: Panel, series: NDArray[np.int64]) -> pl
     if id_ is None or id_ not in future.columns:
         return future
     others = [str(name) for name in np.delete(panel.ids, series).tolist()]
-    text = to_text(future[id_], Problems())
+    text = to_text(future[id_], Issues())
     return future.filter(~text.is_in(others).fill_null(value=False))
 
 
@@ -72,7 +70,7 @@ class FutureTable:
 
     def __init__(self, panel: Panel, horizon: int, frame: pl.DataFrame | None) -> None:
         self.panel, self.horizon = panel, horizon
-        self.problems = Problems()
+        self.problems = Issues()
         if frame is None:
             frame = pl.DataFrame()
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -11,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.data.clock import Clock
-from fusecast.schema import Schema
+from fusecast.data.arrays import IntArray
+from fusecast.data.schema import Schema
+from fusecast.data.time_grid import TimeGrid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +25,7 @@ class Panel:
     """
 
     schema: Schema
-    clock: Clock
+    clock: TimeGrid
     ids: NDArray[np.generic]  # [S] names of the series, of the table's own type
     indptr: NDArray[np.int64]  # [S + 1]: series s owns rows indptr[s] to indptr[s + 1]
     start: NDArray[np.int64]  # [S] time of each series' first row, in the clock's own ticks
@@ -48,10 +50,24 @@ class Panel:
         """Rows of each series, [S]."""
         return np.diff(self.indptr)
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the series as text, [S]."""
+        return tuple(str(name) for name in self.ids.tolist())
+
+    @property
+    def series_of_row(self) -> IntArray:
+        """Return the number of the series that owns each row, [N]."""
+        return np.repeat(np.arange(self.num_series), self.lengths)
+
+    @property
+    def row_in_series(self) -> IntArray:
+        """Return the position of each row within its series, [N]."""
+        return np.arange(self.num_rows) - np.repeat(self.indptr[:-1], self.lengths)
+
     def times(self) -> pl.Series:
-        """Time of every row, [N], of the table's own type."""
-        series = np.repeat(np.arange(self.num_series), self.lengths)
-        return self.times_of(series, np.arange(self.num_rows) - self.indptr[series])
+        """Return the time of every row, [N], of the table's own type."""
+        return self.times_of(self.series_of_row, self.row_in_series)
 
     def times_of(self, series: ArrayLike, rows: ArrayLike) -> pl.Series:
         """Time of rows of series, elementwise; rows may lie beyond the end of a series."""
@@ -84,7 +100,7 @@ class Panel:
 
     def to_frame(self) -> pl.DataFrame:
         """Give the rows as a table again, gaps filled; categories are text."""
-        series = np.repeat(np.arange(self.num_series), self.lengths)
+        series = self.series_of_row
         columns: list[pl.Series] = []
         if self.schema.id is not None:
             columns.append(pl.Series(self.schema.id, self.ids.tolist()).gather(series))
@@ -104,7 +120,7 @@ class Panel:
 
     def save(self, folder: str | Path) -> None:
         """Write the panel into a folder: ``panel.json`` and one ``.npy`` file a column."""
-        from fusecast.data.storage import save_panel
+        from fusecast.io.panel_store import save_panel
 
         save_panel(self, Path(folder))
 
@@ -117,7 +133,7 @@ class Panel:
         ArtifactError
             When the folder holds no panel, or files of it are missing or truncated.
         """
-        from fusecast.data.storage import open_panel
+        from fusecast.io.panel_store import open_panel
 
         return open_panel(Path(folder))
 

@@ -47,7 +47,7 @@ class ArtifactError(FusecastError):
     def no_run(cls, folder: object) -> Self:
         return cls(
             f"folder {folder} holds a network and its preprocessor, but not how they were trained\n"
-            "Hint: save with `Forecaster.save`, or use the bundle with `fusecast.training.artifact.load_bundle`"
+            "Hint: save with `Forecaster.save`, or use the bundle with `fusecast.inference.model_bundle.load_bundle`"
         )
 
     @classmethod
@@ -179,7 +179,7 @@ class UnsafeArtifactError(ArtifactError):
 
 
 @contextmanager
-def system_in_words() -> Iterator[None]:
+def os_errors_as_messages() -> Iterator[None]:
     """Say in words what the system refuses: a folder that may not be written, a full disk.
 
     Raises

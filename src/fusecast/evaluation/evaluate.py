@@ -16,9 +16,9 @@ from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.actuals import actuals, targets
 from fusecast.evaluation.metrics import Scores, ScoreSums
-from fusecast.evaluation.predictor import Predictor
-from fusecast.evaluation.scaling import seasonal_error
-from fusecast.windows.index import WindowIndex
+from fusecast.evaluation.seasonal_error import seasonal_error
+from fusecast.inference.predictor import Predictor
+from fusecast.windows.window_index import WindowIndex
 
 CHUNK_VALUES = 8_000_000  # forecast values held at once, 64 MB
 

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 
-from fusecast.batch import Batch, Output
+from fusecast.data.duration_text import format_lag
 from fusecast.data.panel import Panel
-from fusecast.data.results import results
-from fusecast.data.write import write_table
 from fusecast.explain.agreement import Agreement, compare
-from fusecast.explain.attention import AttentionProfile, AttentionTally
-from fusecast.explain.importance import Importance, ImportanceTally
-from fusecast.explain.lags import lag_in_words
-from fusecast.explain.over_time import ImportanceByStep
-from fusecast.explain.regime import Regimes, regimes
-from fusecast.explain.seasonal import Rhythm, SeasonalLag, in_words, rhythms, seasonal_lags
-from fusecast.explain.store import AttentionStore
-from fusecast.features.inputs import Inputs
-from fusecast.windows.index import WindowIndex
+from fusecast.explain.attention import AttentionProfile, AttentionStore, AttentionTally
+from fusecast.explain.importance import Importance, ImportanceByStep, ImportanceTally
+from fusecast.explain.regimes import Regimes, regimes
+from fusecast.explain.seasonality import Periodicity, SeasonalLag, in_words, periodicities, seasonal_lags
+from fusecast.features.encoded_panel import Inputs
+from fusecast.io.output_dir import results
+from fusecast.io.tables import write_table
+from fusecast.model.batch import Batch, Output
+from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +41,7 @@ class Explanation:
     attention: AttentionProfile  # averaged over the steps ahead
     attention_by_step: list[AttentionProfile]  # one a step ahead, H of them
     seasonal_lags: list[SeasonalLag]
-    rhythms: list[Rhythm]
+    periodicities: list[Periodicity]
     regimes: Regimes
     permutation: pl.DataFrame | None = None  # see permutation_importance
     agreement: Agreement | None = field(default=None)
@@ -62,7 +60,7 @@ class Explanation:
         frequency = self.panel.schema.frequency
         by_step = [{"step": step + 1, **row} for step, p in enumerate(self.attention_by_step) for row in p.to_rows()]
         attention = pl.DataFrame(self.attention.to_rows(), nan_to_null=True)
-        words = [lag_in_words(position, frequency) for position in attention["position"].to_list()]
+        words = [format_lag(position, frequency) for position in attention["position"].to_list()]
         found = {
             "importances": pl.DataFrame([row.to_dict() for row in self.importances]),
             "importance_by_step": self.importance_by_step,
@@ -70,7 +68,7 @@ class Explanation:
             "attention": attention.insert_column(1, pl.Series("words", words)),
             "attention_by_step": pl.DataFrame(by_step, nan_to_null=True),
             "seasonal_lags": pl.DataFrame([lag.to_dict() for lag in self.seasonal_lags], schema=LAG_COLUMNS),
-            "rhythms": pl.DataFrame([rhythm.to_dict() for rhythm in self.rhythms], schema=RHYTHM_COLUMNS),
+            "periodicities": pl.DataFrame([rhythm.to_dict() for rhythm in self.periodicities], schema=RHYTHM_COLUMNS),
             "regimes": self.regimes.to_frame(self.panel),
             "events": self.events,
         }
@@ -87,7 +85,7 @@ class Explanation:
             if top:
                 named = ", ".join(f"{row.variable!r} {row.mean:.0%}" for row in top)
                 said.append(f"The {group} variables selected most are {named}.")
-        said.append(f"The network {in_words(self.seasonal_lags, self.rhythms)}.")
+        said.append(f"The network {in_words(self.seasonal_lags, self.periodicities)}.")
         said.append(self._events_in_words())
         if self.agreement is not None:
             said += self.agreement.notes
@@ -101,7 +99,7 @@ class Explanation:
         ConfigError
             When matplotlib is not installed, with the line that installs it.
         """
-        from fusecast.explain.plot import figures
+        from fusecast.reporting.explanation_figures import figures
 
         return figures(self)
 
@@ -133,7 +131,7 @@ class Explanation:
         ArtifactError
             When an ending is unknown, or the folder cannot be written into.
         """
-        from fusecast.explain.plot import save_figures
+        from fusecast.reporting.explanation_figures import save_figures
 
         folder, figures = Path(folder), {} if figure is None else self.figures()
         with results(folder, "explain") as scratch:
@@ -203,7 +201,7 @@ def explain(
     inputs
         Names of the variables.
     threshold
-        Distance from which a window is flagged; None as :func:`~fusecast.explain.regime.regimes` says.
+        Distance from which a window is flagged; None as :func:`~fusecast.explain.regimes.regimes` says.
     """
     L, H = index.lookback, index.horizon
     importance, attention = ImportanceTally(inputs), AttentionTally(L, H)
@@ -224,6 +222,6 @@ def explain(
         attention=attention.profile(),
         attention_by_step=attention.profiles_by_step(),
         seasonal_lags=seasonal_lags(store, panel.schema.frequency),
-        rhythms=rhythms(store, panel.schema.frequency),
+        periodicities=periodicities(store, panel.schema.frequency),
         regimes=regimes(store, series, cutoff, threshold=threshold),
     )

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusecast.batch import Batch, Output
-from fusecast.features.encoded import EncodedPanel
-from fusecast.features.inputs import Inputs
+from fusecast.features.encoded_panel import EncodedPanel, Inputs
+from fusecast.model.batch import Batch, Output
 from fusecast.model.losses import quantile_loss
-from fusecast.windows.gather import Gatherer
-from fusecast.windows.index import WindowIndex
+from fusecast.windows.gatherer import Gatherer
+from fusecast.windows.window_index import WindowIndex
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from fusecast.errors import ConfigError
 from fusecast.features.calendar import CALENDAR_NAMES
-from fusecast.features.scale import SCALINGS
+from fusecast.features.scaling import SCALINGS
 
 TRANSFORMS = ("none", "log1p")
 WINDOW_SCALINGS = ("none", "mean", "last")
@@ -23,7 +23,7 @@ class FeatureConfig:
     target_scaling: str = "standard"
     """Per series: `standard` (mean, deviation), `robust` (median, quartiles), `mean_abs` (0, mean of |y|), `none`."""
     covariate_scaling: str = "standard"
-    """The same for observed and known reals; see :func:`fusecast.features.scale.fit_covariate`."""
+    """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
     target_transform: str = "none"
     """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
     window_scaling: str = "mean"

@@ -6,16 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fusecast.data.panel import Panel
+from fusecast.data.schema import Kind, Role, Schema
 from fusecast.errors import DataError, SchemaError
 from fusecast.features.calendar import calendar_features
 from fusecast.features.config import FeatureConfig
-from fusecast.features.encode import fit_vocabulary
-from fusecast.features.fitted import FittedPreprocessor, scaled_columns, series_variable
-from fusecast.features.inputs import RELATIVE_POSITION
-from fusecast.features.scale import fit_covariate, fit_static, fit_target
+from fusecast.features.encoded_panel import RELATIVE_POSITION
+from fusecast.features.fitted_preprocessor import FittedPreprocessor, scaled_columns, series_variable
+from fusecast.features.scaling import fit_covariate, fit_static, fit_target, transform
 from fusecast.features.training_rows import TrainingRows
-from fusecast.features.transform import transform
-from fusecast.schema import Kind, Role, Schema
+from fusecast.features.vocabulary import fit_vocabulary
 
 __all__ = ["FeatureConfig", "FittedPreprocessor", "Preprocessor"]
 

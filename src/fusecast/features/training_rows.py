@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusecast.data.panel import Panel
-from fusecast.features.scale import Scales, measure
+from fusecast.features.scaling import Scales, measure
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fusecast.model.batch import example_batch
     from fusecast.model.config import ModelConfig
-    from fusecast.model.example import example_batch
     from fusecast.model.losses import quantile_loss
     from fusecast.model.tft import TemporalFusionTransformer
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusecast.model.kernels.attend import attend
-from fusecast.model.kernels.native import usable
-from fusecast.model.softmax import masked_softmax
+from fusecast.kernels.attention import attend
+from fusecast.kernels.bindings import kernels_supported
+from fusecast.model.masking import masked_softmax
 
 
 class InterpretableMultiHeadAttention(nn.Module):
@@ -56,7 +56,7 @@ class InterpretableMultiHeadAttention(nn.Module):
         """
         (B, T, _), horizon = steps.shape, asking.shape[1]
         queries = self.query(asking).view(B, horizon, self.num_heads, self.d_head)
-        if usable(queries, steps):
+        if kernels_supported(queries, steps):
             ahead = {"inclusive": 1, "strict": 0, "none": horizon}[self.mask]
             share = self.dropout.p if self.training else 0.0
             mixed, mean = attend(queries, self._keys_and_value(steps), past_mask, ahead=ahead, dropout=share)

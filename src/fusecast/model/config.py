@@ -14,7 +14,7 @@ VARIABLE_SKIPS = ("identity", "linear", "normalised")
 HEADS = ("quantile", "normal", "student_t", "negative_binomial", "tweedie")
 
 
-def rising(levels: Sequence[float]) -> tuple[float, ...]:
+def validate_quantile_levels(levels: Sequence[float]) -> tuple[float, ...]:
     """Check quantile levels.
 
     Raises
@@ -33,7 +33,7 @@ class ModelConfig:
     """Sizes of a Temporal Fusion Transformer.
 
     Reals are counted, categories are listed by cardinality; every cardinality includes code 0 (unknown).
-    The order of the variables is that of :mod:`fusecast.batch`.
+    The order of the variables is that of :mod:`fusecast.model.batch`.
     """
 
     horizon: int
@@ -88,7 +88,7 @@ class ModelConfig:
             raise ConfigError.heads_do_not_divide(self.hidden_size, self.num_heads)
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError.out_of_range("dropout", self.dropout, "[0, 1)")
-        rising(self.quantiles)
+        validate_quantile_levels(self.quantiles)
         if self.layer_norm_eps <= 0.0:
             raise ConfigError.out_of_range("layer_norm_eps", self.layer_norm_eps, "(0, inf)")
         for name, choices in (

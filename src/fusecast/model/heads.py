@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from fusecast.errors import ConfigError
 from fusecast.model.config import ModelConfig
-from fusecast.model.distributions.counts import NegativeBinomial
-from fusecast.model.distributions.family import Family
+from fusecast.model.distributions.base import Family
+from fusecast.model.distributions.negative_binomial import NegativeBinomial
 from fusecast.model.distributions.normal import Normal
-from fusecast.model.distributions.student import StudentT
+from fusecast.model.distributions.student_t import StudentT
 from fusecast.model.distributions.tweedie import Tweedie
 
 

@@ -1,4 +1,4 @@
-"""The quantile loss (equations 24 and 25), and the loss of a distribution."""
+"""The quantile loss (equations 24 and 25) and the negative log-likelihood of a distribution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusecast.model.levels import as_levels
+
+def as_levels(levels: Sequence[float], like: Tensor) -> Tensor:
+    """Give levels [Q] on the device of a tensor, and of its type; on a GPU, the host does not wait for it.
+
+    It would with ``torch.tensor``: what that makes is copied from memory that is not pinned, the copy is waited for,
+    and so is everything that the device was told before. Hence the device fills in each number by itself.
+    """
+    if like.device.type == "cpu":
+        return torch.tensor(tuple(levels), dtype=like.dtype)
+    return torch.cat([like.new_full((1,), level) for level in levels])
 
 
 def quantile_loss(

@@ -8,19 +8,44 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fusecast.batch import Batch, Output
+from fusecast.errors import ConfigError
+from fusecast.kernels.bindings import kernels_supported
+from fusecast.kernels.decoder import Decoder, LatestDecoder
+from fusecast.kernels.split_tail import with_tail
 from fusecast.model.attention import InterpretableMultiHeadAttention
+from fusecast.model.batch import Batch, Output
 from fusecast.model.config import ModelConfig
 from fusecast.model.embedding import Codebook, VariableEmbedding
-from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
-from fusecast.model.grouped import GroupedLayerNorm
+from fusecast.model.gating import GateAddNorm, GatedResidualNetwork, GroupedLayerNorm
 from fusecast.model.heads import make_head
-from fusecast.model.kernels.decode import Decoder, LatestDecoder
-from fusecast.model.kernels.native import usable
-from fusecast.model.recurrence import SequenceToSequence
-from fusecast.model.selection import VariableSelection
-from fusecast.model.tail import with_tail
-from fusecast.model.widths import check_widths
+from fusecast.model.lstm import SequenceToSequence
+from fusecast.model.variable_selection import VariableSelection
+
+
+def check_widths(config: ModelConfig, batch: Batch) -> None:
+    """Raise ConfigError where a group has not as many variables as configured, or a mask not as many as its group."""
+    groups = {
+        "static_real": config.static_reals,
+        "static_cat": len(config.static_categories),
+        "past_real": config.observed_reals + config.known_reals,
+        "past_cat": len(config.observed_categories) + len(config.known_categories),
+        "future_real": config.known_reals,
+        "future_cat": len(config.known_categories),
+    }
+    masks = {
+        "static_real_present": config.static_reals,
+        "past_real_present": groups["past_real"],
+        "future_real_present": config.known_reals,
+        "past_mask": batch.past_real.shape[1],
+    }
+    for name, width in groups.items():
+        found = getattr(batch, name).shape[-1]
+        if found != width:
+            raise ConfigError.batch_does_not_fit(name, found, str(width))
+    for name, width in masks.items():
+        found = getattr(batch, name).shape[-1]
+        if found not in (0, width):
+            raise ConfigError.batch_does_not_fit(name, found, f"{width}, or 0 for nothing missing,")
 
 
 class StaticContexts(NamedTuple):
@@ -112,7 +137,7 @@ class TemporalFusionTransformer(nn.Module):
                 module.eps = config.layer_norm_eps
 
     def forward(self, batch: Batch, levels: Sequence[float] | None = None) -> Output:
-        """Forecast the windows of a batch; shapes as in :mod:`fusecast.batch`.
+        """Forecast the windows of a batch; shapes as in :mod:`fusecast.model.batch`.
 
         H and L are those of the batch. Raises ConfigError where the batch has other variables than configured.
 
@@ -226,7 +251,7 @@ class TemporalFusionTransformer(nn.Module):
 
     def decoder(self, horizon: int, *inputs: Tensor) -> Decoder | None:
         """Give what decodes in one pass, for prediction on a CPU; None where that must be done module by module."""
-        if self.training or torch.is_grad_enabled() or not usable(self.head.projection.weight, *inputs):
+        if self.training or torch.is_grad_enabled() or not kernels_supported(self.head.projection.weight, *inputs):
             return None
         return self._decoder.of(self, horizon)
 

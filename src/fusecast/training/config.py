@@ -62,7 +62,7 @@ class TrainingConfig:
     """Validations without improvement before that."""
     start: str = "torch"
     """First weights: those of torch's layers ("torch"), or as the paper's code draws them ("paper"), see
-    :mod:`fusecast.model.start`. Which is better differs from table to table."""
+    :mod:`fusecast.model.weights`. Which is better differs from table to table."""
     weight_decay: float = 0.0
     """Decoupled, as in AdamW."""
     gradient_clip: float | None = 1.0

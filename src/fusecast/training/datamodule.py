@@ -9,14 +9,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from fusecast.batch import Batch
 from fusecast.errors import TrainingError
-from fusecast.features.encoded import EncodedPanel
+from fusecast.features.encoded_panel import EncodedPanel
+from fusecast.model.batch import Batch
 from fusecast.training.config import TrainingConfig
-from fusecast.training.placing import place
-from fusecast.windows.index import WindowIndex
-from fusecast.windows.loader import WindowLoader, make_loader
-from fusecast.windows.resident import ResidentPanel
+from fusecast.windows.dataloader import WindowLoader, make_loader
+from fusecast.windows.device_gatherer import DevicePanel, maybe_move_to_device
+from fusecast.windows.window_index import WindowIndex
 
 SAMPLED = 128
 SAME = 1e-3
@@ -51,7 +50,7 @@ class WindowDataModule(pl.LightningDataModule):
         self.test = test
         self.config = config
         self.seed = config.seed
-        self.resident: ResidentPanel | None = None  # the panel on the device, while it is there
+        self.resident: DevicePanel | None = None  # the panel on the device, while it is there
 
     @property
     def validates(self) -> bool:
@@ -130,9 +129,9 @@ class WindowDataModule(pl.LightningDataModule):
             world=world,
         )
 
-    def _placed(self, device: torch.device) -> EncodedPanel | ResidentPanel:
+    def _placed(self, device: torch.device) -> EncodedPanel | DevicePanel:
         """Put the panel where its windows are to be cut."""
         if self.resident is None:
-            placed = place(self.encoded, device, self.config.panel_on_device)
-            self.resident = placed if isinstance(placed, ResidentPanel) else None
+            placed = maybe_move_to_device(self.encoded, device, self.config.panel_on_device)
+            self.resident = placed if isinstance(placed, DevicePanel) else None
         return self.resident or self.encoded

@@ -13,25 +13,23 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from fusecast.errors import TrainingError
-from fusecast.features.encoded import EncodedPanel
+from fusecast.features.encoded_panel import EncodedPanel
+from fusecast.inference.model_bundle import load_weights
 from fusecast.model.config import ModelConfig
-from fusecast.model.start import start
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.training.alone import alone_in
-from fusecast.training.artifact import load_weights
-from fusecast.training.checkpoint import load_checkpoint
+from fusecast.model.weights import start
+from fusecast.runtime.distributed import is_first_process
+from fusecast.runtime.lock import lock_folder
+from fusecast.runtime.memory import keep_freed_memory
+from fusecast.training.callbacks.history import History
+from fusecast.training.callbacks.limits import Limits
+from fusecast.training.callbacks.progress import say
+from fusecast.training.checkpoints import intact_or_newest, load_checkpoint, newest_checkpoint
 from fusecast.training.config import TrainingConfig
 from fusecast.training.datamodule import WindowDataModule
-from fusecast.training.history import History
-from fusecast.training.limits import Limits
-from fusecast.training.memory import keep_freed_memory
-from fusecast.training.module import TFTModule
-from fusecast.training.newest import intact_or_before, newest_checkpoint
-from fusecast.training.processes import is_first_process
-from fusecast.training.progress import say
-from fusecast.training.quiet import quiet_lightning
-from fusecast.training.trainer import RunFiles, make_trainer, run_training
-from fusecast.windows.index import WindowIndex
+from fusecast.training.lightning_module import TFTModule
+from fusecast.training.trainer import RunFiles, make_trainer, quiet_lightning, run_training
+from fusecast.windows.window_index import WindowIndex
 
 C = TypeVar("C", bound=pl.Callback)
 
@@ -99,7 +97,7 @@ def fit(
     files = RunFiles.under(folder)
     began = time.monotonic()
     keep_freed_memory()
-    with alone_in(folder), quiet_lightning(), isolate_rng():
+    with lock_folder(folder), quiet_lightning(), isolate_rng():
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         if resume is not None:
             resume = _resumable(resume, model_config, data)
@@ -139,7 +137,7 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
 
 def _resumable(asked: Path, model: ModelConfig, data: WindowDataModule) -> Path | None:
     """Choose the checkpoint; refuse an unfit one before anything is written, not deep inside Lightning."""
-    found = newest_checkpoint(asked) if asked.is_dir() else intact_or_before(asked)
+    found = newest_checkpoint(asked) if asked.is_dir() else intact_or_newest(asked)
     if found.skipped:
         say(found.in_words())
     if found.path is None:

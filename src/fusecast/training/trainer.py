@@ -1,9 +1,12 @@
-"""Here stands the only Trainer of the package, with where it writes and what it calls."""
+"""Build and run the Lightning Trainer: files, callbacks, loggers, interruption."""
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,43 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from fusecast.errors import TrainingError
-from fusecast.training.checkpoint import AtomicCheckpointIO, MovableCheckpoint
+from fusecast.runtime.device import choose_accelerator, choose_precision
+from fusecast.training.callbacks.history import History
+from fusecast.training.callbacks.images import ImageLogger
+from fusecast.training.callbacks.interruption import Interruption
+from fusecast.training.callbacks.last_checkpoint import LastCheckpoint
+from fusecast.training.callbacks.limits import Limits
+from fusecast.training.callbacks.progress import ProgressReport, say
+from fusecast.training.checkpoints import AtomicCheckpointIO, MovableCheckpoint
 from fusecast.training.config import TrainingConfig
-from fusecast.training.device import choose_accelerator, choose_precision
-from fusecast.training.history import History
-from fusecast.training.interrupt import Interruption
-from fusecast.training.last import LastCheckpoint
-from fusecast.training.limits import Limits
 from fusecast.training.loggers import make_logger
-from fusecast.training.pictures import Pictures
-from fusecast.training.progress import ProgressReport, say
+
+SILENCED = (
+    r".*does not have many workers.*",  # gathering a batch is quicker than sending it between processes
+    r".*Checkpoint directory .* exists and is not empty.*",  # refused by us, or a resumed run
+    r".*available but not used.*",  # the user chose the accelerator
+    r"Be aware that when using `ckpt_path`, callbacks used.*",  # who watches a resumed run may change
+    r"Grad strides do not match bucket view strides.*",  # of a [1, d, d] weight, whose layout is the same either way
+    r"The number of training batches .* is smaller than the logging interval.*",  # epochs are logged in any case
+    r".*isinstance\(treespec, LeafSpec\).* is deprecated.*",  # Lightning's own call of torch
+)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hold back Lightning's information and the warnings that do not apply to us; others pass."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            for message in SILENCED:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +107,7 @@ def make_trainer(
     if config.progress:
         own.append(ProgressReport(history, lines=lines))
     if names:
-        own.append(Pictures(names))
+        own.append(ImageLogger(names))
     if logger is not None:
         own.append(LearningRateMonitor(logging_interval="epoch"))
     if config.early_stopping_patience is not None:
@@ -86,7 +116,7 @@ def make_trainer(
                 monitor,
                 patience=config.early_stopping_patience,
                 min_delta=config.early_stopping_min_delta,
-                check_finite=False,  # SteadyModule refuses such a loss, in words
+                check_finite=False,  # ResumableModule refuses such a loss, in words
                 check_on_train_epoch_end=True,
             )
         )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.family import Family
-from fusecast.model.levels import as_levels
+from fusecast.model.distributions.base import Family
+from fusecast.model.losses import as_levels
 
 LEAST_SCALE = 1e-4
 """Least spread, in scaled units: a series that can be forecast exactly does not lead to an endless density."""

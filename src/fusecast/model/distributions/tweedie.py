@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.compound import RATES, quantile_table
-from fusecast.model.distributions.family import LEAST, Family, level_of_window, positive_mean, wide
-from fusecast.model.levels import as_levels
+from fusecast.model.distributions.base import LEAST, Family, level_of_window, positive_mean, wide
+from fusecast.model.distributions.compound_poisson import MAX_RATE, quantile_table
+from fusecast.model.losses import as_levels
 
 NOTHING = 1e-4
 """Values below this part of a window's usual size count as 0: scaling a 0 leaves errors of a float32."""
@@ -86,14 +86,14 @@ class Tweedie(Family):
         rate = mean ** (2 - self.power) / (dispersion * (2 - self.power))
         table = self.table if levels is None else quantile_table(tuple(levels), self.power)
         level = as_levels(levels or self.levels, mean)
-        ratio = _read(table.to(mean), level, rate[..., None].clamp(max=RATES))
+        ratio = _read(table.to(mean), level, rate[..., None].clamp(max=MAX_RATE))
         return (mean[..., None] * ratio - center[..., None]) / scale[..., None]
 
 
 def _read(table: Tensor, level: Tensor, rate: Tensor) -> Tensor:
     """Interpolate the table [N, Q] at rates ``[..., 1]`` by cubics through four neighbours: ``[..., Q]``."""
     start = -level.log()  # at lower rates the quantile is 0
-    place = (rate / start).clamp(min=1.0).log().sqrt() / (math.log(RATES) - start.log()).sqrt() * (len(table) - 1)
+    place = (rate / start).clamp(min=1.0).log().sqrt() / (math.log(MAX_RATE) - start.log()).sqrt() * (len(table) - 1)
     inner = place.floor().clamp(1, len(table) - 3)
     t, row = place - inner, inner.long()
     column = torch.arange(len(level), device=rate.device).expand_as(row)

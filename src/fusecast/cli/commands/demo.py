@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="New folder for the demo's run.")] = Path("demo"),
+    max_minutes: Annotated[float, typer.Option(help="Minutes of training at most.")] = 3.0,
+) -> None:
+    """Fit, evaluate, predict and report on the bundled bike-sharing data."""
+    from fusecast.cli.commands import evaluate, fit, predict, report
+    from fusecast.data.samples import sample_future_path, sample_path
+
+    data = sample_path("bike_sharing")
+    fit.fit(
+        data,
+        out=out,
+        horizon=24,
+        lookback=168,
+        known="holiday,workingday",
+        observed="weather,temp,atemp,hum,windspeed",
+        lr=0.002,
+        max_minutes=max_minutes,
+    )
+    evaluate.evaluate(out)
+    predict.predict(out, out=out / "forecasts.parquet", future=sample_future_path("bike_sharing"))
+    report.report(out)

@@ -1,0 +1,173 @@
+"""Schema: which column of a table is the id, the time, a target or a covariate, and of which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+from zoneinfo import available_timezones
+
+import polars as pl
+
+from fusecast.data.frequency import Frequency, canonical
+from fusecast.data.frequency_inference import frequency_of, series_codes
+from fusecast.data.issues import Issues
+from fusecast.data.parsing import odd_among_numbers, read_times
+from fusecast.errors import SchemaError
+
+
+class Role(StrEnum):
+    """When the values of a column are known."""
+
+    TARGET = "target"  # to be forecast; known up to the cutoff
+    OBSERVED = "observed"  # known up to the cutoff only
+    KNOWN = "known"  # known in the future too: prices, holidays, plans
+    STATIC = "static"  # one value a series
+
+
+class Kind(StrEnum):
+    """How the values of a column are read."""
+
+    REAL = "real"
+    CATEGORICAL = "categorical"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One input column of a table."""
+
+    name: str
+    role: Role
+    kind: Kind = Kind.REAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The meaning of a table of time series: one row a series and step."""
+
+    columns: tuple[Column, ...]
+    frequency: str
+    """Length of a step: a count and a unit of s, m, h, d, w, mo, q, y, or i for integer steps ("30m", "1mo", "1i")."""
+    id: str | None = "unique_id"
+    """Column that names the series; None for a table of one series."""
+    time: str = "ds"
+    time_zone: str | None = None
+    """Zone of the time column; calendar features are read in it. None for naive stamps and integer steps."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        uses: dict[str, list[str]] = {}
+        for name, use in (
+            (self.time, "time"),
+            *(((self.id, "id"),) if self.id is not None else ()),
+            *((column.name, str(column.role)) for column in self.columns),
+        ):
+            uses.setdefault(name, []).append(use)
+        for name, roles in uses.items():
+            if len(roles) > 1:
+                raise SchemaError.column_twice(name, roles)
+        if not self.targets:
+            raise SchemaError.no_target()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the columns to forecast."""
+        return self.names(Role.TARGET)
+
+    def names(self, role: Role, kind: Kind | None = None) -> tuple[str, ...]:
+        """Names of the columns of one role (and kind), in the order declared."""
+        return tuple(c.name for c in self.columns if c.role == role and (kind is None or c.kind == kind))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and YAML."""
+        return {
+            "id": self.id,
+            "time": self.time,
+            "frequency": self.frequency,
+            "time_zone": self.time_zone,
+            "columns": [{"name": c.name, "role": str(c.role), "kind": str(c.kind)} for c in self.columns],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        columns = tuple(
+            Column(name=c["name"], role=Role(c["role"]), kind=Kind(c.get("kind", "real"))) for c in values["columns"]
+        )
+        return cls(**{**values, "columns": columns})
+
+
+def make_schema(
+    frame: pl.DataFrame,
+    *,
+    id: str | None = "unique_id",  # noqa: A002 - the word of the schema
+    time: str = "ds",
+    targets: Sequence[str] = ("y",),
+    static: Sequence[str] = (),
+    known: Sequence[str] = (),
+    observed: Sequence[str] = (),
+    categorical: Collection[str] = (),
+    frequency: str | None = None,
+    time_zone: str | None = None,
+) -> Schema:
+    """Make the schema that a user declares for a table; columns not named are not used.
+
+    Text and boolean columns are categorical whether said or not. The frequency is inferred where none is given. Times
+    are read in `time_zone` where it is given, else in the zone of their column. `id` may be None for a table of one
+    series.
+
+    Raises
+    ------
+    SchemaError
+        When a column is not in the table or has two roles, a categorical one has none, a target is categorical,
+        the frequency is not understood or cannot be told, there is no such time zone, a column that is not called
+        categorical mixes numbers with text, or a table without id has several series.
+    DataError
+        When the times cannot be read.
+    """
+    roles = {Role.TARGET: targets, Role.STATIC: static, Role.KNOWN: known, Role.OBSERVED: observed}
+    keys = [time] if id is None else [id, time]
+    declared = [name for names in roles.values() for name in names]
+    for name in (*keys, *declared, *categorical):
+        if name not in frame.columns:
+            raise SchemaError.unknown_column(name, frame.columns)
+    for name in categorical:
+        if name not in declared:
+            raise SchemaError.not_declared(name, declared)
+        if name in targets:
+            raise SchemaError.categorical_target(name)
+    columns = tuple(
+        Column(name=name, role=role, kind=kind_of(frame[name].dtype, role, said=name in categorical))
+        for role, names in roles.items()
+        for name in names
+    )
+    schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # roles are checked first
+
+    for role in (Role.STATIC, Role.KNOWN, Role.OBSERVED):
+        for name in schema.names(role, Kind.CATEGORICAL):
+            if name not in categorical and (odd := odd_among_numbers(frame[name])) is not None:
+                raise SchemaError.numbers_and_text(name, *odd)
+    if time_zone is not None and time_zone not in available_timezones():
+        raise SchemaError.unknown_zone(time_zone, available_timezones())
+
+    problems = Issues()
+    counted = None if frequency is None else Frequency.parse(frequency).is_integer
+    times = read_times(frame[time], time_zone, problems, counted=counted)
+    problems.raise_if_any()
+    assert times is not None
+    if id is None and times.drop_nulls().is_duplicated().any():
+        texts = [name for name in frame.columns if name != time and frame[name].dtype == pl.String]
+        raise SchemaError.several_series(time, texts)
+    if frequency is None:
+        present = times.is_not_null()
+        ids = frame[id].filter(present) if id is not None else None
+        frequency = frequency_of(times.filter(present), series_codes(ids, int(present.sum())), time)
+    zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
+    return Schema(columns=schema.columns, frequency=canonical(frequency), id=id, time=time, time_zone=zone)
+
+
+def kind_of(dtype: pl.DataType, role: Role, *, said: bool) -> Kind:
+    """Kind of a column: categorical where the user says so or its type leaves no choice."""
+    textual = dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum))
+    return Kind.CATEGORICAL if said or (textual and role is not Role.TARGET) else Kind.REAL

@@ -1,0 +1,152 @@
+"""LightGBM by quantile: one gradient-boosted model a level, the step ahead among its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusecast.data.frequency import seasons_for
+from fusecast.data.panel import Panel
+from fusecast.data.schema import Kind, Role
+from fusecast.errors import ConfigError
+from fusecast.evaluation.actuals import actuals, take, targets
+from fusecast.features.calendar import local_times, varying_features
+from fusecast.inference.forecasts import Forecasts
+from fusecast.windows.window_index import WindowIndex
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+TRAINING_ROWS = 200_000
+LATEST = 4
+"""Values before the origin, and values at the same place of earlier seasons, that are inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosting:
+    """LightGBM with pinball loss. Call :meth:`fit` to train it.
+
+    Inputs of a step: how far ahead it is; the latest values; the values at its place in the last seasons; mean and
+    spread of the last season; its calendar; its known columns; the static columns. Values are measured from the mean
+    of the last season in units of its spread, so that series of all sizes share one model.
+    """
+
+    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+    rounds: int = 200
+    learning_rate: float = 0.05
+    leaves: int = 31
+    seed: int = 0
+
+    name = "LightGBM"
+
+    def fit(self, panel: Panel, train_end: Ints, horizon: int) -> FittedBoosting:
+        """Train one model a target and level on windows evenly spread over the first `train_end` [S] rows.
+
+        Raises
+        ------
+        ConfigError
+            When lightgbm is not installed; the line that installs it is given.
+        """
+        try:
+            import lightgbm
+        except ImportError:
+            raise ConfigError.extra_missing("baseline 'lightgbm'", "lightgbm", "boosting") from None
+        index = WindowIndex.between(
+            lengths=panel.lengths, begin=0, end=train_end, lookback=1, horizon=horizon, min_history=LATEST
+        ).thin(max(1, TRAINING_ROWS // horizon))
+        series, cutoff = index.locate(np.arange(len(index)))
+        truth = actuals(panel, series, cutoff, horizon)
+        models: dict[tuple[int, float], Any] = {}
+        for y in range(truth.shape[-1]):
+            inputs, center, scale = inputs_of(panel, y, series, cutoff, horizon)
+            wanted = ((truth[..., y] - center[:, None]) / scale[:, None]).ravel()
+            known = ~np.isnan(wanted)
+            data = lightgbm.Dataset(inputs[known], wanted[known], free_raw_data=False)
+            for level in self.levels:
+                options = {
+                    "objective": "quantile", "alpha": level, "learning_rate": self.learning_rate,
+                    "num_leaves": self.leaves, "verbosity": -1, "seed": self.seed, "deterministic": True,
+                    "force_row_wise": True,
+                }  # fmt: skip
+                models[y, level] = lightgbm.train(options, data, num_boost_round=self.rounds)
+        return FittedBoosting(choice=self, models=models)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedBoosting:
+    """A :class:`~fusecast.inference.predictor.Predictor` of one model a target and level."""
+
+    choice: Boosting
+    models: dict[tuple[int, float], Any]
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return self.choice.name
+
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index; of what is not known in advance, nothing after its cutoff is used."""
+        series, cutoff = index.locate(np.arange(len(index)))
+        levels, num_targets = self.choice.levels, len(panel.schema.targets)
+        quantiles = np.empty((len(series), index.horizon, num_targets, len(levels)))
+        for y in range(num_targets):
+            inputs, center, scale = inputs_of(panel, y, series, cutoff, index.horizon)
+            for place, level in enumerate(levels):
+                made = self.models[y, level].predict(inputs).reshape(len(series), index.horizon)
+                quantiles[..., y, place] = made * scale[:, None] + center[:, None]
+        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=levels).sorted()
+
+
+def inputs_of(panel: Panel, y: int, series: Ints, cutoff: Ints, horizon: int) -> tuple[Floats, Floats, Floats]:
+    """Give the inputs [W * H, F] of every step of some windows, and each window's center and scale, [W]."""
+    seasons = seasons_for(panel.schema.frequency)
+    values = targets(panel)[:, [y]]
+
+    def at(rows: Ints) -> Floats:
+        return take(values, panel, series, rows)[..., 0]
+
+    season = at(cutoff[:, None] - 1 - np.arange(max(seasons[0], LATEST)))
+    known = ~np.isnan(season)
+    count = np.maximum(known.sum(axis=1), 1)
+    center = np.where(known, season, 0).sum(axis=1) / count
+    spread = np.sqrt((np.where(known, season - center[:, None], 0) ** 2).sum(axis=1) / count)
+    scale = np.where(spread > 1e-9 * np.abs(center), spread, np.maximum(np.abs(center), 1.0))
+
+    steps = np.arange(horizon)
+    rows = cutoff[:, None] + steps
+    columns: list[NDArray[Any]] = [np.broadcast_to(steps, rows.shape)]
+    of_window = [(season[:, back] - center) / scale for back in range(LATEST)] + [center, spread / scale]
+    columns += [np.broadcast_to(column[:, None], rows.shape) for column in of_window]
+    for length in seasons if seasons != (1,) else ():
+        latest = rows - (steps // length + 1) * length
+        at_place = [(at(latest - back * length) - center[:, None]) / scale[:, None] for back in range(LATEST)]
+        columns += at_place
+    times = panel.times_of(np.repeat(series, horizon), rows.ravel())
+    local = local_times(times, panel.schema.time_zone)
+    columns += [feature.codes(local).reshape(rows.shape) for feature in varying_features(panel.schema.frequency)]
+    columns += _declared(panel, series, rows)
+    return np.stack([column.astype(np.float64).ravel() for column in columns], axis=1), center, scale
+
+
+def _declared(panel: Panel, series: Ints, rows: Ints) -> Sequence[NDArray[Any]]:
+    """Give the known columns at rows [W, H], and the static columns, [W, H] each."""
+    schema = panel.schema
+    exists = rows < panel.lengths[series][:, None]
+    flat = np.where(exists, panel.indptr[series][:, None] + rows, 0)
+
+    def of_row(values: NDArray[Any], missing: float) -> NDArray[Any]:
+        return np.where(exists, values[flat], missing)
+
+    def of_series(values: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(values[series][:, None], rows.shape)
+
+    return [
+        *(of_row(panel.reals[name], np.nan) for name in schema.names(Role.KNOWN, Kind.REAL)),
+        *(of_row(panel.categories[name], -1) for name in schema.names(Role.KNOWN, Kind.CATEGORICAL)),
+        *(of_series(panel.static_reals[name]) for name in schema.names(Role.STATIC, Kind.REAL)),
+        *(of_series(panel.static_categories[name]) for name in schema.names(Role.STATIC, Kind.CATEGORICAL)),
+    ]

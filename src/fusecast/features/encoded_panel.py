@@ -1,0 +1,93 @@
+"""EncodedPanel: a panel as the numbers the network reads, and Inputs: the names and order of its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+RELATIVE_POSITION = "relative_position"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Names (and cardinalities) of the variables of each group, in the order of :mod:`fusecast.model.batch`.
+
+    The relative position of a step in its window is the last of the known reals; it is made while windows are
+    gathered and is no column of an encoded panel.
+    """
+
+    targets: tuple[str, ...]
+    observed_reals: tuple[str, ...] = ()  # the targets not counted in
+    known_reals: tuple[str, ...] = ()
+    static_reals: tuple[str, ...] = ()
+    observed_categories: Mapping[str, int] = field(default_factory=dict)  # name -> cardinality, code 0 counted in
+    known_categories: Mapping[str, int] = field(default_factory=dict)
+    static_categories: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def past_names(self) -> tuple[str, ...]:
+        """Names of the past variables in the order of their selection weights."""
+        return (
+            *self.targets,
+            *self.observed_reals,
+            *self.known_reals,
+            *self.observed_categories,
+            *self.known_categories,
+        )
+
+    @property
+    def future_names(self) -> tuple[str, ...]:
+        """Names of the future variables in the order of their selection weights."""
+        return (*self.known_reals, *self.known_categories)
+
+    @property
+    def static_names(self) -> tuple[str, ...]:
+        """Names of the static variables in the order of their selection weights."""
+        return (*self.static_reals, *self.static_categories)
+
+    def sizes(self) -> dict[str, Any]:
+        """Give the part of a ``ModelConfig`` that follows from the inputs, as keyword arguments."""
+        return {
+            "num_targets": len(self.targets),
+            "static_reals": len(self.static_reals),
+            "static_categories": tuple(self.static_categories.values()),
+            "observed_reals": len(self.targets) + len(self.observed_reals),
+            "observed_categories": tuple(self.observed_categories.values()),
+            "known_reals": len(self.known_reals),
+            "known_categories": tuple(self.known_categories.values()),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            name: dict(value) if isinstance(value, Mapping) else list(value) for name, value in self.__dict__.items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        kept: dict[str, Any] = {
+            name: value if isinstance(value, Mapping) else tuple(value) for name, value in values.items()
+        }
+        return cls(**kept)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedPanel:
+    """Scaled reals and category codes of every row; rows and series are those of the panel it was made from."""
+
+    inputs: Inputs
+    indptr: NDArray[np.int64]  # [S + 1]
+    reals: NDArray[np.float32]  # [N, V] targets, observed, known (without relative position); 0 where missing
+    reals_present: NDArray[np.bool_]  # [N, V], or [N, 0] when no value is missing anywhere
+    categories: NDArray[np.int32]  # [N, V] observed, known; 0 = unknown or missing
+    static_reals: NDArray[np.float32]  # [S, V]
+    static_reals_present: NDArray[np.bool_]  # [S, V], or [S, 0]
+    static_categories: NDArray[np.int32]  # [S, V]
+    center: NDArray[np.float64]  # [S, Y]: value = scaled * scale + center
+    scale: NDArray[np.float64]  # [S, Y]
+    window_scaling: str = "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback

@@ -1,0 +1,149 @@
+"""The deployable bundle: a folder with a network, its preprocessor and what is to be known about them. No pickle.
+
+==================  =================================================================================
+config.json         format, versions, the ``ModelConfig``, checksums of the other two, and extra values
+preprocessor.json   the fitted preprocessor
+model.safetensors   the weights, by the names of ``TemporalFusionTransformer.state_dict()``
+==================  =================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from fusecast._version import __version__
+from fusecast.errors import ArtifactError, FusecastError
+from fusecast.features.fitted_preprocessor import FittedPreprocessor
+from fusecast.io.atomic import replacing
+from fusecast.model.config import ModelConfig
+from fusecast.model.tft import TemporalFusionTransformer
+
+FORMAT = 1
+CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """What a saved folder holds."""
+
+    network: TemporalFusionTransformer  # on the CPU, in eval mode
+    fitted: FittedPreprocessor
+    extra: Mapping[str, Any] = field(default_factory=dict)  # as given to save_bundle
+    version: str = __version__  # of the fusecast that wrote it
+
+
+def save_bundle(
+    folder: Path,
+    network: TemporalFusionTransformer,
+    fitted: FittedPreprocessor,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a bundle; files of an older bundle in the folder are replaced, each atomically, the config last.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist; other files in it are left alone.
+    network
+        On any device.
+    fitted
+        The preprocessor whose numbers the network was trained on.
+    extra
+        Plain values to be kept with it.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    contents = {
+        PREPROCESSOR: fitted.to_json().encode(),
+        WEIGHTS: tensors_to_bytes(weights, metadata={"format": "pt"}),
+    }
+    config = {
+        "format": FORMAT,
+        "fusecast": __version__,
+        "model": network.config.to_dict(),
+        "sha256": {name: _checksum(content) for name, content in contents.items()},
+        "extra": dict(extra or {}),
+    }
+    contents[CONFIG] = json.dumps(config, indent=2, allow_nan=False).encode()
+    for name, content in contents.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is missing, truncated, from another save or from a newer fusecast, or if the weights do not fit
+        the network described.
+    """
+    config = _read_config(folder / CONFIG)
+    contents = {name: _read(folder / name) for name in (PREPROCESSOR, WEIGHTS)}
+    for name, content in contents.items():
+        if _checksum(content) != config["sha256"].get(name):
+            raise ArtifactError.unreadable(folder / name, f"it is not the file that {CONFIG} was written for")
+    try:
+        network = TemporalFusionTransformer(ModelConfig(**config["model"]))
+        fitted = FittedPreprocessor.from_json(contents[PREPROCESSOR].decode())
+        weights = tensors_from_bytes(contents[WEIGHTS])
+    except ArtifactError:
+        raise
+    except (SafetensorError, FusecastError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError.unreadable(folder, str(error)) from error
+    load_weights(network, weights, folder / WEIGHTS)
+    return Bundle(network=network.eval(), fitted=fitted, extra=config["extra"], version=config["fusecast"])
+
+
+def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Any], path: Path) -> None:
+    """Copy tensors into a network; every name and shape must agree.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the tensors that are missing, unexpected, or of another shape; `path` says where they came from.
+    """
+    own = network.state_dict()
+    shapes = {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape}
+    missing, unexpected = own.keys() - weights.keys(), weights.keys() - own.keys()
+    if missing or unexpected or shapes:
+        raise ArtifactError.wrong_tensors(path, missing, unexpected, shapes)
+    network.load_state_dict(dict(weights))
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ArtifactError.missing(path, f"a folder with {CONFIG}, {PREPROCESSOR} and {WEIGHTS}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError.unreadable(path, error.strerror or str(error)) from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    content = _read(path)
+    try:
+        config = json.loads(content)
+    except ValueError as error:
+        raise ArtifactError.unreadable(path, str(error)) from None
+    if not isinstance(config, dict) or "format" not in config:
+        raise ArtifactError.unreadable(path, "it does not describe a bundle of fusecast")
+    if not isinstance(config["format"], int) or config["format"] > FORMAT:
+        raise ArtifactError.newer(path, config["format"], FORMAT)
+    absent = {"fusecast", "model", "sha256", "extra"} - config.keys()
+    if absent:
+        raise ArtifactError.unreadable(path, f"it lacks {', '.join(sorted(absent))}")
+    return config
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

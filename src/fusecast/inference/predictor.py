@@ -1,0 +1,22 @@
+"""Predictor: whatever forecasts the windows of an index."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fusecast.data.panel import Panel
+from fusecast.inference.forecasts import Forecasts
+from fusecast.windows.window_index import WindowIndex
+
+
+class Predictor(Protocol):
+    """All that evaluation knows of a model: a name and the forecasts it makes."""
+
+    @property
+    def name(self) -> str:
+        """How tables call it, such as ``TFT`` or ``seasonal naive 24``."""
+        ...
+
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index, in its order, from the rows before each cutoff."""
+        ...

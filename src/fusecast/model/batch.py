@@ -1,0 +1,130 @@
+"""The two types that pass through the network, and the names of their dimensions.
+
+The letters below are used everywhere in the library:
+
+=====  ======================================================================
+B      windows in a batch
+P      parameters of a forecast distribution
+L      lookback: steps before the cutoff, the past
+H      horizon: steps after the cutoff, the future
+T      L + H
+d      hidden size
+V      variables of a group, reals first, categories after them
+Y      targets
+Q      quantile levels
+S      series of a panel
+N      rows of a panel, all series end to end
+=====  ======================================================================
+
+Order of the variables of a group, in tensors, selection weights and names alike:
+
+- static: static reals, static categories
+- past:   observed reals (the targets first), known reals, observed categories, known categories
+- future: known reals, known categories
+
+A group that a model does not have is a tensor of width 0, never None. A *mask* of width 0 says that
+nothing is missing: the network then takes the path without masks, and no value has to be looked at for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fusecast.model.config import ModelConfig
+
+
+class Batch(NamedTuple):
+    """Everything the network may see for B forecasts, and what it is to be judged by."""
+
+    static_real: Tensor  # float [B, Vr]
+    static_cat: Tensor  # int64 [B, Vc], 0 = unknown or missing
+    past_real: Tensor  # float [B, L, Vr], 0 where missing
+    past_cat: Tensor  # int64 [B, L, Vc], 0 = unknown or missing
+    future_real: Tensor  # float [B, H, Vr], 0 where missing
+    future_cat: Tensor  # int64 [B, H, Vc], 0 = unknown or missing
+
+    static_real_present: Tensor  # bool [B, Vr] or [B, 0]
+    past_real_present: Tensor  # bool [B, L, Vr] or [B, L, 0]
+    future_real_present: Tensor  # bool [B, H, Vr] or [B, H, 0]
+    past_mask: Tensor  # bool [B, L], False = padding or a step with nothing in it; or [B, 0]
+
+    target: Tensor  # float [B, H, Y], scaled, 0 where missing
+    target_mask: Tensor  # bool [B, H, Y], True = counts in the loss; or [B, H, 0]
+    center: Tensor  # float [B, Y]: value = scaled * scale + center, in the units of the data (or their logs)
+    scale: Tensor  # float [B, Y]
+    weight: Tensor  # float [B, Y]: what an error of 1 counts in the loss; or [B, 0] when all count alike
+    window: Tensor  # int64 [B]: number of the window in its WindowIndex
+
+
+class Output(NamedTuple):
+    """A forecast and everything needed to explain it. Nothing is stored on the network."""
+
+    quantiles: Tensor  # float [B, H, Y, Q], scaled
+    static_weights: Tensor  # float [B, V_static], each row sums to 1
+    past_weights: Tensor  # float [B, L, V_past]; rows of masked steps are 0
+    future_weights: Tensor  # float [B, H, V_future]
+    attention: Tensor  # float [B, H, T], heads averaged, each row sums to 1; masked and later steps are 0
+    parameters: Tensor  # float [B, H, Y, P] of the forecast distributions; [B, H, Y, 0] for a head of quantiles
+
+
+def example_batch(
+    config: ModelConfig,
+    batch_size: int = 2,
+    *,
+    missing: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+    generator: torch.Generator | None = None,
+) -> Batch:
+    """Draw a batch for a network of this config, with H and L as configured.
+
+    With `missing` above 0 every mask is there, and that share of values, of past steps and of targets is masked;
+    the past of the first window is padded on the left as well. With 0 all masks have width 0.
+    """
+    B, L, H, Y = batch_size, config.lookback, config.horizon, config.num_targets
+
+    def reals(*shape: int) -> Tensor:
+        return torch.randn(shape, dtype=dtype, generator=generator)
+
+    def codes(cardinalities: Sequence[int], *shape: int) -> Tensor:
+        columns = [torch.randint(card, shape, generator=generator) for card in cardinalities]
+        return torch.stack(columns, dim=-1) if columns else torch.zeros(*shape, 0, dtype=torch.int64)
+
+    def present(*shape: int) -> Tensor:
+        if missing == 0:
+            return torch.zeros(*shape[:-1], 0, dtype=torch.bool)
+        return torch.rand(shape, generator=generator) >= missing
+
+    static_real, past_real = reals(B, config.static_reals), reals(B, L, config.observed_reals + config.known_reals)
+    future_real, target = reals(B, H, config.known_reals), reals(B, H, Y)
+    past_mask = present(B, L)
+    static_present, past_present = present(*static_real.shape), present(*past_real.shape)
+    future_present, target_mask = present(*future_real.shape), present(*target.shape)
+    if missing > 0:
+        past_mask[0, : L // 3] = False
+        past_present = past_present & past_mask.unsqueeze(-1)
+
+    def blank(values: Tensor, mask: Tensor) -> Tensor:
+        return values if missing == 0 else values.masked_fill(~mask, 0.0)
+
+    return Batch(
+        static_real=blank(static_real, static_present),
+        static_cat=codes(config.static_categories, B),
+        past_real=blank(past_real, past_present),
+        past_cat=codes((*config.observed_categories, *config.known_categories), B, L),
+        future_real=blank(future_real, future_present),
+        future_cat=codes(config.known_categories, B, H),
+        static_real_present=static_present,
+        past_real_present=past_present,
+        future_real_present=future_present,
+        past_mask=past_mask,
+        target=blank(target, target_mask),
+        target_mask=target_mask,
+        center=torch.zeros(B, Y, dtype=dtype),
+        scale=torch.ones(B, Y, dtype=dtype),
+        weight=torch.ones(B, 0, dtype=dtype),
+        window=torch.arange(B),
+    )

@@ -1,0 +1,65 @@
+"""Limits: stopping after so many steps or minutes, with the epoch validated as if it were whole."""
+
+# ruff: noqa: ARG002  the signatures are Lightning's
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fusecast.training.callbacks.last_checkpoint import LOOK_EVERY
+
+
+class Limits(pl.Callback):
+    """Stops training after `max_steps` optimizer steps or `max_minutes`, whichever comes first.
+
+    Lightning's own limits leave the last, shorter epoch without validation and checkpoint; these do not.
+    """
+
+    def __init__(self, max_steps: int | None = None, max_minutes: float | None = None) -> None:
+        self.max_steps = max_steps
+        self.max_minutes = max_minutes
+        self.reached: str | None = None  # which limit, in words
+        self._seconds_before = 0.0
+        self._began = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; a resumed run may have its steps done."""
+        self._began = time.monotonic()
+        if self._steps_are_done(trainer):
+            self._stop_where_due(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask for the end where it is due."""
+        self._stop_where_due(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Minutes count on through a resumed run."""
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the time of the run before."""
+        self._seconds_before = state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _stop_where_due(self, trainer: pl.Trainer) -> None:
+        if self._steps_are_done(trainer):
+            self.reached = f"{self.max_steps} steps are done"
+        elif self.max_minutes is not None and self._time_is_over(trainer, self.max_minutes):
+            self.reached = f"{self.max_minutes:g} minutes are over"
+        trainer.should_stop = trainer.should_stop or self.reached is not None
+
+    def _steps_are_done(self, trainer: pl.Trainer) -> bool:
+        return self.max_steps is not None and trainer.global_step >= self.max_steps
+
+    def _time_is_over(self, trainer: pl.Trainer, minutes: float) -> bool:
+        if trainer.world_size > 1 and trainer.global_step % LOOK_EVERY:
+            return False
+        # clocks of processes differ, and all must stop at the same step; to agree on it, each waits for its device
+        return trainer.strategy.reduce_boolean_decision(self._seconds() >= 60.0 * minutes, all=False)

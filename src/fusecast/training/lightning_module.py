@@ -1,0 +1,113 @@
+"""TFTModule: loss, validation metrics and logging around the network."""
+
+# ruff: noqa: ARG002  the signatures are those of Lightning
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fusecast.model.batch import Batch, Output
+from fusecast.model.config import ModelConfig
+from fusecast.model.heads import DistributionHead
+from fusecast.model.losses import likelihood_loss, quantile_loss
+from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.training.callbacks.images import FigureData
+from fusecast.training.resumable_module import ResumableModule
+
+
+def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Tensor:
+    """Mean absolute error [], weighted as in the loss, of the level nearest to the median, over the targets that count.
+
+    Parameters
+    ----------
+    quantiles
+        float ``[B, H, Y, Q]``.
+    levels
+        The Q quantile levels.
+    """
+    middle = min(range(len(levels)), key=lambda number: abs(levels[number] - 0.5))
+    error = (quantiles[..., middle] - batch.target).abs()
+    if batch.weight.shape[-1]:
+        error = error * batch.weight[:, None]
+    if batch.target_mask.shape[-1] == 0:
+        return error.mean()
+    return error.masked_fill(~batch.target_mask, 0.0).sum() / batch.target_mask.sum().clamp(min=1)
+
+
+class TFTModule(ResumableModule):
+    """A Temporal Fusion Transformer that Lightning can train.
+
+    The loss is the quantile loss or, where the head is a distribution, the negative log-likelihood. Logs
+    ``train_loss``, ``val_loss`` and ``val_mae`` (of the median) in scaled units, under any ``Trainer``. Its checkpoints
+    hold plain values only, and alone suffice for ``load_from_checkpoint(path)``. A resumed run equals an undisturbed
+    one.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        lr_scheduler_factor: float = 0.5,
+        lr_scheduler_patience: int = 2,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            lr_scheduler_factor=lr_scheduler_factor,
+            lr_scheduler_patience=lr_scheduler_patience,
+            seed=seed,
+        )
+        self.model_config = ModelConfig(**model)
+        plain = {"learning_rate": learning_rate, "weight_decay": weight_decay, "seed": self.seed}
+        plain |= {f"lr_scheduler_{name}": value for name, value in self.scheduling.items()}
+        self.save_hyperparameters({"model": self.model_config.to_dict(), **plain})
+        self.network = self.register_network(TemporalFusionTransformer(self.model_config))
+
+    def forward(self, batch: Batch) -> Output:
+        """Forecast a batch, in scaled units."""
+        output: Output = self.network(batch)
+        return output
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the loss of a batch, []."""
+        levels = None if self.model_config.head == "quantile" else ()  # a likelihood needs no quantiles
+        loss = self._loss(self.network(batch, levels), batch)
+        self.record_loss(loss, len(batch.window), batch.window)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Judge a batch of the validation windows."""
+        output = self.network(batch)
+        mae = median_error(output.quantiles, batch, self.model_config.quantiles)
+        metrics = {"val_loss": self._loss(output, batch), "val_mae": mae}
+        self.record_metrics(metrics, len(batch.window))
+
+    def show(self, batch: Batch) -> FigureData:
+        """Forecast a batch for a picture, in the units of the data (or their logs)."""
+        output = self.network(batch)
+        center, scale = batch.center[0, 0], batch.scale[0, 0]
+
+        def plain(values: Tensor) -> NDArray[np.float64]:
+            return (values.double() * scale + center).cpu().numpy()
+
+        return FigureData(
+            past=plain(batch.past_real[0, :, 0]),
+            actual=plain(batch.target[0, :, 0]),
+            quantiles=plain(output.quantiles[0, :, 0]),
+            weights=output.past_weights.double().mean(dim=(0, 1)).cpu().numpy(),
+        )
+
+    def _loss(self, output: Output, batch: Batch) -> Tensor:
+        head = self.network.head
+        if isinstance(head, DistributionHead):
+            found = head.log_prob(output.parameters, batch.target, batch.center, batch.scale)
+            return likelihood_loss(found, batch.target_mask, batch.weight)
+        levels = self.model_config.quantiles
+        return quantile_loss(output.quantiles, batch.target, batch.target_mask, levels, batch.weight)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+import pytest
+
+from fusecast.data.inspection.table_report import inspect_table
+from fusecast.errors import SchemaError
+from fusecast.io.tables import read_table
+
+
+def role_of(inspection, name):
+    return next(p.role for p in inspection.columns if p.name == name)
+
+
+def test_the_roles_of_a_small_table_are_proposed(frame):
+    seen = inspect_table(frame)
+    assert (seen.id, seen.time, seen.targets) == ("unique_id", "ds", ("y",))
+    assert seen.static == ("size", "kind")
+    assert seen.known == ("price", "promo")
+    assert seen.observed == ("temp", "state")
+    assert seen.arguments() == {
+        "id": "unique_id", "time": "ds", "target": "y", "static": "size,kind", "known": "price,promo",
+        "observed": "temp,state", "frequency": "1h",
+    }  # fmt: skip
+    assert (seen.frequency, seen.num_series, seen.lengths, seen.gaps, seen.rows) == ("1h", 3, (6, 6.0, 6), 0, 18)
+    assert seen.span == ("2021-03-01 00:00:00", "2021-03-01 05:00:00")
+
+
+def test_known_columns_are_proposed_with_a_remark_that_the_user_decides(frame):
+    warnings = inspect_table(frame).warnings
+    assert [w for w in warnings if "'price'" in w and "a calendar" in w and "`observed`" in w]
+    assert inspect_table(frame, known=["price", "promo"]).warnings == ()
+
+
+def test_what_the_user_says_is_taken_as_said(frame):
+    seen = inspect_table(frame, target="temp", observed=["y", "price"], categorical=["price"], frequency="H")
+    assert (seen.targets, seen.observed[:2], seen.categorical) == (("temp",), ("y", "price"), ("price",))
+    assert next(p.reason for p in seen.columns if p.name == "temp") == "as you say"
+
+
+def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
+    broken = pl.concat([frame.filter(pl.int_range(18) != 2), frame[:1]])
+    broken = broken.with_columns(
+        y=pl.when(pl.col("ds") == datetime(2021, 3, 1, 5)).then(None).otherwise("y"),
+        temp=pl.when(pl.col("unique_id") == "s0").then(None).otherwise("temp"),
+    )
+    seen = inspect_table(broken, known=["price", "promo"])
+    assert (seen.gaps, seen.duplicates) == (1, 1)
+    assert {p.name: p.missing for p in seen.columns if p.missing} == {"y": 3, "temp": 6}
+    assert "1 row repeat a time of their series" in " ".join(seen.warnings)
+    assert "missing in the last row of 3 series" in " ".join(seen.warnings)
+
+
+def test_whole_numbers_of_few_values_are_categories_and_many_are_measures(frame):
+    numbered = frame.with_columns(state=pl.Series([1, 2, 3] * 6), temp=pl.int_range(18))
+    seen = inspect_table(numbered)
+    assert seen.categorical == ("state",)
+
+
+def test_an_id_is_found_by_what_it_does_when_its_name_is_strange(frame):
+    seen = inspect_table(frame.rename({"unique_id": "shop", "ds": "moment", "y": "sold"}), target="sold")
+    assert (seen.id, seen.time) == ("shop", "moment")
+
+
+def test_a_table_without_time_or_target_says_so():
+    warnings = inspect_table(pl.DataFrame({"a": ["x", "y"], "b": ["z", "z"]})).warnings
+    assert "no time column is found: name it with `time`" in warnings
+    assert any(w.startswith("no target column is found") for w in warnings)
+
+
+@pytest.mark.parametrize(
+    ("column", "warning"),
+    [
+        (pl.Series("ds", ["01/02/2021", "03/04/2021"] * 9), "day first or month first"),
+        (pl.Series("ds", [datetime(2021, 1, 1)] * 18), "cannot be told: no series has two"),
+        (pl.Series("ds", [None, *range(17)]), "1 row have no time or no id"),
+    ],
+)
+def test_times_that_cannot_be_used_are_a_warning_and_no_error(frame, column, warning):
+    assert warning in " ".join(inspect_table(frame.with_columns(column), time="ds").warnings)
+
+
+def test_a_column_that_is_not_there_is_an_error(frame):
+    with pytest.raises(SchemaError, match="'pric' is not in the table\nHint: did you mean 'price'"):
+        inspect_table(frame, known=["pric"])
+
+
+def test_constant_empty_and_nested_columns_are_proposed_unused(frame):
+    seen = inspect_table(frame.with_columns(one=1, none=None, nested=pl.Series([[1]] * 18)))
+    assert {role_of(seen, name) for name in ("one", "none", "nested")} == {"unused"}
+
+
+@pytest.mark.parametrize(
+    ("name", "static", "known"),
+    [
+        ("bike_sharing", (), ("holiday", "workingday")),
+        ("vic_electricity", (), ("holiday",)),
+        ("epf_nordpool", (), ("load_forecast", "wind_forecast")),
+        ("etth1", (), ()),
+        ("m4_hourly", (), ()),
+        ("exchange_rate", (), ()),
+        ("stallion", ("agency", "sku", "avg_population_2017", "avg_yearly_household_income_2017"), None),
+    ],
+)
+def test_the_roles_of_the_real_sets_are_found(name, static, known, dataset):
+    seen = inspect_table(read_table(dataset(name)))
+    assert (seen.id, seen.time, seen.targets) == ("unique_id", "ds", ("y",))
+    assert seen.static == static
+    if known is None:
+        assert {"price_regular", "price_actual", "discount", "easter_day", "music_fest"} <= set(seen.known)
+        # nothing in its name says that `beer_capital` is an event: proposals are for the user to mend
+        assert set(seen.observed) == {"industry_volume", "soda_volume", "avg_max_temp", "beer_capital"}
+    else:
+        assert seen.known == known

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fusecast.data.panel_builder import validate
+from fusecast.data.schema import Column, Kind, Role, Schema, make_schema
+from fusecast.data.time_grid import TimeGrid
+from fusecast.errors import DataError
+from fusecast.io.tables import read_table
+
+HOUR = timedelta(hours=1)
+SETS = {
+    "bike_sharing": ("1h", 17_544, 1),
+    "epf_nordpool": ("1h", 52_416, 1),
+    "etth1": ("1h", 121_940, 7),
+    "exchange_rate": ("1i", 60_704, 8),
+    "m4_hourly": ("1h", 373_372, 414),
+    "stallion": ("1mo", 21_000, 350),
+    "vic_electricity": ("30m", 52_608, 1),
+}
+
+
+def slow_panel(frame: pl.DataFrame, columns: list[str]) -> dict[str, list[tuple]]:
+    """Rows of each series on an hourly grid, by a loop over rows."""
+    series: dict[str, dict[datetime, tuple]] = {}
+    for row in frame.iter_rows(named=True):
+        series.setdefault(row["unique_id"], {})[row["ds"]] = tuple(row[name] for name in columns)
+    filled = {}
+    for name in sorted(series):
+        rows, time = [], min(series[name])
+        while time <= max(series[name]):
+            rows.append(series[name].get(time, (None,) * len(columns)))
+            time += HOUR
+        filled[name] = rows
+    return filled
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_subset_of_rows_in_any_order_is_laid_out_like_a_loop_would(data, frame, schema):
+    kept = data.draw(st.lists(st.integers(0, len(frame) - 1), min_size=1, unique=True))
+    shuffled = frame[kept]
+    panel = validate(shuffled, schema)
+
+    names = ["y", "temp", "state", "promo"]
+    expected = slow_panel(shuffled, names)
+    assert panel.ids.tolist() == list(expected)
+    rows = [row for each in expected.values() for row in each]
+    assert panel.num_rows == len(rows)
+    for k, name in enumerate(names):
+        if name in panel.reals:
+            got = [None if np.isnan(v) else v for v in panel.reals[name].tolist()]
+        else:
+            got = [None if c < 0 else panel.levels[name][c] for c in panel.categories[name]]
+        assert got == [row[k] for row in rows]
+
+
+def test_statics_are_held_once_a_series(panel):
+    np.testing.assert_array_equal(panel.static_reals["size"], [100.0, 200.0, 300.0])
+    assert [panel.levels["kind"][c] for c in panel.static_categories["kind"]] == ["kind 0", "kind 1", "kind 0"]
+    assert "size" not in panel.reals
+    assert "kind" not in panel.categories
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_real_sets_become_panels_whatever_the_order_of_their_rows(name, dataset, assert_same):
+    frame = read_table(dataset(name))
+    covariates = [c for c in frame.columns[3:] if c not in ("agency", "sku")]
+    static = [c for c in ("agency", "sku") if c in frame.columns]
+    schema = make_schema(frame, observed=covariates, static=static)
+    frequency, rows, series = SETS[name]
+    panel = validate(frame, schema)
+    assert (schema.frequency, panel.num_rows, panel.num_series) == (frequency, rows, series)
+    np.testing.assert_array_equal(panel.reals["y"], frame.sort("unique_id", "ds")["y"].to_numpy())
+    assert panel.times().equals(frame.sort("unique_id", "ds")["ds"].alias(""))
+    assert_same(validate(frame.sample(fraction=1.0, shuffle=True, seed=1), schema), panel)
+
+
+def test_gaps_are_filled_with_missing_values(frame, schema, panel):
+    holed = validate(frame.filter(pl.int_range(len(frame)) != 2), schema)
+    assert holed.num_rows == panel.num_rows
+    assert np.flatnonzero(np.isnan(holed.reals["y"])).tolist() == [2]
+    assert np.flatnonzero(holed.categories["state"] == -1).tolist() == [2]
+
+
+def test_empty_cells_nan_and_words_for_missing_are_missing(frame, schema):
+    texts = frame.with_columns(y=pl.Series([None, "NA", "nan", " ", "4.5", "5", *["1"] * 12]))
+    values = validate(texts, schema).reals["y"]
+    assert np.isnan(values[:4]).all()
+    assert values[4:6].tolist() == [4.5, 5.0]
+
+
+def test_whole_numbers_are_the_same_category_as_int_and_as_float(frame, schema):
+    as_int = frame.with_columns(state=pl.Series([1, 2, 3] * 6))
+    as_float = as_int.with_columns(pl.col("state").cast(pl.Float64))
+    assert validate(as_int, schema).levels["state"] == validate(as_float, schema).levels["state"] == ("1", "2", "3")
+
+
+def test_a_table_without_id_is_one_series(frame):
+    single = frame.filter(pl.col("unique_id") == "s1").drop("unique_id")
+    panel = validate(single, make_schema(single, id=None, known=["price"]))
+    assert (panel.num_series, panel.num_rows) == (1, 6)
+    assert "unique_id" not in panel.to_frame().columns
+
+
+def test_integer_ids_stay_integers(frame, schema):
+    numbered = frame.with_columns(unique_id=pl.col("unique_id").str.tail(1).cast(pl.Int32) + 7)
+    assert validate(numbered, schema).ids.tolist() == [7, 8, 9]
+
+
+def test_the_zone_of_the_table_becomes_that_of_the_schema(frame, schema):
+    zoned = frame.with_columns(pl.col("ds").dt.replace_time_zone("Europe/Paris"))
+    panel = validate(zoned, schema)
+    assert panel.schema.time_zone == panel.clock.time_zone == "Europe/Paris"
+    assert panel.times().to_list() == zoned.sort("unique_id", "ds")["ds"].to_list()
+
+
+def test_a_naive_column_is_read_in_the_zone_of_the_schema(frame, schema):
+    in_paris = Schema(columns=schema.columns, frequency="1h", time_zone="Europe/Paris")
+    assert validate(frame, in_paris).times()[0] == frame["ds"].dt.replace_time_zone("Europe/Paris")[0]
+
+
+def test_newer_rows_must_have_times_of_the_same_kind(frame, schema):
+    clock = TimeGrid(frequency="1h", time_zone="Europe/Paris")
+    with pytest.raises(DataError, match=r"'ds' holds Datetime.*earlier table are in zone Europe/Paris"):
+        validate(frame, schema, clock=clock)
+
+
+def test_all_problems_are_reported_at_once(frame, schema):
+    broken = frame.with_columns(
+        y=pl.Series(["x", *["1"] * 17]),
+        temp=pl.Series([np.inf, *[1.0] * 17]),
+        size=pl.Series(np.arange(18.0)),
+    )
+    with pytest.raises(DataError) as caught:
+        validate(pl.concat([broken, broken[:1]]), schema)
+    message = str(caught.value)
+    assert message.startswith("the table has 4 problems\n- ")
+    for part in ("'y' is real but holds text: 'x' in row 0", "'temp' has 2 infinite values", "same values", "static"):
+        assert part in message
+
+
+def changed(frame: pl.DataFrame, column: str, row: int, value: object) -> pl.DataFrame:
+    values = frame[column].to_list()
+    values[row] = value
+    return frame.with_columns(pl.Series(column, values, strict=False))
+
+
+LATE = datetime(2021, 3, 1, 2, 17)
+ERRORS = {
+    "missing column": (
+        lambda f: f.rename({"temp": "temps"}),
+        "'temp' is not in the table\nHint: did you mean 'temps'",
+    ),
+    "text among numbers": (
+        lambda f: f.with_columns(temp=pl.Series(["1", "two", *["3"] * 16])),
+        "'temp' is real but holds text: 'two' in row 1\nHint: write plain numbers",
+    ),
+    "infinity": (lambda f: changed(f, "temp", 4, np.inf), "'temp' has 1 infinite value, the first in row 4"),
+    "list": (lambda f: f.with_columns(temp=pl.Series([[1]] * 18)), r"'temp' has type List\(Int64\), which cannot"),
+    "date as number": (lambda f: f.with_columns(temp="ds"), "'temp' has type Datetime.* cannot be read as numbers"),
+    "list as category": (lambda f: f.with_columns(state=pl.Series([[1]] * 18)), "'state' has type List.*categories"),
+    "float time": (lambda f: f.with_columns(ds=pl.Series(np.arange(18) / 2)), "'ds' has type Float64"),
+    "empty id": (
+        lambda f: changed(f, "unique_id", 3, None),
+        "id column 'unique_id' is empty in 1 row, the first is row 3",
+    ),
+    "empty time": (lambda f: changed(f, "ds", 3, None), "time column 'ds' is empty in 1 row, the first is row 3"),
+    "duplicate": (
+        lambda f: pl.concat([f, f[7:9]]),
+        r"'unique_id' and 'ds' hold the same values.*2 times: 2021-03-01 01:00:00 of series 's1' \(row \d+\)",
+    ),
+    "off grid": (
+        lambda f: changed(f, "ds", 2, LATE),
+        r"leaves the 1h grid of its series in 1 row of 1 series: 2021-03-01 02:17:00 of series 's0' \(row 2\)",
+    ),
+    "varying static": (
+        lambda f: changed(f, "size", 8, 7.0),
+        r"static column 'size' changes within 1 series: 's1' has 200.0 and 7.0 \(row 8\)\nHint: declare 'size'",
+    ),
+    "varying static category": (lambda f: changed(f, "kind", 8, "odd"), "'s1' has 'kind 1' and 'odd' .row 8."),
+    "no target": (
+        lambda f: f.with_columns(y=pl.when(pl.col("unique_id") == "s1").then(None).otherwise("y")),
+        "target 'y' has no value at all in 1 series: 's1'\nHint: remove the rows",
+    ),
+    "absurd gap": (
+        lambda f: changed(f, "ds", 5, datetime(2031, 1, 1)),
+        "frequency 1h would fill 18 rows up to .*, most for series 's0'.*\nHint: the frequency is probably wrong",
+    ),
+    "wrong kind of time": (
+        lambda f: f.with_columns(ds=pl.Series(np.arange(18))),
+        "'ds' holds Int64, but frequency 1h counts dates or times",
+    ),
+    "no rows": (lambda f: f[:0], "the table has no rows"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_broken_rows_raise_an_error_in_words(case, frame, schema):
+    breaking, message = ERRORS[case]
+    with pytest.raises(DataError, match=message):
+        validate(breaking(frame), schema)
+
+
+def test_at_most_five_examples_are_shown_and_the_rest_counted(make_table):
+    frame = make_table(series=9, steps=3)
+    schema = Schema(columns=(Column(name="y", role=Role.TARGET), Column(name="t", role=Role.STATIC)), frequency="1h")
+    varying = frame.with_columns(t=pl.Series(np.arange(len(frame))))
+    with pytest.raises(DataError, match="changes within 9 series") as caught:
+        validate(varying, schema)
+    assert "'s4'" in str(caught.value)
+    assert "'s5'" not in str(caught.value)
+    assert "and 4 more" in str(caught.value)
+
+
+def test_a_series_may_lack_one_of_two_targets(frame):
+    schema = make_schema(frame, targets=["y", "temp"])
+    lacking = frame.with_columns(temp=pl.when(pl.col("unique_id") == "s1").then(None).otherwise("temp"))
+    assert np.isnan(validate(lacking, schema).reals["temp"]).sum() == 6
+
+
+def test_a_column_of_nothing_is_all_missing(frame, schema):
+    empty = frame.with_columns(temp=None, state=None)
+    panel = validate(empty, schema)
+    assert np.isnan(panel.reals["temp"]).all()
+    assert (panel.categories["state"] == -1).all()
+    assert panel.levels["state"] == ()
+
+
+def test_kinds_are_those_of_the_schema_not_of_the_table(frame):
+    schema = make_schema(frame, known=["price"], categorical=["price"])
+    panel = validate(frame, schema)
+    assert schema.names(Role.KNOWN, Kind.CATEGORICAL) == ("price",)
+    assert panel.levels["price"] == ("1", "2", "3", "4", "5", "6")

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusecast.data.time_grid import OFF_GRID, TimeGrid
+
+OFFSETS = {
+    "s": lambda n: pd.Timedelta(seconds=n),
+    "m": lambda n: pd.Timedelta(minutes=n),
+    "h": lambda n: pd.Timedelta(hours=n),
+    "d": lambda n: pd.DateOffset(days=n),
+    "w": lambda n: pd.DateOffset(weeks=n),
+    "mo": lambda n: pd.DateOffset(months=n),
+    "q": lambda n: pd.DateOffset(months=3 * n),
+    "y": lambda n: pd.DateOffset(years=n),
+}
+starts = st.datetimes(datetime(1970, 1, 1), datetime(2060, 1, 1)).map(lambda t: t.replace(microsecond=0))
+frequencies = st.tuples(st.integers(1, 5), st.sampled_from(sorted(OFFSETS)))
+steps = st.integers(-40, 400)
+
+
+def tick(clock: TimeGrid, moment: datetime) -> np.ndarray:
+    return clock.ticks(pl.Series([moment]))
+
+
+@given(start=starts, frequency=frequencies, k=steps)
+def test_advance_agrees_with_pandas(start, frequency, k):
+    count, unit = frequency
+    clock = TimeGrid(frequency=f"{count}{unit}")
+    ours = clock.times(clock.advance(tick(clock, start), np.array([k])))[0]
+    theirs = pd.Timestamp(start) + OFFSETS[unit](count * k) if k else pd.Timestamp(start)
+    assert ours == theirs.to_pydatetime()
+
+
+@given(start=starts, frequency=frequencies, k=steps)
+def test_steps_between_is_the_inverse_of_advance(start, frequency, k):
+    clock = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
+    begin = tick(clock, start)
+    assert clock.steps_between(begin, clock.advance(begin, np.array([k])))[0] == k
+
+
+@given(start=starts, frequency=frequencies, k=steps)
+def test_a_stamp_one_second_off_is_off_the_grid(start, frequency, k):
+    clock = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
+    begin = tick(clock, start)
+    shifted = clock.advance(begin, np.array([k])) + 1_000_000
+    assert (clock.steps_between(begin, shifted)[0] == OFF_GRID) == (clock.frequency != "1s")
+
+
+@given(year=st.integers(1975, 2050), month=st.integers(1, 12), k=steps, count=st.integers(1, 4))
+def test_month_ends_agree_with_pandas(year, month, k, count):
+    start = pd.Timestamp(year, month, 1) + pd.offsets.MonthEnd(0)
+    clock = TimeGrid(frequency=f"{count}mo", month_end=True)
+    begin = tick(clock, start.to_pydatetime())
+    ahead = clock.advance(begin, np.array([k]))
+    assert clock.times(ahead)[0] == start + pd.offsets.MonthEnd(count * k) if k else True
+    assert clock.steps_between(begin, ahead)[0] == k
+
+
+@given(start=starts, frequency=frequencies, k=st.integers(-30, 300), extra=st.integers(0, 10**11))
+def test_the_first_step_at_a_time_is_neither_early_nor_a_step_late(start, frequency, k, extra):
+    clock = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
+    begin = tick(clock, start)
+    moment = int(clock.advance(begin, np.array([k]))[0]) - extra
+    first = clock.first_step_at(begin, moment)
+    assert clock.advance(begin, first)[0] >= moment > clock.advance(begin, first - 1)[0]
+
+
+def test_months_after_the_31st_keep_the_day_of_the_start():
+    clock = TimeGrid(frequency="1mo")
+    times = clock.times(clock.advance(np.repeat(tick(clock, datetime(2021, 1, 31)), 4), np.arange(4)))
+    assert [t.day for t in times] == [31, 28, 31, 30]
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(["2021-01-31", "2021-02-28", "2021-03-31"], True), (["2021-01-28", "2021-02-28", "2021-03-28"], False)],
+)
+def test_month_ends_are_seen_in_the_stamps(days, expected):
+    times = pl.Series(days).str.to_date()
+    clock = TimeGrid.of(times, "M")
+    assert clock.month_end is expected
+    ticks = clock.ticks(times)
+    np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pl.Series([date(2020, 2, 28), date(2020, 2, 29)]),
+        pl.Series([datetime(2020, 1, 1), datetime(2020, 1, 2)], dtype=pl.Datetime("ms")),
+        pl.Series([datetime(2020, 1, 1), datetime(2020, 1, 2)], dtype=pl.Datetime("ns")),
+        pl.Series([datetime(2020, 1, 1), datetime(2020, 1, 2)], dtype=pl.Datetime("us", "Europe/Berlin")),
+    ],
+)
+def test_times_come_back_in_the_type_of_the_table(times):
+    clock = TimeGrid.of(times, "1d")
+    again = clock.times(clock.ticks(times))
+    assert again.dtype == times.dtype
+    assert again.to_list() == times.to_list()
+
+
+@pytest.mark.parametrize("dtype", [pl.Int8, pl.Int32, pl.UInt16, pl.Int64])
+def test_integer_steps_come_back_in_their_type(dtype):
+    times = pl.Series([3, 5, 7], dtype=dtype)
+    clock = TimeGrid.of(times, "2i")
+    assert clock.times(clock.advance(clock.ticks(times)[:1], np.arange(3))).equals(times)
+
+
+def local(texts: list[str], zone: str) -> pl.Series:
+    return pl.Series(texts).str.to_datetime(time_unit="us", time_zone="UTC").dt.convert_time_zone(zone)
+
+
+def test_hours_run_through_both_changes_of_the_clock():
+    for first in ("2021-03-27T20:00:00Z", "2021-10-30T20:00:00Z"):
+        begin = datetime.fromisoformat(first)
+        times = pl.datetime_range(begin, begin + pd.Timedelta(hours=9), "1h", eager=True).dt.convert_time_zone(
+            "Europe/Berlin"
+        )
+        clock = TimeGrid.of(times, "1h")
+        ticks = clock.ticks(times)
+        np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), np.arange(10))
+        assert clock.times(clock.advance(ticks[:1], np.arange(10))).to_list() == times.to_list()
+
+
+def test_days_keep_their_local_hour_when_the_clock_changes():
+    times = local(["2021-03-27T11:00:00Z", "2021-03-28T10:00:00Z", "2021-03-29T10:00:00Z"], "Europe/Berlin")
+    clock = TimeGrid.of(times, "1d")
+    ticks = clock.ticks(times)
+    np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), [0, 1, 2])
+    assert clock.times(clock.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
+
+
+def test_a_midnight_that_does_not_exist_is_the_first_hour_after_it():
+    times = local(["2018-11-03T03:00:00Z", "2018-11-04T03:00:00Z", "2018-11-05T02:00:00Z"], "America/Sao_Paulo")
+    assert times.dt.hour().to_list() == [0, 1, 0]
+    clock = TimeGrid.of(times, "1d")
+    ticks = clock.ticks(times)
+    np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), [0, 1, 2])
+    assert clock.times(clock.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
+
+
+def test_a_clock_survives_its_dict():
+    clock = TimeGrid(frequency="MS", time_zone="Europe/Berlin", month_end=True, dtype="datetime[ms]")
+    assert TimeGrid.from_dict(clock.to_dict()) == clock

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fusecast.features.scaling import Scales, fit_covariate, fit_static, fit_target, measure
+
+KINDS = ["standard", "robust", "mean_abs"]
+VALUES = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).map(lambda value: round(value, 3))
+GROUPS = st.lists(arrays(np.float64, st.integers(0, 12), elements=VALUES), min_size=1, max_size=5)
+
+
+def slow(kind: str, values: np.ndarray) -> tuple[float, float]:
+    if kind == "mean_abs":
+        return 0.0, float(np.abs(values).mean())
+    if kind == "robust":
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        return float(middle), float((high - low) / 1.3489795003921634) if high - low > 2e-6 * values.std() else float(
+            values.std()
+        )
+    return float(values.mean()), float(values.std())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(groups=GROUPS)
+def test_grouped_statistics_are_those_of_each_group_alone(kind, groups):
+    center, scale = measure(np.concatenate(groups), np.array([len(g) for g in groups]), kind)
+    for number, group in enumerate(groups):
+        if not len(group):
+            assert np.isnan(center[number])
+            assert np.isnan(scale[number])
+            continue
+        expected = slow(kind, group)
+        magnitude = np.abs(group).max()
+        np.testing.assert_allclose(center[number], expected[0], rtol=1e-12, atol=1e-12 * magnitude)
+        np.testing.assert_allclose(scale[number], expected[1], rtol=1e-9, atol=1e-11 * magnitude)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(groups=GROUPS.filter(lambda groups: any(len(g) for g in groups)))
+def test_a_target_scaled_and_scaled_back_is_the_same(kind, groups):
+    values, counts = np.concatenate(groups), np.array([len(g) for g in groups])
+    center, scale = fit_target(values, counts, kind).at(np.repeat(np.arange(len(groups)), counts))
+    assert (scale > 0).all()
+    scaled = (values - center) / scale
+    np.testing.assert_allclose(scaled * scale + center, values, rtol=1e-12, atol=1e-9)
+
+
+def test_a_constant_series_has_scale_one():
+    scales = fit_target(np.array([0.1] * 7 + [1.0, 2.0]), np.array([7, 2]), "standard")
+    assert scales.scale.tolist() == [1.0, 0.5]
+    np.testing.assert_allclose(scales.center, [0.1, 1.5])
+
+
+def test_a_series_without_values_takes_the_pooled_statistics():
+    values = np.array([1.0, 3.0, 10.0, 14.0])
+    scales = fit_target(values, np.array([2, 0, 2]), "standard")
+    assert (scales.center[1], scales.scale[1]) == (values.mean(), values.std())
+    center, scale = scales.at(np.array([-1, 0]))
+    assert (center.tolist(), scale.tolist()) == ([7.0, 2.0], [values.std(), 1.0])
+
+
+def test_a_flag_is_left_as_it_is():
+    scales = fit_covariate(np.array([0.0, 1.0, 0.0, 0.0]), np.array([3, 1]), "standard")
+    assert scales.shared
+    assert (scales.pooled_center, scales.pooled_scale) == (0.0, 1.0)
+
+
+def test_a_covariate_that_changes_in_no_series_keeps_its_level():
+    scales = fit_covariate(np.array([3.0, 3.0, 5.0, 5.0]), np.array([2, 2]), "standard")
+    assert scales.shared
+    assert (scales.pooled_center, scales.pooled_scale) == (4.0, 1.0)
+
+
+def test_a_covariate_that_does_not_change_in_one_series_has_the_scale_of_the_others():
+    scales = fit_covariate(np.array([5.0, 5.0, 0.0, 4.0, 0.0, 8.0]), np.array([2, 2, 2]), "standard")
+    assert scales.center.tolist() == [5.0, 2.0, 4.0]
+    assert scales.scale.tolist() == [3.0, 2.0, 4.0]
+
+
+def test_a_covariate_never_seen_is_not_scaled():
+    assert fit_covariate(np.empty(0), np.array([0, 0]), "standard").shared
+
+
+def test_static_reals_are_scaled_over_series():
+    scales = fit_static(np.array([2.0, np.nan, 6.0]), "standard")
+    assert (scales.shared, scales.pooled_center, scales.pooled_scale) == (True, 4.0, 2.0)
+
+
+@given(st.permutations(range(6)))
+def test_pooled_statistics_do_not_depend_on_the_order_of_series(order):
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(size=size) * 10.0**size for size in (3, 5, 2, 7, 4, 1)]
+    fitted = [
+        fit_target(np.concatenate([groups[i] for i in o]), np.array([len(groups[i]) for i in o]), "standard")
+        for o in (range(6), order)
+    ]
+    assert fitted[0].pooled_center == fitted[1].pooled_center
+    assert fitted[0].pooled_scale == fitted[1].pooled_scale
+
+
+@pytest.mark.parametrize("scale", [[1.0, 0.0], [1.0], [1.0, float("nan")]])
+def test_damaged_statistics_are_refused(scale):
+    with pytest.raises(ValueError, match="pair up"):
+        Scales.from_dict({"pooled": [0.0, 1.0], "center": [0.0, 1.0], "scale": scale})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_that_hardly_differ_but_for_one_stay_within_float32(kind):
+    values = np.array([19991.0, 6e-304, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    center, scale = fit_target(values, np.array([8]), kind).at(np.zeros(8, dtype=np.int64))
+    assert np.isfinite(((values - center) / scale).astype(np.float32)).all()
+    (tiny,) = fit_target(np.array([1e-300, 3e-300]), np.array([2]), kind).scale
+    assert tiny == 1.0

@@ -1,0 +1,81 @@
+"""Plans and changes of some series, and how series are named."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.helpers.tables import HORIZON, LOOKBACK, TINY, shop_table
+
+from fusecast import Forecaster
+from fusecast.errors import ConfigError, DataError
+
+
+def test_the_plan_of_the_series_asked_for_is_enough(fitted: Forecaster, future: pl.DataFrame) -> None:
+    own = future.filter(unique_id="shop 1")
+    broken = pl.concat([own, future.filter(unique_id="shop 0").head(2), future.filter(unique_id="shop 0").head(2)])
+    for plan in (own, broken):  # what is said of others is not looked at
+        one = fitted.explain_forecast("shop 1", plan)
+        assert one.forecast.equals(fitted.explain_forecast("shop 1", future).forecast)
+        moved = fitted.what_if({"promotion": 0.0}, plan, series="shop 1")
+        assert moved.equals(fitted.what_if({"promotion": 0.0}, future, series="shop 1"))
+    two = fitted.what_if({"promotion": 0.0}, future, series=["shop 2", "shop 0", "shop 2"])
+    everybody = fitted.what_if({"promotion": 0.0}, future).filter(pl.col("unique_id") != "shop 1")
+    assert two.drop("after", "before", "difference").equals(everybody.drop("after", "before", "difference"))
+    np.testing.assert_allclose(two["after"], everybody["after"], rtol=1e-5)
+
+
+def test_of_a_plan_that_lacks_rows_only_the_series_asked_for_are_named(
+    fitted: Forecaster, future: pl.DataFrame
+) -> None:
+    plan = pl.concat([future.filter(unique_id="shop 1").head(2), future.filter(unique_id="shop 2")])
+    for ask in (
+        lambda: fitted.explain_forecast("shop 1", plan),
+        lambda: fitted.what_if({"level": "low"}, plan, series=["shop 1", "shop 2"]),
+    ):
+        with pytest.raises(DataError, match=r"'promotion' lacks values .* for 1 series: 'shop 1'; the first at 2024"):
+            ask()
+    with pytest.raises(DataError, match="for 1 series: 'shop 0'; the first at"):
+        fitted.explain_forecast("shop 0", plan)
+    with pytest.raises(DataError, match="for 2 series: 'shop 0', 'shop 1'"):
+        fitted.what_if({"level": "low"}, plan)
+
+
+def test_a_plan_of_series_that_do_not_exist_is_refused(fitted: Forecaster, future: pl.DataFrame) -> None:
+    plan = pl.concat([future.filter(unique_id="shop 1"), future.with_columns(unique_id=pl.lit("shop 9")).head(1)])
+    with pytest.raises(DataError, match="'shop 9'"):
+        fitted.explain_forecast("shop 1", plan)
+
+
+def test_a_plan_without_ids_is_that_of_the_series_asked_for(fitted: Forecaster, future: pl.DataFrame) -> None:
+    plan = future.filter(unique_id="shop 1")
+    found = fitted.explain_forecast("shop 1", plan.drop("unique_id"))
+    assert found.forecast.equals(fitted.explain_forecast("shop 1", plan).forecast)
+
+
+def test_a_series_may_be_named_as_the_table_has_it() -> None:
+    numbers = shop_table(2).with_columns(unique_id=pl.col("unique_id").str.slice(5).cast(pl.Float64))
+    forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(numbers)
+    expected = forecaster.explain_forecast("1").forecast
+    for name in (1, 1.0, np.float64(1), np.int64(1)):
+        assert forecaster.explain_forecast(name).forecast.equals(expected)
+        assert forecaster.explain(series=name).windows == forecaster.explain(series=["1"]).windows
+    both = numbers["unique_id"].unique()
+    assert forecaster.explain(series=both).windows == forecaster.explain().windows
+    with pytest.raises(ConfigError, match=r"there is no series 1\.5"):
+        forecaster.explain(series=1.5)
+
+
+def test_changes_of_no_series_and_of_series_too_short_are_refused_in_words(
+    fitted: Forecaster, table: pl.DataFrame
+) -> None:
+    with pytest.raises(ConfigError, match="the list of series to look at is empty"):
+        fitted.what_if({"promotion": 0.0}, series=[])
+    short = table.filter(unique_id="shop 1").head(HORIZON)
+    data = pl.concat([table.filter(pl.col("unique_id") != "shop 1"), short])
+    with pytest.raises(DataError, match="series 'shop 1' has 4 steps"):
+        fitted.what_if({"promotion": 0.0}, data=data, series=["shop 0", "shop 1"])
+    left = fitted.what_if({"promotion": 0.0}, data=data)
+    assert left["unique_id"].unique().sort().to_list() == ["shop 0", "shop 2"]
+    with pytest.raises(DataError, match="series 'shop 1' has 4 steps"):
+        fitted.what_if({"promotion": 0.0}, data=short)

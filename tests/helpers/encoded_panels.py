@@ -1,0 +1,126 @@
+"""Encoded panels of random numbers, and the obvious way to cut windows out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fusecast.features.encoded_panel import EncodedPanel, Inputs
+from fusecast.windows.window_index import WindowIndex
+from fusecast.windows.window_scaling import FLOOR
+
+
+def make_encoded(
+    lengths: Sequence[int],
+    *,
+    targets: int = 1,
+    observed: int = 1,
+    known: int = 1,
+    static: int = 1,
+    observed_categories: int = 1,
+    known_categories: int = 1,
+    static_categories: int = 1,
+    position: bool = True,
+    missing: float = 0.0,
+    empty_rows: float = 0.0,
+    window_scaling: str = "none",
+    seed: int = 0,
+) -> EncodedPanel:
+    """Make a panel with so many columns of each kind; `empty_rows` is the share of rows with nothing in them."""
+    rng = np.random.default_rng(seed)
+    N, S = sum(lengths), len(lengths)
+    empty = rng.random((N, 1)) < empty_rows
+
+    def reals(rows: int, columns: int, nothing: np.ndarray | bool = False) -> tuple[np.ndarray, np.ndarray]:
+        present = (rng.random((rows, columns)) >= missing) & np.logical_not(nothing)
+        values = np.where(present, rng.normal(size=(rows, columns)), 0.0).astype(np.float32)
+        return values, present if missing or empty_rows else present[:, :0]
+
+    values, present = reals(N, targets + observed + known, empty)
+    static_values, static_present = reals(S, static)
+    categories = rng.integers(0, 5, (N, observed_categories + known_categories)).astype(np.int32)
+    return EncodedPanel(
+        inputs=Inputs(
+            targets=tuple(f"y{n}" for n in range(targets)),
+            observed_reals=tuple(f"o{n}" for n in range(observed)),
+            known_reals=(*(f"k{n}" for n in range(known)), *(("relative_position",) if position else ())),
+            static_reals=tuple(f"s{n}" for n in range(static)),
+            observed_categories={f"oc{n}": 5 for n in range(observed_categories)},
+            known_categories={f"kc{n}": 5 for n in range(known_categories)},
+            static_categories={f"sc{n}": 5 for n in range(static_categories)},
+        ),
+        indptr=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
+        reals=values,
+        reals_present=present,
+        categories=np.where(empty, 0, categories).astype(np.int32),
+        static_reals=static_values,
+        static_reals_present=static_present,
+        static_categories=rng.integers(0, 5, (S, static_categories)).astype(np.int32),
+        center=rng.normal(size=(S, targets)),
+        scale=rng.gamma(2.0, size=(S, targets)),
+        window_scaling=window_scaling,
+    )
+
+
+def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]) -> dict[str, np.ndarray]:
+    """Cut windows row by row; every mask has its full width."""
+    inputs, L, H = encoded.inputs, index.lookback, index.horizon
+    Y, observed = len(inputs.targets), len(inputs.targets) + len(inputs.observed_reals)
+    position = "relative_position" in inputs.known_reals
+    full = encoded.reals_present if encoded.reals_present.shape[1] else np.ones(encoded.reals.shape, dtype=bool)
+    static = (
+        encoded.static_reals_present
+        if encoded.static_reals_present.shape[1]
+        else np.ones(encoded.static_reals.shape, dtype=bool)
+    )
+    samples = []
+    for window in windows:
+        series, cutoff = (int(array[0]) for array in index.locate([window]))
+        begin, end = encoded.indptr[series], encoded.indptr[series + 1]
+        reals = np.zeros((L + H, encoded.reals.shape[1]))
+        present = np.zeros((L + H, encoded.reals.shape[1]), dtype=bool)
+        categories = np.zeros((L + H, encoded.categories.shape[1]), dtype=np.int64)
+        mask = np.zeros(L + H, dtype=bool)
+        for step in range(L + H):
+            row = begin + cutoff - L + step
+            if begin <= row < end:
+                reals[step], present[step], categories[step] = encoded.reals[row], full[row], encoded.categories[row]
+                mask[step] = full[row].any() or (encoded.categories[row] != 0).any()
+        center, scale = encoded.center[series].copy(), encoded.scale[series].copy()
+        weight = np.ones(Y if encoded.window_scaling != "none" else 0)
+        if encoded.window_scaling != "none":
+            for target in range(Y):
+                seen = reals[:L, target][present[:L, target]]
+                if len(seen):
+                    shift = seen[-1] if encoded.window_scaling == "last" else seen.mean()
+                    factor = max(seen.std(), FLOOR)
+                    column = reals[:, target]
+                    reals[:, target] = np.where(present[:, target], (column - shift) / factor, 0.0)
+                    center[target] += shift * scale[target]
+                    scale[target] *= factor
+                    weight[target] = factor
+        place = np.arange(-L, H)[:, None] / max(L, H)
+        with_place = [place] if position else []
+        always = [np.ones((L + H, 1), dtype=bool)] if position else []
+        samples.append(
+            {
+                "static_real": encoded.static_reals[series],
+                "static_cat": encoded.static_categories[series],
+                "past_real": np.hstack([reals, *with_place])[:L],
+                "past_cat": categories[:L],
+                "future_real": np.hstack([reals[:, observed:], *with_place])[L:],
+                "future_cat": categories[L:, len(inputs.observed_categories) :],
+                "static_real_present": static[series],
+                "past_real_present": np.hstack([present, *always])[:L],
+                "future_real_present": np.hstack([present[:, observed:], *always])[L:],
+                "past_mask": mask[:L],
+                "target": reals[L:, :Y],
+                "target_mask": present[L:, :Y],
+                "center": center,
+                "scale": scale,
+                "weight": weight,
+                "window": np.int64(window),
+            }
+        )
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}

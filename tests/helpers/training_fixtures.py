@@ -1,0 +1,98 @@
+"""A small world: two series of a noisy wave, encoded by the real preprocessor, and networks that fit it in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusecast.data.panel import Panel
+from fusecast.data.panel_builder import validate
+from fusecast.data.schema import make_schema
+from fusecast.features.config import FeatureConfig
+from fusecast.features.encoded_panel import EncodedPanel
+from fusecast.features.fitted_preprocessor import FittedPreprocessor
+from fusecast.features.preprocessor import Preprocessor
+from fusecast.model.config import ModelConfig
+from fusecast.training.config import TrainingConfig
+from fusecast.training.fit import FitResult, fit
+from fusecast.windows.window_index import WindowIndex
+
+ROWS, TRAIN_END, LOOKBACK, HORIZON = 160, 120, 12, 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class World:
+    panel: Panel
+    fitted: FittedPreprocessor
+    encoded: EncodedPanel
+    train: WindowIndex
+    valid: WindowIndex
+    model: ModelConfig
+
+    def with_target(self, row: int, value: float) -> World:
+        reals = self.encoded.reals.copy()
+        reals[row, 0] = value
+        return replace(self, encoded=replace(self.encoded, reals=reals))
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    steps = np.arange(ROWS)
+    noise = np.random.default_rng(0).normal(scale=0.05, size=(2, ROWS))
+    table = pl.concat(
+        pl.DataFrame(
+            {
+                "unique_id": [name] * ROWS,
+                "ds": steps,
+                "y": level + level * (np.sin(2 * np.pi * steps / 8) + noise[number]),
+                "phase": (steps % 8).astype(np.float64),
+            }
+        )
+        for number, (name, level) in enumerate({"a": 10.0, "b": 4000.0}.items())
+    )
+    schema = make_schema(table, id="unique_id", time="ds", targets=("y",), known=("phase",), frequency="1i")
+    panel = validate(table, schema)
+    fitted = Preprocessor(FeatureConfig(window_scaling="none")).fit(panel, np.full(2, TRAIN_END))
+    sizes: dict[str, Any] = {"lookback": LOOKBACK, "horizon": HORIZON}
+    return World(
+        panel=panel,
+        fitted=fitted,
+        encoded=fitted.encode(panel),
+        train=WindowIndex.between(lengths=panel.lengths, begin=0, end=TRAIN_END, **sizes),
+        valid=WindowIndex.between(lengths=panel.lengths, begin=TRAIN_END, end=ROWS, **sizes),
+        model=ModelConfig(**sizes, **fitted.inputs.sizes(), hidden_size=8, num_heads=2),
+    )
+
+
+@pytest.fixture
+def train(world: World, tmp_path: Path) -> Callable[..., FitResult]:
+    """Fit a tiny network; options of TrainingConfig and of fit() by name."""
+
+    def run(**options: Any) -> FitResult:
+        of_fit = {
+            "model_config": world.model,
+            "encoded": world.encoded,
+            "train": world.train,
+            "valid": world.valid,
+            "folder": tmp_path / "run",
+        }
+        for name in (*of_fit, "resume", "callbacks", "on_start"):
+            if name in options:
+                of_fit[name] = options.pop(name)
+        settings = {
+            "batch_size": 32,
+            "max_epochs": 2,
+            "windows_per_epoch": 128,
+            "accelerator": "cpu",
+            "logger": "none",
+            "progress": False,
+        }
+        return fit(training_config=TrainingConfig(**{**settings, **options}), **of_fit)
+
+    return run

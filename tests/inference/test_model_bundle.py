@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.helpers.training_fixtures import World
+
+from fusecast._version import __version__
+from fusecast.errors import ArtifactError
+from fusecast.inference import model_bundle as artifact
+from fusecast.inference.model_bundle import load_bundle, save_bundle
+from fusecast.model.tft import TemporalFusionTransformer
+
+
+@pytest.fixture
+def network(world: World) -> TemporalFusionTransformer:
+    return TemporalFusionTransformer(world.model)
+
+
+@pytest.fixture
+def folder(world: World, network: TemporalFusionTransformer, tmp_path: Path) -> Path:
+    save_bundle(tmp_path / "bundle", network, world.fitted, {"name": "wave", "numbers": [1, 2]})
+    return tmp_path / "bundle"
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def rewrite_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    save_file(weights, folder / "model.safetensors")
+    sums = json.loads((folder / "config.json").read_text())["sha256"]
+    content = (folder / "model.safetensors").read_bytes()
+    edit_config(folder, sha256={**sums, "model.safetensors": artifact._checksum(content)})
+
+
+def test_a_bundle_gives_back_what_was_saved(folder: Path, network: TemporalFusionTransformer, world: World) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.network.config == world.model
+    assert all(torch.equal(bundle.network.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
+    assert bundle.fitted.to_json() == world.fitted.to_json()
+    assert bundle.extra == {"name": "wave", "numbers": [1, 2]}
+    assert bundle.version == __version__
+    assert not bundle.network.training
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "preprocessor.json"]
+
+
+def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World) -> None:
+    (folder / "history.csv").write_text("epoch\n")
+    other = TemporalFusionTransformer(world.model)
+    save_bundle(folder, other, world.fitted)
+    assert torch.equal(load_bundle(folder).network.head.projection.weight, other.head.projection.weight)
+    assert (folder / "history.csv").read_text() == "epoch\n"
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
+def test_a_truncated_file_is_refused_in_words(folder: Path, name: str, kept: float) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ArtifactError, match=rf"{name} cannot be read"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=rf"{name} does not exist"):
+        load_bundle(folder)
+
+
+def test_files_of_two_saves_are_not_mixed(folder: Path, world: World, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "other", TemporalFusionTransformer(world.model), world.fitted)
+    (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
+    with pytest.raises(ArtifactError, match=r"model.safetensors .*not the file that config.json was written for"):
+        load_bundle(folder)
+
+
+def test_a_bundle_of_a_newer_format_is_refused(folder: Path) -> None:
+    edit_config(folder, format=99)
+    with pytest.raises(ArtifactError, match=r"format 99, and this fusecast knows formats up to 1\nHint: update"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"format": 1}', '{"format": "one"}', '{"hidden_size": 8}', "\x00\x01"]
+)
+def test_a_foreign_config_is_refused(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"config.json"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 0}, {"depth": 3}, {"hidden_size": "wide"}])
+def test_an_impossible_network_is_refused(folder: Path, change: dict[str, Any]) -> None:
+    edit_config(folder, model={**json.loads((folder / "config.json").read_text())["model"], **change})
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load_bundle(folder)
+
+
+def test_tensors_that_do_not_fit_the_network_are_named(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = "head.projection.bias"
+    rewrite_weights(folder, {**weights, name: torch.zeros(99)})
+    with pytest.raises(ArtifactError, match=rf"of another shape: '{name}'"):
+        load_bundle(folder)
+    rewrite_weights(folder, {"surplus": torch.zeros(1), **{key: weights[key] for key in weights if key != name}})
+    with pytest.raises(ArtifactError, match=rf"missing: '{name}'; unexpected: 'surplus'"):
+        load_bundle(folder)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.helpers.training_fixtures import TRAIN_END, World
+
+from fusecast.errors import ConfigError
+from fusecast.features.config import FeatureConfig
+from fusecast.features.preprocessor import Preprocessor
+from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.windows.gatherer import gather
+
+
+@pytest.fixture
+def network(world: World) -> TemporalFusionTransformer:
+    torch.manual_seed(0)
+    return TemporalFusionTransformer(replace(world.model, dropout=0.5))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_forecasts_are_the_networks_output_in_the_units_of_the_data(
+    network: TemporalFusionTransformer, world: World, batch_size: int
+) -> None:
+    got = NetworkPredictor(network, world.fitted, batch_size=batch_size, device="cpu").predict(world.panel, world.valid)
+    series, cutoff = world.valid.locate(np.arange(len(world.valid)))
+    network.eval()
+    with torch.no_grad():
+        scaled = network(gather(world.encoded, world.valid, np.arange(len(world.valid)))).quantiles.numpy()
+    for window in range(len(world.valid)):  # the slow, obvious way
+        expected = (
+            scaled[window, :, 0] * world.encoded.scale[series[window], 0] + world.encoded.center[series[window], 0]
+        )
+        np.testing.assert_allclose(got.quantiles[window, :, 0], np.sort(expected), rtol=1e-5)
+    np.testing.assert_array_equal(got.series, series)
+    np.testing.assert_array_equal(got.cutoff, cutoff)
+    assert got.quantiles.dtype == np.float64
+    assert got.levels == world.model.quantiles
+
+
+@pytest.mark.parametrize("scaling", ["mean", "last"])
+def test_windows_that_are_scaled_once_more_come_back_to_the_units_of_the_data(
+    network: TemporalFusionTransformer, world: World, scaling: str
+) -> None:
+    fitted = Preprocessor(FeatureConfig(window_scaling=scaling)).fit(world.panel, np.full(2, TRAIN_END))
+    encoded = fitted.encode(world.panel)
+    got = NetworkPredictor(network, fitted, device="cpu").predict(encoded, world.valid)
+    batch = gather(encoded, world.valid, np.arange(len(world.valid)))
+    with torch.no_grad():
+        scaled = network.eval()(batch).quantiles.double()
+    expected = scaled * batch.scale.double()[:, None, :, None] + batch.center.double()[:, None, :, None]
+    # the batch has its center, up to 4,000, in float32
+    np.testing.assert_allclose(got.quantiles, np.sort(expected.numpy()), rtol=1e-5, atol=1e-3)
+
+
+def test_quantiles_rise_with_their_level(network: TemporalFusionTransformer, world: World) -> None:
+    raw = [
+        output.quantiles for *_, output in NetworkPredictor(network, world.fitted).outputs(world.encoded, world.valid)
+    ]
+    assert (torch.cat(raw).diff(dim=-1) < 0).any(), "the test needs a network whose quantiles cross"
+    got = NetworkPredictor(network, world.fitted, device="cpu").predict(world.encoded, world.valid)
+    assert (np.diff(got.quantiles) >= 0).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_is_left_in_the_mode_it_was_in(
+    network: TemporalFusionTransformer, world: World, training: bool
+) -> None:
+    network.train(training)
+    predictor = NetworkPredictor(network, world.fitted, device="cpu")
+    first = predictor.predict(world.encoded, world.valid)
+    assert network.training is training
+    np.testing.assert_array_equal(predictor.predict(world.encoded, world.valid).quantiles, first.quantiles)
+
+
+def test_outputs_name_their_windows(network: TemporalFusionTransformer, world: World) -> None:
+    parts = list(
+        NetworkPredictor(network, world.fitted, device="cpu").outputs(world.encoded, world.valid, batch_size=10)
+    )
+    np.testing.assert_array_equal(np.concatenate([windows for windows, *_ in parts]), np.arange(len(world.valid)))
+    for windows, batch, output in parts:
+        assert len(windows) == len(batch.window) == len(output.quantiles) == len(output.attention)
+        assert not output.quantiles.requires_grad
+
+
+def test_windows_of_another_size_are_refused(network: TemporalFusionTransformer, world: World) -> None:
+    predictor = NetworkPredictor(network, world.fitted, device="cpu")
+    with pytest.raises(ConfigError, match="horizon of 9 do not fit a network with a horizon of 4"):
+        predictor.predict(world.encoded, replace(world.valid, horizon=9))
+    with pytest.raises(ConfigError, match="lookback of 9"):
+        predictor.predict(world.encoded, replace(world.valid, lookback=9))
+
+
+@pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
+def test_a_high_level_costs_no_digits(network: TemporalFusionTransformer, world: World, window_scaling: str) -> None:
+    def forecasts(level: float) -> np.ndarray:
+        panel = replace(world.panel, reals={**world.panel.reals, "y": world.panel.reals["y"] + level})
+        fitted = Preprocessor(FeatureConfig(window_scaling=window_scaling)).fit(panel, np.full(2, TRAIN_END))
+        return NetworkPredictor(network, fitted, device="cpu").predict(panel, world.valid).quantiles - level
+
+    np.testing.assert_allclose(forecasts(1e9), forecasts(0.0), atol=1e-3)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from datetime import date, datetime
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.feather
+import pytest
+
+from fusecast.errors import DataError
+from fusecast.io.tables import like, read_table
+
+FRAME = pl.DataFrame({"unique_id": ["a", "a"], "ds": [datetime(2021, 1, 1), datetime(2021, 1, 2)], "y": [1.0, 2.5]})
+
+
+def write(path, form):
+    if form == "csv":
+        FRAME.write_csv(path)
+    elif form == "tsv":
+        FRAME.write_csv(path, separator="\t")
+    elif form == "csv.gz":
+        path.write_bytes(gzip.compress(FRAME.write_csv().encode()))
+    elif form == "parquet":
+        FRAME.write_parquet(path)
+    elif form == "feather":
+        pyarrow.feather.write_feather(FRAME.to_arrow(), path)
+    else:
+        FRAME.write_ipc(path)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "csv.gz", "parquet", "feather", "arrow", "ipc"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_files_of_every_kind_give_the_same_frame(form, as_text, tmp_path):
+    path = tmp_path / f"table.{form}"
+    write(path, form)
+    assert read_table(str(path) if as_text else path).equals(FRAME)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [FRAME, FRAME.lazy(), FRAME.to_arrow(), FRAME.to_pandas(), FRAME.to_dict(as_series=False)],
+    ids=["polars", "lazy", "arrow", "pandas", "dict"],
+)
+def test_frames_of_every_kind_give_the_same_frame(source):
+    frame = read_table(source)
+    assert frame.with_columns(pl.col("ds").cast(pl.Datetime("us"))).equals(FRAME)
+
+
+def test_an_index_of_times_becomes_the_time_column():
+    y = pd.DataFrame({"y": [1.0, 2.0]}, index=pd.date_range("2021-01-01", periods=2))
+    assert read_table(y).columns == ["ds", "y"]
+    assert read_table(y.rename_axis("day")).columns == ["day", "y"]
+    assert read_table(y["y"]).columns == ["ds", "y"]
+
+
+def test_periods_become_their_first_instants():
+    frame = read_table(pd.DataFrame({"y": [1.0, 2.0]}, index=pd.period_range("2021-01", periods=2, freq="M")))
+    assert frame["ds"].to_list() == [datetime(2021, 1, 1), datetime(2021, 2, 1)]
+
+
+def test_levels_of_an_index_become_columns_and_a_plain_index_does_not():
+    plain = pd.DataFrame({"unique_id": ["a", "b"], "ds": [1, 2], "y": [1.0, 2.0]}, index=[7, 9])
+    assert read_table(plain).columns == ["unique_id", "ds", "y"]
+    assert read_table(plain.set_index(["unique_id", "ds"])).columns == ["unique_id", "ds", "y"]
+
+
+def test_objects_of_several_types_become_text():
+    frame = read_table(pd.DataFrame({"y": [1.5, "n/a", None]}))
+    assert frame["y"].to_list() == ["1.5", "n/a", None]
+
+
+def csv_of(tmp_path, text: str) -> pl.DataFrame:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_table(path)
+
+
+def test_cells_of_a_csv_become_numbers_times_and_categories(tmp_path):
+    frame = csv_of(tmp_path, "id,ds,y,n,flag,word\nNA,2021-01-01,1.5,3,True,\nb,2021-01-02,NA,,FALSE,x\nc,,, 4 ,,y\n")
+    assert frame["id"].to_list() == ["NA", "b", "c"]
+    assert frame["ds"].to_list() == [date(2021, 1, 1), date(2021, 1, 2), None]
+    assert frame["y"].to_list() == [1.5, None, None]
+    assert frame["n"].to_list() == [3.0, None, 4.0]
+    assert frame["flag"].to_list() == [True, False, None]
+    assert frame["word"].to_list() == [None, "x", "y"]
+
+
+def test_decimal_commas_are_read_where_commas_do_not_separate(tmp_path):
+    frame = csv_of(tmp_path, "\ufeffid;y\na;1,5\nb;-2\n")
+    assert frame.columns == ["id", "y"]
+    assert frame["y"].to_list() == [1.5, -2.0]
+
+
+def test_numbers_with_a_word_among_them_stay_text_for_validate_to_name(tmp_path):
+    assert csv_of(tmp_path, "y\n1\ntwo\n3\n")["y"].to_list() == ["1", "two", "3"]
+
+
+def test_a_late_odd_cell_is_seen_in_a_long_file(tmp_path):
+    frame = csv_of(tmp_path, "y\n" + "1\n" * 20_000 + "2.5\n")
+    assert frame["y"][-1] == 2.5
+
+
+def test_ambiguous_dates_are_left_as_text(tmp_path):
+    assert csv_of(tmp_path, "ds,y\n01/02/2021,1\n02/02/2021,2\n03/04/2021,3\n")["ds"].dtype == pl.String
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.csv", None, "none.csv does not exist\nHint: check the path"),
+        ("table.xlsx", b"x", "table.xlsx cannot be read as a table\nHint: supported are .csv"),
+        ("empty.csv", b"", "empty.csv has no rows"),
+        ("header.csv", b"a,b\n", "has no rows"),
+        ("twice.csv", b"a,b,a\n1,2,3\n", "more than one column named 'a'\nHint: give each column its own name"),
+        ("broken.parquet", b"PAR1 nothing", "broken.parquet cannot be read as a table: "),
+        ("broken.arrow", b"nothing", "broken.arrow cannot be read as a table: "),
+        ("broken.csv.gz", b"nothing", "broken.csv.gz cannot be read as a table: "),
+        ("ragged.csv", b"a,b\n1,2\n1,2,3,4\n", r"line 3 of file .*ragged.csv has 4 cells"),
+    ],
+)
+def test_files_that_are_no_tables_are_named(name, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "a int cannot be read as a table\nHint: supported are"),
+        ({"a": [1, 2], "b": [1, 2, 3]}, "this dict .* cannot be read as a table"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column named 'a'"),
+        (pa.table([[1], [2]], names=["a", "a"]), "more than one column named 'a'"),
+        (pd.DataFrame({"a": [1]}, index=pd.Index([1], name="a")), "more than one column named 'a'"),
+        (pl.DataFrame(), "the table has no rows"),
+    ],
+)
+def test_sources_that_are_no_tables_are_named(source, message):
+    with pytest.raises(DataError, match=message):
+        read_table(source)
+
+
+def test_results_come_back_in_the_kind_of_the_source():
+    assert isinstance(like(FRAME.to_pandas(), FRAME), pd.DataFrame)
+    assert isinstance(like(FRAME.to_arrow(), FRAME), pa.Table)
+    assert like(FRAME, FRAME) is FRAME
+    assert like("table.csv", FRAME) is FRAME
+
+
+def test_reading_a_file_imports_neither_pandas_nor_torch(tmp_path):
+    path = tmp_path / "t.csv"
+    FRAME.write_csv(path)
+    code = (
+        "import sys; from fusecast.io.tables import read_table; from fusecast.data.panel_builder import validate;"
+        f"read_table({str(path)!r}); assert not {{'pandas', 'torch'}} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

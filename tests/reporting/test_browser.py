@@ -1,0 +1,70 @@
+"""The page in a real browser: drawn, quiet, and answering."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fusecast.reporting.page import build_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=10000",
+]
+PROBE = """<script>
+const fan = () => document.getElementById("fan")._fullData.find((trace) => trace.name === "actual").y.join();
+const first = fan();
+document.getElementById("next").click();
+const second = fan();
+document.getElementById("previous").click();
+setTimeout(() => document.title = [
+  "drawn=" + document.documentElement.dataset.drawn,
+  "charts=" + [...document.querySelectorAll(".figure")]
+    .filter((p) => p.querySelector(".subplot .trace, .subplot .hm")).length,
+  "moved=" + (first !== second && first === fan()),
+  "overflow=" + (document.documentElement.scrollWidth > window.innerWidth),
+  "images=" + document.images.length,
+  "intervals=" + document.querySelectorAll("#coverage tbody tr").length,
+].join(" "), 1000);
+</script>"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+def opened(page: str, folder: Path, *flags: str) -> tuple[str, str]:
+    """Open a page with the probe at its end; give the title the probe set, and what the console said."""
+    place = folder / "report.html"
+    place.write_text(PROBE.join(page.rsplit("</body>", 1)), encoding="utf-8")
+    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", place.as_uri()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    title = re.search(r"<title>(.*?)</title>", ran.stdout)
+    assert title is not None
+    return title[1], "\n".join(line for line in ran.stderr.splitlines() if "CONSOLE" in line)
+
+
+@pytest.mark.parametrize("flags", [("--window-size=1280,2000",), ("--window-size=500,2000", "--force-dark-mode")])
+def test_every_chart_is_drawn_without_a_word_on_the_console(flags: tuple[str, ...], made_up, tmp_path) -> None:
+    fans = [made_up.a_fan(f"<img src=x onerror=alert({n})>", n) for n in range(3)]
+    judged = {"evaluation": made_up.an_evaluation(calibrated=True), "calibrated_by": "adaptive"}
+    title, console = opened(build_report(made_up.report_data(3, fans=fans, **judged)), tmp_path, *flags)
+    assert title == "drawn=yes charts=15 moved=true overflow=false images=0 intervals=1"
+    assert console == ""
+
+
+def test_the_console_would_be_heard(made_up, tmp_path) -> None:
+    page = build_report(made_up.report_data(3)).replace("drawAll();\n  document", "oops();\n  document")
+    _, console = opened(page, tmp_path)
+    assert "oops is not defined" in console

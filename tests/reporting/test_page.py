@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from plotly.offline import get_plotlyjs
+
+from fusecast.reporting.page import MOST_FANS, as_script, build_report, evenly
+
+EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
+LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
+
+
+class Reader(HTMLParser):
+    """What a browser would find: tags with attributes, and the text of the JSON scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.json: dict[str, str] = {}
+        self.text = ""
+        self._inside = ""
+        self.feed(page.replace(get_plotlyjs(), ""))
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = (dict(attrs).get("id") or tag) if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag) -> None:
+        if tag in ("script", "style"):
+            self._inside = ""
+
+    def handle_data(self, data) -> None:
+        if self._inside in ("figures", "dark"):
+            self.json[self._inside] = self.json.get(self._inside, "") + data
+        elif not self._inside:
+            self.text += data
+
+    def ids(self) -> set[str]:
+        return {attrs["id"] for _, attrs in self.tags if attrs.get("id")}
+
+    def count(self, tag: str) -> int:
+        return sum(1 for name, _ in self.tags if name == tag)
+
+
+def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
+    page = Reader(build_report(made_up.report_data()))
+    sections = {
+        "forecasts", "accuracy", "calibration", "worst", "variables", "attention", "regimes", "health", "training",
+        "data",
+    }  # fmt: skip
+    assert sections <= page.ids()
+    links = {attrs["href"] for tag, attrs in page.tags if tag == "a"}
+    assert links == {f"#{section}" for section in sections}
+
+    figures = json.loads(page.json["figures"])
+    assert set(figures["placed"]) == {
+        "importance-static",
+        "importance-past",
+        "importance-future",
+        "over-time-past",
+        "over-time-future",
+        "shuffled",
+        "by-step",
+        "calibration-curve",
+        "pit",
+        "attention-lags",
+        "attention-map",
+        "timeline",
+        "loss",
+        "learning-rate",
+    }
+    assert set(figures["placed"]) < page.ids()
+    assert len(figures["fans"]) == page.count("option") == 12
+    assert "37% lower than that of the best baseline, seasonal naive 168" in page.text
+    assert "looks back 24 h and 168 h" in page.text
+    assert "1 span is flagged, in 1 of the 12 series looked at" in page.text
+    assert "1 of 12 series is forecast better by the best baseline" in page.text
+    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_loads_nothing_from_anywhere(made_up) -> None:
+    html = build_report(made_up.report_data())
+    page = Reader(html)
+    for tag, attrs in page.tags:
+        for name in LOADING & attrs.keys():
+            assert (attrs[name] or "").startswith("#"), (tag, attrs)
+    assert page.count("link") == page.count("iframe") == page.count("img") == 0
+    own = html.replace(get_plotlyjs(), "")
+    assert "http://" not in own
+    assert "https://" not in own
+    assert "@import" not in own
+    assert "url(" not in own
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert html.count(get_plotlyjs()) == 1
+
+
+def test_names_from_the_data_are_inert(made_up) -> None:
+    tame = Reader(build_report(made_up.report_data()))
+    rows = made_up.importances()
+    evil_rows = [type(r)(**(r.to_dict() | {"variable": EVIL + r.variable})) for r in rows]
+    fans = [made_up.a_fan(EVIL, 0, target=EVIL), made_up.a_fan("b", 1, target="y")]
+    data = made_up.report_data(
+        2,
+        title=EVIL,
+        targets=(EVIL,),
+        evaluation=made_up.an_evaluation(targets=(EVIL,)),
+        fans=fans,
+        importances=evil_rows,
+        data_facts={EVIL: EVIL},
+        run_facts={EVIL: EVIL},
+        explained=EVIL,
+        made=EVIL,
+    )
+    html = build_report(data)
+    page = Reader(html)
+    assert page.count("script") == tame.count("script") == 4
+    assert page.count("img") == 0
+    assert EVIL in page.text
+    figures = json.loads(page.json["figures"])  # the JSON is whole, and plotly sees no tag
+    assert "<img" not in json.dumps(figures)
+    assert "&lt;img" in json.dumps(figures)
+    assert EVIL not in html.replace(get_plotlyjs(), "")
+
+
+@pytest.mark.parametrize("series", [1, 400])
+def test_the_page_stays_under_8_mb_with_one_series_and_with_many(series: int, made_up) -> None:
+    html = build_report(made_up.report_data(series))
+    assert len(html.encode()) < 8_000_000
+    page = Reader(html)
+    fans = json.loads(page.json["figures"])["fans"]
+    assert len(fans) == min(series, MOST_FANS)
+    assert ("40 of 400 series are on this page" in page.text) == (series == 400)
+    assert ("series" in page.ids()) == (series > 1)
+
+
+def test_what_is_absent_is_left_out(made_up) -> None:
+    nothing = dict.fromkeys(("evaluation", "curves", "attention", "apart", "timeline", "agreement", "over_time"))
+    empty = {"fans": (), "importances": (), "data_facts": {}, "run_facts": {}, "health": ()}
+    page = Reader(build_report(made_up.report_data(**nothing, **empty)))
+    assert page.count("section") == 0
+    assert page.count("table") == 0
+    assert json.loads(page.json["figures"]) == {"placed": {}, "fans": []}
+
+
+def test_the_page_says_when_it_was_given_the_charts_of_some_series_only(made_up) -> None:
+    data = made_up.report_data(30)
+    page = Reader(build_report(made_up.report_data(30, fans=data.fans[:12])))
+    assert "12 of 30 series are on this page" in page.text
+    two = [made_up.a_fan(fan.series, 0, target) for fan in data.fans for target in ("a", "b")]
+    assert "40 of 60 charts are on this page" in Reader(build_report(made_up.report_data(20, fans=two))).text
+
+
+def test_a_learning_rate_that_was_never_logged_has_no_chart(made_up) -> None:
+    curves = replace(made_up.curves(), learning_rate=[math.nan] * 20)
+    figures = json.loads(Reader(build_report(made_up.report_data(1, curves=curves))).json["figures"])
+    assert "loss" in figures["placed"]
+    assert "learning-rate" not in figures["placed"]
+
+
+def test_json_in_a_script_can_neither_end_it_nor_change_its_meaning() -> None:
+    text = json.dumps({"name": EVIL + "\u2028"}, ensure_ascii=False)
+    safe = as_script(text)
+    assert not set("<>&\u2028") & set(safe)
+    assert json.loads(safe) == json.loads(text)
+
+
+def test_even_picks_hold_the_first_and_the_last() -> None:
+    assert evenly(3, 40) == [0, 1, 2]
+    picks = evenly(400, 40)
+    assert len(picks) == len(set(picks)) == 40
+    assert (picks[0], picks[-1]) == (0, 399)
+    assert np.ptp(np.diff(picks)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("frequency", "lookback", "season"),
+    [
+        ("1h", 168, "A peak 24 h or 168 h back"),
+        ("1h", 48, "A peak 24 h back"),
+        ("1mo", 24, "A peak 1 year back"),
+        ("1i", 36, None),
+    ],
+)
+def test_the_season_that_a_peak_would_be_is_that_of_the_data(frequency, lookback, season, made_up) -> None:
+    text = Reader(build_report(made_up.report_data(1, frequency=frequency, lookback=lookback))).text
+    assert "one day" not in text
+    assert (season or "averaged over the steps it forecasts") in text
+    assert ("A peak" in text) == (season is not None)
+
+
+def test_no_sentence_calls_by_lightness_what_is_lighter_in_one_mode_and_darker_in_the_other(made_up) -> None:
+    text = Reader(build_report(made_up.report_data())).text.lower()
+    assert "dark" not in text
+    assert "light" not in text
+
+
+def test_with_several_targets_figures_of_the_first_say_whose_they_are(made_up) -> None:
+    both = made_up.report_data(targets=("sales", "visits"), evaluation=made_up.an_evaluation(("sales", "visits")))
+    one = Reader(build_report(made_up.report_data())).text
+    page = Reader(build_report(both)).text
+    for piece in ("(WQL of sales)", "P50 risk of sales", "of actuals of sales inside", "by the loss of sales"):
+        assert piece in page
+    for caption in ("By step ahead", "Quantiles", "Between the quantiles"):
+        assert f"{caption} of sales" in page
+    assert " of y" not in one
+
+
+def test_the_worst_series_are_told_as_what_they_are(made_up) -> None:
+    page = Reader(build_report(made_up.report_data())).text
+    assert "1 of 12 series is forecast better by the best baseline. These are the ones where the model falls" in page
+    apart = made_up.apart()
+    none = replace(apart, worse_than_baseline=0, worst=[replace(row, skill=0.3) for row in apart.worst])
+    page = Reader(build_report(made_up.report_data(apart=none))).text
+    assert "No series is forecast better by the best baseline. These are the ones where it gains least." in page
+    exact = replace(apart, worst=[*apart.worst, replace(apart.worst[0], series="still", skill=-math.inf)])
+    assert "baseline is exact" in Reader(build_report(made_up.report_data(apart=exact))).text
+
+
+def test_series_without_a_test_window_are_not_said_to_be_left_out_evenly(made_up) -> None:
+    fans = made_up.report_data(6).fans
+    page = Reader(build_report(made_up.report_data(7, fans=fans))).text
+    assert "6 of 7 series are on this page; the others have no test window." in page
+    assert "evenly" not in page

@@ -1,0 +1,158 @@
+"""The kernel that fills batches gives those of the plain gatherer, bit for bit where nothing is summed."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.helpers.encoded_panels import make_encoded
+
+from fusecast.kernels import library as build
+from fusecast.model.batch import Batch
+from fusecast.windows import gatherer as gathering
+from fusecast.windows import native_gatherer as fill
+from fusecast.windows import sampler as order
+from fusecast.windows.dataloader import make_loader
+from fusecast.windows.gatherer import Gatherer
+from fusecast.windows.sampler import Permutation
+from fusecast.windows.window_index import WindowIndex
+
+pytestmark = pytest.mark.skipif(build.library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
+
+SUMMED = {"past_real", "target", "center", "scale", "weight"}  # by window scaling, in another order
+ENCODED = make_encoded([40, 30])
+INDEX = WindowIndex.between(lengths=[40, 30], begin=0, end=40, lookback=8, horizon=4)  # 29 + 19 windows
+
+
+def assert_same(batch: Batch, expected: Batch, *, summed: bool = False) -> None:
+    for name, wanted in expected._asdict().items():
+        got = getattr(batch, name)
+        assert (got.shape, got.dtype, got.is_contiguous()) == (wanted.shape, wanted.dtype, True), name
+        tolerance = {"rtol": 2e-5, "atol": 2e-5} if summed and name in SUMMED else {"rtol": 0, "atol": 0}
+        torch.testing.assert_close(got, wanted, **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@given(
+    lengths=st.lists(st.integers(0, 14), min_size=1, max_size=5).filter(lambda lengths: sum(lengths) > 0),
+    lookback=st.integers(1, 9),
+    horizon=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    missing=st.sampled_from([0.0, 0.3, 1.0]),
+    empty_rows=st.sampled_from([0.0, 0.3]),
+    window_scaling=st.sampled_from(["none", "mean", "last"]),
+    columns=st.fixed_dictionaries(
+        {
+            "targets": st.integers(1, 3),
+            "known": st.integers(0, 10),  # more than the kernel copies without a loop
+            **dict.fromkeys(("observed", "static"), st.integers(0, 2)),
+            **dict.fromkeys(("observed_categories", "known_categories", "static_categories"), st.integers(0, 2)),
+            "position": st.booleans(),
+        }
+    ),
+    size=st.integers(1, 7),
+    data=st.data(),
+)
+@settings(max_examples=200, deadline=None)
+def test_batches_of_the_kernel_are_those_of_the_plain_gatherer(
+    lengths, lookback, horizon, stride, missing, empty_rows, window_scaling, columns, size, data
+):
+    encoded = make_encoded(lengths, missing=missing, empty_rows=empty_rows, window_scaling=window_scaling, **columns)
+    cutoffs = np.asarray(lengths)
+    index = WindowIndex(
+        lookback=lookback, horizon=horizon, first_cutoff=np.ones_like(cutoffs), last_cutoff=cutoffs, stride=stride
+    )
+    windows = np.array(data.draw(st.lists(st.integers(0, len(index) - 1), min_size=1, max_size=20)))
+    gatherer = Gatherer(encoded, index)
+    batches = list(gatherer.batches(windows, size))
+    assert [len(batch.window) for batch in batches] == [
+        len(windows[n : n + size]) for n in range(0, len(windows), size)
+    ]
+    for number, batch in enumerate(batches):
+        part = windows[number * size : (number + 1) * size]
+        plain = gatherer.plain(part)
+        assert_same(batch, plain, summed=window_scaling != "none")
+        assert_same(gatherer(part), batch)  # the same to the last bit, whatever its neighbours are
+
+
+@pytest.mark.parametrize("window", [-1, 48, 2**40])
+def test_a_window_that_there_is_not_is_refused(window):
+    with pytest.raises(IndexError, match=f"numbered 0 to 47, not .*{window}"):
+        Gatherer(ENCODED, INDEX)([window])
+
+
+def test_no_windows_are_an_empty_batch():
+    assert Gatherer(ENCODED, INDEX)([]).past_real.shape == (0, 8, 4)
+
+
+def test_batches_that_are_kept_are_never_written_again(monkeypatch):
+    monkeypatch.setattr(gathering, "BYTES_AT_ONCE", 8_000)  # three batches or so
+    loader = make_loader(ENCODED, INDEX, batch_size=5, shuffle=True, seed=1)
+    kept = [batch for _ in range(20) for batch in loader]
+    plain = loader.dataset.gatherer.plain
+    for batch in kept:
+        assert_same(batch, plain(batch.window.numpy().copy()))
+
+
+def test_a_batch_may_be_changed_while_gradients_of_its_neighbour_are_awaited():
+    one, two, *_ = make_loader(ENCODED, INDEX, batch_size=5)
+    weight = torch.ones((), requires_grad=True)
+    loss = (one.past_real * weight).sum()
+    two.past_real.zero_()
+    loss.backward()
+    torch.testing.assert_close(weight.grad, one.past_real.sum())
+
+
+def test_a_batch_may_be_trained_on_although_its_neighbour_was_asked_for_in_inference_mode():
+    batches = iter(make_loader(ENCODED, INDEX, batch_size=5))
+    with torch.inference_mode():
+        next(batches)
+    weight = torch.ones((), requires_grad=True)
+    (next(batches).past_real * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_a_gatherer_survives_being_sent_to_another_process():
+    again = pickle.loads(pickle.dumps(Gatherer(ENCODED, INDEX)))
+    assert_same(again([3, 40]), Gatherer(ENCODED, INDEX)([3, 40]))
+
+
+def test_numbers_of_another_type_take_the_plain_path():
+    doubled = replace(ENCODED, reals=ENCODED.reals.astype(np.float64))
+    gatherer = Gatherer(doubled, INDEX)
+    assert not gatherer.filler.usable()
+    assert gatherer([0]).past_real.dtype == torch.float64
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_without_kernels_a_loader_gives_the_same_batches(shuffle, monkeypatch):
+    encoded = make_encoded([40, 30], missing=0.2)
+
+    def batches() -> list[Batch]:
+        return list(make_loader(encoded, INDEX, batch_size=5, shuffle=shuffle, seed=4, windows_per_epoch=33))
+
+    fast = batches()
+    monkeypatch.setattr(fill, "library", lambda: None)
+    monkeypatch.setattr(order, "library", lambda: None)
+    slow = batches()
+    assert len(fast) == len(slow) == 7
+    for one, other in zip(fast, slow, strict=True):
+        assert_same(one, other)
+
+
+@given(size=st.integers(1, 2**50), seed=st.integers(0, 2**64 - 1), data=st.data())
+def test_the_order_of_the_kernel_is_the_one_of_numpy(size, seed, data):
+    places = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=20)), dtype=np.int64)
+    permutation = Permutation(size, seed, 3)
+    assert permutation(places).tolist() == permutation.plain(places).tolist()
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_the_order_of_few_windows_is_the_one_of_numpy(size):
+    places = np.arange(size)
+    for seed in range(5):
+        assert Permutation(size, seed)(places).tolist() == Permutation(size, seed).plain(places).tolist()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusecast import Forecaster
+from fusecast.calibration.calibrated_predictor import Calibrated
+from fusecast.data.schema import Column, Kind, Role, Schema
+from fusecast.errors import ArtifactError
+from fusecast.evaluation.actuals import actuals
+from fusecast.evaluation.metrics import score
+from fusecast.reporting.report_data import ReportData
+from fusecast.workflows.calibrate import calibrate
+from fusecast.workflows.evaluate import evaluate_run
+from fusecast.workflows.report import _chance, describe, next_steps, score_breakdown
+
+HORIZON, LOOKBACK = 4, 12
+
+
+@pytest.fixture(scope="module")
+def forecaster() -> Forecaster:
+    rng = np.random.default_rng(0)
+    steps = np.arange(150)
+    frames = [
+        pl.DataFrame(
+            {"unique_id": [f"s{s}"] * 150, "ds": steps, "y": (s + 1) * np.sin(steps / 3) + rng.normal(0, 0.1, 150)}
+        )
+        for s in range(3)
+    ]
+    options = {
+        "network": {"hidden_size": 8, "num_heads": 2},
+        "training": {"max_steps": 5, "max_epochs": 1, "batch_size": 16, "logger": "none", "progress": False},
+    }
+    return Forecaster(HORIZON, LOOKBACK, frequency="1i", **options).fit(pl.concat(frames))
+
+
+@pytest.fixture(scope="module")
+def page(forecaster: Forecaster) -> ReportData:
+    return describe(forecaster.prepared, forecaster.predictor)
+
+
+def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:
+    prepared, predictor = forecaster.prepared, forecaster.predictor
+    kept = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor))
+    made = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
+    truth = actuals(prepared.panel, made.series, made.cutoff, HORIZON)
+    for step in range(HORIZON):
+        alone = score(made.quantiles[:, step : step + 1], truth[:, step : step + 1], made.levels)[0]
+        assert kept.apart.by_step["TFT"][step] == pytest.approx(alone.wql)
+    for row in kept.apart.worst:
+        mine = made.series == int(row.series[1:])
+        assert row.wql == pytest.approx(score(made.quantiles[mine], truth[mine], made.levels)[0].wql)
+    assert [row.skill for row in kept.apart.worst] == sorted(row.skill for row in kept.apart.worst)
+
+
+def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: Forecaster) -> None:
+    """The best baseline repeats the value of a series that never moves: no factor says how much better it is."""
+    table = forecaster.prepared.panel.to_frame().select("unique_id", "ds", "y")
+    still = table.with_columns(y=pl.when(pl.col("unique_id") == "s0").then(7.0).otherwise("y"))
+    prepared, predictor = forecaster._on(still), forecaster.predictor
+    kept = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor)).apart
+    shown = {row.series: row.skill for row in kept.worst}
+    assert shown["s0"] == -np.inf
+    assert kept.worse_than_baseline == sum(skill < 0 for skill in shown.values())
+    better = [row.series for row in kept.worst if row.skill > 0]
+    assert [row.series for row in kept.worst][-1 - len(better)] == "s0"
+
+
+def test_a_page_shows_the_last_test_window_and_the_next_steps(page: ReportData, forecaster: Forecaster) -> None:
+    fan = page.fans[1]
+    test, coming = fan.forecasts
+    assert list(test.times) == [146, 147, 148, 149]
+    assert list(coming.times) == [150, 151, 152, 153]
+    expected = forecaster.predict().filter(unique_id="s1")
+    np.testing.assert_allclose(coming.quantiles[:, 1], expected["q0.5"], rtol=1e-5)
+    np.testing.assert_allclose(fan.actual, forecaster.prepared.panel.reals["y"][150:300][-len(fan.actual) :])
+
+
+def test_nothing_of_a_page_is_missing(page: ReportData) -> None:
+    assert page.evaluation is not None
+    assert page.timeline is not None
+    assert page.agreement is not None
+    assert len(page.attention_by_step) == HORIZON
+    assert {check.what for check in page.health} >= {"Length", "Gaps in time", "Missing values", "Outliers", "Level"}
+
+
+def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path) -> None:
+    steps = np.arange(80)
+    table = pl.DataFrame({"ds": steps, "y": np.sin(steps), "price": np.cos(steps)})
+    options = {"training": {"max_steps": 1, "max_epochs": 1, "logger": "none", "progress": False}}
+    network = {"hidden_size": 8, "num_heads": 2}
+    forecaster = Forecaster(HORIZON, 8, frequency="1i", known=["price"], network=network, **options).fit(table)
+    prepared, predictor, first = forecaster.prepared, forecaster.predictor, np.zeros(1, dtype=np.int64)
+    assert next_steps(prepared, predictor, None, first) is None
+    future = pl.DataFrame({"ds": [80, 81, 82, 83], "price": [0.0] * 4})
+    assert next_steps(prepared, predictor, future, first) is not None
+
+
+def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster: Forecaster, tmp_path: Path) -> None:
+    raw = describe(forecaster.prepared, forecaster.predictor)
+    assert raw.calibrated_by == ""
+    assert list(raw.evaluation.scores)[:2] == ["TFT", "last value"]
+    conformal = calibrate(forecaster.prepared, forecaster.predictor, "adaptive")
+    calibrated = Calibrated(
+        predictor=forecaster.predictor, conformal=conformal, since=forecaster.prepared.parts.valid_end
+    )
+    page = describe(forecaster.prepared, forecaster.predictor, calibrated=calibrated)
+    assert page.calibrated_by == "adaptive"
+    assert list(page.evaluation.scores)[:2] == ["TFT", "TFT calibrated"]
+    prepared = forecaster.prepared
+    for stride, judged in ((HORIZON, page.evaluation), (1, page.held)):
+        made = calibrated.predict(prepared.panel, prepared.windows("test", stride))
+        alone = score(made.quantiles, actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
+        assert judged.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
+    assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
+    (chance,) = page.chance
+    assert 0 < chance[0.8] < 0.2
+
+
+def test_what_chance_may_do_is_said_of_every_target(forecaster: Forecaster) -> None:
+    """Of each the same, to the last bit, as of the target alone: by its own outcomes, not by those of the first."""
+    prepared, predictor = forecaster.prepared, forecaster.predictor
+    panel = prepared.panel
+    made = predictor.predict(prepared.encoded, prepared.windows("test"))
+    noise = np.random.default_rng(5).normal(size=panel.num_rows)
+    noise[::7] = np.nan
+    schema = Schema(
+        id=panel.schema.id,
+        time=panel.schema.time,
+        frequency=panel.schema.frequency,
+        columns=tuple(Column(name=name, role=Role.TARGET, kind=Kind.REAL) for name in ("y", "noise")),
+    )
+    two = replace(panel, schema=schema, reals={**panel.reals, "noise": noise})
+    own, other = _chance(two, replace(made, quantiles=np.concatenate((made.quantiles, made.quantiles / 2), axis=2)))
+    assert own == _chance(panel, made)[0]
+    alone = replace(panel, reals={**panel.reals, "y": noise})
+    assert other == _chance(alone, replace(made, quantiles=made.quantiles / 2))[0]
+    assert other[0.8] != own[0.8]
+
+
+def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Forecaster, tmp_path: Path) -> None:
+    run = Forecaster.from_config(forecaster.config)
+    run._prepared, run._bundle = forecaster.prepared, forecaster._bundle
+    assert "The model is not calibrated." in run.report(tmp_path / "raw.html").read_text(encoding="utf-8")
+    run.calibrate("cqr")
+    assert "Calibrated by <code>cqr</code>" in run.report(tmp_path / "calibrated.html").read_text(encoding="utf-8")
+    assert (tmp_path / "calibrated.html").stat().st_size < 8e6
+
+
+def test_where_a_report_cannot_be_written_is_said_before_the_work(
+    forecaster: Forecaster, tmp_path: Path, monkeypatch
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fusecast.workflows.report.describe", work)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        forecaster.report(tmp_path / "none" / "report.html")
+    with pytest.raises(ArtifactError, match=r"\.png, \.svg, \.pdf"):
+        forecaster.report(tmp_path / "report.html", figures=tmp_path / "figures", kind="bmp")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArtifactError, match="is a file"):
+        forecaster.report(tmp_path / "report.html", figures=tmp_path / "file")
