@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from fusecast import Forecaster
-from fusecast.calibration.conformal import AUTO
 from fusecast.evaluation.significance import standard_error
 from fusecast.workflows.calibrate import calibrate, with_calibration
 
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for run in options.runs:
         forecaster = trained(run, options.steps) if run in SETS else Forecaster.load(run)
         rows = table(forecaster, options.windows)
-        taken = calibrate(forecaster.prepared, forecaster.predictor, AUTO).method
+        taken = calibrate(forecaster.prepared, forecaster.predictor, "auto").method
         for share in dict.fromkeys(row["nominal"] for row in rows):
             own = {row["method"]: row for row in rows if row["nominal"] == share}
             covered = " | ".join(f"{100 * own[method]['coverage']:.1f}" for method in ("raw", *METHODS))

@@ -90,7 +90,7 @@ class Fusecast(Driver):
         prepared = forecaster.prepare(frame)
         prepared.encoded  # noqa: B018  made on demand, and needed
         if task.train_end:
-            assert prepared.parts.train_end.tolist() == list(task.train_end)
+            assert prepared.splits.train_end.tolist() == list(task.train_end)
         return prepared
 
     def _loader(self, prepared: Any) -> Any:
@@ -112,7 +112,7 @@ class Fusecast(Driver):
                 folder=Path(scratch),
                 callbacks=self.callbacks(self.lightning),
             )
-        return self.NetworkPredictor(result.network, prepared.fitted, device="cpu")
+        return self.NetworkPredictor(result.network, prepared.preprocessor, device="cpu")
 
     def step(self, prepared: Any) -> Callable[[], int]:
         from fusecast.kernels.adamw import AdamW, clip_gradients
@@ -137,7 +137,7 @@ class Fusecast(Driver):
 
     def prepare_prediction(self, prepared: Any) -> Callable[[], int]:
         module = self.fitting.make_module(prepared.model_config, prepared.config.training)
-        predictor = self.NetworkPredictor(module.network, prepared.fitted, device="cpu")
+        predictor = self.NetworkPredictor(module.network, prepared.preprocessor, device="cpu")
         lengths = prepared.panel.lengths
         per_series = self.windows_a_series(len(lengths))
         index = self.WindowIndex.between(

@@ -23,7 +23,7 @@ def by_trainer(
     try:
         import pytorch_lightning as pl
 
-        from fusecast.training.config import TrainingConfig
+        from fusecast.config import TrainingConfig
         from fusecast.training.fit import fit
     except ImportError as error:
         print(f"training by the trainer is not measured: {error}")

@@ -1,21 +1,78 @@
-"""The Temporal Fusion Transformer: a table of time series in, calibrated and explained forecasts out."""
+"""The Temporal Fusion Transformer: a table of time series in, calibrated and explained forecasts out.
+
+Public names are loaded when they are first used, so that importing the package is cheap.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from fusecast._version import __version__
 
 if TYPE_CHECKING:
+    from fusecast.calibration.conformal import Conformal
+    from fusecast.config import (
+        FeatureConfig,
+        NetworkConfig,
+        RunConfig,
+        SplitConfig,
+        TableConfig,
+        TrainingConfig,
+    )
+    from fusecast.data.samples import load_sample
+    from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError, SchemaError, TrainingError
+    from fusecast.evaluation.backtest.results import Backtest
+    from fusecast.evaluation.evaluate import Evaluation
+    from fusecast.explain.explanation import Explanation
+    from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.forecaster import Forecaster
+    from fusecast.training.fit import FitResult
 
-__all__ = ["Forecaster", "__version__"]
+__all__ = [
+    "ArtifactError",
+    "Backtest",
+    "ConfigError",
+    "Conformal",
+    "DataError",
+    "Evaluation",
+    "Explanation",
+    "FeatureConfig",
+    "FitResult",
+    "ForecastExplanation",
+    "Forecaster",
+    "FusecastError",
+    "NetworkConfig",
+    "RunConfig",
+    "SchemaError",
+    "SplitConfig",
+    "TableConfig",
+    "TrainingConfig",
+    "TrainingError",
+    "__version__",
+    "load_sample",
+]
+
+_MODULES = {
+    "calibration.conformal": ("Conformal",),
+    "config": ("FeatureConfig", "NetworkConfig", "RunConfig", "SplitConfig", "TableConfig", "TrainingConfig"),
+    "data.samples": ("load_sample",),
+    "errors": ("ArtifactError", "ConfigError", "DataError", "FusecastError", "SchemaError", "TrainingError"),
+    "evaluation.backtest.results": ("Backtest",),
+    "evaluation.evaluate": ("Evaluation",),
+    "explain.explanation": ("Explanation",),
+    "explain.single_forecast": ("ForecastExplanation",),
+    "forecaster": ("Forecaster",),
+    "training.fit": ("FitResult",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """Load public names when they are first asked for, so that importing the package stays cheap."""
-    if name == "Forecaster":
-        from fusecast.forecaster import Forecaster
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
-        return Forecaster
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,138 +1,370 @@
-"""RunConfig: one YAML file that alone reproduces a run."""
+"""RunConfig: all that determines a run, as one YAML file of validated sections.
+
+The defaults of every option stand here, those of the network in :class:`fusecast.model.config.ModelConfig`; the command
+line takes names, defaults and help texts from these fields. Loads neither torch nor polars.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from fusecast.data.splits import SplitConfig
 from fusecast.errors import ConfigError
-from fusecast.features.config import FeatureConfig
-from fusecast.model.config import HEADS
-from fusecast.training.config import TrainingConfig
+from fusecast.errors.base import did_you_mean
+from fusecast.errors.config import InvalidOptionsError
+from fusecast.io.atomic import write_text_atomically
+from fusecast.model.config import Head, ModelConfig
+
+CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
+Scaling = Literal["standard", "robust", "mean_abs", "none"]
+TargetTransform = Literal["none", "log1p"]
+WindowScaling = Literal["none", "mean", "last"]
+WeightInit = Literal["torch", "paper"]
+Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
+Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
+LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "none"]
+SplitSize = float | int | str
+"""Size of a split, see :class:`SplitConfig`."""
+
+MAX_EPOCH_WINDOWS = 16_384
+"""Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
+OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
+"""Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 
 
-def _only_fields_of(section: type[Any]) -> Callable[[Any], Any]:
-    """Refuse a key that a dataclass does not have, instead of ignoring it."""
-    names = [field.name for field in fields(section)]
+def _refuse_bool_and_text(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("not_a_number", "neither a truth value nor a text is a number")
+    return value
 
-    def check(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            for name in value:
-                if name not in names:
-                    raise ConfigError.unknown_option(str(name), names)
-        return value
 
-    return check
+def _one_name_as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+_NUMBER = BeforeValidator(_refuse_bool_and_text)
+Int = Annotated[int, _NUMBER]
+Float = Annotated[float, _NUMBER]
+Count = Annotated[int, Field(ge=1), _NUMBER]
+NonNegativeInt = Annotated[int, Field(ge=0), _NUMBER]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_name_as_tuple)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Base of the sections: frozen; every mistake is an :class:`InvalidOptionsError` with the option's full name."""
 
-    @model_validator(mode="before")
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    _section: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**_with_current_names(values, self._section))
+        except ValidationError as error:
+            raise InvalidOptionsError(dict(self._problems(error))) from None
+
     @classmethod
-    def _refuse_unknown_names(cls, value: Any) -> Any:
-        for name in value if isinstance(value, Mapping) else ():
-            if name not in cls.model_fields:
-                raise ConfigError.unknown_option(str(name), list(cls.model_fields))
-        return value
+    def _problems(cls, error: ValidationError) -> Iterator[tuple[str, str]]:
+        """Yield the full name of each invalid option, and what is wrong with it."""
+        prefix = f"{cls._section}." if cls._section else ""
+        schemas = cls.model_json_schema()["properties"]
+        for problem in error.errors(include_url=False):
+            name, value = str(problem["loc"][0]), problem["input"]
+            match problem["type"]:
+                case "missing":
+                    text = "must be given"
+                case "extra_forbidden":
+                    text = f"is not an option\n{did_you_mean(name, cls.model_fields)}"
+                case "literal_error":
+                    text = f"cannot be {value!r}\n{did_you_mean(str(value), _choices(schemas[name]))}"
+                case _:
+                    text = f"must be {_allowed(schemas[name])}, not {value!r}"
+            yield prefix + name, text
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Yield the options that differ from their defaults."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value != field.get_default(call_default_factory=True):
+                yield name, value
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+        """Return a copy with changes, which are validated like any other values."""
+        return type(self)(**{**dict(self), **(update or {})})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON and YAML; the same values make the same section."""
+        return self.model_dump(mode="json")
 
 
 class TableConfig(_Section):
-    """Which column of the table is what."""
+    """The role of each column of the table."""
+
+    _section = "table"
 
     id: str | None = "unique_id"
+    """Column that names the series; a table without the default column is one series."""
     time: str = "ds"
-    target: tuple[str, ...] = ("y",)
-    static: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
-    observed: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
+    """Column of times or integer steps."""
+    target: Names = ("y",)
+    """Columns to forecast."""
+    static: Names = ()
+    """Columns with one value a series."""
+    known: Names = ()
+    """Columns known in the future."""
+    observed: Names = ()
+    """Columns known up to the present only."""
+    categorical: Names = ()
+    """Columns that are categories although they are numbers; text and booleans always are."""
     frequency: str | None = None
+    """Length of a step, such as 30m, 1h, 1d, 1mo or 1i; inferred from the table where it is not given."""
     time_zone: str | None = None
-    """Zone in which times are read; None is that of the column. Naive times are taken for its wall time."""
+    """Zone in which times are read; None for that of the column. Naive times are local times of this zone."""
 
-    @field_validator("target", "static", "known", "observed", "categorical", mode="before")
+
+class SplitConfig(_Section):
+    """How much of the end of each series is kept for validation and for test.
+
+    A size is one of three things. A float is a fraction of the series' rows, but at least one horizon: ``0.15``. An int
+    is a number of horizons: ``3``. A text is the ISO date or time (or the integer step) at which the split begins:
+    ``"2017-01-01"``. ``0`` keeps nothing.
+    """
+
+    _section = "split"
+
+    validation: SplitSize = 0.15
+    """Size of the validation split: a fraction of the rows (0.15), horizons (3), or the date it begins at."""
+    test: SplitSize = 0.15
+    """Size of the test split, likewise."""
+
+    @field_validator("validation", "test", mode="before")
     @classmethod
-    def _one_name_is_a_list_of_one(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    def _check_size(cls, value: Any, info: ValidationInfo) -> Any:
+        name = f"split.{info.field_name}"
+        if isinstance(value, date):  # a datetime is a date
+            return value.isoformat()
+        if isinstance(value, bool) or not isinstance(value, float | int | str):
+            raise ConfigError.out_of_range(name, repr(value), "fractions, whole numbers of horizons or ISO dates")
+        if isinstance(value, float) and not 0.0 <= value < 1.0:
+            raise ConfigError.out_of_range(name, value, "[0, 1)")
+        if isinstance(value, int) and value < 0:
+            raise ConfigError.out_of_range(name, value, "0, 1, 2, ... horizons")
+        return value
+
+    @model_validator(mode="after")
+    def _leave_rows_to_train_on(self) -> Self:
+        fractions = sum(value for value in (self.validation, self.test) if isinstance(value, float))
+        if fractions >= 1.0:
+            raise ConfigError.out_of_range("split.validation and test together", fractions, "[0, 1)")
+        return self
+
+
+class FeatureConfig(_Section):
+    """How the columns of a table become numbers; the defaults suit most tables."""
+
+    _section = "features"
+
+    calendar: tuple[CalendarFeatureName, ...] | Literal["auto"] = "auto"
+    """Calendar features by name (`minute`, `hour`, `day_of_week`, `day_of_month`, `month`), `auto` for those that vary
+    at the table's frequency, an empty list for none."""
+    target_scaling: Scaling = "standard"
+    """Per series: `standard` (mean, deviation), `robust` (median, quartiles), `mean_abs` (0, mean of |y|), `none`."""
+    covariate_scaling: Scaling = "standard"
+    """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
+    target_transform: TargetTransform = "none"
+    """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
+    window_scaling: WindowScaling = "mean"
+    """Centre and scale the targets of each window once more by its own lookback, because the level of most series
+    moves: `mean` around the mean; `last` around the last known value, for series that drift like random walks;
+    `none` leaves them, which lets backtests share the work of overlapping windows."""
+    series_embedding: bool | None = None
+    """Feed the series' name to the network as a static category; None: when there is more than one series."""
+    relative_position: bool = True
+    """Feed each step's position in its window to the network as a known real."""
+
+    @field_validator("calendar", mode="before")
+    @classmethod
+    def _check_names(cls, value: Any) -> Any:
+        if value == "auto":
+            return value
+        if not isinstance(value, list | tuple):
+            raise ConfigError.not_one_of("features.calendar", value, ("auto", "a list of names"))
+        for name in value:
+            if name not in get_args(CalendarFeatureName):
+                raise ConfigError.not_one_of("a name in features.calendar", name, get_args(CalendarFeatureName))
+        return value
 
 
 class NetworkConfig(_Section):
     """The sizes of the network that do not follow from the data."""
 
-    hidden_size: int = 32
-    num_heads: int = 4
-    num_lstm_layers: int = 1
-    dropout: float = 0.1
-    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
-    head: str = "quantile"
-    """quantile, or a distribution: normal, student_t, negative_binomial, tweedie."""
-    tweedie_power: float = 1.5
-    """Power of the mean in the variance of tweedie."""
+    _section = "network"
+
+    hidden_size: Int = ModelConfig.hidden_size
+    """Width of the network."""
+    num_heads: Int = ModelConfig.num_heads
+    """Attention heads; they must divide the width."""
+    num_lstm_layers: Int = ModelConfig.num_lstm_layers
+    """Layers of the LSTM encoder and of the decoder."""
+    dropout: Float = ModelConfig.dropout
+    """Share of units dropped in training."""
+    quantiles: tuple[float, ...] = ModelConfig.quantiles
+    """Quantile levels to forecast, increasing."""
+    head: Head = ModelConfig.head
+    """What is forecast: `quantile`, or a distribution: `normal`, `student_t`, `negative_binomial`, `tweedie`."""
+    tweedie_power: Float = ModelConfig.tweedie_power
+    """Power of the mean in the variance of `tweedie`."""
 
     @model_validator(mode="after")
-    def _refuse_before_any_table_is_read(self) -> Self:
-        if self.head not in HEADS:
-            raise ConfigError.not_one_of("network.head", self.head, HEADS)
+    def _check_sizes(self) -> Self:
+        ModelConfig(horizon=1, lookback=1, **dict(self))  # raises a ConfigError before any table is read
         return self
 
 
+class TrainingConfig(_Section):
+    """Everything about training that is neither data nor the shape of the network."""
+
+    _section = "training"
+
+    learning_rate: PositiveFloat = 1e-3
+    """Learning rate at the start."""
+    batch_size: Count = 64
+    """Windows a step, on each device."""
+    max_epochs: Count = 20
+    """Epochs at most; an epoch is what lies between two validations, see ``windows_per_epoch``."""
+    max_steps: Count | None = None
+    """Optimizer steps at most; the last, shorter epoch is validated like the others."""
+    max_minutes: PositiveFloat | None = None
+    """Minutes of training at most, those of a resumed run included; the epoch under way is cut short and validated."""
+    windows_per_epoch: Count | None = None
+    """Windows an epoch takes, on all devices together. Epochs go through one long shuffle of all windows, piece after
+    piece, so nothing is left out and nothing is seen twice before everything has been seen once. None: all windows,
+    but at most 16,384, so that validations are frequent where windows are many."""
+    validation_windows: Count | None = 2_000
+    """Windows evaluated at a validation, evenly spaced over all there are; None for all."""
+    early_stopping_patience: NonNegativeInt | None = 5
+    """Validations without improvement after which training stops; None never stops early."""
+    early_stopping_min_delta: NonNegativeFloat = 0.0
+    """Smallest decrease of the (scaled) loss that counts as an improvement."""
+    lr_scheduler_factor: Annotated[float, Field(gt=0, lt=1), _NUMBER] = 0.5
+    """Factor of the learning rate when the validation loss no longer falls."""
+    lr_scheduler_patience: NonNegativeInt = 2
+    """Validations without improvement before the learning rate is reduced."""
+    weight_init: WeightInit = "torch"
+    """Initial weights: those of torch's layers (`torch`), or drawn as in the paper's code (`paper`), see
+    :mod:`fusecast.model.weights`. Which is better differs from table to table."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled, as in AdamW."""
+    gradient_clip: PositiveFloat | None = 1.0
+    """Largest norm of the gradient; None does not clip."""
+    precision: Precision | None = None
+    """32, 64, 16 or bf16 (mixed). None: on CUDA bf16 where the card has it, else 16; elsewhere 32."""
+    accelerator: Accelerator = "auto"
+    """Kind of device to train on; auto takes the best there is."""
+    devices: Count = 1
+    """Devices on each machine; more than one train in parallel processes (DDP)."""
+    num_nodes: Count = 1
+    """Machines that train together."""
+    seed: NonNegativeInt = 42
+    """Seed of initial weights, order of windows and dropout. On a CPU the same seed gives the same weights, bit for
+    bit."""
+    deterministic: bool = False
+    """Reproducible results on a GPU too, at some cost in speed."""
+    num_workers: NonNegativeInt = 0
+    """Processes that gather batches. A batch is a handful of array gathers, so 0, in the process itself, is fastest
+    for panels in memory."""
+    panel_on_device: bool | None = None
+    """Keep the panel on the device and gather its windows there. None: on CUDA, where it takes at most half of the free
+    memory; then ``num_workers`` has no effect. True: on any device; False: never."""
+    compile: bool = False
+    """Compile the network with ``torch.compile``: a slow start, then faster steps on GPUs."""
+    checkpoint_minutes: PositiveFloat | None = 5.0
+    """Minutes after which ``last.ckpt`` is written within an epoch too, so that a killed run loses no more; it is
+    written after every epoch in any case. None: only then."""
+    checkpoint_steps: Count | None = None
+    """The same in optimizer steps."""
+    logger: LoggerName = "tensorboard"
+    """tensorboard, csv, mlflow, wandb or none. ``history.csv`` is written in any case."""
+    progress: bool = True
+    """Show a progress bar on a terminal, and one line an epoch elsewhere."""
+
+    def epoch_size(self, windows: int) -> int:
+        """Return the windows of an epoch, where there are so many in all."""
+        return min(windows, self.windows_per_epoch or MAX_EPOCH_WINDOWS)
+
+
 class RunConfig(_Section):
-    """Everything that a run is made of. Unknown names are errors, never ignored."""
+    """Everything that determines a run. Unknown names are errors, never ignored."""
 
     data: str | None = None
-    """Path of the table; None where a frame was handed over in Python."""
-    horizon: int = Field(ge=1)
-    lookback: int = Field(ge=1)
-    table: TableConfig = TableConfig()
-    split: Annotated[SplitConfig, BeforeValidator(_only_fields_of(SplitConfig))] = SplitConfig()
-    features: Annotated[FeatureConfig, BeforeValidator(_only_fields_of(FeatureConfig))] = FeatureConfig()
-    network: NetworkConfig = NetworkConfig()
-    training: Annotated[TrainingConfig, BeforeValidator(_only_fields_of(TrainingConfig))] = TrainingConfig()
+    """Path of the table; None where a frame was passed in Python."""
+    horizon: Count
+    """Steps to forecast."""
+    lookback: Count
+    """Steps of history that the network reads."""
+    table: TableConfig = Field(default_factory=TableConfig)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    features: FeatureConfig = Field(default_factory=FeatureConfig)
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Check plain values.
+    def parse(cls, *layers: Mapping[str, Any]) -> Self:
+        """Validate plain values, nested by section; each layer overrides single options of those before it.
 
         Raises
         ------
         ConfigError
-            Naming every option that is unknown, missing or out of bounds.
+            Naming the options that are unknown, missing or out of bounds.
         """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            problems = [
-                (".".join(map(str, e["loc"])), "it must be given" if e["type"] == "missing" else e["msg"])
-                for e in error.errors()
-            ]
-            raise ConfigError.invalid_options(problems) from None
+        values: dict[str, Any] = {}
+        for layer in layers:
+            values = _merge(
+                values,
+                {
+                    name: _with_current_names(section, str(name)) if isinstance(section, Mapping) else section
+                    for name, section in layer.items()
+                },
+            )
+        return cls(**values)
 
     @classmethod
     def read(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read a YAML file, with nested overrides on top."""
-        return cls.parse(merged(read_yaml(path), overrides or {}))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and YAML; inverse of :meth:`parse`."""
-        return self.model_dump(mode="json")
+        return cls.parse(read_yaml(path), overrides or {})
 
     def write(self, path: Path) -> None:
         """Write the YAML file that reproduces the run."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        write_text_atomically(path, yaml.dump(self.to_dict(), Dumper=_YamlDumper, sort_keys=False))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the options of a YAML file, unchecked."""
+    """Read the options of a YAML file, unchecked.
+
+    Raises
+    ------
+    ConfigError
+        When the file cannot be read, or holds something else than options.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError.unreadable(path, error.strerror or str(error)) from None
     except yaml.YAMLError as error:
@@ -144,10 +376,69 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def parse_yaml(text: str) -> Any:
+    """Parse YAML, in which ``1e-3`` is a number as in YAML 1.2; YAML 1.1, and so PyYAML, takes it for text.
+
+    Raises
+    ------
+    yaml.YAMLError
+    """
+    return yaml.load(text, Loader=_YamlLoader)  # noqa: S506  a subclass of SafeLoader
+
+
+class _YamlLoader(yaml.SafeLoader):
+    pass
+
+
+class _YamlDumper(yaml.SafeDumper):
+    """Quotes texts that the loader would take for numbers."""
+
+
+for _class in (_YamlLoader, _YamlDumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
+
+
+def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Replace the old names of options of a section; where both names are given, the current one counts."""
+    renamed = {old: new for old, new in OLD_NAMES.get(section, {}).items() if old in values}
+    current = {renamed[name]: value for name, value in values.items() if name in renamed}
+    return {**current, **{str(name): value for name, value in values.items() if name not in renamed}}
+
+
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Lay nested overrides over nested options; neither is changed."""
-    result = dict(base)
+    result = {str(name): value for name, value in base.items()}
     for name, value in overrides.items():
-        below = result.get(name)
-        result[name] = merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        below = result.get(str(name))
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[str(name)] = _merge(below, value)
+        else:
+            result[str(name)] = value
     return result
+
+
+def _choices(schema: Mapping[str, Any]) -> set[str]:
+    """Return the values that a JSON schema enumerates, as texts."""
+    return {str(choice) for option in (schema, *schema.get("anyOf", ())) for choice in option.get("enum", ())}
+
+
+_KINDS = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+_BOUNDS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """Describe the values that a JSON schema allows, such as "a whole number of at least 1 or none"."""
+    if "anyOf" in schema:
+        return " or ".join(_allowed(option) for option in schema["anyOf"])
+    match schema.get("type"):
+        case None:
+            return "a section of options"
+        case "null":
+            return "none"
+        case "array":
+            return f"a list of {'numbers' if schema['items'] == {'type': 'number'} else 'texts'}"
+        case kind:
+            bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
+            return " ".join([_KINDS[kind], " and ".join(bounds)]).strip()

@@ -1,54 +1,67 @@
-"""Forecaster: the face of the library. It wires the layers together and holds no logic of its own."""
+"""Forecaster: the public class. Every verb delegates to the module of `fusecast.workflows` that is named after it."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
 
-from fusecast.asking import Asking
+from typing_extensions import TypeVar
+
 from fusecast.config import RunConfig
 from fusecast.errors import ArtifactError, ConfigError, TrainingError
-from fusecast.judging import Judging
-from fusecast.workflows.prepare import Prepared, prepare, prepare_for_model
 
 if TYPE_CHECKING:
-    from fusecast.data.panel import Panel
+    import pytorch_lightning as pl
+    import torch
+    from narwhals.typing import IntoDataFrame
+    from pytorch_lightning.loggers import Logger
+
+    from fusecast.calibration.conformal import Conformal
+    from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation
+    from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.inference.model_bundle import Bundle
     from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.io.table_types import TableLike
+    from fusecast.reporting.explanation_report import ExplanationReport
     from fusecast.training.fit import FitResult
-    from fusecast.workflows.evaluate import Progress
+    from fusecast.workflows.prepare import Prepared, ProgressCallback, SplitName
+    from fusecast.workflows.what_if import Change
 
-RUN_FILE = "run.yaml"
+    Device = str | torch.device | None
+    OtherT = TypeVar("OtherT", bound=IntoDataFrame)
+
+FrameT = TypeVar("FrameT", default=Any)  # the kind of frame of results: that of the table of the fit
 
 
-class Forecaster(Asking, Judging):
-    """Train, judge, explain and keep a Temporal Fusion Transformer for a table of time series.
+class Forecaster(Generic[FrameT]):
+    """Train, evaluate, explain and keep a Temporal Fusion Transformer for a table of time series.
+
+    A table is a path (CSV, Parquet, Arrow) or a pandas, polars or Arrow frame; results come in the kind of the table.
+    Verbs after `fit` or `load` share arguments: ``data``, a newer table with the columns of the fit (None for
+    the table of the fit); ``future``, the known columns of the steps to forecast (None where the calendar is all that
+    is known); ``device``, where the network computes (``cpu``, ``cuda``, ``cuda:1``, ``mps``; None for the best there
+    is). The network of the forecaster itself stays where it is. ``series`` is a name or several, None for all;
+    ``on_progress`` is called with the windows done so far and their total.
 
     Parameters
     ----------
     horizon, lookback
-        Steps to forecast, and steps of history that the network sees.
+        Steps to forecast, and steps of history that the network reads.
     id, time, target
-        Columns that name the series, the time and what to forecast. A table without the default id column is one
+        Columns of the series, the time and the values to forecast. A table without the default id column is one
         series; several targets are given as a list.
-    static, known, observed
-        Columns with one value a series; known in the future too; known up to the present only.
-    categorical
-        Which of these are categories although they are numbers. Text and booleans always are.
-    frequency
-        Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``; inferred when None.
-    time_zone
-        Zone in which times are read, such as ``"Europe/Berlin"``; None is that of the column, if it has one.
+    static, known, observed, categorical
+        Columns with one value a series; known in the future too; known up to the present only; and which of these are
+        categories although they are numbers (text and booleans always are).
+    frequency, time_zone
+        Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone
+        in which times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
     network, features, split, training
-        The other sections of a run's YAML file, as mappings; see ``RunConfig``.
+        The other sections of a run's configuration, as mappings; see :class:`fusecast.RunConfig`.
 
-    Examples
-    --------
-    >>> forecaster = Forecaster(horizon=24, lookback=168, known=["holiday"])  # doctest: +SKIP
-    >>> forecaster.fit(table).predict(future)  # doctest: +SKIP
+    >>> Forecaster(horizon=24, lookback=168, known=["holiday"]).fit(table).predict(future)  # doctest: +SKIP
     """
 
     def __init__(
@@ -71,218 +84,417 @@ class Forecaster(Asking, Judging):
         training: Mapping[str, Any] | None = None,
     ) -> None:
         table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
-        self.config = RunConfig.parse(
-            {
-                "horizon": horizon,
-                "lookback": lookback,
-                "table": {**table, "categorical": categorical, "frequency": frequency, "time_zone": time_zone},
-                "network": network or {},
-                "features": features or {},
-                "split": split or {},
-                "training": training or {},
-            }
-        )
-        self._asked = self.config  # as it was before a table had its say
+        table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
+        sections = {"network": network, "features": features, "split": split, "training": training}
+        values = {"horizon": horizon, "lookback": lookback, "table": table}
+        self.config = RunConfig.parse(values | {name: value or {} for name, value in sections.items()})
+        self._requested_config = self.config  # before a table resolved its id and frequency
         self._prepared: Prepared | None = None
         self._bundle: Bundle | None = None
         self._source: Any = None
-        self.result: FitResult | None = None
-        """What training came to; None before `fit` and after `load`."""
-        self.folder: Path | None = None
-        """Where the model was saved or loaded from last."""
+        self.result: FitResult | None = None  # outcome of training; None before `fit` and after `load`
+        self.folder: Path | None = None  # where the model was saved or loaded from last
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
-        """Make a forecaster from a run's configuration."""
+        """Return an unfitted forecaster with a run's configuration."""
         forecaster = cls(config.horizon, config.lookback)
-        forecaster.config = forecaster._asked = config
+        forecaster.config = forecaster._requested_config = config
         return forecaster
 
-    def prepare(self, data: Any = None) -> Prepared:
-        """Read, check and split a table without training; `fit` goes on from here.
+    def __repr__(self) -> str:
+        state = "not fitted" if self._bundle is None else f"fitted, folder={str(self.folder)!r}"
+        return f"Forecaster(horizon={self.config.horizon}, lookback={self.config.lookback}, {state})"
 
-        Raises
-        ------
-        SchemaError, DataError, ConfigError
-            In words: every unknown column, impossible size or contradiction.
-        """
-        source = self.config.data if data is None else data
-        if source is None:
-            raise ConfigError.no_data()
+    def prepare(self, data: TableLike | None = None) -> Prepared:
+        """Read, check and split a table without training; `fit` continues from here and raises the same errors."""
+        from fusecast.workflows.prepare import prepare
+
+        source = self._require_source(data)
         if isinstance(source, str | Path):
             source = Path(source).resolve()  # the run is read from other folders too
-        asked = self._asked.model_copy(update={"data": str(source) if isinstance(source, Path) else None})
+        config = self._requested_config.model_copy(update={"data": str(source) if isinstance(source, Path) else None})
         self._source = source
-        self._prepared = prepare(source, asked)  # not as an earlier table resolved it: this one may have other steps
+        self._prepared = prepare(source, config)  # not with an earlier table's id and frequency
         self.config = self._prepared.config
         return self._prepared
 
-    def fit(self, data: Any = None, *, folder: str | Path | None = None, resume: bool = False) -> Self:
-        """Train on a table: a path, or a pandas, polars or Arrow frame.
+    def fit(
+        self,
+        data: OtherT | TableLike | None = None,
+        *,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        callbacks: Sequence[pl.Callback] = (),
+        logger: Logger | Sequence[Logger] | None = None,
+    ) -> Forecaster[OtherT]:
+        """Train on a table; None continues from `prepare`, or reads the path in the configuration.
 
         Parameters
         ----------
-        data
-            The table; None goes on from `prepare`, or reads the path in the configuration.
         folder
-            Where checkpoints, logs and the history go, and the trained model is saved; None keeps nothing on disk.
+            Where checkpoints, logs, the history and the trained model go; None keeps nothing on disk.
         resume
-            Go on from the newest intact checkpoint in `folder`, exactly where that run stopped.
+            Continue from the newest intact checkpoint in `folder`, exactly where that run stopped.
+        callbacks, logger
+            Of Lightning: more callbacks, and loggers in place of the one of the configuration.
 
-        Raises
-        ------
-        SchemaError, DataError, ConfigError, TrainingError
-            In words, naming column, series and row.
+        Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
         """
-        from fusecast.data.splits import record_split
-        from fusecast.inference.model_bundle import Bundle
         from fusecast.runtime.distributed import is_first_process
-        from fusecast.training.fit import fit
-        from fusecast.training.unknown_categories import settle_unknown_categories
+        from fusecast.workflows.fit import fit_prepared
 
         prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
-        with tempfile.TemporaryDirectory() as scratch:
-            result = fit(
-                model_config=prepared.model_config,
-                training_config=prepared.config.training,
-                encoded=prepared.encoded,
-                train=prepared.train,
-                valid=prepared.valid,
-                folder=Path(folder or scratch),
-                resume=Path(folder or scratch) / "checkpoints" if resume else None,
-                on_start=lambda: self.config.write(Path(folder or scratch) / RUN_FILE),
-            )
-        settle_unknown_categories(result.network, prepared.encoded, prepared.train)
-        self.result = result
-        extra = {"run": self.config.to_dict(), "split": record_split(prepared.panel, prepared.parts)}
-        self._bundle = Bundle(network=result.network, fitted=prepared.fitted, extra=extra)
+        self.result, self._bundle = fit_prepared(
+            prepared, None if folder is None else Path(folder), resume=resume, callbacks=callbacks, logger=logger
+        )
         if folder is not None and is_first_process():
             self.save(folder)
-        return self
+        return self  # type: ignore[return-value]  # results now come in the kind of this table
 
     def save(self, folder: str | Path) -> Path:
-        """Write the deployable bundle and the run's YAML file into a folder.
-
-        Raises
-        ------
-        TrainingError
-            Before `fit`.
-        """
+        """Write the deployable bundle and the run's YAML file into a folder; TrainingError before `fit`."""
         from fusecast.inference.model_bundle import save_bundle
+        from fusecast.workflows.fit import RUN_FILE
 
-        folder, bundle = Path(folder), self._fitted
-        save_bundle(folder, bundle.network, bundle.fitted, bundle.extra)
+        folder, bundle = Path(folder), self._require_bundle()
+        save_bundle(folder, bundle.network, bundle.preprocessor, bundle.extra)
         self.config.write(folder / RUN_FILE)
         self.folder = folder
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote; the three files of the bundle are enough.
-
-        Raises
-        ------
-        ArtifactError
-            When a file is missing, truncated, foreign or from a newer fusecast.
-        """
+        """Read what `save` wrote; ArtifactError when a file is missing, truncated, foreign or of a newer fusecast."""
         from fusecast.inference.model_bundle import load_bundle
 
         bundle = load_bundle(Path(folder))
         if not {"run", "split"} <= bundle.extra.keys():
             raise ArtifactError.no_run(folder)
         forecaster = cls.from_config(RunConfig.parse(bundle.extra["run"]))
-        forecaster._bundle, forecaster.folder = bundle, Path(folder)  # noqa: SLF001  our own
+        forecaster._bundle, forecaster.folder = bundle, Path(folder)  # noqa: SLF001  of this class
         return forecaster
 
     def predict(
         self,
-        future: Any = None,
+        future: TableLike | None = None,
         *,
-        data: Any = None,
+        data: TableLike | None = None,
         quantiles: Sequence[float] | None = None,
         calibrated: bool = False,
-    ) -> Any:
-        """Forecast the steps after each series' last row.
+        device: Device = None,
+    ) -> FrameT:
+        """Forecast the steps after the last row of each series.
+
+        Parameters
+        ----------
+        quantiles
+            Any levels; None for those of the training. A head with a distribution has quantiles of its own at each;
+            those of a quantile head (and calibrated ones) are interpolated linearly, with exponential tails beyond.
+        calibrated
+            Whether the quantiles are shifted as `calibrate` has learned.
+
+        Returns id, time, ``y_hat`` and one column a quantile.
+        Raises DataError when a known value is missing or the table breaks the schema, and ConfigError for levels that
+        do not increase, an absent device, or without a calibration.
+        """
+        from fusecast.workflows.predict import predict
+
+        extended, forecasts = predict(*self._model(data, device), future, quantiles=quantiles, calibrated=calibrated)
+        return self._convert(forecasts.to_frame(extended), data)
+
+    def sample(
+        self,
+        n: int,
+        future: TableLike | None = None,
+        *,
+        data: TableLike | None = None,
+        method: Literal["gaussian", "empirical", "independent"] = "gaussian",
+        seed: int = 0,
+        calibrated: bool = False,
+        device: Device = None,
+    ) -> FrameT:
+        """Draw `n` sample paths of the steps after the last row of each series; the same seed draws the same paths.
+
+        Each step alone follows the forecast quantiles, or the distribution of the head; together the steps depend on
+        each other as they did in the validation rows.
+
+        Parameters
+        ----------
+        method
+            ``gaussian`` (a Gaussian copula of the ranks of the forecast errors), ``empirical`` (the ranks of whole
+            windows as observed) or ``independent`` (each step alone).
+
+        Returns id, time, ``cutoff``, ``step``, ``sample`` and one column a target.
+        """
+        from fusecast.workflows.sample import draw_sample_paths
+
+        paths = draw_sample_paths(
+            *self._model(data, device), n, future, method=method, seed=seed, calibrated=calibrated
+        )
+        return self._convert(paths, data)
+
+    def evaluate(
+        self,
+        *,
+        data: TableLike | None = None,
+        stride: int | None = None,
+        device: Device = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> Evaluation:
+        """Return the scores of the forecasts of the test rows, beside the last value and seasonal naive forecasts.
+
+        Parameters
+        ----------
+        data
+            A table that has grown since the fit: all rows after the start of the test split are scored.
+        stride
+            Steps between cutoffs; None for the horizon, so that each step is forecast once.
+        """
+        from fusecast.workflows.evaluate import evaluate_run
+
+        prepared, _, predictor = self._model(data, device)
+        return evaluate_run(prepared, predictor, stride=stride, on_progress=on_progress)
+
+    def backtest(
+        self,
+        *,
+        data: TableLike | None = None,
+        stride: int = 1,
+        start: str | None = None,
+        end: str | None = None,
+        refit_every: int | None = None,
+        warm_start: bool = True,
+        baselines: Sequence[str] = ("last", "seasonal", "drift", "mean"),
+        calibrated: bool = False,
+        out: str | Path | None = None,
+        device: Device = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> Backtest:
+        """Forecast from origins `stride` steps apart, beside baselines, and score every forecast.
+
+        Parameters
+        ----------
+        start, end
+            ISO dates or times (or integer steps): all steps forecast lie in [start, end). None: the test split.
+        refit_every
+            Train anew after so many origins on everything known by then; None keeps the model as it is.
+        warm_start
+            Whether training anew starts from the weights of the training before, or from the beginning.
+        baselines
+            Any of last, seasonal, drift, mean; with extra libraries also ets, theta, lightgbm.
+        calibrated
+            Whether the calibrated forecasts are scored too, as ``TFT calibrated``.
+        out
+            Parquet file that the forecasts are written to as they are made; after a kill the same call continues
+            where it stopped. None keeps them in memory.
+
+        Raises ConfigError, DataError or ArtifactError for impossible options, an empty span, or part files of another
+        backtest in the way.
+        """
+        from fusecast.workflows.backtest import backtest
+
+        return backtest(
+            self._prepared_for(data),
+            self._require_bundle(),
+            stride=stride,
+            start=start,
+            end=end,
+            refit_every=refit_every,
+            warm_start=warm_start,
+            baselines=baselines,
+            calibrated=calibrated,
+            out=out,
+            sources=(data, self._source, self.config.data),
+            device=device,
+            on_progress=on_progress,
+        )
+
+    def calibrate(
+        self,
+        method: Literal["auto", "cqr", "split", "adaptive"] = "auto",
+        *,
+        data: TableLike | None = None,
+        device: Device = None,
+    ) -> Conformal:
+        """Learn from the validation rows how far quantiles must be shifted to cover what they promise.
+
+        The calibration is kept (and saved) with the model in place of an earlier one, and applied with `calibrated`.
+
+        Parameters
+        ----------
+        method
+            ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
+            ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto``
+            is ``adaptive``, or ``split`` where the split has fewer origins than the forecast has steps.
+
+        Raises ConfigError for an unknown method, and DataError for validation rows with too few outcomes.
+        """
+        from fusecast.workflows.calibrate import calibrate, with_calibration
+
+        prepared, bundle, predictor = self._model(data, device)
+        calibration = calibrate(prepared, predictor, method)
+        self._bundle = with_calibration(bundle, calibration)
+        if self.folder is not None:
+            self.save(self.folder)
+        return calibration
+
+    def explain(
+        self,
+        *,
+        data: TableLike | None = None,
+        series: object = None,
+        split: SplitName = "test",
+        max_windows: int | None = 2000,
+        permutation: int = 0,
+        threshold: float | None = None,
+        device: Device = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> ExplanationReport:
+        """Explain the forecasts of all windows of a split: variables, lags, seasons, regimes.
+
+        Parameters
+        ----------
+        split
+            ``test``, ``validation``, ``train``, or ``all`` of the table.
+        max_windows, permutation
+            Largest number of windows, evenly spread (None for all); and of windows over which each variable is permuted
+            as a check on the selection weights (0 leaves it out).
+        threshold
+            Distance of the attention from its average that flags a forecast; None chooses one.
+
+        Raises ConfigError when a series or the split is unknown, or no window lies in it.
+        """
+        from fusecast.workflows.explain import explain_windows
+
+        prepared, _, predictor = self._model(data, device)
+        return explain_windows(
+            prepared,
+            predictor,
+            split=split,
+            series=series,
+            max_windows=max_windows,
+            permutation_windows=permutation,
+            threshold=threshold,
+            on_progress=on_progress,
+        )
+
+    def explain_forecast(
+        self,
+        series: object,
+        future: TableLike | None = None,
+        *,
+        data: TableLike | None = None,
+        device: Device = None,
+    ) -> ForecastExplanation:
+        """Explain the latest forecast of one series: which variables and past steps it rests on.
+
+        Without `future`, where there are known columns, the last steps of the table are forecast instead. Raises
+        ConfigError or DataError when there is no such series, or known values are missing.
+        """
+        from fusecast.workflows.explain import explain_latest_forecast
+
+        prepared, _, predictor = self._model(data, device)
+        return explain_latest_forecast(prepared, predictor, series, future)
+
+    def what_if(
+        self,
+        changes: Mapping[str, Change],
+        future: TableLike | None = None,
+        *,
+        data: TableLike | None = None,
+        series: object = None,
+        device: Device = None,
+    ) -> FrameT:
+        """Forecast with other values of known columns, beside the forecast with the values as they are.
+
+        Parameters
+        ----------
+        changes
+            Known column -> a value for the whole horizon, one value a step, or a function from the present values
+            [series, steps] to others.
+        future
+            Known columns of the steps to forecast, of these series. None: the last steps of the table are forecast
+            once more.
+
+        Returns id, time, ``step``, ``target``, ``quantile``, ``before``, ``after``, ``difference``.
+        Raises ConfigError when a column is not known in the future, a value does not fit it, or there is no such
+        series; DataError when known values are missing, or a series is too short.
+        """
+        from fusecast.workflows.what_if import what_if
+
+        prepared, _, predictor = self._model(data, device)
+        table = what_if(prepared, predictor, changes, future, series=series)
+        return self._convert(table, future if data is None else data)
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        data: TableLike | None = None,
+        future: TableLike | None = None,
+        figures: str | Path | None = None,
+        kind: Literal["png", "svg", "pdf"] = "png",
+        device: Device = None,
+    ) -> Path:
+        """Write one self-contained HTML page: accuracy, calibration, forecasts, explanations, regimes, data, training.
 
         Parameters
         ----------
         future
-            Table of the known columns for the steps to forecast; None where the calendar gives all that is known.
-        data
-            A newer table to forecast from; None is the table of the fit.
-        quantiles
-            Any levels; None gives those of the training. A head with a distribution has its own quantiles at each;
-            those of a quantile head (and calibrated ones) lie on straight lines, and beyond them on exponential tails.
-        calibrated
-            Whether the quantiles are shifted as `calibrate` has learned.
+            Known columns of the steps after the last rows, so that the page shows those steps too.
+        figures, kind
+            Folder for each figure of the page as a file, and the kind of these files.
 
-        Returns
-        -------
-        A frame of the kind given: id, time, ``y_hat`` and one column a quantile.
-
-        Raises
-        ------
-        DataError
-            When a known value is missing, or the table breaks the schema.
-        ConfigError
-            For levels that do not rise, and where there is no calibration.
+        Raises ArtifactError when the folder of `path` does not exist or `kind` is unknown, and ConfigError when what
+        draws figures is not installed, with the line that installs it.
         """
-        from fusecast.io.tables import like
-        from fusecast.workflows.predict import forecast_ahead
+        from fusecast.workflows.report import write_report
 
-        extended, forecasts = forecast_ahead(
-            self._on(data), self._fitted, self.predictor, future, quantiles=quantiles, calibrated=calibrated
-        )
-        return like(self._source if data is None else data, forecasts.to_frame(extended))
-
-    def evaluate(
-        self, *, data: Any = None, stride: int | None = None, on_progress: Progress | None = None
-    ) -> Evaluation:
-        """Judge the forecasts of the test span beside the last value and seasonal naive forecasts.
-
-        Parameters
-        ----------
-        data
-            A table that has grown since the fit: all after the start of the test span is judged.
-        stride
-            Steps between cutoffs; None is the horizon, so that each step of the span is forecast once.
-        on_progress
-            Called with the windows judged so far and those there are.
-        """
-        from fusecast.workflows.evaluate import evaluate_run
-
-        return evaluate_run(self._on(data), self.predictor, stride=stride, on_progress=on_progress)
+        model = self._model(data, device)
+        return write_report(*model, self.folder, Path(path), future=future, figures=figures, kind=kind)
 
     @property
     def prepared(self) -> Prepared:
-        """The panel of the fit, its split and the windows."""
-        return self._on(None)
+        """Return the checked table of the fit, its splits and windows."""
+        return self._prepared_for(None)
 
     @property
     def predictor(self) -> NetworkPredictor:
-        """The trained network as a predictor of windows."""
+        """Return the trained network as a predictor of windows, on the best device there is."""
+        return self._model(None, None)[2]
+
+    def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, NetworkPredictor]:
         from fusecast.inference.network_predictor import NetworkPredictor
 
-        return NetworkPredictor(self._fitted.network, self._fitted.fitted)
+        prepared, bundle = self._prepared_for(data), self._require_bundle()
+        return prepared, bundle, NetworkPredictor(bundle.network, bundle.preprocessor, device=device)
 
-    @property
-    def _fitted(self) -> Bundle:
+    def _require_bundle(self) -> Bundle:
         if self._bundle is None:
             raise TrainingError.not_fitted()
         return self._bundle
 
-    def _panel(self, data: Any) -> Panel:
-        return self._on(data).panel
-
-    def _on(self, data: Any) -> Prepared:
-        """Give the checked panel of a table (None: of the fit) with the preprocessor and the split of the fit."""
-        if data is None and self._prepared is not None:
-            return self._prepared
-        bundle = self._fitted
+    def _require_source(self, data: TableLike | None) -> TableLike:
         source = self.config.data if data is None else data
         if source is None:
             raise ConfigError.no_data()
-        prepared = prepare_for_model(source, self.config, bundle.fitted, bundle.extra["split"])
+        return source
+
+    def _prepared_for(self, data: TableLike | None) -> Prepared:
+        """Return the checked panel of a table (None: of the fit) with the preprocessor and the splits of the fit."""
+        from fusecast.workflows.prepare import prepare_for_model
+
+        if data is None and self._prepared is not None:
+            return self._prepared
+        bundle, source = self._require_bundle(), self._require_source(data)
+        prepared = prepare_for_model(source, self.config, bundle.preprocessor, bundle.extra["split"])
         if data is None:
             self._prepared, self._source = prepared, source
         return prepared
+
+    def _convert(self, frame: Any, data: TableLike | None) -> FrameT:
+        """Convert a frame to the kind of a table; None for the table of the fit."""
+        from fusecast.io.tables import convert_like
+
+        return cast("FrameT", convert_like(self._source if data is None else data, frame))

@@ -46,7 +46,7 @@ def test_every_column_of_every_set_is_there(name: str, dataset: Callable[[str], 
 
 
 def test_the_split_is_ours() -> None:
-    from fusecast.data.splits import SplitConfig
+    from fusecast.config import SplitConfig
 
     assert SplitConfig(validation=0.2, test=0.2)  # what benchmarks.ours asks for, and asserts to be the same
     train_end, valid_end = split_rows(np.array([100, 101, 60]), 15)

@@ -1,4 +1,4 @@
-"""What stands behind an option's name becomes a value, whatever it looks like."""
+"""Texts of options become values, whatever they resemble."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from fusecast.cli.options import assignments, changes, plain
+from fusecast.cli.options import parse_assignments, parse_changes, parse_value, split_names, split_numbers
 
 
 @pytest.mark.parametrize(
@@ -24,26 +24,35 @@ from fusecast.cli.options import assignments, changes, plain
     ],
 )
 def test_a_change_is_the_text_that_was_written(text: str, expected: dict[str, Any]) -> None:
-    assert changes([text]) == expected
+    assert parse_changes([text]) == expected
 
 
 @pytest.mark.parametrize("text", ["promo", "=3", ""])
-def test_what_is_no_change_is_refused(text: str) -> None:
+def test_a_text_that_is_no_change_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="column=value"):
-        changes([text])
+        parse_changes([text])
 
 
-def test_values_that_are_no_yaml_are_refused_in_words() -> None:
+def test_values_that_are_no_yaml_are_refused() -> None:
     with pytest.raises(typer.BadParameter, match="cannot be read as YAML"):
-        assignments(["training.seed=[1,"])
+        parse_assignments(["training.seed=[1,"])
 
 
 def test_an_option_cannot_lie_in_a_section_that_was_given_a_value() -> None:
     with pytest.raises(typer.BadParameter, match="'training', which was given a value itself"):
-        assignments(["training=3", "training.seed=1"])
+        parse_assignments(["training=3", "training.seed=1"])
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("0.15", 0.15), ("3", 3), ("null", None), ("1e", "1e")])
-def test_a_number_is_one_in_whatever_way_it_is_written(text: str, value: Any) -> None:
-    assert plain(text) == value
-    assert assignments([f"training.x={text}"]) == {"training": {"x": value}}
+def test_a_number_is_a_number_in_every_notation(text: str, value: Any) -> None:
+    assert parse_value(text) == value
+    assert parse_assignments([f"training.x={text}"]) == {"training": {"x": value}}
+
+
+def test_lists_are_split_at_commas() -> None:
+    assert split_names(" a, b,,c ") == ["a", "b", "c"]
+    assert split_names("") == []
+    assert split_numbers("0.1, 5e-1") == [0.1, 0.5]
+    assert split_names(None) is split_numbers(None) is None
+    with pytest.raises(typer.BadParameter, match="'low' is not a list of numbers"):
+        split_numbers("low")

@@ -16,7 +16,7 @@ from fusecast import Forecaster
 from fusecast.data.samples import load_sample, sample_future_path
 
 SMALL = [
-    *("--horizon", "6", "--lookback", "24", "--hidden-size", "8", "--heads", "2"),
+    *("--horizon", "6", "--lookback", "24", "--hidden-size", "8", "--num-heads", "2"),
     *("--known", "holiday,workingday", "--observed", "weather,temp"),
 ]
 SHORT = ["--batch-size", "16", "--max-steps", "4", "--test", "2", "--validation", "2"]
@@ -51,7 +51,7 @@ def test_inspect_proposes_a_command_that_runs(data: Path, tmp_path: Path) -> Non
     words[words.index("--out") + 1] = str(tmp_path / "run")
     for option, value in (("--horizon", "6"), ("--lookback", "24")):
         words[words.index(option) + 1] = value
-    fusecast(*words, "--hidden-size", 8, "--heads", 2, *SHORT)
+    fusecast(*words, "--hidden-size", 8, "--num-heads", 2, *SHORT)
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 

@@ -7,34 +7,38 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers import killed_runs
 
 from fusecast.cli.commands import fit
 from fusecast.errors import ArtifactError, TrainingError
 
-SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "killed_runs.py"
 
-
-def test_a_run_killed_twice_and_resumed_is_the_run_that_nothing_disturbed(tmp_path: Path) -> None:
+def test_a_run_killed_or_interrupted_and_resumed_is_the_run_that_nothing_disturbed(tmp_path: Path) -> None:
     steps = np.arange(200)
     noise = np.random.default_rng(0).normal(scale=0.2, size=200)
     pl.DataFrame({"ds": steps, "y": 5 + np.sin(steps / 3) + noise}).write_csv(tmp_path / "table.csv")
-    command = [sys.executable, SCRIPT, tmp_path / "table.csv", tmp_path]
+    command = [sys.executable, killed_runs.__file__, tmp_path / "table.csv", tmp_path]
     ran = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    for name in ("model.safetensors", "preprocessor.json"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    histories = [
-        pl.read_csv(tmp_path / run / "history.csv").drop("seconds", "windows_per_second") for run in ("whole", "parts")
-    ]
-    assert histories[0].equals(histories[1])
+    for resumed in ("killed", "interrupted"):
+        for name in ("model.safetensors", "preprocessor.json"):
+            assert (tmp_path / resumed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        histories = [
+            pl.read_csv(tmp_path / run / "history.csv").drop("seconds", "windows_per_second")
+            for run in ("whole", resumed)
+        ]
+        assert histories[0].equals(histories[1])
+    assert "holds no checkpoint yet: training starts from the beginning" in ran.stderr
+    assert "there is no model yet\nHint: go on where it stopped with `fusecast fit --resume --out" in ran.stderr
+    assert "terminated: the checkpoints so far are kept" in ran.stderr
 
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"holds no run to resume\nHint: .*without --resume a new run begins"):
-        fit.run_to_resume(tmp_path)
+        fit.require_run_file(tmp_path)
 
 
-def test_a_run_in_the_way_is_said_to_be_resumable(tmp_path: Path) -> None:
+def test_the_message_of_a_run_in_the_way_names_the_option_that_resumes_it(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").touch()
-    with pytest.raises(ArtifactError, match="go on with --resume"):
+    with pytest.raises(ArtifactError, match="--resume"):
         fit.refuse_to_overwrite(tmp_path)

@@ -24,7 +24,7 @@ from fusecast.data.duration_text import format_duration, format_lag, format_step
         (5, "3i", "5 steps after"),
     ],
 )
-def test_a_lag_is_said_in_the_largest_whole_unit(position: int, frequency: str, words: str) -> None:
+def test_a_lag_is_in_the_largest_whole_unit(position: int, frequency: str, words: str) -> None:
     assert format_lag(position, frequency) == words
 
 
@@ -33,5 +33,5 @@ def test_a_step_has_a_name() -> None:
     assert {frequency: format_step(frequency) for frequency in names} == names
 
 
-def test_a_span_of_nothing_is_in_the_unit_of_the_step() -> None:
+def test_no_steps_are_in_the_unit_of_the_step() -> None:
     assert format_duration(0, "1h") == "0 h"

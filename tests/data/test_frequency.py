@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fusecast.data.frequency import Frequency, canonical
+from fusecast.data.frequency import Frequency, canonical_frequency, seasons_for
 from fusecast.errors import SchemaError
 
 
@@ -17,23 +17,35 @@ from fusecast.errors import SchemaError
         ("S", "1s"), ("10s", "10s"), ("i", "1i"), ("5i", "5i"), ("steps", "1i"),
     ],
 )  # fmt: skip
-def test_frequencies_are_read_as_people_type_them(typed, expected):
-    assert canonical(typed) == expected
-    assert canonical(expected) == expected
+def test_frequencies_are_understood_in_all_common_spellings(typed, expected):
+    assert canonical_frequency(typed) == expected
+    assert canonical_frequency(expected) == expected
 
 
 @pytest.mark.parametrize("typed", ["", "fortnight", "0h", "-1d", "1.5h", "h1", "1x", "P", "PT", "ms", "10"])
-def test_a_frequency_that_is_none_is_refused_with_examples(typed):
+def test_text_that_is_no_frequency_is_an_error_with_examples(typed):
     with pytest.raises(SchemaError, match=r"is not understood\nHint: a whole number and a unit"):
-        canonical(typed)
+        canonical_frequency(typed)
 
 
 @pytest.mark.parametrize("typed", ["B", "2B", "weekdays"])
-def test_business_days_are_refused_with_a_way_out(typed):
+def test_business_days_are_an_error_with_an_alternative(typed):
     with pytest.raises(SchemaError, match=r"business days.*\nHint: use 1d"):
-        canonical(typed)
+        canonical_frequency(typed)
 
 
 def test_only_days_and_longer_follow_the_wall_clock():
     local = {unit: Frequency(1, unit).is_local for unit in ("s", "m", "h", "d", "w", "mo", "q", "y", "i")}
     assert [unit for unit, is_local in local.items() if is_local] == ["d", "w", "mo", "q", "y"]
+
+
+@pytest.mark.parametrize(
+    ("frequency", "seasons"),
+    [
+        ("1h", (24, 168)), ("2h", (12, 84)), ("5h", (1,)), ("7h", (24,)), ("30m", (48, 336)), ("1d", (7,)),
+        ("2d", (1,)), ("1w", (52,)), ("2w", (26,)), ("3w", (1,)), ("1mo", (12,)),
+        ("1q", (4,)), ("1y", (1,)), ("1i", (1,)),
+    ],
+)  # fmt: skip
+def test_seasons_are_the_days_weeks_and_years_that_have_whole_steps(frequency, seasons):
+    assert seasons_for(frequency) == seasons

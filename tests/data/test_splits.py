@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
 
 import numpy as np
 import polars as pl
@@ -11,9 +10,9 @@ from hypothesis import strategies as st
 
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Column, Role, Schema
-from fusecast.data.splits import SplitConfig, split
+from fusecast.data.splits import check_row_spacing, record_split, restore_split, split_panel
 from fusecast.data.time_grid import TimeGrid
-from fusecast.errors import ConfigError
+from fusecast.errors import ConfigError, DataError
 
 DAY = 86_400_000_000
 
@@ -24,7 +23,7 @@ def panel_of(*lengths: int, start: tuple[int, ...] | None = None, frequency: str
     unit = 1 if frequency == "1i" else DAY
     return Panel(
         schema=schema,
-        clock=TimeGrid(frequency=frequency, dtype="int64" if frequency == "1i" else "date"),
+        time_grid=TimeGrid(frequency=frequency, dtype="int64" if frequency == "1i" else "date"),
         ids=np.array([f"s{k}" for k in range(len(lengths))]),
         indptr=np.concatenate(([0], np.cumsum(lengths))),
         start=np.array(start or (0,) * len(lengths), dtype=np.int64) * unit,
@@ -36,27 +35,29 @@ def panel_of(*lengths: int, start: tuple[int, ...] | None = None, frequency: str
     )
 
 
-shares = st.one_of(st.floats(0, 0.45), st.integers(0, 3))
+sizes = st.one_of(st.floats(0, 0.45), st.integers(0, 3))
 
 
 @given(
     lengths=st.lists(st.integers(1, 200), min_size=1, max_size=6),
-    validation=shares,
-    test=shares,
+    validation=sizes,
+    test=sizes,
     horizon=st.integers(1, 12),
 )
-def test_parts_never_overlap_and_are_as_large_as_asked(lengths, validation, test, horizon):
-    panel = panel_of(*lengths, max(400, 0))
-    parts = split(panel, SplitConfig(validation=validation, test=test), horizon)
+def test_splits_never_overlap_and_have_the_requested_size(lengths, validation, test, horizon):
+    panel = panel_of(*lengths, 400)
+    splits = split_panel(panel, horizon, validation=validation, test=test)
     for s, length in enumerate(panel.lengths):
-        train, valid = parts.train_end[s], parts.valid_end[s]
+        train, valid = splits.train_end[s], splits.valid_end[s]
         assert 0 <= train <= valid <= length
         if (train, valid) == (length, length):
             continue
         assert train >= horizon + 1
-        for rows, share in ((valid - train, validation), (length - valid, test)):
-            wanted = share * horizon if isinstance(share, int) else max(round(share * length), horizon) if share else 0
-            assert rows == wanted
+        for rows, size in ((valid - train, validation), (length - valid, test)):
+            if isinstance(size, int):
+                assert rows == size * horizon
+            else:
+                assert rows == (max(round(size * length), horizon) if size else 0)
 
 
 @pytest.mark.parametrize(
@@ -73,37 +74,36 @@ def test_parts_never_overlap_and_are_as_large_as_asked(lengths, validation, test
         (0.001, 0.001, 80, 90),
     ],
 )
-def test_fractions_horizons_and_dates_say_where_the_parts_begin(validation, test, train_end, valid_end):
-    parts = split(panel_of(100), SplitConfig(validation=validation, test=test), 10)
-    assert (parts.train_end[0], parts.valid_end[0]) == (train_end, valid_end)
+def test_fractions_horizons_and_dates_state_where_the_splits_begin(validation, test, train_end, valid_end):
+    splits = split_panel(panel_of(100), 10, validation=validation, test=test)
+    assert (splits.train_end[0], splits.valid_end[0]) == (train_end, valid_end)
 
 
 def test_a_date_between_two_stamps_begins_at_the_later_one():
     panel = panel_of(20)
     monthly = replace(
-        panel, clock=TimeGrid(frequency="1mo", dtype="date"), schema=replace(panel.schema, frequency="1mo")
+        panel, time_grid=TimeGrid(frequency="1mo", dtype="date"), schema=replace(panel.schema, frequency="1mo")
     )
-    parts = split(monthly, SplitConfig(validation="1970-10-02", test=date(1971, 2, 1)), 2)
-    assert (parts.train_end[0], parts.valid_end[0]) == (10, 13)
+    splits = split_panel(monthly, 2, validation="1970-10-02", test="1971-02-01")
+    assert (splits.train_end[0], splits.valid_end[0]) == (10, 13)
 
 
-def test_integer_steps_can_be_named():
-    parts = split(panel_of(100, start=(50,), frequency="1i"), SplitConfig(validation="110", test="130"), 10)
-    assert (parts.train_end[0], parts.valid_end[0]) == (60, 80)
+def test_a_split_can_begin_at_an_integer_step():
+    splits = split_panel(panel_of(100, start=(50,), frequency="1i"), 10, validation="110", test="130")
+    assert (splits.train_end[0], splits.valid_end[0]) == (60, 80)
 
 
-def test_a_series_too_short_to_be_split_goes_wholly_to_training():
-    parts = split(panel_of(100, 25), SplitConfig(validation=1, test=1), 10)
-    assert parts.train_end.tolist() == [80, 25]
-    assert parts.valid_end.tolist() == [90, 25]
+def test_a_series_too_short_to_be_split_is_used_for_training_only():
+    splits = split_panel(panel_of(100, 25), 10, validation=1, test=1)
+    assert splits.train_end.tolist() == [80, 25]
+    assert splits.valid_end.tolist() == [90, 25]
 
 
 def test_no_row_after_a_date_is_trained_on_however_short_the_series():
-    dated = SplitConfig(validation="1970-02-10", test="1970-03-01")
-    parts = split(panel_of(100, 100, 20, start=(0, 45, 0)), dated, 10)
-    assert parts.train_end.tolist() == [40, 0, 20]
-    assert parts.valid_end.tolist() == [59, 14, 20]
-    mixed = split(panel_of(100, 100, start=(0, 45)), SplitConfig(validation=1, test="1970-03-01"), 10)
+    splits = split_panel(panel_of(100, 100, 20, start=(0, 45, 0)), 10, validation="1970-02-10", test="1970-03-01")
+    assert splits.train_end.tolist() == [40, 0, 20]
+    assert splits.valid_end.tolist() == [59, 14, 20]
+    mixed = split_panel(panel_of(100, 100, start=(0, 45)), 10, validation=1, test="1970-03-01")
     assert mixed.train_end.tolist() == [49, 14]
     assert mixed.valid_end.tolist() == [59, 14]
 
@@ -124,33 +124,38 @@ def test_no_row_after_a_date_is_trained_on_however_short_the_series():
         ("1970-03-01T00:00:00Z", 1, "which is not a date without a zone"),
     ],
 )
-def test_a_split_that_cannot_be_is_refused_in_words(validation, test, message):
+def test_an_impossible_split_is_an_error_with_the_reason(validation, test, message):
     with pytest.raises(ConfigError, match=message):
-        split(panel_of(100, 50), SplitConfig(validation=validation, test=test), 10)
+        split_panel(panel_of(100, 50), 10, validation=validation, test=test)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"test": 1.0}, r"test must lie in \[0, 1\), not 1.0"),
-        ({"test": -1}, "test must lie in 0, 1, 2"),
-        ({"validation": True}, "validation must lie in fractions"),
-        ({"validation": 0.6, "test": 0.5}, "validation and test together must lie in"),
-    ],
-)
-def test_shares_that_cannot_be_are_refused_at_once(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        SplitConfig(**arguments)
-
-
-def test_a_step_of_an_integer_clock_must_be_a_number():
+def test_the_start_of_a_split_of_integer_steps_must_be_a_number():
     with pytest.raises(ConfigError, match="'1970-01-01', which is not a step such as '500'"):
-        split(panel_of(100, frequency="1i"), SplitConfig(test="1970-01-01"), 10)
+        split_panel(panel_of(100, frequency="1i"), 10, validation=0.15, test="1970-01-01")
 
 
 def test_a_date_is_read_in_the_zone_of_the_panel():
     panel = panel_of(100)
-    clock = TimeGrid.of(pl.Series(["1970-01-01"]).str.to_datetime(time_zone="Asia/Tokyo"), "1d")
-    zoned = replace(panel, clock=clock)
-    parts = split(zoned, SplitConfig(validation="1970-03-01", test="1970-03-30T15:00:00Z"), 10)
-    assert (parts.train_end[0], parts.valid_end[0]) == (59, 89)
+    time_grid = TimeGrid.from_times(pl.Series(["1970-01-01"]).str.to_datetime(time_zone="Asia/Tokyo"), "1d")
+    zoned = replace(panel, time_grid=time_grid)
+    splits = split_panel(zoned, 10, validation="1970-03-01", test="1970-03-30T15:00:00Z")
+    assert (splits.train_end[0], splits.valid_end[0]) == (59, 89)
+
+
+def test_a_recorded_split_is_restored_in_a_newer_table_with_other_series():
+    record = record_split(panel_of(100, 40), split_panel(panel_of(100, 40), 10, validation=1, test=1))
+    newer = panel_of(120, 50, 30, start=(0, 5, 0))
+    newer = replace(newer, ids=np.array(["s0", "s1", "new"]))
+    splits = restore_split(newer, record)
+    assert splits.train_end.tolist() == [80, 15, 0]
+    assert splits.valid_end.tolist() == [90, 25, 0]
+
+
+def test_a_table_with_rows_farther_apart_than_when_fitted_is_an_error():
+    record = record_split(panel_of(20), split_panel(panel_of(20), 2, validation=1, test=1))
+    values = np.full(20, np.nan)
+    values[::4] = 1.0
+    with pytest.raises(DataError, match="rows of this table are 4 steps of 1d apart or more, and those of the fitted"):
+        check_row_spacing(replace(panel_of(20), reals={"y": values}), record)
+    values[4::4] = np.nan  # one row is no distance
+    check_row_spacing(replace(panel_of(20), reals={"y": values}), record)

@@ -26,56 +26,56 @@ frequencies = st.tuples(st.integers(1, 5), st.sampled_from(sorted(OFFSETS)))
 steps = st.integers(-40, 400)
 
 
-def tick(clock: TimeGrid, moment: datetime) -> np.ndarray:
-    return clock.ticks(pl.Series([moment]))
+def tick(time_grid: TimeGrid, moment: datetime) -> np.ndarray:
+    return time_grid.ticks(pl.Series([moment]))
 
 
 @given(start=starts, frequency=frequencies, k=steps)
 def test_advance_agrees_with_pandas(start, frequency, k):
     count, unit = frequency
-    clock = TimeGrid(frequency=f"{count}{unit}")
-    ours = clock.times(clock.advance(tick(clock, start), np.array([k])))[0]
+    time_grid = TimeGrid(frequency=f"{count}{unit}")
+    ours = time_grid.times(time_grid.advance(tick(time_grid, start), np.array([k])))[0]
     theirs = pd.Timestamp(start) + OFFSETS[unit](count * k) if k else pd.Timestamp(start)
     assert ours == theirs.to_pydatetime()
 
 
 @given(start=starts, frequency=frequencies, k=steps)
 def test_steps_between_is_the_inverse_of_advance(start, frequency, k):
-    clock = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
-    begin = tick(clock, start)
-    assert clock.steps_between(begin, clock.advance(begin, np.array([k])))[0] == k
+    time_grid = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
+    begin = tick(time_grid, start)
+    assert time_grid.steps_between(begin, time_grid.advance(begin, np.array([k])))[0] == k
 
 
 @given(start=starts, frequency=frequencies, k=steps)
 def test_a_stamp_one_second_off_is_off_the_grid(start, frequency, k):
-    clock = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
-    begin = tick(clock, start)
-    shifted = clock.advance(begin, np.array([k])) + 1_000_000
-    assert (clock.steps_between(begin, shifted)[0] == OFF_GRID) == (clock.frequency != "1s")
+    time_grid = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
+    begin = tick(time_grid, start)
+    shifted = time_grid.advance(begin, np.array([k])) + 1_000_000
+    assert (time_grid.steps_between(begin, shifted)[0] == OFF_GRID) == (time_grid.frequency != "1s")
 
 
 @given(year=st.integers(1975, 2050), month=st.integers(1, 12), k=steps, count=st.integers(1, 4))
 def test_month_ends_agree_with_pandas(year, month, k, count):
     start = pd.Timestamp(year, month, 1) + pd.offsets.MonthEnd(0)
-    clock = TimeGrid(frequency=f"{count}mo", month_end=True)
-    begin = tick(clock, start.to_pydatetime())
-    ahead = clock.advance(begin, np.array([k]))
-    assert clock.times(ahead)[0] == start + pd.offsets.MonthEnd(count * k) if k else True
-    assert clock.steps_between(begin, ahead)[0] == k
+    time_grid = TimeGrid(frequency=f"{count}mo", month_end=True)
+    begin = tick(time_grid, start.to_pydatetime())
+    ahead = time_grid.advance(begin, np.array([k]))
+    assert time_grid.times(ahead)[0] == start + pd.offsets.MonthEnd(count * k) if k else True
+    assert time_grid.steps_between(begin, ahead)[0] == k
 
 
 @given(start=starts, frequency=frequencies, k=st.integers(-30, 300), extra=st.integers(0, 10**11))
 def test_the_first_step_at_a_time_is_neither_early_nor_a_step_late(start, frequency, k, extra):
-    clock = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
-    begin = tick(clock, start)
-    moment = int(clock.advance(begin, np.array([k]))[0]) - extra
-    first = clock.first_step_at(begin, moment)
-    assert clock.advance(begin, first)[0] >= moment > clock.advance(begin, first - 1)[0]
+    time_grid = TimeGrid(frequency=f"{frequency[0]}{frequency[1]}")
+    begin = tick(time_grid, start)
+    moment = int(time_grid.advance(begin, np.array([k]))[0]) - extra
+    first = time_grid.first_step_at(begin, moment)
+    assert time_grid.advance(begin, first)[0] >= moment > time_grid.advance(begin, first - 1)[0]
 
 
 def test_months_after_the_31st_keep_the_day_of_the_start():
-    clock = TimeGrid(frequency="1mo")
-    times = clock.times(clock.advance(np.repeat(tick(clock, datetime(2021, 1, 31)), 4), np.arange(4)))
+    time_grid = TimeGrid(frequency="1mo")
+    times = time_grid.times(time_grid.advance(np.repeat(tick(time_grid, datetime(2021, 1, 31)), 4), np.arange(4)))
     assert [t.day for t in times] == [31, 28, 31, 30]
 
 
@@ -85,10 +85,10 @@ def test_months_after_the_31st_keep_the_day_of_the_start():
 )
 def test_month_ends_are_seen_in_the_stamps(days, expected):
     times = pl.Series(days).str.to_date()
-    clock = TimeGrid.of(times, "M")
-    assert clock.month_end is expected
-    ticks = clock.ticks(times)
-    np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), [0, 1, 2])
+    time_grid = TimeGrid.from_times(times, "M")
+    assert time_grid.month_end is expected
+    ticks = time_grid.ticks(times)
+    np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), [0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_month_ends_are_seen_in_the_stamps(days, expected):
     ],
 )
 def test_times_come_back_in_the_type_of_the_table(times):
-    clock = TimeGrid.of(times, "1d")
-    again = clock.times(clock.ticks(times))
+    time_grid = TimeGrid.from_times(times, "1d")
+    again = time_grid.times(time_grid.ticks(times))
     assert again.dtype == times.dtype
     assert again.to_list() == times.to_list()
 
@@ -110,8 +110,8 @@ def test_times_come_back_in_the_type_of_the_table(times):
 @pytest.mark.parametrize("dtype", [pl.Int8, pl.Int32, pl.UInt16, pl.Int64])
 def test_integer_steps_come_back_in_their_type(dtype):
     times = pl.Series([3, 5, 7], dtype=dtype)
-    clock = TimeGrid.of(times, "2i")
-    assert clock.times(clock.advance(clock.ticks(times)[:1], np.arange(3))).equals(times)
+    time_grid = TimeGrid.from_times(times, "2i")
+    assert time_grid.times(time_grid.advance(time_grid.ticks(times)[:1], np.arange(3))).equals(times)
 
 
 def local(texts: list[str], zone: str) -> pl.Series:
@@ -124,29 +124,29 @@ def test_hours_run_through_both_changes_of_the_clock():
         times = pl.datetime_range(begin, begin + pd.Timedelta(hours=9), "1h", eager=True).dt.convert_time_zone(
             "Europe/Berlin"
         )
-        clock = TimeGrid.of(times, "1h")
-        ticks = clock.ticks(times)
-        np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), np.arange(10))
-        assert clock.times(clock.advance(ticks[:1], np.arange(10))).to_list() == times.to_list()
+        time_grid = TimeGrid.from_times(times, "1h")
+        ticks = time_grid.ticks(times)
+        np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), np.arange(10))
+        assert time_grid.times(time_grid.advance(ticks[:1], np.arange(10))).to_list() == times.to_list()
 
 
 def test_days_keep_their_local_hour_when_the_clock_changes():
     times = local(["2021-03-27T11:00:00Z", "2021-03-28T10:00:00Z", "2021-03-29T10:00:00Z"], "Europe/Berlin")
-    clock = TimeGrid.of(times, "1d")
-    ticks = clock.ticks(times)
-    np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), [0, 1, 2])
-    assert clock.times(clock.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
+    time_grid = TimeGrid.from_times(times, "1d")
+    ticks = time_grid.ticks(times)
+    np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), [0, 1, 2])
+    assert time_grid.times(time_grid.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
 
 
 def test_a_midnight_that_does_not_exist_is_the_first_hour_after_it():
     times = local(["2018-11-03T03:00:00Z", "2018-11-04T03:00:00Z", "2018-11-05T02:00:00Z"], "America/Sao_Paulo")
     assert times.dt.hour().to_list() == [0, 1, 0]
-    clock = TimeGrid.of(times, "1d")
-    ticks = clock.ticks(times)
-    np.testing.assert_array_equal(clock.steps_between(ticks[:1], ticks), [0, 1, 2])
-    assert clock.times(clock.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
+    time_grid = TimeGrid.from_times(times, "1d")
+    ticks = time_grid.ticks(times)
+    np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), [0, 1, 2])
+    assert time_grid.times(time_grid.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
 
 
 def test_a_clock_survives_its_dict():
-    clock = TimeGrid(frequency="MS", time_zone="Europe/Berlin", month_end=True, dtype="datetime[ms]")
-    assert TimeGrid.from_dict(clock.to_dict()) == clock
+    time_grid = TimeGrid(frequency="MS", time_zone="Europe/Berlin", month_end=True, dtype="datetime[ms]")
+    assert TimeGrid.from_dict(time_grid.to_dict()) == time_grid

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusecast.explain.attention import AttentionProfile, AttentionTally
+from fusecast.explain.attention import AttentionProfile, AttentionStore, AttentionTally
 
 LOOKBACK, HORIZON = 6, 3
 
@@ -37,7 +37,7 @@ def test_attention_agrees_with_numpy_on_all_windows(masked: bool, windows_of) ->
 
     expected = {h: everything[:, h] for h in range(HORIZON)} | {None: everything.mean(axis=1)}
     for step, values in expected.items():
-        profile = tally.profile() if step is None else tally.profile_of_step(step)
+        profile = tally.profile() if step is None else tally.profiles_by_step()[step]
         assert profile.position.tolist() == list(range(-LOOKBACK, HORIZON))
         np.testing.assert_allclose(profile.mean, np.nanmean(values, axis=0))
         found = np.stack([profile.p10, profile.p50, profile.p90])
@@ -54,7 +54,7 @@ def test_without_padding_the_mean_attention_adds_to_one(windows_of) -> None:
 def test_a_step_ahead_never_looks_at_later_steps(windows_of) -> None:
     tally = AttentionTally(LOOKBACK, HORIZON)
     tally.add(*windows_of(0, 30))
-    first = tally.profile_of_step(0)
+    first = tally.profiles_by_step()[0]
     assert (first.mean[first.position > 0] == 0).all()
     assert first.mean[first.position == 0] > 0
 
@@ -80,3 +80,20 @@ def test_a_plateau_is_one_peak_and_positions_always_masked_are_none() -> None:
 
 def test_rows_are_plain_values() -> None:
     assert a_profile([0.4, 0.6]).to_rows()[0] == {"position": -1, "mean": 0.4, "p10": 0.4, "p50": 0.4, "p90": 0.4}
+
+
+def test_a_scratch_file_holds_the_same_as_memory(keep) -> None:
+    attention = np.random.default_rng(0).dirichlet(np.ones(7), (9, 2))
+    attention[3, :, :2] = np.nan
+    memory, file = keep(attention, 5), keep(attention, 5, max_bytes=100)
+    assert memory.in_memory
+    assert not file.in_memory
+    for store in (memory, file):
+        found = np.concatenate([block for _, block in store.blocks()])
+        np.testing.assert_allclose(found, attention, rtol=1e-6)
+
+
+def test_blocks_cover_a_span_once_and_in_order() -> None:
+    store = AttentionStore(10, 600_000, 1)  # six windows a block
+    parts = [part for part, _ in store.blocks(1, 9)]
+    assert [(part.start, part.stop) for part in parts] == [(1, 7), (7, 9)]

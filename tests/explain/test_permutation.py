@@ -3,14 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
-import scipy.stats
 import torch
 
-from fusecast.explain.agreement import compare
-from fusecast.explain.importance import Importance
-from fusecast.explain.permutation import cycle, permutation_importance, spearman
+from fusecast.explain.permutation import permutation_importance, random_cycle
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.batch import Batch, Output
 from fusecast.windows.window_index import WindowIndex
@@ -118,50 +114,11 @@ def test_of_two_windows_each_has_the_values_of_the_other(seed: int, index: Windo
 def test_a_shuffle_is_one_round_trip_through_all(count: int) -> None:
     rng, ways = np.random.default_rng(0), set()
     for _ in range(40):
-        donors, at, seen = cycle(count, rng), 0, []
+        donors, at, seen = random_cycle(count, rng), 0, []
         for _ in range(count):
             seen.append(at)
             at = int(donors[at])
         assert sorted(seen) == list(range(count))
         ways.add(tuple(seen))
     assert len(ways) >= min(40, {2: 1, 3: 2}.get(count, 35))
-    assert cycle(1, rng).tolist() == [0]
-
-
-def test_rank_correlation_is_that_of_scipy() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        a, b = rng.integers(0, 6, 12), rng.normal(size=12).round(1)
-        assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
-    assert np.isnan(spearman(np.ones(4), np.arange(4)))
-
-
-def weights(**shares: float) -> list[Importance]:
-    return [Importance(group="past", variable=n, mean=m, p10=m, p50=m, p90=m) for n, m in shares.items()]
-
-
-def costs(**rises: float) -> pl.DataFrame:
-    names = list(rises)
-    return pl.DataFrame({"variable": names, "increase": list(rises.values()), "constant": [False] * len(names)})
-
-
-def test_agreement_is_said_and_has_no_exceptions() -> None:
-    found = compare(weights(a=0.6, b=0.3, c=0.1), costs(a=0.9, b=0.3, c=0.05))
-    assert found.correlation == {"past": pytest.approx(1.0)}
-    assert found.notes == ("For past variables, selection weights and shuffling agree (rank correlation 1.00).",)
-
-
-def test_disagreement_is_named_variable_by_variable() -> None:
-    found = compare(weights(a=0.7, b=0.2, c=0.1), costs(a=0.001, b=0.3, c=0.4))
-    assert found.correlation["past"] == pytest.approx(-1.0)
-    text = "\n".join(found.notes)
-    assert "contradict each other" in text
-    assert "'a' gets 70% of the past selection, yet shuffling it changes the loss by +0.1% only" in text
-    assert "'c' gets 10% of the past selection, yet shuffling it raises the loss by 40.0%" in text
-
-
-def test_what_cannot_be_shuffled_is_no_evidence() -> None:
-    table = costs(a=0.0, b=0.3, c=0.1).with_columns(constant=pl.col("variable") == "a")
-    found = compare(weights(a=0.7, b=0.2, c=0.1), table)
-    assert found.correlation == {}
-    assert any("'a' (70%) cannot be checked: the same in every window" in note for note in found.notes)
+    assert random_cycle(1, rng).tolist() == [0]

@@ -5,7 +5,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from fusecast.explain.regimes import bhattacharyya_distance, regimes, usual_limit
+from fusecast.explain.regimes import bhattacharyya_distance, default_threshold, find_regimes
 
 LOOKBACK, HORIZON = 10, 3
 
@@ -34,7 +34,7 @@ def by_hand(attention: np.ndarray) -> np.ndarray:
 
 
 def of_one_series(store, windows: int, **options):
-    return regimes(store, np.zeros(windows, dtype=np.int64), np.arange(LOOKBACK, LOOKBACK + windows), **options)
+    return find_regimes(store, np.zeros(windows, dtype=np.int64), np.arange(LOOKBACK, LOOKBACK + windows), **options)
 
 
 def test_two_windows_worked_out_on_paper() -> None:
@@ -88,7 +88,7 @@ def test_each_series_is_compared_with_itself_and_short_ones_with_each_other(keep
     short = [noisy_attention(3, seed) for seed in range(2, 12)]
     series = np.concatenate([[0] * 40, [1] * 40, np.repeat(np.arange(2, 12), 3)])
     store = keep(np.concatenate([*own, *short]), LOOKBACK)
-    found = regimes(store, series, np.arange(len(series)))
+    found = find_regimes(store, series, np.arange(len(series)))
     assert not found.flagged.any()
     np.testing.assert_allclose(found.distance[40:80], by_hand(own[1]), atol=1e-3)
     np.testing.assert_allclose(found.distance[80:], by_hand(np.concatenate(short)), atol=1e-3)
@@ -115,6 +115,6 @@ def test_what_is_left_over_by_a_regime_in_the_average_is_no_regime(keep) -> None
     assert np.flatnonzero(found.flagged).tolist() == list(range(250, 290))
 
 
-def test_the_usual_limit_is_far_from_the_spread_and_no_trifle() -> None:
-    assert usual_limit(np.array([0.01, 0.02, 0.03])) == pytest.approx(0.22)
-    assert usual_limit(np.array([0.2, 0.3, 0.4])) == pytest.approx(0.3 + 5 * 1.4826 * 0.1)
+def test_the_default_threshold_is_far_outside_the_spread_and_not_negligible() -> None:
+    assert default_threshold(np.array([0.01, 0.02, 0.03])) == pytest.approx(0.22)
+    assert default_threshold(np.array([0.2, 0.3, 0.4])) == pytest.approx(0.3 + 5 * 1.4826 * 0.1)

@@ -7,11 +7,16 @@ import polars as pl
 import pytest
 
 from fusecast.errors import ConfigError
-from fusecast.features.calendar import CalendarFeature, calendar_features, local_times, varying_features
+from fusecast.features.calendar import (
+    CalendarFeature,
+    infer_calendar_features,
+    select_calendar_features,
+    to_local_times,
+)
 
 
 def names(frequency: str) -> list[str]:
-    return [feature.name for feature in varying_features(frequency)]
+    return [feature.name for feature in infer_calendar_features(frequency)]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +44,7 @@ def test_auto_takes_what_the_frequency_makes_vary(frequency, expected):
 def test_features_taken_vary_and_features_left_out_do_not(frequency):
     step = {"30m": "30m", "1h": "1h", "6h": "6h", "1d": "1d", "1w": "1w", "1mo": "1mo", "1q": "1q"}[frequency]
     times = pl.datetime_range(datetime(2023, 1, 1), datetime(2024, 12, 31), step, eager=True)
-    for feature in varying_features(frequency):
+    for feature in infer_calendar_features(frequency):
         assert len(np.unique(feature.codes(times))) > 1
     if frequency in ("1h", "6h"):
         assert times.dt.minute().n_unique() == 1
@@ -50,7 +55,7 @@ def test_features_taken_vary_and_features_left_out_do_not(frequency):
 @pytest.mark.parametrize("frequency", ["20s", "7m", "15m", "1h", "1d", "1mo"])
 def test_codes_fill_the_fixed_vocabulary_and_leave_zero_free(frequency):
     times = pl.datetime_range(datetime(2023, 1, 1), datetime(2023, 12, 31, 23), frequency, eager=True)
-    for feature in varying_features(frequency):
+    for feature in infer_calendar_features(frequency):
         codes = feature.codes(times)
         assert codes.dtype == np.int32
         assert np.unique(codes).tolist() == list(range(1, feature.cardinality))
@@ -65,12 +70,12 @@ def test_codes_agree_with_the_standard_library():
         "day_of_month": [t.day for t in times],
         "month": [t.month for t in times],
     }
-    got = {feature.name: feature.codes(pl.Series(times)).tolist() for feature in varying_features("15m")}
+    got = {feature.name: feature.codes(pl.Series(times)).tolist() for feature in infer_calendar_features("15m")}
     assert got == expected
 
 
 def test_dates_have_calendar_features():
-    codes = {f.name: f.codes(pl.Series([date(2024, 2, 29)])).tolist() for f in varying_features("1d")}
+    codes = {f.name: f.codes(pl.Series([date(2024, 2, 29)])).tolist() for f in infer_calendar_features("1d")}
     assert codes == {"day_of_week": [4], "day_of_month": [29], "month": [2]}
 
 
@@ -80,12 +85,12 @@ def test_hours_are_those_of_the_wall_clock_across_summer_time():
     )
     hour = CalendarFeature(name="hour", cardinality=25)
     # in Berlin 01:00 is followed by 03:00 that night
-    assert (hour.codes(local_times(utc, "Europe/Berlin")) - 1).tolist() == [0, 1, 3, 4, 5]
-    assert (hour.codes(local_times(utc, None)) - 1).tolist() == [23, 0, 1, 2, 3]
+    assert (hour.codes(to_local_times(utc, "Europe/Berlin")) - 1).tolist() == [0, 1, 3, 4, 5]
+    assert (hour.codes(to_local_times(utc, None)) - 1).tolist() == [23, 0, 1, 2, 3]
 
 
 def test_columns_are_named_apart_from_any_table_column():
-    assert [f.column for f in varying_features("1d")] == [
+    assert [f.column for f in infer_calendar_features("1d")] == [
         "calendar:day_of_week",
         "calendar:day_of_month",
         "calendar:month",
@@ -93,11 +98,11 @@ def test_columns_are_named_apart_from_any_table_column():
 
 
 def test_features_can_be_chosen_by_name():
-    assert [f.name for f in calendar_features(("month", "hour"), "1h")] == ["hour", "month"]
-    assert calendar_features((), "1h") == ()
+    assert [f.name for f in select_calendar_features(("month", "hour"), "1h")] == ["hour", "month"]
+    assert select_calendar_features((), "1h") == ()
 
 
 @pytest.mark.parametrize(("name", "frequency"), [("hour", "1d"), ("month", "1i")])
 def test_a_feature_that_cannot_vary_is_refused(name, frequency):
-    with pytest.raises(ConfigError, match=f"calendar feature '{name}' says nothing at frequency '{frequency}'"):
-        calendar_features((name,), frequency)
+    with pytest.raises(ConfigError, match=f"calendar feature '{name}' does not vary at frequency '{frequency}'"):
+        select_calendar_features((name,), frequency)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+from tests.helpers.encoded_panels import make_encoded
 
 from fusecast.features.encoded_panel import Inputs
 from fusecast.model.config import ModelConfig
@@ -16,14 +16,12 @@ INPUTS = Inputs(
 )
 
 
-def test_inputs_survive_json():
-    again = Inputs.from_dict(json.loads(json.dumps(INPUTS.to_dict())))
-    assert again == INPUTS
-    assert again.past_names == INPUTS.past_names
-
-
 def test_a_network_of_these_sizes_has_a_variable_for_each_name():
     config = ModelConfig(horizon=2, lookback=4, **INPUTS.sizes())
     assert config.num_past == len(INPUTS.past_names) == 6
     assert config.num_future == len(INPUTS.future_names) == 3
     assert config.num_static == len(INPUTS.static_names) == 3
+
+
+def test_its_text_has_sizes_and_no_arrays():
+    assert repr(make_encoded([5, 3])) == "EncodedPanel(2 series, 8 rows, 5 columns)"

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.features.test_preprocessor import assert_same
+from tests.helpers.encoded_panels import assert_same_encoding
 from tests.helpers.panels import make_panel
 
+from fusecast.config import FeatureConfig
 from fusecast.errors import ArtifactError
-from fusecast.features.preprocessor import FeatureConfig, FittedPreprocessor, Preprocessor
+from fusecast.features.fitted_preprocessor import FittedPreprocessor
+from fusecast.features.preprocessor import Preprocessor
 
 
 @given(
@@ -35,7 +37,7 @@ def test_a_preprocessor_read_back_computes_exactly_the_same(seed, missing, confi
     again = FittedPreprocessor.from_json(text)
     assert again.to_json() == text
     assert (again.schema, again.config, again.inputs) == (fitted.schema, fitted.config, fitted.inputs)
-    assert_same(again.encode(panel), fitted.encode(panel))
+    assert_same_encoding(again.encode(panel), fitted.encode(panel))
 
 
 def test_names_in_any_script_survive():
@@ -43,6 +45,10 @@ def test_names_in_any_script_survive():
     object.__setattr__(panel, "ids", np.array(["café", "东京", 'a\n"b"']))
     fitted = Preprocessor().fit(panel, [30, 18, 10])
     assert FittedPreprocessor.from_json(fitted.to_json()).series == tuple(sorted(panel.ids.tolist()))
+
+
+def test_its_text_has_sizes_and_no_arrays():
+    assert repr(Preprocessor().fit(make_panel(), [30, 18, 0])) == "FittedPreprocessor(2 series, 7 columns)"
 
 
 def damage(**changes) -> str:
@@ -57,7 +63,7 @@ def damage(**changes) -> str:
         ("{", "not JSON"),
         ("[1]", "its format is not"),
         ('{"format": "another"}', "its format is not"),
-        (damage(version=2), "format 2, and this fusecast knows formats up to 1"),
+        (damage(version=2), "format 2, and this version of fusecast reads formats up to 1"),
         (damage(version="1"), "format '1'"),
         (damage(series=["s0"]), "scales are not as many as series"),
         (damage(scales={}), "scales are not those of the schema's columns"),

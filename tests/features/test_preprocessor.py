@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.panels import EVERY_KIND, make_panel, overwrite, reorder, rows_where
+from tests.helpers.encoded_panels import assert_same_encoding
+from tests.helpers.panels import EVERY_KIND, make_panel, overwrite, rows_where
 
+from fusecast.config import FeatureConfig
 from fusecast.data.schema import Column, Kind, Role
 from fusecast.errors import ConfigError, DataError, SchemaError
-from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.features.preprocessor import FeatureConfig, FittedPreprocessor, Preprocessor
+from fusecast.features.fitted_preprocessor import FittedPreprocessor
+from fusecast.features.preprocessor import Preprocessor
 
 TRAIN_END = np.array([30, 18, 0])
 ALL_COLUMNS = ("y", "temperature", "price", "weather", "event")
@@ -19,16 +21,6 @@ ALL_COLUMNS = ("y", "temperature", "price", "weather", "event")
 
 def fit(panel, end=TRAIN_END, **options) -> FittedPreprocessor:
     return Preprocessor(FeatureConfig(**options)).fit(panel, end)
-
-
-def assert_same(one: EncodedPanel, other: EncodedPanel) -> None:
-    for field in fields(EncodedPanel):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, np.ndarray):
-            assert a.dtype == b.dtype
-            np.testing.assert_array_equal(a, b, err_msg=field.name)
-        else:
-            assert a == b
 
 
 def test_inputs_name_every_variable_in_the_order_of_the_batch():
@@ -43,7 +35,7 @@ def test_inputs_name_every_variable_in_the_order_of_the_batch():
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
-def test_encoding_is_what_a_loop_over_series_gives(missing):
+def test_encoding_equals_a_loop_over_series(missing):
     panel = make_panel(missing=missing)
     fitted = fit(panel)
     encoded = fitted.encode(panel)
@@ -94,10 +86,10 @@ def test_static_values_of_series_without_training_rows_reach_nothing():
 @settings(max_examples=10)
 def test_the_order_of_series_changes_nothing(order):
     panel, end = make_panel((12, 9, 20, 15), missing=0.1), np.array([10, 9, 15, 11])
-    shuffled = reorder(panel, order)
+    shuffled = panel.select(order)
     fitted = fit(panel, end)
     assert fit(shuffled, end[order]).to_json() == fitted.to_json()
-    assert_same(fitted.encode(shuffled), fit(shuffled, end[order]).encode(shuffled))
+    assert_same_encoding(fitted.encode(shuffled), fit(shuffled, end[order]).encode(shuffled))
     np.testing.assert_array_equal(fitted.encode(shuffled).scale, fitted.encode(panel).scale[order])
 
 
@@ -111,13 +103,13 @@ def test_levels_and_series_never_trained_on_are_unknown():
     assert encoded.static_categories[:, 1].tolist() == [1, 2, 0]
 
 
-def test_an_unseen_series_is_scaled_by_its_own_history_when_told_how_far_it_reaches():
+def test_an_unseen_series_is_scaled_by_its_own_history_when_its_end_is_passed():
     panel = make_panel()
     fitted = fit(panel)
-    own = panel.reals["y"][65:75]
+    history = panel.reals["y"][65:75]
     encoded = fitted.encode(panel, history_end=[40, 25, 10])
-    np.testing.assert_allclose(encoded.center[2], [own.mean()], rtol=1e-12)
-    np.testing.assert_allclose(encoded.scale[2], [own.std()], rtol=1e-12)
+    np.testing.assert_allclose(encoded.center[2], [history.mean()], rtol=1e-12)
+    np.testing.assert_allclose(encoded.scale[2], [history.std()], rtol=1e-12)
     np.testing.assert_array_equal(encoded.center[:2], fitted.encode(panel).center[:2])
     # what follows its history is not looked at
     after = overwrite(panel, rows_where(panel, lambda series, row: row >= 10), ["y"])
@@ -127,13 +119,13 @@ def test_an_unseen_series_is_scaled_by_its_own_history_when_told_how_far_it_reac
 def test_an_unseen_series_without_history_has_the_pooled_statistics():
     panel = make_panel()
     fitted = fit(panel)
-    assert_same(fitted.encode(panel, history_end=[0, 0, 0]), fitted.encode(panel))
+    assert_same_encoding(fitted.encode(panel, history_end=[0, 0, 0]), fitted.encode(panel))
 
 
-def test_series_are_known_by_their_text():
+def test_series_are_identified_by_their_names_as_text():
     numbered = replace(make_panel(), ids=np.array([7, 8, 9]))
     named = replace(make_panel(), ids=np.array(["7", "8", "9"]))
-    assert_same(fit(numbered).encode(named), fit(named).encode(named))
+    assert_same_encoding(fit(numbered).encode(named), fit(named).encode(named))
     assert fit(numbered).series == ("7", "8")
 
 
@@ -192,7 +184,7 @@ def test_a_column_with_the_name_of_a_feature_is_refused(name):
     )
 
 
-def test_a_panel_described_otherwise_is_refused():
+def test_a_panel_with_another_schema_is_refused():
     other = make_panel(columns=[replace(c, kind=Kind.REAL) if c.name == "weather" else c for c in EVERY_KIND])
     with pytest.raises(SchemaError, match="column 'weather' is 'observed real', not 'observed categorical'"):
         fit(make_panel()).encode(other)

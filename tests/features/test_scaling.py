@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fusecast.features.scaling import Scales, fit_covariate, fit_static, fit_target, measure
+from fusecast.features.scaling import Scales, compute_statistics, fit_covariate, fit_static, fit_target
 
 KINDS = ["standard", "robust", "mean_abs"]
 VALUES = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).map(lambda value: round(value, 3))
@@ -27,7 +27,7 @@ def slow(kind: str, values: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("kind", KINDS)
 @given(groups=GROUPS)
 def test_grouped_statistics_are_those_of_each_group_alone(kind, groups):
-    center, scale = measure(np.concatenate(groups), np.array([len(g) for g in groups]), kind)
+    center, scale = compute_statistics(np.concatenate(groups), np.array([len(g) for g in groups]), kind)
     for number, group in enumerate(groups):
         if not len(group):
             assert np.isnan(center[number])

@@ -59,7 +59,7 @@ def test_a_calibration_is_kept_with_the_run_and_applied_where_asked(run, method:
     assert not np.allclose(shifted["q0.9"], plain["q0.9"])
     assert shifted.equals(forecaster.predict(future(), calibrated=True))
     judged = again.backtest(stride=4, baselines=["last"], calibrated=True)
-    assert list(judged.tallies) == ["TFT", "TFT calibrated", "last value"]
+    assert list(judged.grouped_scores) == ["TFT", "TFT calibrated", "last value"]
     assert judged.baselines == ("last value",)
     assert set(judged.comparisons()["predictor"]) == {"TFT", "TFT calibrated"}
 
@@ -184,7 +184,7 @@ def test_a_table_without_the_training_span_is_pointed_out(run, tmp_path) -> None
         recent
     )
     said = CliRunner().invoke(app, ["backtest", str(run), "--data", str(recent), "--stride", "4", "--out", out]).output
-    assert "Note: 1 of the series judged has no row of the training span in this table" in said
+    assert "Note: 1 of the series evaluated has no row of the training span in this table" in said
     assert (
         "Note: 1 of the series judged" in CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
     )

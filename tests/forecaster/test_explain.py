@@ -113,7 +113,7 @@ def test_asking_in_pandas_answers_in_pandas(fitted: Forecaster, future: pl.DataF
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"visitors": 3.0}, "'visitors' is no known column.*\n.*'promotion', 'level'"),
+        ({"visitors": 3.0}, "'visitors' is not a known column.*\n.*'promotion', 'level'"),
         ({"promotion": "much"}, "the change of 'promotion' is 'much', and a number, or 4 of them"),
         ({"promotion": [1.0, 2.0]}, "4 of them"),
         ({"level": "middling"}, "'middling', and one of 'high', 'low'"),

@@ -50,12 +50,12 @@ def test_a_loaded_model_forecasts_the_same(fitted: Forecaster, table: pl.DataFra
 
 
 def test_a_model_without_its_table_asks_for_one(fitted: Forecaster, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no table is given"):
+    with pytest.raises(ConfigError, match="no table to read"):
         Forecaster.load(fitted.save(tmp_path / "copy")).predict()
 
 
 def test_predicting_before_fitting_is_an_error_in_words(table: pl.DataFrame) -> None:
-    with pytest.raises(TrainingError, match="no trained model yet"):
+    with pytest.raises(TrainingError, match="no model is trained yet"):
         Forecaster(HORIZON, LOOKBACK).predict(data=table)
 
 
@@ -122,7 +122,7 @@ def test_a_horizon_longer_than_the_data_is_refused(table: pl.DataFrame) -> None:
 
 def test_a_series_never_seen_is_forecast_with_the_average_embedding(fitted: Forecaster) -> None:
     network = fitted.predictor.network
-    names = list(fitted.prepared.fitted.inputs.static_categories)
+    names = list(fitted.prepared.preprocessor.inputs.static_categories)
     tables = network.static.embedding.table.split(network.static.embedding.cardinalities)
     for name, table in zip(names, tables, strict=True):
         torch.testing.assert_close(table[0], table[1:].mean(dim=0), msg=name)

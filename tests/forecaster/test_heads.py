@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from tests.helpers.encoded_panels import gather
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 
 from fusecast import Forecaster
 from fusecast.errors import ConfigError, DataError, TrainingError
-from fusecast.inference.overlapping_windows import BacktestEngine
+from fusecast.inference.overlapping_windows import OverlappingWindows
 
 HEADS = ("normal", "student_t", "negative_binomial", "tweedie")
 COUNTED = ("negative_binomial", "tweedie")
@@ -67,12 +68,12 @@ def test_any_level_comes_from_the_distribution_itself(fitted: Forecaster) -> Non
         np.testing.assert_allclose(ratio, 3.090232 / 1.281552, rtol=1e-4)
 
 
-def test_the_engine_gives_what_windows_give_one_by_one(fitted: Forecaster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlapping_windows_have_the_forecasts_of_single_windows(fitted: Forecaster, monkeypatch: pytest.MonkeyPatch) -> None:
     index, encoded = fitted.prepared.windows("all"), fitted.prepared.encoded
     levels = (0.05, 0.5, 0.95)
-    assert BacktestEngine(fitted.predictor.network, encoded, index).runs()
+    assert OverlappingWindows(fitted.predictor.network, encoded, index).find_runs()
     together = [fitted.predictor.predict(encoded, index, asked).quantiles for asked in (None, levels)]
-    monkeypatch.setattr(BacktestEngine, "runs", lambda _: [])
+    monkeypatch.setattr(OverlappingWindows, "find_runs", lambda _: [])
     alone = [fitted.predictor.predict(encoded, index, asked).quantiles for asked in (None, levels)]
     for one, other in zip(together, alone, strict=True):
         assert np.isfinite(one).all()
@@ -103,15 +104,14 @@ def test_everything_downstream_takes_its_quantiles(fitted: Forecaster) -> None:
     evaluation = fitted.evaluate()
     assert np.isfinite(evaluation.scores["TFT"][0].wql)
     backtest = fitted.backtest(baselines=["last"])
-    assert "TFT" in backtest.tallies
+    assert "TFT" in backtest.grouped_scores
     explanation = fitted.explain(permutation=20, max_windows=40)
     assert explanation.permutation is not None
 
 
 def test_training_goes_by_the_likelihood_and_judges_the_median(fitted: Forecaster) -> None:
     from fusecast.training.lightning_module import median_error
-    from fusecast.windows.gatherer import gather
-
+    
     prepared, network = fitted.prepared, fitted.predictor.network
     batch = gather(prepared.encoded, prepared.valid, np.arange(len(prepared.valid)))
     with torch.no_grad():
@@ -174,13 +174,13 @@ def test_logarithms_and_distributions_of_the_values_themselves_do_not_go_togethe
 
 
 def test_an_unknown_head_is_refused_before_the_table_is_read() -> None:
-    with pytest.raises(ConfigError, match=r"network.head cannot be 'gaussian'\nHint: there are 'negative_binomial'"):
+    with pytest.raises(ConfigError, match=r"network.head cannot be 'gaussian'\nHint: available are 'negative_binomial'"):
         forecaster("gaussian")
 
 
 def test_a_head_of_quantiles_interpolates_as_before() -> None:
     usual = forecaster("quantile").fit(counts())
-    assert not usual.predictor.knows_every_level
+    assert not usual.predictor.supports_any_level
     wide = usual.predict(future_of(counts()), quantiles=[0.1, 0.3, 0.5, 0.9])
     middle = (wide["q0.1"] + wide["q0.5"]) / 2
     np.testing.assert_allclose(wide["q0.3"].to_numpy(), middle.to_numpy(), rtol=1e-9)

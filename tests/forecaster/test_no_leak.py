@@ -31,7 +31,7 @@ def trained(table: pl.DataFrame) -> tuple[Forecaster, np.ndarray]:
     forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, **TINY).fit(table)
     prepared = forecaster.prepared
     first = prepared.windows("test", stride=10_000)
-    assert (prepared.panel.times_of(range(3), first.first_cutoff) == ORIGIN).all()
+    assert (prepared.panel.times_at(range(3), first.first_cutoff) == ORIGIN).all()
     return forecaster, forecaster.predictor.predict(prepared.panel, first).quantiles
 
 
@@ -45,7 +45,7 @@ def test_training_and_forecasting_see_nothing_after_the_origin(role: str, untouc
     forecaster, quantiles = trained(tampered(role))
     np.testing.assert_array_equal(quantiles, untouched[1])
     # scalers and vocabularies, word for word
-    assert forecaster.prepared.fitted.to_json() == untouched[0].prepared.fitted.to_json()
+    assert forecaster.prepared.preprocessor.to_json() == untouched[0].prepared.preprocessor.to_json()
 
 
 def test_known_inputs_after_the_origin_do_change_the_forecast(untouched: tuple) -> None:
@@ -60,4 +60,4 @@ def test_scalers_and_vocabularies_do_see_the_training_span(untouched: tuple) -> 
     early = datetime(2024, 1, 2)
     for role in ("target", "observed real", "observed category"):
         prepared = Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, **TINY).prepare(tampered(role, after=early))
-        assert prepared.fitted.to_json() != untouched[0].prepared.fitted.to_json()
+        assert prepared.preprocessor.to_json() != untouched[0].prepared.preprocessor.to_json()

@@ -69,7 +69,7 @@ def test_a_series_may_be_named_as_the_table_has_it() -> None:
 def test_changes_of_no_series_and_of_series_too_short_are_refused_in_words(
     fitted: Forecaster, table: pl.DataFrame
 ) -> None:
-    with pytest.raises(ConfigError, match="the list of series to look at is empty"):
+    with pytest.raises(ConfigError, match="the list of series to explain is empty"):
         fitted.what_if({"promotion": 0.0}, series=[])
     short = table.filter(unique_id="shop 1").head(HORIZON)
     data = pl.concat([table.filter(pl.col("unique_id") != "shop 1"), short])

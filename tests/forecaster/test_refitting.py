@@ -42,7 +42,7 @@ def test_a_frequency_that_was_said_holds_for_every_table(hourly: pl.DataFrame) -
 def test_a_newer_table_of_longer_steps_is_refused_instead_of_filled_up(hourly: pl.DataFrame, tmp_path: Path) -> None:
     forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(hourly, folder=tmp_path)
     for model in (forecaster, Forecaster.load(tmp_path)):
-        with pytest.raises(DataError, match="24 steps of 1h apart or more, and those that the model was fitted on 1"):
+        with pytest.raises(DataError, match="24 steps of 1h apart or more, and those of the fitted table 1"):
             model.predict(data=daily_of(hourly))
         assert model.predict(data=hourly.filter(pl.col("ds").dt.hour() != 3)).height == 3 * HORIZON
 
@@ -64,7 +64,7 @@ def test_a_run_finds_its_table_from_any_folder(
 
 
 def test_predicting_before_fitting_asks_for_a_fit_and_for_no_table() -> None:
-    with pytest.raises(TrainingError, match="no trained model yet"):
+    with pytest.raises(TrainingError, match="no model is trained yet"):
         Forecaster(HORIZON, LOOKBACK).predict()
 
 
@@ -74,13 +74,13 @@ def test_a_bundle_that_does_not_say_how_it_was_trained_is_refused_in_words(
     Forecaster(HORIZON, LOOKBACK, **TINY).fit(hourly, folder=tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "extra": {}}))
-    with pytest.raises(ArtifactError, match="not how they were trained"):
+    with pytest.raises(ArtifactError, match="not the configuration of their training"):
         Forecaster.load(tmp_path)
 
 
 def test_a_model_of_times_without_a_zone_does_not_take_the_hours_of_any(hourly: pl.DataFrame) -> None:
     forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(hourly)
-    with pytest.raises(DataError, match="are in zone Asia/Tokyo, and those that the model was fitted on have no zone"):
+    with pytest.raises(DataError, match="are in zone Asia/Tokyo, and those of the fitted table have no zone"):
         forecaster.predict(data=hourly.with_columns(pl.col("ds").dt.replace_time_zone("Asia/Tokyo")))
 
 

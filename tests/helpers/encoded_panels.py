@@ -1,14 +1,20 @@
-"""Encoded panels of random numbers, and the obvious way to cut windows out of them."""
+"""Encoded panels of random numbers, and the obvious way to gather their windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from types import MappingProxyType
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
+from fusecast.model.batch import Batch
+from fusecast.windows.gatherer import Gatherer
 from fusecast.windows.window_index import WindowIndex
-from fusecast.windows.window_scaling import FLOOR
+from fusecast.windows.window_scaling import MIN_WINDOW_SCALE
 
 
 def make_encoded(
@@ -27,7 +33,7 @@ def make_encoded(
     window_scaling: str = "none",
     seed: int = 0,
 ) -> EncodedPanel:
-    """Make a panel with so many columns of each kind; `empty_rows` is the share of rows with nothing in them."""
+    """Return a panel with so many columns of each kind; `empty_rows` is the share of rows without any value."""
     rng = np.random.default_rng(seed)
     N, S = sum(lengths), len(lengths)
     empty = rng.random((N, 1)) < empty_rows
@@ -63,8 +69,42 @@ def make_encoded(
     )
 
 
+def assert_same_encoding(one: EncodedPanel, other: EncodedPanel) -> None:
+    """Assert that two encoded panels are equal, types of arrays included."""
+    for field in fields(EncodedPanel):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+        else:
+            assert a == b
+
+
+def assert_same_batch(batch: Batch, expected: Batch, *, tolerance: Mapping[str, float] = MappingProxyType({})) -> None:
+    """Assert that two batches are equal, in shapes and types too; fields with a tolerance only up to it."""
+    for name, reference in expected._asdict().items():
+        tensor, limit = getattr(batch, name), tolerance.get(name, 0.0)
+        assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == (reference.shape, reference.dtype, True), name
+        torch.testing.assert_close(
+            tensor, reference, rtol=limit, atol=limit, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def every_cutoff(lengths: Sequence[int], lookback: int, horizon: int, stride: int = 1) -> WindowIndex:
+    """Return an index of all cutoffs, with horizons that reach beyond the end of their series."""
+    last = np.asarray(lengths)
+    return WindowIndex(
+        lookback=lookback, horizon=horizon, first_cutoff=np.ones_like(last), last_cutoff=last, stride=stride
+    )
+
+
+def gather(encoded: EncodedPanel, index: WindowIndex, windows: ArrayLike) -> Batch:
+    """Gather windows as one batch."""
+    return Gatherer(encoded, index)(windows)
+
+
 def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]) -> dict[str, np.ndarray]:
-    """Cut windows row by row; every mask has its full width."""
+    """Gather windows row by row; every mask has its full width."""
     inputs, L, H = encoded.inputs, index.lookback, index.horizon
     Y, observed = len(inputs.targets), len(inputs.targets) + len(inputs.observed_reals)
     position = "relative_position" in inputs.known_reals
@@ -94,22 +134,21 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
                 seen = reals[:L, target][present[:L, target]]
                 if len(seen):
                     shift = seen[-1] if encoded.window_scaling == "last" else seen.mean()
-                    factor = max(seen.std(), FLOOR)
+                    factor = max(seen.std(), MIN_WINDOW_SCALE)
                     column = reals[:, target]
                     reals[:, target] = np.where(present[:, target], (column - shift) / factor, 0.0)
                     center[target] += shift * scale[target]
                     scale[target] *= factor
                     weight[target] = factor
-        place = np.arange(-L, H)[:, None] / max(L, H)
-        with_place = [place] if position else []
+        positions = [np.arange(-L, H)[:, None] / max(L, H)] if position else []
         always = [np.ones((L + H, 1), dtype=bool)] if position else []
         samples.append(
             {
                 "static_real": encoded.static_reals[series],
                 "static_cat": encoded.static_categories[series],
-                "past_real": np.hstack([reals, *with_place])[:L],
+                "past_real": np.hstack([reals, *positions])[:L],
                 "past_cat": categories[:L],
-                "future_real": np.hstack([reals[:, observed:], *with_place])[L:],
+                "future_real": np.hstack([reals[:, observed:], *positions])[L:],
                 "future_cat": categories[L:, len(inputs.observed_categories) :],
                 "static_real_present": static[series],
                 "past_real_present": np.hstack([present, *always])[:L],

@@ -1,3 +1,5 @@
+"""Panels of targets alone, and fixtures that return their functions."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -13,14 +15,15 @@ PanelMaker = Callable[..., Panel]
 
 
 def make_panel(*series: Sequence[Sequence[float]] | Sequence[float], frequency: str = "1h") -> Panel:
-    """A panel of the given series; each is [length] for one target or [length, Y]."""
-    blocks = [np.asarray(s, dtype=float).reshape(len(s), -1) for s in series]
+    """Return a panel of some series; each is [length] for one target or [length, Y]."""
+    arrays = [np.asarray(values, dtype=float) for values in series]
+    blocks = [array[:, None] if array.ndim == 1 else array for array in arrays]
     values = np.concatenate(blocks)
     names = ["y"] if values.shape[1] == 1 else [f"y{i}" for i in range(values.shape[1])]
     lengths = np.array([len(b) for b in blocks])
     return Panel(
         schema=Schema(columns=tuple(Column(name=n, role=Role.TARGET) for n in names), frequency=frequency),
-        clock=TimeGrid(frequency=frequency),
+        time_grid=TimeGrid(frequency=frequency),
         ids=np.array([f"s{i}" for i in range(len(blocks))]),
         indptr=np.concatenate(([0], np.cumsum(lengths))),
         start=np.zeros(len(blocks), dtype=np.int64),
@@ -33,7 +36,7 @@ def make_panel(*series: Sequence[Sequence[float]] | Sequence[float], frequency: 
 
 
 def random_panel(seed: int, *, num_series: int = 4, targets: int = 2, missing: float = 0.15) -> Panel:
-    """Seasonal series of different lengths with holes, one of them very short, one without any value."""
+    """Return a panel of seasonal series of different lengths with holes: one is very short, one has no value."""
     rng = np.random.default_rng(seed)
     series = []
     for number in range(num_series):

@@ -1,8 +1,10 @@
-"""`fusecast fit`, killed twice and resumed with --resume, beside a run that nothing disturbs.
+"""`fusecast fit`, killed or interrupted and resumed with --resume, beside a run that nothing disturbs.
 
-python killed_runs.py TABLE FOLDER      FOLDER/whole and FOLDER/parts are written
+python killed_runs.py TABLE FOLDER
 
-Each run is a process of its own; this one has loaded all libraries and never trains, so forking it is safe.
+Writes FOLDER/whole, FOLDER/killed (by SIGKILL before its first checkpoint, and twice after one) and FOLDER/interrupted
+(by Ctrl+C before its first epoch was validated, then by SIGTERM). Each run is a process of its own; this one has loaded
+all libraries and never trains, so forking it is safe.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,11 +28,13 @@ SIZES = [
     *("--batch-size", "4", "--epochs", "3", "--lr", "0.05"),
 ]
 OPTIONS = [*SIZES, "--set", "training.windows_per_epoch=400", "--set", "training.checkpoint_steps=5"]
+STEPS_AN_EPOCH = 100
 
 
 def start(*words: object) -> int:
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl+C
         torch.set_num_threads(1)
         sys.argv = ["fusecast", *map(str, words)]
         main()
@@ -37,28 +42,64 @@ def start(*words: object) -> int:
     return child
 
 
-def end(child: int) -> None:
+def expect_exit(child: int, code: int) -> None:
     status = os.waitpid(child, 0)[1]
-    if status:
-        sys.exit(f"a run ended with status {status}")
+    if not os.WIFEXITED(status) or os.WEXITSTATUS(status) != code:
+        sys.exit(f"a run ended with status {status}, not with code {code}")
 
 
-def kill_some_time_after_a_checkpoint(child: int, checkpoint: Path) -> None:
-    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
         time.sleep(0.002)
-    time.sleep(random.uniform(0.0, 0.5))
+
+
+def kill(child: int) -> None:
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status):
         sys.exit(f"the run was over before it could be killed, with status {status}")
 
 
+def rewritten(path: Path) -> Callable[[], bool]:
+    """Return whether a file has been written since this call."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    return lambda: path.exists() and path.stat().st_mtime_ns != before
+
+
+def kill_again_and_again(table: Path, folder: Path) -> None:
+    last = folder / "checkpoints" / "last.ckpt"
+    child = start("fit", table, "--out", folder, *OPTIONS)
+    wait_until((folder / "run.yaml").exists)
+    kill(child)
+    if last.exists():
+        sys.exit("the first run was to be killed before its first checkpoint")
+    for _ in range(2):
+        condition = rewritten(last)
+        child = start("fit", "--resume", "--out", folder)
+        wait_until(condition)
+        time.sleep(random.Random(0).uniform(0.0, 0.5))
+        kill(child)
+    expect_exit(start("fit", "--resume", "--out", folder), 0)
+
+
+def interrupt_and_terminate(table: Path, folder: Path) -> None:
+    last = folder / "checkpoints" / "last.ckpt"
+    for number, code, words in (
+        (signal.SIGINT, 130, ("fit", table, "--out", folder, *OPTIONS)),
+        (signal.SIGTERM, 143, ("fit", "--resume", "--out", folder)),
+    ):
+        condition = rewritten(last)
+        child = start(*words)
+        wait_until(condition)
+        os.kill(child, number)
+        expect_exit(child, code)
+        if (folder / "model.safetensors").exists():
+            sys.exit(f"a run that ended with code {code} left a model")
+    expect_exit(start("fit", "--resume", "--out", folder), 0)
+
+
 if __name__ == "__main__":
     table, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    end(start("fit", table, "--out", folder / "whole", *OPTIONS))
-    parts = folder / "parts"
-    last = parts / "checkpoints" / "last.ckpt"
-    kill_some_time_after_a_checkpoint(start("fit", table, "--out", parts, *OPTIONS), last)
-    kill_some_time_after_a_checkpoint(start("fit", "--resume", "--out", parts), last)
-    end(start("fit", "--resume", "--out", parts))
+    expect_exit(start("fit", table, "--out", folder / "whole", *OPTIONS), 0)
+    kill_again_and_again(table, folder / "killed")
+    interrupt_and_terminate(table, folder / "interrupted")

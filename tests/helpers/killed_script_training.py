@@ -105,7 +105,7 @@ def by_trainer(folder: Path, when: str) -> tuple[Any, Any]:
             ModelCheckpoint(folder, "epoch-{epoch}", save_top_k=-1),
         ],
     )
-    found = newest_checkpoint(folder).path if folder.exists() else None
+    found = newest_checkpoint(folder)[0] if folder.exists() else None
     trainer.fit(model, train, valid, ckpt_path=found, weights_only=True)
     return model, trainer
 

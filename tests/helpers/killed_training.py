@@ -2,8 +2,8 @@
 
 python killed_training.py FOLDER WHEN ...
 
-One process a WHEN, each going on where the one before was killed; WHEN is a step
-                                      (``7``), ``validation`` (in its middle) or ``never``
+One process for each WHEN, which resumes where the one before was killed. WHEN is a step (``7``), ``validation`` (in its
+middle) or ``never``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from fusecast.config import TrainingConfig
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.config import ModelConfig
-from fusecast.training.config import TrainingConfig
 from fusecast.training.fit import FitResult, fit
 from fusecast.windows.window_index import WindowIndex
 
@@ -52,7 +52,7 @@ VALID = WindowIndex.between(lengths=[ROWS], begin=TRAIN_END, end=ROWS, **SIZES)
 
 
 def wave() -> EncodedPanel:
-    """One noisy series."""
+    """Return one noisy series."""
     values = np.sin(np.arange(ROWS) / 3) + np.random.default_rng(0).normal(scale=0.2, size=ROWS)
     return EncodedPanel(
         inputs=Inputs(targets=("y",)),
@@ -98,12 +98,12 @@ def train(folder: Path, callbacks: Sequence[pl.Callback] = (), *, resume: bool =
 
 
 def run(folder: Path, when: str, *, resume: bool) -> FitResult:
-    """Train, and be killed."""
+    """Train, and be killed where `when` says so."""
     return train(folder, [Kill(when)], resume=resume)
 
 
 def run_and_be_killed(folder: Path, when: str) -> None:
-    """Do it in a process of its own; this one has loaded all libraries and never trains, so forking it is safe."""
+    """Train in a process of its own; this one has loaded all libraries and never trains, so forking it is safe."""
     child = os.fork()
     if child == 0:
         run(folder, when, resume=folder.exists())

@@ -1,4 +1,4 @@
-"""A model whose intervals are half as wide as they should be, and its calibration."""
+"""A predictor whose intervals are half as wide as they should be, and its calibration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from fusecast.calibration.conformal import Conformal
-from fusecast.evaluation.actuals import actuals
+from fusecast.evaluation.actuals import gather_actuals
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
@@ -14,8 +14,8 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 HORIZON = 3
 
 
-class Narrow:
-    """Forecasts a normal distribution around `mean` that is half as wide as it should be."""
+class NarrowPredictor:
+    """Predictor of a normal distribution around `mean` that is half as wide as it should be."""
 
     name = "TFT"
 
@@ -31,12 +31,12 @@ class Narrow:
 
 
 def windows(panel, begin: int, end: int, stride: int = 1) -> WindowIndex:
-    return WindowIndex.between(
-        lengths=panel.lengths, begin=begin, end=end, lookback=2, horizon=HORIZON, stride=stride
-    )  # fmt: skip
+    """Return the windows whose steps lie in rows [begin, end)."""
+    return WindowIndex.between(lengths=panel.lengths, begin=begin, end=end, lookback=2, horizon=HORIZON, stride=stride)
 
 
-def fitted(method: str, panel, predictor, begin: int, end: int, every: int = 1) -> Conformal:
-    made = predictor.predict(panel, windows(panel, begin, end))
-    truth = actuals(panel, made.series, made.cutoff, HORIZON)
-    return Conformal.fit(method, panel, made, truth, np.ones((panel.num_series, 1)), every=every)
+def fit_conformal(method: str, panel, predictor, begin: int, end: int, every: int = 1) -> Conformal:
+    """Return a calibration of the predictor, fitted on rows [begin, end); all series have the scale 1."""
+    forecasts = predictor.predict(panel, windows(panel, begin, end))
+    actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, HORIZON)
+    return Conformal.fit(method, panel, forecasts, actual, np.ones((panel.num_series, 1)), every=every)

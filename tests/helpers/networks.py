@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from fusecast.model.batch import Batch, example_batch
@@ -16,18 +18,40 @@ BARE = ModelConfig(horizon=4, lookback=6, hidden_size=8, num_heads=2, dropout=0.
 GARBAGE = 1e6
 
 
-def network_of(config: ModelConfig) -> TemporalFusionTransformer:
-    torch.manual_seed(0)
-    return TemporalFusionTransformer(config).double()
+def build_network(
+    config: ModelConfig,
+    seed: int = 0,
+    *,
+    dtype: torch.dtype = torch.float64,
+    perturb: str | None = None,
+    noise: float = 0.3,
+) -> TemporalFusionTransformer:
+    """Build a network from a seed; add noise to the parameters whose names match `perturb`.
+
+    Parameters that start as ones, zeros or an identity hide errors: a wrong gain or shift would go unseen.
+    """
+    torch.manual_seed(seed)
+    network = TemporalFusionTransformer(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if perturb is not None and re.search(perturb, name):
+                parameter.add_(noise * torch.randn_like(parameter))
+    return network.to(dtype)
 
 
-def batch_of(config: ModelConfig, *, missing: float = 0.0, size: int = 3) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    return example_batch(config, size, missing=missing, dtype=torch.float64, generator=generator)
+def draw_batch(
+    config: ModelConfig, size: int = 3, *, missing: float = 0.0, dtype: torch.dtype = torch.float64, seed: int = 1
+) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return example_batch(config, size, missing=missing, dtype=dtype, generator=generator)
+
+
+def as_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
+    return Batch(*(x.to(dtype) if x.is_floating_point() else x for x in batch))
 
 
 def widen_masks(batch: Batch) -> Batch:
-    """Write out the masks that say that nothing is missing."""
+    """Write out the masks of a batch with nothing missing."""
     ones = torch.ones_like
     return batch._replace(
         static_real_present=ones(batch.static_real, dtype=torch.bool),

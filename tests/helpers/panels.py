@@ -1,4 +1,4 @@
-"""Small ragged panels with gaps, of every kind of column, made by hand."""
+"""Small ragged panels with gaps, with every kind of column."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_panel(
     missing: float = 0.0,
     seed: int = 0,
 ) -> Panel:
-    """A panel of random values; `missing` is the share of values that are not there."""
+    """Return a panel of random values; `missing` is the share of missing values."""
     rng = np.random.default_rng(seed)
     schema = Schema(columns=tuple(columns), frequency=frequency)
     num_series, num_rows = len(lengths), sum(lengths)
@@ -53,13 +53,13 @@ def make_panel(
     timed = [c for c in columns if c.role != Role.STATIC]
     static = [c for c in columns if c.role == Role.STATIC]
     epoch = pl.Series([0] if frequency.endswith("i") else [datetime(2023, 12, 30, 22)])
-    clock = TimeGrid.of(epoch, frequency)
+    time_grid = TimeGrid.from_times(epoch, frequency)
     return Panel(
         schema=schema,
-        clock=clock,
+        time_grid=time_grid,
         ids=np.array([f"s{number}" for number in range(num_series)]),
         indptr=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
-        start=np.repeat(clock.ticks(epoch), num_series),
+        start=np.repeat(time_grid.ticks(epoch), num_series),
         reals={c.name: real(num_rows, offset) for c in timed if c.kind == Kind.REAL},
         categories={c.name: category(num_rows) for c in timed if c.kind == Kind.CATEGORICAL},
         static_reals={c.name: real(num_series, 0.0) for c in static if c.kind == Kind.REAL},
@@ -69,15 +69,14 @@ def make_panel(
 
 
 def rows_where(panel: Panel, condition: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Mask [N] of the rows for which a condition of (series, row in the series) holds."""
-    series = np.repeat(np.arange(panel.num_series), panel.lengths)
-    return condition(series, np.arange(panel.num_rows) - panel.indptr[series])
+    """Return a mask [N] of the rows for which a condition of (series, row in the series) holds."""
+    return condition(panel.series_of_row, panel.row_in_series)
 
 
 def overwrite(
     panel: Panel, rows: np.ndarray, columns: Sequence[str], *, value: float = 1e6, level: str = "hail"
 ) -> Panel:
-    """The same panel with other values, and a level never seen before, in some rows of some columns."""
+    """Return the panel with other values, and a new category, in some rows of some columns."""
     levels = {name: (*known, level) for name, known in panel.levels.items()}
     reals = {n: np.where(rows, value, v) if n in columns else v for n, v in panel.reals.items()}
     categories = {
@@ -85,19 +84,3 @@ def overwrite(
         for n, v in panel.categories.items()
     }
     return replace(panel, reals=reals, categories=categories, levels=levels)
-
-
-def reorder(panel: Panel, order: Sequence[int]) -> Panel:
-    """The same series in another order."""
-    rows = np.concatenate([np.arange(panel.indptr[s], panel.indptr[s + 1]) for s in order])
-    numbers = np.asarray(order)
-    return replace(
-        panel,
-        ids=panel.ids[numbers],
-        indptr=np.concatenate(([0], np.cumsum(panel.lengths[numbers]))),
-        start=panel.start[numbers],
-        reals={n: v[rows] for n, v in panel.reals.items()},
-        categories={n: v[rows] for n, v in panel.categories.items()},
-        static_reals={n: v[numbers] for n, v in panel.static_reals.items()},
-        static_categories={n: v[numbers] for n, v in panel.static_categories.items()},
-    )

@@ -1,4 +1,4 @@
-"""The Temporal Fusion Transformer as its paper writes it: one window, one step, one variable, one head at a time.
+"""The Temporal Fusion Transformer as in its paper: one window, one step, one variable, one head at a time.
 
 Slow and obvious on purpose. It takes the network's parameters by name, in float64, and shares no code with it.
 Equation numbers are those of arXiv 1912.09363. No dropout.
@@ -51,7 +51,7 @@ class Reference:
         return torch.sigmoid(gates) * values
 
     def grn(self, name: str, x: Tensor, context: Tensor | None = None, skip_norm: str | None = None) -> Tensor:
-        """Equations 2 to 4; `skip_norm` names a norm for what goes around, where a switch asks for one."""
+        """Equations 2 to 4; `skip_norm` names a norm for the residual, if configured."""
         inner = self.linear(f"{name}.from_input", x)
         if context is not None:
             inner = inner + self.linear(f"{name}.from_context", context)
@@ -71,8 +71,8 @@ class Reference:
             skip = self.norm(f"{name}.skip_norm", skip, v)
         return self.norm(f"{name}.norm", skip + self.glu(f"{name}.gate", inner, v), v)
 
-    def gate_add_norm(self, name: str, branch: Tensor, around: Tensor) -> Tensor:
-        return self.norm(f"{name}.norm", around + self.glu(f"{name}.gate.projection", branch))
+    def gate_add_norm(self, name: str, x: Tensor, residual: Tensor) -> Tensor:
+        return self.norm(f"{name}.norm", residual + self.glu(f"{name}.gate.projection", x))
 
     def embed_real(self, name: str, v: int, x: Tensor) -> Tensor:
         return x * self.p[f"{name}.real_weight"][v] + self.p[f"{name}.real_bias"][v]
@@ -161,7 +161,7 @@ class Reference:
             inputs.append(selected)
             (past_weights if past else future_weights).append(weights)
 
-        # The sequence-to-sequence layer knows the valid steps only (section 4.5.1, equation 17).
+        # The sequence-to-sequence layer runs over the valid steps only (section 4.5.1, equation 17).
         nothing = torch.zeros(d, dtype=torch.float64)
         start = (nothing if context["hidden"] is None else context["hidden"], context["cell"])
         state = [(start[0], nothing if start[1] is None else start[1])] * config.num_lstm_layers
@@ -216,7 +216,7 @@ def one_hot(position: int, size: int) -> Tensor:
 
 
 def shown(real_present: Tensor, num_reals: int, num_categories: int) -> list[bool]:
-    """Say which variables are present: the reals as masked, the categories always."""
+    """Return which variables are present: the reals as masked, the categories always."""
     reals = [True] * num_reals if real_present.shape[0] == 0 else [bool(here) for here in real_present]
     return reals + [True] * num_categories
 

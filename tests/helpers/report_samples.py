@@ -1,4 +1,4 @@
-"""Realistic data for reports, made up: hourly series with a day, a week and a trend."""
+"""Realistic data of a report, invented: hourly series with a daily and a weekly cycle."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fusecast.data.quality import QualityCheck
+from fusecast.evaluation.breakdown import ScoreBreakdown, SeriesScores
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.metrics import Scores, score
-from fusecast.explain.agreement import Agreement, compare
+from fusecast.explain.agreement import Agreement, compare_importances
 from fusecast.explain.attention import AttentionProfile
 from fusecast.explain.importance import Importance
 from fusecast.reporting.report_data import (
     FanForecast,
     ForecastPlot,
-    HealthCheck,
     ReportData,
-    ScoreBreakdown,
-    SeriesScores,
     Timeline,
     TrainingCurves,
 )
@@ -38,7 +37,7 @@ def rentals(hours: int, seed: int) -> np.ndarray:
     return np.maximum(0, day * night * weekend * (1 + 0.15 * rng.normal(size=hours)) + rng.normal(0, 8, hours))
 
 
-def a_fan(name: str, seed: int, target: str = "y") -> ForecastPlot:
+def forecast_plot(name: str, seed: int, target: str = "y") -> ForecastPlot:
     y = rentals(240, seed)
     times = np.datetime64("2012-12-22T00") + np.arange(264).astype("timedelta64[h]")
     rng = np.random.default_rng(seed + 1000)
@@ -58,7 +57,7 @@ def a_fan(name: str, seed: int, target: str = "y") -> ForecastPlot:
     )
 
 
-def an_evaluation(targets: tuple[str, ...] = ("y",), model_error: float = 30.0, calibrated: bool = False) -> Evaluation:
+def evaluation(targets: tuple[str, ...] = ("y",), model_error: float = 30.0, calibrated: bool = False) -> Evaluation:
     rng = np.random.default_rng(0)
     truth = np.stack([rentals(60 * HORIZON, 3).reshape(60, HORIZON)] * len(targets), axis=-1)
 
@@ -94,8 +93,8 @@ def importances() -> list[Importance]:
     }  # fmt: skip
     return [
         Importance(group=group, variable=name, mean=mean, p10=0.55 * mean, p50=0.96 * mean, p90=1.5 * mean)
-        for group, own in shares.items()
-        for name, mean in own.items()
+        for group, by_name in shares.items()
+        for name, mean in by_name.items()
     ]
 
 
@@ -128,7 +127,7 @@ def timeline() -> Timeline:
     events = [("2012-04-01 16:00:00 to 2012-04-03 23:00:00", "station 3", 0.6)]
     return Timeline(
         series="station 3", target="y", times=times, distance=distance, threshold=0.35, actual=rentals(300, 4),
-        events=events, series_flagged=1, looked_at=12,
+        events=events, series_flagged=1, num_series=12,
     )  # fmt: skip
 
 
@@ -152,22 +151,22 @@ def over_time() -> pl.DataFrame:
 
 def agreement() -> Agreement:
     names = sorted({row.variable for row in importances()})
-    rises = [1.0 / (place + 1) for place in range(len(names))]
-    costs = pl.DataFrame({"variable": names, "increase": rises, "constant": [False] * len(names)})
-    return compare(importances(), costs)
+    increase = [1.0 / (i + 1) for i in range(len(names))]
+    costs = pl.DataFrame({"variable": names, "increase": increase, "constant": [False] * len(names)})
+    return compare_importances(importances(), costs)
 
 
-def apart() -> ScoreBreakdown:
+def breakdown() -> ScoreBreakdown:
     ahead = np.linspace(0.1, 0.2, HORIZON)
     worst = [SeriesScores(series=f"station {n}", wql=0.3, mase=1.2, coverage=0.7, skill=-0.2 + n / 10) for n in (3, 7)]
     by_step = {"TFT": ahead, "seasonal naive 168": 1.5 * ahead}
-    return ScoreBreakdown(by_step=by_step, worst=worst, worse_than_baseline=1, judged=12)
+    return ScoreBreakdown(by_step=by_step, worst=worst, worse_than_baseline=1, num_series=12)
 
 
-def health() -> list[HealthCheck]:
+def quality() -> list[QualityCheck]:
     return [
-        HealthCheck(what="Missing values", found="temp 2.1%", verdict="note"),
-        HealthCheck(what="Gaps in time", found="none"),
+        QualityCheck(topic="Missing values", finding="temp 2.1%", status="note"),
+        QualityCheck(topic="Gaps in time", finding="none"),
     ]
 
 
@@ -196,20 +195,20 @@ def report_data(series: int = 12, **changes: Any) -> ReportData:
             "Training time": "2 min 31 s",
             "Seed": "42",
         },
-        "evaluation": an_evaluation(),
+        "evaluation": evaluation(),
         "curves": curves(),
-        "fans": [a_fan(f"station {number}", number) for number in range(series)],
+        "forecast_plots": [forecast_plot(f"station {i}", i) for i in range(series)],
         "importances": importances(),
         "attention": attention(),
         "attention_by_step": attention_by_step(),
-        "lags": "looks back 24 h and 168 h",
-        "over_time": over_time(),
+        "patterns": "attends to lags of 24 h and 168 h",
+        "importance_over_time": over_time(),
         "agreement": agreement(),
         "timeline": timeline(),
-        "apart": apart(),
-        "chance": [{0.8: 0.0123}],
-        "health": health(),
-        "explained": "1,460 windows of the test span",
-        "made": "Made by fusecast 0.1.0 on 2026-07-01",
+        "breakdown": breakdown(),
+        "coverage_error": [{0.8: 0.0123}],
+        "quality": quality(),
+        "explained_windows": "1,460 windows of the test span",
+        "created": "Created by fusecast 0.1.0 on 2026-07-01",
     }
     return ReportData(**(values | changes))

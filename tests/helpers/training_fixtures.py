@@ -10,26 +10,48 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import pytorch_lightning as lightning
+import torch
 
+from fusecast.config import FeatureConfig, TrainingConfig
 from fusecast.data.panel import Panel
-from fusecast.data.panel_builder import validate
+from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
-from fusecast.features.config import FeatureConfig
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.fitted_preprocessor import FittedPreprocessor
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.model.config import ModelConfig
-from fusecast.training.config import TrainingConfig
 from fusecast.training.fit import FitResult, fit
 from fusecast.windows.window_index import WindowIndex
 
 ROWS, TRAIN_END, LOOKBACK, HORIZON = 160, 120, 12, 4
 
 
+Train = Callable[..., FitResult]
+"""The fixture `train`."""
+
+
+def same_weights(first: FitResult, second: FitResult) -> bool:
+    """Whether two results have the same weights, bit for bit."""
+    other = second.network.state_dict()
+    return all(torch.equal(tensor, other[name]) for name, tensor in first.network.state_dict().items())
+
+
+class AfterSteps(lightning.Callback):
+    """Call a function after a number of steps."""
+
+    def __init__(self, steps: int, action: Callable[[], Any]) -> None:
+        self.steps, self.action = steps, action
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.steps:
+            self.action()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
     panel: Panel
-    fitted: FittedPreprocessor
+    preprocessor: FittedPreprocessor
     encoded: EncodedPanel
     train: WindowIndex
     valid: WindowIndex
@@ -50,41 +72,41 @@ def world() -> World:
             {
                 "unique_id": [name] * ROWS,
                 "ds": steps,
-                "y": level + level * (np.sin(2 * np.pi * steps / 8) + noise[number]),
+                "y": level + level * (np.sin(2 * np.pi * steps / 8) + noise[i]),
                 "phase": (steps % 8).astype(np.float64),
             }
         )
-        for number, (name, level) in enumerate({"a": 10.0, "b": 4000.0}.items())
+        for i, (name, level) in enumerate({"a": 10.0, "b": 4000.0}.items())
     )
     schema = make_schema(table, id="unique_id", time="ds", targets=("y",), known=("phase",), frequency="1i")
-    panel = validate(table, schema)
-    fitted = Preprocessor(FeatureConfig(window_scaling="none")).fit(panel, np.full(2, TRAIN_END))
+    panel = build_panel(table, schema)
+    preprocessor = Preprocessor(FeatureConfig(window_scaling="none")).fit(panel, np.full(2, TRAIN_END))
     sizes: dict[str, Any] = {"lookback": LOOKBACK, "horizon": HORIZON}
     return World(
         panel=panel,
-        fitted=fitted,
-        encoded=fitted.encode(panel),
+        preprocessor=preprocessor,
+        encoded=preprocessor.encode(panel),
         train=WindowIndex.between(lengths=panel.lengths, begin=0, end=TRAIN_END, **sizes),
         valid=WindowIndex.between(lengths=panel.lengths, begin=TRAIN_END, end=ROWS, **sizes),
-        model=ModelConfig(**sizes, **fitted.inputs.sizes(), hidden_size=8, num_heads=2),
+        model=ModelConfig(**sizes, **preprocessor.inputs.sizes(), hidden_size=8, num_heads=2),
     )
 
 
 @pytest.fixture
-def train(world: World, tmp_path: Path) -> Callable[..., FitResult]:
+def train(world: World, tmp_path: Path) -> Train:
     """Fit a tiny network; options of TrainingConfig and of fit() by name."""
 
     def run(**options: Any) -> FitResult:
-        of_fit = {
+        arguments = {
             "model_config": world.model,
             "encoded": world.encoded,
             "train": world.train,
             "valid": world.valid,
             "folder": tmp_path / "run",
         }
-        for name in (*of_fit, "resume", "callbacks", "on_start"):
-            if name in options:
-                of_fit[name] = options.pop(name)
+        for name in (*arguments, "resume", "callbacks", "logger", "on_start"):
+            if name in options and not isinstance(options[name], str):  # the name of a logger belongs to the config
+                arguments[name] = options.pop(name)
         settings = {
             "batch_size": 32,
             "max_epochs": 2,
@@ -93,6 +115,6 @@ def train(world: World, tmp_path: Path) -> Callable[..., FitResult]:
             "logger": "none",
             "progress": False,
         }
-        return fit(training_config=TrainingConfig(**{**settings, **options}), **of_fit)
+        return fit(training_config=TrainingConfig(**{**settings, **options}), **arguments)
 
     return run

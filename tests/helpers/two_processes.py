@@ -1,14 +1,19 @@
 """Training and predicting on two processes that talk by gloo: a script for the tests of DDP.
 
-python two_processes.py FOLDER      Lightning starts the second process itself, with the same words
+python two_processes.py FOLDER compare      train the two layouts, and predict
+python two_processes.py FOLDER interrupt    train, with a Ctrl+C in the first process alone, and stop there
+python two_processes.py FOLDER resume       go on from there
+
+Lightning starts the second process itself, with the same words.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,21 +25,18 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from config_lightning import LightningTrainingConfig  # noqa: E402
 from dataset import make_dataloaders  # noqa: E402
-from tests.helpers.killed_training import TRAIN, VALID, train, wave  # noqa: E402
+from tests.helpers.killed_training import TRAIN, train  # noqa: E402
 from train_tft_lightning import predict_with_model, train_tft_lightning  # noqa: E402
 
-from fusecast.inference.network_predictor import NetworkPredictor  # noqa: E402
-from fusecast.runtime.distributed import predict_together  # noqa: E402
-
-EPOCHS, WINDOW = 2, 6
-CLASSIC: dict[str, Any] = {
+EPOCHS, WINDOW, GLOBAL_BATCH = 2, 6, 16
+SCRIPT_OPTIONS: dict[str, Any] = {
     "hidden_size": 8, "num_heads": 2, "dropout": 0.0, "num_epochs": EPOCHS, "learning_rate": 0.01,
     "window_size": WINDOW, "accelerator": "cpu", "logger": "none",
 }  # fmt: skip
 
 
-class Seen(pl.Callback):
-    """Notes which windows a process is given, epoch by epoch."""
+class SeenWindows(pl.Callback):
+    """Record which windows a process is given, epoch by epoch."""
 
     def __init__(self) -> None:
         self.windows: list[list[int]] = []
@@ -44,6 +46,14 @@ class Seen(pl.Callback):
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         self.windows[-1] += batch.window.tolist()
+
+
+class CtrlC(pl.Callback):
+    """Press Ctrl+C in the first process, after its third step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.is_global_zero and trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def table() -> np.ndarray:
@@ -60,42 +70,62 @@ def write_table(path: Path) -> str:
     return str(path)
 
 
-def everything(folder: Path, devices: int) -> dict[str, Any]:
-    """Train both layouts at a global batch of 16, and predict."""
-    seen, batch, data_path = Seen(), 16 // devices, write_table(folder / "table.csv")
-    options: dict[str, Any] = {"batch_size": batch, "devices": devices, "max_epochs": EPOCHS, "windows_per_epoch": None}
-    options |= {"learning_rate": 0.01}
-    result = train(folder / "run", [seen], dropout=0.0, **options)
-    as_it_is = SimpleNamespace(invert=lambda quantiles, center, scale: quantiles)
-    predictor = NetworkPredictor(result.network, as_it_is, batch_size=7, device="cpu")  # type: ignore[arg-type]
-    forecasts = predict_together(lambda part: predictor.predict(wave(), part), VALID)
-
-    config = LightningTrainingConfig(
-        **CLASSIC,
-        batch_size=batch,
+def train_windows(folder: Path, devices: int, *callbacks: pl.Callback, resume: bool = False) -> dict[str, Any]:
+    """Train the windows of a panel at a global batch of 16."""
+    result = train(
+        folder / "run",
+        callbacks,
+        resume=resume,
+        dropout=0.0,
+        batch_size=GLOBAL_BATCH // devices,
         devices=devices,
-        data_path=data_path,
-        checkpoint_dir=str(folder / "classic"),
+        max_epochs=EPOCHS,
+        windows_per_epoch=None,
+        learning_rate=0.01,
+    )
+    return {
+        "train": [row["train_loss"] for row in result.history],
+        "valid": [row["val_loss"] for row in result.history],
+        "weights": torch.cat([tensor.flatten() for tensor in result.network.state_dict().values()]).tolist(),
+        "stopped_why": result.stopped_why,
+        "windows": len(TRAIN),
+    }
+
+
+def train_script(folder: Path, devices: int) -> dict[str, Any]:
+    """Train as the script does at a global batch of 16, and predict."""
+    config = LightningTrainingConfig(
+        **SCRIPT_OPTIONS,
+        batch_size=GLOBAL_BATCH // devices,
+        devices=devices,
+        data_path=write_table(folder / "table.csv"),
+        checkpoint_dir=str(folder / "script"),
     )
     _, trainer = train_tft_lightning(config)
     test = make_dataloaders(table(), WINDOW, 5)[2]
     best = trainer.checkpoint_callback.best_model_path
     predictions, actuals = predict_with_model(best, test, "cpu", together=devices > 1)
     return {
-        "seen": seen.windows,
-        "train": [row["train_loss"] for row in result.history],
-        "valid": [row["val_loss"] for row in result.history],
-        "quantiles": forecasts.quantiles.tolist(),
-        "classic": {name: float(trainer.callback_metrics[name]) for name in ("test_loss", "test_mae")},
+        "tested": {name: float(trainer.callback_metrics[name]) for name in ("test_loss", "test_mae")},
         "predictions": predictions.tolist(),
         "actuals": actuals.tolist(),
-        "windows": len(TRAIN),
     }
+
+
+def compare(folder: Path, devices: int) -> dict[str, Any]:
+    seen = SeenWindows()
+    return train_windows(folder, devices, seen) | {"seen": seen.windows} | train_script(folder, devices)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    there = Path(sys.argv[1])
-    found = everything(there, devices=2)
-    rank = torch.distributed.get_rank()
-    (there / f"rank{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl+C
+    folder, action = Path(sys.argv[1]), sys.argv[2]
+    if action == "compare":
+        outcome = compare(folder, devices=2)
+    elif action == "interrupt":
+        outcome = train_windows(folder, 2, CtrlC())  # in the first process; Lightning ends the second
+    else:
+        outcome = train_windows(folder, 2, resume=True)
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    (folder / f"rank{rank}.json").write_text(json.dumps(outcome), encoding="utf-8")

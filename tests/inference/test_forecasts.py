@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fusecast.data.panel import Panel
-from fusecast.data.panel_builder import validate
+from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import Column, Role, Schema
-from fusecast.errors import ConfigError, SchemaError
+from fusecast.errors import SchemaError
 from fusecast.inference.forecasts import Forecasts
 
 START = datetime(2023, 12, 30, 22)
 HOURLY = Schema(columns=(Column(name="y", role=Role.TARGET),), frequency="1h")
 
 
-def panel_of(schema: Schema, times: list[datetime] | list[int]) -> Panel:
+def two_series(schema: Schema, times: list[datetime] | list[int]) -> Panel:
     """Two series of 40 and 25 rows."""
     frame = {"unique_id": ["s0"] * 40 + ["s1"] * 25, "ds": [*times[:40], *times[:25]]}
     values = np.arange(65.0)
-    return validate(pl.DataFrame({**frame, **dict.fromkeys(schema.targets, values)}), schema)
+    return build_panel(pl.DataFrame({**frame, **dict.fromkeys(schema.targets, values)}), schema)
 
 
-PANEL = panel_of(HOURLY, [START + timedelta(hours=h) for h in range(40)])
+PANEL = two_series(HOURLY, [START + timedelta(hours=h) for h in range(40)])
 
 
 def forecasts(levels=(0.1, 0.5, 0.9), *, targets: int = 1, windows: int = 2, horizon: int = 3) -> Forecasts:
@@ -58,13 +58,13 @@ def test_levels_that_six_digits_do_not_tell_apart_keep_columns_of_their_own():
 
 def test_several_targets_have_columns_of_their_own():
     columns = (Column(name="a", role=Role.TARGET), Column(name="b", role=Role.TARGET))
-    table = forecasts((0.5,), targets=2).to_frame(panel_of(Schema(columns=columns, frequency="1i"), list(range(40))))
+    table = forecasts((0.5,), targets=2).to_frame(two_series(Schema(columns=columns, frequency="1i"), list(range(40))))
     assert table.columns[4:] == ["a:y_hat", "a:q0.5", "b:y_hat", "b:q0.5"]
     assert table["b:q0.5"].to_list() == [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]
 
 
 def test_integer_steps_are_numbered_on():
-    table = forecasts().to_frame(panel_of(replace(HOURLY, frequency="1i"), list(range(40))))
+    table = forecasts().to_frame(two_series(replace(HOURLY, frequency="1i"), list(range(40))))
     assert table["ds"].to_list() == [40, 41, 42, 24, 25, 26]
     assert table["cutoff"].to_list() == [39, 39, 39, 23, 23, 23]
 
@@ -98,20 +98,5 @@ def test_the_median_lies_between_its_neighbours_when_it_was_not_forecast():
     np.testing.assert_allclose(forecasts((0.1, 0.2)).median()[0, 0], [1.0])
 
 
-def test_levels_outside_those_forecast_are_refused():
-    with pytest.raises(ConfigError, match=r"must lie in \[0.1, 0.9\], not 0.95"):
-        forecasts().quantile(0.95)
-
-
-def test_forecasts_are_joined_and_taken_apart():
-    one, two = forecasts(), forecasts(windows=3)
-    both = Forecasts.concat([one, two])
-    assert len(both) == 5
-    np.testing.assert_array_equal(both.take([2, 3, 4]).quantiles, two.quantiles)
-    assert both.take(both.series == 1).cutoff.tolist() == [24, 24]
-    assert pl.concat([one.to_frame(PANEL), two.to_frame(PANEL)]).equals(both.to_frame(PANEL))
-
-
-def test_forecasts_of_other_levels_are_not_joined():
-    with pytest.raises(ConfigError, match="cannot be put before forecasts of 3 steps"):
-        Forecasts.concat([forecasts(), forecasts((0.2, 0.5, 0.8))])
+def test_its_text_has_sizes_and_no_arrays():
+    assert repr(forecasts()) == "Forecasts(2 windows, horizon=3, levels=(0.1, 0.5, 0.9))"

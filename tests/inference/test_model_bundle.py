@@ -11,8 +11,8 @@ from tests.helpers.training_fixtures import World
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError
-from fusecast.inference import model_bundle as artifact
 from fusecast.inference.model_bundle import load_bundle, save_bundle
+from fusecast.io.atomic import compute_checksum
 from fusecast.model.tft import TemporalFusionTransformer
 
 
@@ -23,7 +23,7 @@ def network(world: World) -> TemporalFusionTransformer:
 
 @pytest.fixture
 def folder(world: World, network: TemporalFusionTransformer, tmp_path: Path) -> Path:
-    save_bundle(tmp_path / "bundle", network, world.fitted, {"name": "wave", "numbers": [1, 2]})
+    save_bundle(tmp_path / "bundle", network, world.preprocessor, {"name": "wave", "numbers": [1, 2]})
     return tmp_path / "bundle"
 
 
@@ -36,14 +36,14 @@ def rewrite_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     save_file(weights, folder / "model.safetensors")
     sums = json.loads((folder / "config.json").read_text())["sha256"]
     content = (folder / "model.safetensors").read_bytes()
-    edit_config(folder, sha256={**sums, "model.safetensors": artifact._checksum(content)})
+    edit_config(folder, sha256={**sums, "model.safetensors": compute_checksum(content)})
 
 
-def test_a_bundle_gives_back_what_was_saved(folder: Path, network: TemporalFusionTransformer, world: World) -> None:
+def test_a_loaded_bundle_equals_the_saved_one(folder: Path, network: TemporalFusionTransformer, world: World) -> None:
     bundle = load_bundle(folder)
     assert bundle.network.config == world.model
     assert all(torch.equal(bundle.network.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
-    assert bundle.fitted.to_json() == world.fitted.to_json()
+    assert bundle.preprocessor.to_json() == world.preprocessor.to_json()
     assert bundle.extra == {"name": "wave", "numbers": [1, 2]}
     assert bundle.version == __version__
     assert not bundle.network.training
@@ -53,14 +53,14 @@ def test_a_bundle_gives_back_what_was_saved(folder: Path, network: TemporalFusio
 def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World) -> None:
     (folder / "history.csv").write_text("epoch\n")
     other = TemporalFusionTransformer(world.model)
-    save_bundle(folder, other, world.fitted)
+    save_bundle(folder, other, world.preprocessor)
     assert torch.equal(load_bundle(folder).network.head.projection.weight, other.head.projection.weight)
     assert (folder / "history.csv").read_text() == "epoch\n"
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
-def test_a_truncated_file_is_refused_in_words(folder: Path, name: str, kept: float) -> None:
+def test_a_truncated_file_is_refused(folder: Path, name: str, kept: float) -> None:
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(kept * len(content))])
     with pytest.raises(ArtifactError, match=rf"{name} cannot be read"):
@@ -75,7 +75,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_files_of_two_saves_are_not_mixed(folder: Path, world: World, tmp_path: Path) -> None:
-    save_bundle(tmp_path / "other", TemporalFusionTransformer(world.model), world.fitted)
+    save_bundle(tmp_path / "other", TemporalFusionTransformer(world.model), world.preprocessor)
     (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
     with pytest.raises(ArtifactError, match=r"model.safetensors .*not the file that config.json was written for"):
         load_bundle(folder)
@@ -83,7 +83,7 @@ def test_files_of_two_saves_are_not_mixed(folder: Path, world: World, tmp_path: 
 
 def test_a_bundle_of_a_newer_format_is_refused(folder: Path) -> None:
     edit_config(folder, format=99)
-    with pytest.raises(ArtifactError, match=r"format 99, and this fusecast knows formats up to 1\nHint: update"):
+    with pytest.raises(ArtifactError, match=r"format 99, and this version .* reads formats up to 1\nHint: update"):
         load_bundle(folder)
 
 
@@ -112,3 +112,7 @@ def test_tensors_that_do_not_fit_the_network_are_named(folder: Path) -> None:
     rewrite_weights(folder, {"surplus": torch.zeros(1), **{key: weights[key] for key in weights if key != name}})
     with pytest.raises(ArtifactError, match=rf"missing: '{name}'; unexpected: 'surplus'"):
         load_bundle(folder)
+
+
+def test_its_text_has_the_sizes_of_the_network(folder: Path) -> None:
+    assert repr(load_bundle(folder)) == "Bundle(lookback=12, horizon=4, head='quantile')"

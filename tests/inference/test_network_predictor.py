@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.helpers.encoded_panels import gather
 from tests.helpers.training_fixtures import TRAIN_END, World
 
+from fusecast.config import FeatureConfig
 from fusecast.errors import ConfigError
-from fusecast.features.config import FeatureConfig
 from fusecast.features.preprocessor import Preprocessor
+from fusecast.inference import network_predictor
 from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.model.batch import Batch
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.windows.gatherer import gather
 
 
 @pytest.fixture
@@ -25,7 +27,9 @@ def network(world: World) -> TemporalFusionTransformer:
 def test_forecasts_are_the_networks_output_in_the_units_of_the_data(
     network: TemporalFusionTransformer, world: World, batch_size: int
 ) -> None:
-    got = NetworkPredictor(network, world.fitted, batch_size=batch_size, device="cpu").predict(world.panel, world.valid)
+    got = NetworkPredictor(network, world.preprocessor, batch_size=batch_size, device="cpu").predict(
+        world.panel, world.valid
+    )
     series, cutoff = world.valid.locate(np.arange(len(world.valid)))
     network.eval()
     with torch.no_grad():
@@ -58,10 +62,11 @@ def test_windows_that_are_scaled_once_more_come_back_to_the_units_of_the_data(
 
 def test_quantiles_rise_with_their_level(network: TemporalFusionTransformer, world: World) -> None:
     raw = [
-        output.quantiles for *_, output in NetworkPredictor(network, world.fitted).outputs(world.encoded, world.valid)
+        output.quantiles
+        for *_, output in NetworkPredictor(network, world.preprocessor).outputs(world.encoded, world.valid)
     ]
     assert (torch.cat(raw).diff(dim=-1) < 0).any(), "the test needs a network whose quantiles cross"
-    got = NetworkPredictor(network, world.fitted, device="cpu").predict(world.encoded, world.valid)
+    got = NetworkPredictor(network, world.preprocessor, device="cpu").predict(world.encoded, world.valid)
     assert (np.diff(got.quantiles) >= 0).all()
 
 
@@ -70,7 +75,7 @@ def test_the_network_is_left_in_the_mode_it_was_in(
     network: TemporalFusionTransformer, world: World, training: bool
 ) -> None:
     network.train(training)
-    predictor = NetworkPredictor(network, world.fitted, device="cpu")
+    predictor = NetworkPredictor(network, world.preprocessor, device="cpu")
     first = predictor.predict(world.encoded, world.valid)
     assert network.training is training
     np.testing.assert_array_equal(predictor.predict(world.encoded, world.valid).quantiles, first.quantiles)
@@ -78,7 +83,7 @@ def test_the_network_is_left_in_the_mode_it_was_in(
 
 def test_outputs_name_their_windows(network: TemporalFusionTransformer, world: World) -> None:
     parts = list(
-        NetworkPredictor(network, world.fitted, device="cpu").outputs(world.encoded, world.valid, batch_size=10)
+        NetworkPredictor(network, world.preprocessor, device="cpu").outputs(world.encoded, world.valid, batch_size=10)
     )
     np.testing.assert_array_equal(np.concatenate([windows for windows, *_ in parts]), np.arange(len(world.valid)))
     for windows, batch, output in parts:
@@ -87,18 +92,81 @@ def test_outputs_name_their_windows(network: TemporalFusionTransformer, world: W
 
 
 def test_windows_of_another_size_are_refused(network: TemporalFusionTransformer, world: World) -> None:
-    predictor = NetworkPredictor(network, world.fitted, device="cpu")
-    with pytest.raises(ConfigError, match="horizon of 9 do not fit a network with a horizon of 4"):
+    predictor = NetworkPredictor(network, world.preprocessor, device="cpu")
+    with pytest.raises(ConfigError, match="horizon of 9 do not match a network with a horizon of 4"):
         predictor.predict(world.encoded, replace(world.valid, horizon=9))
     with pytest.raises(ConfigError, match="lookback of 9"):
         predictor.predict(world.encoded, replace(world.valid, lookback=9))
 
 
 @pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
-def test_a_high_level_costs_no_digits(network: TemporalFusionTransformer, world: World, window_scaling: str) -> None:
+def test_a_high_level_of_the_data_costs_no_precision(
+    network: TemporalFusionTransformer, world: World, window_scaling: str
+) -> None:
     def forecasts(level: float) -> np.ndarray:
         panel = replace(world.panel, reals={**world.panel.reals, "y": world.panel.reals["y"] + level})
         fitted = Preprocessor(FeatureConfig(window_scaling=window_scaling)).fit(panel, np.full(2, TRAIN_END))
         return NetworkPredictor(network, fitted, device="cpu").predict(panel, world.valid).quantiles - level
 
     np.testing.assert_allclose(forecasts(1e9), forecasts(0.0), atol=1e-3)
+
+
+@pytest.fixture
+def meta_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept a device without values in place of a GPU."""
+    monkeypatch.setattr(network_predictor, "torch_device", torch.device)
+
+
+@pytest.mark.usefixtures("meta_is_available")
+def test_a_prediction_on_another_device_leaves_the_network_where_it_was(
+    network: TemporalFusionTransformer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: (id(parameter), parameter.device) for name, parameter in network.named_parameters()}
+    values = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.head.eval()  # modules may differ in their mode
+    modes = {name: module.training for name, module in network.named_modules()}
+    predictor = NetworkPredictor(network, world.preprocessor, device="meta")
+    assert predictor.network is predictor.network, "the copy is made once"
+    assert {parameter.device.type for parameter in predictor.network.parameters()} == {"meta"}
+    inputs: list[tuple[Batch, bool]] = []
+    copied = predictor.network  # autocast refuses the device, so that its forward pass cannot run
+    monkeypatch.setattr(copied, "forward", lambda batch, _: inputs.append((batch, copied.training)))
+    list(predictor.outputs(world.encoded, world.valid, batch_size=1000))
+    ((batch, training),) = inputs
+    assert (batch.past_real.device.type, training) == ("meta", False)
+    after = {name: (id(parameter), parameter.device) for name, parameter in network.named_parameters()}
+    assert after == before
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert all(torch.equal(values[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.usefixtures("meta_is_available")
+def test_no_copy_is_made_before_the_first_prediction(
+    network: TemporalFusionTransformer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[object] = []
+    monkeypatch.setattr(network_predictor.copy, "deepcopy", lambda value: copies.append(value) or value)
+    predictor = NetworkPredictor(network, world.preprocessor, device="meta")
+    assert not predictor.supports_any_level
+    assert repr(predictor) == "NetworkPredictor(lookback=12, horizon=4, head='quantile', device='meta')"
+    assert copies == []
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu", 0)])
+def test_a_network_that_is_on_the_device_predicts_itself(
+    network: TemporalFusionTransformer, world: World, device: str | torch.device
+) -> None:
+    network.train()
+    identities = [id(parameter) for parameter in network.parameters()]
+    predictor = NetworkPredictor(network, world.preprocessor, device=device)
+    assert np.isfinite(predictor.predict(world.encoded, world.valid).quantiles).all()
+    assert predictor.network is network
+    assert all(module.training for module in network.modules())
+    assert [id(parameter) for parameter in network.parameters()] == identities
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "toaster"])
+def test_an_absent_device_is_refused(network: TemporalFusionTransformer, world: World, device: str) -> None:
+    with pytest.raises(ConfigError, match=device.split(":", maxsplit=1)[0]):
+        NetworkPredictor(network, world.preprocessor, device=device)

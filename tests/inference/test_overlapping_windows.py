@@ -1,4 +1,4 @@
-"""Overlapping windows share their steps, and forecasts are what they would be one by one."""
+"""Windows that share their steps have the forecasts that they have one by one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from tests.helpers.encoded_panels import gather
 
-from fusecast.data.panel_builder import validate
+from fusecast.config import FeatureConfig
+from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
-from fusecast.features.config import FeatureConfig
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.preprocessor import Preprocessor
-from fusecast.inference import overlapping_windows as engine_module
+from fusecast.inference import overlapping_windows
 from fusecast.inference.network_predictor import NetworkPredictor
-from fusecast.inference.overlapping_windows import BacktestEngine
-from fusecast.model import variable_selection as selection
+from fusecast.inference.overlapping_windows import OverlappingWindows
+from fusecast.model import variable_selection
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.windows.gatherer import gather
 from fusecast.windows.window_index import WindowIndex
 
 L, H = 10, 3
@@ -59,7 +59,7 @@ def encode(*, missing: float = 0.0, known: bool = True, **features: Any) -> Enco
         frequency="1i",
         **options,
     )
-    panel = validate(table, schema)
+    panel = build_panel(table, schema)
     fitted = Preprocessor(FeatureConfig(**{"window_scaling": "none", **features})).fit(panel, np.asarray(panel.lengths))
     return fitted.encode(panel)
 
@@ -79,14 +79,27 @@ def windows_of(encoded: EncodedPanel, stride: int = 1, lookback: int = L, horizo
     return WindowIndex.between(lengths=lengths, begin=0, end=lengths, lookback=lookback, horizon=horizon, stride=stride)
 
 
-def shared(network: TemporalFusionTransformer, encoded: EncodedPanel, index: WindowIndex) -> dict[int, np.ndarray]:
-    engine = BacktestEngine(network, encoded, index)
+def forecast_shared(
+    network: TemporalFusionTransformer, encoded: EncodedPanel, index: WindowIndex
+) -> dict[int, np.ndarray]:
+    """Return the scaled quantiles of the windows that share their steps, by their numbers."""
+    overlapping = OverlappingWindows(network, encoded, index)
     with torch.inference_mode():
         return {
-            int(number): one
-            for part in engine.parts(engine.runs())
-            for number, one in zip(part.windows, engine.forecast(part).numpy(), strict=True)
+            int(window): quantiles
+            for chunk in overlapping.split_into_chunks(overlapping.find_runs())
+            for window, quantiles in zip(chunk.windows, overlapping.forecast(chunk).numpy(), strict=True)
         }
+
+
+def assert_as_one_by_one(network: TemporalFusionTransformer, encoded: EncodedPanel, index: WindowIndex) -> int:
+    """Compare with the network's own forward pass; return the number of windows that share their steps."""
+    forecasts = forecast_shared(network, encoded, index)
+    windows = np.array(sorted(forecasts))
+    with torch.no_grad():
+        expected = network(gather(encoded, index, windows)).quantiles.numpy()
+    np.testing.assert_allclose(np.stack([forecasts[w] for w in windows]), expected, rtol=1e-5, atol=1e-5)
+    return len(windows)
 
 
 CASES = {
@@ -102,15 +115,10 @@ CASES = {
 
 @pytest.mark.parametrize("stride", [1, 2, 5])
 @pytest.mark.parametrize("case", CASES)
-def test_the_engine_gives_what_the_network_gives_window_by_window(case: str, stride: int) -> None:
+def test_shared_windows_have_the_forecasts_of_the_network_window_by_window(case: str, stride: int) -> None:
     encoded = encode(**CASES[case])
     network, index = network_for(encoded), windows_of(encoded, stride)
-    found = shared(network, encoded, index)
-    assert len(found) > len(index) / 2
-    numbers = np.array(sorted(found))
-    with torch.no_grad():
-        expected = network(gather(encoded, index, numbers)).quantiles.numpy()
-    np.testing.assert_allclose(np.stack([found[n] for n in numbers]), expected, rtol=1e-5, atol=1e-5)
+    assert assert_as_one_by_one(network, encoded, index) > len(index) / 2
 
 
 @pytest.mark.parametrize(("lookback", "horizon"), [(20, 3), (17, 5), (12, 9)])
@@ -118,16 +126,13 @@ def test_the_engine_gives_what_the_network_gives_window_by_window(case: str, str
 def test_a_stride_that_divides_neither_lookback_nor_horizon_gives_the_same(
     case: str, lookback: int, horizon: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "NUMBERS_AT_ONCE", 3 * (lookback + horizon) * 16)  # three windows at a time
+    monkeypatch.setattr(
+        overlapping_windows, "MAX_NUMBERS_DECODED", 3 * (lookback + horizon) * 16
+    )  # three windows at a time
     encoded = encode(**CASES[case])
     network = network_for(encoded, lookback=lookback, horizon=horizon)
     index = windows_of(encoded, 7, lookback, horizon)
-    found = shared(network, encoded, index)
-    assert len(found) >= 5
-    numbers = np.array(sorted(found))
-    with torch.no_grad():
-        expected = network(gather(encoded, index, numbers)).quantiles.numpy()
-    np.testing.assert_allclose(np.stack([found[n] for n in numbers]), expected, rtol=1e-5, atol=1e-5)
+    assert assert_as_one_by_one(network, encoded, index) >= 5
 
 
 @pytest.mark.parametrize(
@@ -137,48 +142,40 @@ def test_a_stride_that_divides_neither_lookback_nor_horizon_gives_the_same(
 def test_networks_that_differ_from_the_paper_are_shared_alike(options: dict[str, Any]) -> None:
     encoded = encode(missing=0.3)
     network, index = network_for(encoded, **options), windows_of(encoded)
-    found = shared(network, encoded, index)
-    numbers = np.array(sorted(found))
-    with torch.no_grad():
-        expected = network(gather(encoded, index, numbers)).quantiles.numpy()
-    np.testing.assert_allclose(np.stack([found[n] for n in numbers]), expected, rtol=1e-5, atol=1e-5)
+    assert assert_as_one_by_one(network, encoded, index) > 0
 
 
-def test_pieces_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forecasts_do_not_depend_on_the_size_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = encode()
     network, index = network_for(encoded), windows_of(encoded)
-    whole = shared(network, encoded, index)
-    monkeypatch.setattr(engine_module, "ROWS_AT_ONCE", 20)
-    monkeypatch.setattr(engine_module, "NUMBERS_AT_ONCE", 2 * (L + H) * 16)
-    pieces = shared(network, encoded, index)
+    whole = forecast_shared(network, encoded, index)
+    monkeypatch.setattr(overlapping_windows, "MAX_STEPS_PER_RUN", 20)
+    monkeypatch.setattr(overlapping_windows, "MAX_NUMBERS_DECODED", 2 * (L + H) * 16)
+    pieces = forecast_shared(network, encoded, index)
     assert whole.keys() == pieces.keys()
     for number, quantiles in whole.items():
         np.testing.assert_allclose(pieces[number], quantiles, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_series_with_equally_many_windows_are_worked_on_together(case: str) -> None:
+def test_series_with_equally_many_windows_share_a_chunk(case: str) -> None:
     encoded = encode(**CASES[case])
     lengths = np.diff(encoded.indptr)
     index = WindowIndex.between(lengths=lengths, begin=lengths - H - 3, end=lengths, lookback=L, horizon=H)
     network = network_for(encoded)
-    engine = BacktestEngine(network, encoded, index)
-    (first, *others) = engine.parts(engine.runs())
+    overlapping = OverlappingWindows(network, encoded, index)
+    (first, *others) = overlapping.split_into_chunks(overlapping.find_runs())
     assert [run.series for run in first.runs] == [0, 3]
-    assert all(len(part.runs) == 1 for part in others)
-    found = shared(network, encoded, index)
-    numbers = np.array(sorted(found))
-    with torch.no_grad():
-        expected = network(gather(encoded, index, numbers)).quantiles.numpy()
-    np.testing.assert_allclose(np.stack([found[n] for n in numbers]), expected, rtol=1e-5, atol=1e-5)
+    assert all(len(chunk.runs) == 1 for chunk in others)
+    assert assert_as_one_by_one(network, encoded, index) > 0
 
 
 def test_long_category_tables_are_shared_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = encode()
     network, index = network_for(encoded), windows_of(encoded)
-    expected = shared(network, encoded, index)
-    monkeypatch.setattr(selection, "FOLD_ROWS_UP_TO", 0)
-    for number, quantiles in shared(network, encoded, index).items():
+    expected = forecast_shared(network, encoded, index)
+    monkeypatch.setattr(variable_selection, "MAX_FOLDED_ROWS", 0)
+    for number, quantiles in forecast_shared(network, encoded, index).items():
         np.testing.assert_allclose(quantiles, expected[number], rtol=1e-5, atol=1e-5)
 
 
@@ -186,20 +183,20 @@ def test_the_predictor_joins_shared_windows_and_those_with_padding(monkeypatch: 
     encoded = encode(missing=0.1)
     network, index = network_for(encoded), windows_of(encoded)
     index = replace(index, first_cutoff=np.ones(4, dtype=np.int64))
-    predictor = NetworkPredictor(network, fitted=Identity(), device="cpu", batch_size=7)
+    predictor = NetworkPredictor(network, preprocessor=Identity(), device="cpu", batch_size=7)
     together = predictor.predict(encoded, index)
-    assert any(run.count for run in BacktestEngine(network, encoded, index).runs())
-    monkeypatch.setattr(BacktestEngine, "runs", lambda _: [])
+    assert any(run.count for run in OverlappingWindows(network, encoded, index).find_runs())
+    monkeypatch.setattr(OverlappingWindows, "find_runs", lambda _: [])
     one_by_one = predictor.predict(encoded, index)
     np.testing.assert_allclose(together.quantiles, one_by_one.quantiles, rtol=1e-5, atol=1e-5)
     assert np.isfinite(together.quantiles).all()
 
 
 @pytest.mark.parametrize("scaling", ["none", "last"])
-def test_threads_that_work_side_by_side_change_nothing(scaling: str) -> None:
+def test_forecasts_do_not_depend_on_the_number_of_threads(scaling: str) -> None:
     encoded = encode(window_scaling=scaling)
     network, index = network_for(encoded), windows_of(encoded)
-    predictor = NetworkPredictor(network, fitted=Identity(), device="cpu", batch_size=7)
+    predictor = NetworkPredictor(network, preprocessor=Identity(), device="cpu", batch_size=7)
     one = predictor.predict(encoded, index)
     torch.set_num_threads(3)
     try:
@@ -212,12 +209,19 @@ def test_threads_that_work_side_by_side_change_nothing(scaling: str) -> None:
 
 def test_windows_scaled_one_by_one_share_nothing() -> None:
     encoded = encode(window_scaling="mean")
-    assert BacktestEngine(network_for(encoded), encoded, windows_of(encoded)).runs() == []
+    assert OverlappingWindows(network_for(encoded), encoded, windows_of(encoded)).find_runs() == []
+
+
+def test_a_column_with_the_name_of_the_relative_position_is_an_input_like_others() -> None:
+    encoded = encode(relative_position=False)
+    inputs = replace(encoded.inputs, known_reals=("relative_position",))
+    encoded = replace(encoded, inputs=inputs)
+    assert assert_as_one_by_one(network_for(encoded), encoded, windows_of(encoded)) > 0
 
 
 def test_windows_that_do_not_overlap_share_nothing() -> None:
     encoded = encode()
-    assert BacktestEngine(network_for(encoded), encoded, windows_of(encoded, stride=L + H)).runs() == []
+    assert OverlappingWindows(network_for(encoded), encoded, windows_of(encoded, stride=L + H)).find_runs() == []
 
 
 class Identity:

@@ -11,7 +11,7 @@ from sklearn.metrics import mean_pinball_loss
 
 from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import Forecasts
-from fusecast.inference.quantiles import at_levels, level_of, quantile_at
+from fusecast.inference.quantiles import compute_median, find_levels, interpolate_quantiles
 
 LEVELS = (0.1, 0.5, 0.8)
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -30,72 +30,81 @@ def forecasts_of(quantiles: np.ndarray, levels=LEVELS) -> Forecasts:
 def test_rearranging_crossed_quantiles_never_raises_the_pinball_loss(data, levels) -> None:
     crossed = data.draw(arrays(float, (4, 1, 1, len(levels)), elements=numbers))
     actual = data.draw(arrays(float, (4,), elements=numbers))
-    kept = forecasts_of(crossed, levels).sorted().quantiles
+    rearranged = forecasts_of(crossed, levels).sorted().quantiles
 
     def loss(quantiles: np.ndarray) -> float:
         return sum(mean_pinball_loss(actual, quantiles[:, 0, 0, i], alpha=level) for i, level in enumerate(levels))
 
-    assert (np.diff(kept, axis=-1) >= 0).all()
-    assert loss(kept) <= loss(crossed) * (1 + 1e-9) + 1e-9
+    assert (np.diff(rearranged, axis=-1) >= 0).all()
+    assert loss(rearranged) <= loss(crossed) * (1 + 1e-9) + 1e-9
 
 
 def test_rearranging_does_lower_the_loss_of_forecasts_that_cross() -> None:
     crossed = np.array([[[[3.0, 2.0, 1.0]]]])
-    kept = forecasts_of(crossed).sorted().quantiles
+    rearranged = forecasts_of(crossed).sorted().quantiles
     before, after = (
-        sum(mean_pinball_loss([2.0], q[:, 0, 0, i], alpha=a) for i, a in enumerate(LEVELS)) for q in (crossed, kept)
+        sum(mean_pinball_loss([2.0], q[:, 0, 0, i], alpha=a) for i, a in enumerate(LEVELS))
+        for q in (crossed, rearranged)
     )
     assert after < before
 
 
 def test_levels_between_lie_on_lines_and_beyond_on_exponential_tails() -> None:
     quantiles = np.array([[[[0.0, 4.0, 10.0]]]])
-    made = at_levels(forecasts_of(quantiles), (0.05, 0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.99)).quantiles[0, 0, 0]
+    forecasts = forecasts_of(quantiles).at_levels((0.05, 0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.99)).quantiles[0, 0, 0]
     below = 0 + (4 / 0.4) * 0.1 * np.log(0.05 / 0.1)
     above = [10 - (6 / 0.3) * 0.2 * np.log((1 - p) / 0.2) for p in (0.9, 0.99)]
-    np.testing.assert_allclose(made, [below, 0, 2, 4, 7, 10, *above])
+    np.testing.assert_allclose(forecasts, [below, 0, 2, 4, 7, 10, *above])
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data(), level_lists, level_lists)
-def test_any_levels_rise_and_those_that_were_forecast_stay_as_they_were(data, levels, wanted) -> None:
+def test_quantiles_of_any_levels_rise_and_those_that_were_forecast_do_not_change(data, levels, requested) -> None:
     quantiles = np.sort(data.draw(arrays(float, (3, 2, 1, len(levels)), elements=numbers)), axis=-1)
-    every = sorted({*levels, *wanted})
-    made = at_levels(forecasts_of(quantiles, levels), every)
-    assert (np.diff(made.quantiles, axis=-1) >= -1e-9 * (1 + np.abs(made.quantiles[..., 1:]))).all()
-    for place, level in enumerate(levels):
-        np.testing.assert_array_equal(made.quantiles[..., every.index(level)], quantiles[..., place])
+    all_levels = sorted({*levels, *requested})
+    forecasts = forecasts_of(quantiles, levels).at_levels(all_levels)
+    assert (np.diff(forecasts.quantiles, axis=-1) >= -1e-9 * (1 + np.abs(forecasts.quantiles[..., 1:]))).all()
+    for i, level in enumerate(levels):
+        np.testing.assert_array_equal(forecasts.quantiles[..., all_levels.index(level)], quantiles[..., i])
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5))
-def test_a_value_finds_the_level_that_it_was_made_for(seed: int, wanted: list[float]) -> None:
+def test_finding_levels_inverts_the_interpolation(seed: int, requested: list[float]) -> None:
     rng = np.random.default_rng(seed)
     quantiles = np.cumsum(rng.uniform(0.5, 2, size=(6, 3)), axis=-1)
-    values = quantile_at(quantiles, LEVELS, np.asarray(wanted))
-    for place, level in enumerate(wanted):
-        np.testing.assert_allclose(level_of(values[:, place], quantiles, LEVELS), level, atol=1e-9)
+    values = interpolate_quantiles(quantiles, LEVELS, np.asarray(requested))
+    for i, level in enumerate(requested):
+        np.testing.assert_allclose(find_levels(values[:, i], quantiles, LEVELS), level, atol=1e-9)
 
 
 def test_the_level_of_equal_quantiles_is_the_middle_of_theirs_and_of_a_missing_value_missing() -> None:
     quantiles = np.array([[0.0, 0.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
-    np.testing.assert_allclose(level_of(np.array([0.0, 1.0, np.nan]), quantiles, LEVELS), [0.3, 0.45, np.nan])
-    np.testing.assert_array_equal(level_of(np.array([-1.0, 5.0]), quantiles[:2], LEVELS)[1], 1.0)
+    np.testing.assert_allclose(find_levels(np.array([0.0, 1.0, np.nan]), quantiles, LEVELS), [0.3, 0.45, np.nan])
+    np.testing.assert_array_equal(find_levels(np.array([-1.0, 5.0]), quantiles[:2], LEVELS)[1], 1.0)
 
 
 def test_a_single_level_has_no_tails() -> None:
-    made = at_levels(forecasts_of(np.array([[[[7.0]]]]), (0.5,)), (0.1, 0.5, 0.9))
-    assert made.quantiles.tolist() == [[[[7.0, 7.0, 7.0]]]]
+    forecasts = forecasts_of(np.array([[[[7.0]]]]), (0.5,)).at_levels((0.1, 0.5, 0.9))
+    assert forecasts.quantiles.tolist() == [[[[7.0, 7.0, 7.0]]]]
 
 
 def test_the_lower_tail_ends_at_the_lowest_value_there_is() -> None:
     quantiles = np.array([[[[1.0, 4.0, 10.0]]], [[[-2.0, 0.0, 1.0]]]])
-    made = at_levels(forecasts_of(quantiles), (0.001, 0.1), lowest=0.0).quantiles[..., 0, :]
-    assert made[0, 0, 0] == 0.0
-    assert made[1, 0, 1] == -2.0  # what was forecast is never changed
+    forecasts = forecasts_of(quantiles).at_levels((0.001, 0.1), lowest=0.0).quantiles[..., 0, :]
+    assert forecasts[0, 0, 0] == 0.0
+    assert forecasts[1, 0, 1] == -2.0  # what was forecast is never changed
 
 
 @pytest.mark.parametrize("levels", [(), (0.5, 0.5), (0.9, 0.1), (0.0, 0.5), (0.5, 1.0)])
-def test_levels_that_are_none_are_refused(levels) -> None:
+def test_invalid_levels_are_refused(levels) -> None:
     with pytest.raises(ConfigError, match="quantiles must increase"):
-        at_levels(forecasts_of(np.zeros((1, 1, 1, 3))), levels)
+        forecasts_of(np.zeros((1, 1, 1, 3))).at_levels(levels)
+
+
+def test_the_median_lies_between_its_neighbours_where_it_is_not_a_level() -> None:
+    quantiles = np.array([2.0, 6.0])
+    assert compute_median(quantiles, (0.4, 0.8)) == pytest.approx(3.0)
+    assert compute_median(quantiles, (0.6, 0.8)) == 2.0
+    assert compute_median(quantiles, (0.1, 0.3)) == 6.0
+    assert compute_median(quantiles, (0.1, 0.5)) == 6.0

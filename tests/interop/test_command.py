@@ -45,7 +45,7 @@ def test_a_partial_match_prints_its_table_and_ends_with_code_2(tmp_path):
     assert ["unexpected", "spare", "8"] in lines
     assert ["matched", "head.projection.bias", "head.projection.bias", "3"] in lines
     assert f"{len(state) - 1} matched, 1 missing, 1 unexpected, 0 wrong shape" in ran.stdout
-    assert "Hint: --partial takes what matches" in ran.stderr
+    assert "Hint: --partial loads what matches" in ran.stderr
     assert not (tmp_path / "new.ckpt").exists()
 
     ran = run(*words, "--partial", folder=tmp_path)

@@ -189,7 +189,7 @@ def test_one_name_with_two_prefixes_is_refused(network, tmp_path):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    with pytest.raises(ArtifactError, match=r"of no network that is known here; its tensors are 'weight', 'bias'"):
+    with pytest.raises(ArtifactError, match=r"of an unknown network; its tensors are 'weight', 'bias'"):
         convert(save(torch.nn.Linear(2, 3).state_dict(), tmp_path))
     with pytest.raises(ArtifactError, match=r"lacks tensor 'after_recurrence.norm.weight'"):
         convert(save(torch.nn.Linear(2, 3).state_dict(), tmp_path), kind="native")

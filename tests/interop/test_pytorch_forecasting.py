@@ -124,7 +124,7 @@ def refusal(
         ({"categorical_groups": {"weather": ["rain", "snow"]}}, "sums groups of categories"),
         ({"time_varying_reals_encoder": ["day", "sales"]}, "known variable 'price' is an input of its decoder"),
         ({"share_single_variable_networks": True}, "category 'weather' has a network of its own"),
-        ({"static_reals": None}, "does not say static_reals, without which its tensors have no meaning"),
+        ({"static_reals": None}, "lacks static_reals, without which its tensors cannot be interpreted"),
     ],
 )
 def test_what_no_switch_reproduces_is_refused_with_the_reason(changes, words, reference):
@@ -145,7 +145,7 @@ def test_widths_that_no_switch_reproduces_are_refused_with_the_reason(reference)
 @needs_the_library
 def test_a_state_dict_without_its_hyper_parameters_is_asked_for_them(reference):
     torch.save(torch.load(reference / "bare.pth", weights_only=True)["state_dict"], reference / "alone.pth")
-    with pytest.raises(ArtifactError, match=r"does not say static_categoricals(.|\n)*with --config"):
+    with pytest.raises(ArtifactError, match=r"lacks static_categoricals(.|\n)*with --config"):
         convert(reference / "alone.pth")
     content = torch.load(reference / "bare.pth", weights_only=True)
     says = {name: value for name, value in content["hyper_parameters"].items() if name != "max_prediction_length"}

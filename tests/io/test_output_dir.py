@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from fusecast.errors import ArtifactError
-from fusecast.io.output_dir import check_results, results
+from fusecast.io.output_dir import check_results_folder, replace_results
 
 
 def write(folder: Path, command: str = "explain", **files: str) -> None:
-    with results(folder, command) as scratch:
+    with replace_results(folder, command) as scratch:
         for name, text in files.items():
             (scratch / f"{name}.csv").write_text(text)
 
@@ -103,9 +103,9 @@ def test_nothing_outside_the_folder_is_removed(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_to_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
-        with pytest.raises(ArtifactError, match="file is a file, and files cannot be written into it"):
-            check_results(place)
-    check_results(tmp_path / "new" / "below")
+        with pytest.raises(ArtifactError, match="file is a file, and no files can be written into it"):
+            check_results_folder(place)
+    check_results_folder(tmp_path / "new" / "below")
     assert not (tmp_path / "new").exists()
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(ArtifactError, match=r"a\.csv is a folder where a file is to be written"):

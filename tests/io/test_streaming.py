@@ -9,30 +9,70 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.helpers.small_table import assert_same_panel, small_table
 
-from fusecast.data.panel_builder import validate
+from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
 from fusecast.errors import DataError
-from fusecast.io.streaming import stream_parquet
+from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
 from fusecast.io.tables import read_table
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_streamed_panel_is_the_validated_one_whatever_the_batches(data, frame, schema, tmp_path_factory, assert_same):
+def test_a_streamed_panel_is_that_of_the_table_in_memory_whatever_the_batches(data, frame, schema, tmp_path_factory):
     kept = data.draw(st.sets(st.integers(0, 17), min_size=1))
-    batch = data.draw(st.integers(1, 20))
+    batch_rows = data.draw(st.integers(1, 20))
     holed = frame[sorted(kept)].with_columns(
-        temp=pl.when(pl.int_range(len(kept)) % 3 == 0).then(None).otherwise("temp")
+        temp=pl.when(pl.int_range(len(kept)) % 3 == 0).then(None).otherwise("temp"),
+        size=pl.when(pl.int_range(len(kept)) % 2 == 0).then(None).otherwise("size"),
+        kind=pl.when(pl.int_range(len(kept)) % 4 == 0).then(None).otherwise("kind"),
     )
     folder = tmp_path_factory.mktemp("stream")
     holed.write_parquet(folder / "t.parquet")
-    streamed = stream_parquet(folder / "t.parquet", schema, folder / "panel", batch=batch)
-    assert_same(streamed, validate(holed, schema))
+    streamed = stream_parquet(folder / "t.parquet", schema, folder / "panel", batch_rows=batch_rows)
+    assert_same_panel(streamed, build_panel(holed, schema))
+
+
+HOURS = pl.col("ds")
+KEYS = {
+    "integer ids": [pl.col("unique_id").str.tail(1).cast(pl.Int32) - 1],
+    "categorical ids": [pl.col("unique_id").cast(pl.Categorical)],
+    "zoned times": [HOURS.dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin")],
+    "times in milliseconds": [HOURS.cast(pl.Datetime("ms"))],
+    "integer steps": [HOURS.dt.hour().cast(pl.Int16)],
+    "numbers that are dates": [HOURS.dt.hour().cast(pl.Int64) + 20240325],
+    "numbers as floats and text": [pl.col("temp").cast(pl.Float32), pl.col("price").cast(pl.String)],
+    "categories as floats": [pl.col("state").replace_strict({"wet": 1.0, "dry": 2.5})],
+}
+
+
+@pytest.mark.parametrize("batch_rows", [1, 4, 100])
+@pytest.mark.parametrize("case", KEYS)
+def test_every_type_of_column_streams_to_the_same_panel(case, batch_rows, tmp_path):
+    frame = small_table().with_columns(KEYS[case])
+    frame.write_parquet(tmp_path / "t.parquet")
+    roles = {"static": ["size", "kind"], "known": ["promo"], "observed": ["temp", "state", "price"]}
+    schema = make_schema(frame, **roles, categorical=["state"] if case == "categories as floats" else [])
+    if case == "numbers as floats and text":
+        columns = tuple(type(c)(name=c.name, role=c.role) if c.name == "price" else c for c in schema.columns)
+        schema = type(schema)(columns=columns, frequency=schema.frequency)
+    streamed = stream_parquet(tmp_path / "t.parquet", schema, tmp_path / "p", batch_rows=batch_rows)
+    assert_same_panel(streamed, build_panel(frame, schema))
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_one_series_without_an_id_is_read_in_the_zone_of_the_schema(zone, tmp_path):
+    frame = small_table(series=1).drop("unique_id")
+    frame.write_parquet(tmp_path / "t.parquet")
+    schema = make_schema(frame, id=None, known=["price"], time_zone=zone)
+    streamed = stream_parquet(tmp_path / "t.parquet", schema, tmp_path / "p", batch_rows=2)
+    assert_same_panel(streamed, build_panel(frame, schema))
+    assert streamed.time_grid.time_zone == zone
 
 
 @pytest.mark.parametrize("name", ["bike_sharing", "stallion", "exchange_rate"])
-def test_real_sets_stream_to_the_same_panel(name, dataset, tmp_path, assert_same):
+def test_real_sets_stream_to_the_same_panel(name, dataset, tmp_path):
     frame = read_table(dataset(name))
     schema = make_schema(
         frame,
@@ -40,42 +80,43 @@ def test_real_sets_stream_to_the_same_panel(name, dataset, tmp_path, assert_same
         static=[c for c in ("agency", "avg_population_2017") if c in frame.columns],
         known=[c for c in ("holiday", "price_actual") if c in frame.columns],
     )
-    assert_same(stream_parquet(dataset(name), schema, tmp_path / "p", batch=4_000), validate(frame, schema))
+    streamed = stream_parquet(dataset(name), schema, tmp_path / "p", batch_rows=4_000)
+    assert_same_panel(streamed, build_panel(frame, schema))
 
 
-def test_month_ends_are_seen_across_batches(tmp_path, assert_same):
+def test_month_ends_are_found_across_batches(tmp_path):
     days = ["2021-01-31", "2021-02-28", "2021-03-31", "2021-04-30"]
     frame = pl.DataFrame({"unique_id": ["a"] * 4, "ds": pl.Series(days).str.to_date(), "y": [1.0, 2, 3, 4]})
     frame.write_parquet(tmp_path / "t.parquet")
     schema = make_schema(frame)
-    streamed = stream_parquet(tmp_path / "t.parquet", schema, tmp_path / "p", batch=1)
-    assert streamed.clock.month_end
-    assert_same(streamed, validate(frame, schema))
+    streamed = stream_parquet(tmp_path / "t.parquet", schema, tmp_path / "p", batch_rows=1)
+    assert streamed.time_grid.month_end
+    assert_same_panel(streamed, build_panel(frame, schema))
 
 
-def delay(frame: pl.DataFrame, row: int, by: timedelta) -> pl.DataFrame:
-    return frame.with_columns(ds=pl.when(pl.int_range(18) == row).then(pl.col("ds") + by).otherwise("ds"))
+def test_the_schema_follows_from_the_first_rows_and_the_memory_from_the_metadata(frame, schema, tmp_path):
+    frame.write_parquet(tmp_path / "t.parquet")
+    first = read_first_rows(tmp_path / "t.parquet", 4)
+    assert first.equals(frame[:4])
+    roles = {"static": ["size", "kind"], "known": ["price", "promo"], "observed": ["temp", "state"]}
+    assert make_schema(first, **roles) == schema
+    assert estimate_memory(tmp_path / "t.parquet") == 18 * 9 * 16
+
+
+def delay(row: int, **by: int) -> pl.Expr:
+    """The times of the small table, with that of one row moved."""
+    return pl.when(pl.int_range(18) == row).then(pl.col("ds") + timedelta(**by)).otherwise("ds").alias("ds")
 
 
 ERRORS = {
     "unsorted times": (
         lambda f: f[[1, 0, *range(2, 18)]],
-        "by 'unique_id' and 'ds': row 1 comes too late\nHint",
+        "by 'unique_id' and 'ds': row 1 belongs before the row above it\nHint",
     ),
-    "unsorted ids": (lambda f: pl.concat([f[12:], f[:12]]), "row 6 comes too late"),
+    "unsorted ids": (lambda f: pl.concat([f[12:], f[:12]]), "row 6 belongs before the row above it"),
     "duplicates": (lambda f: pl.concat([f[:5], f[4:]]), r"same values in more than one row, 1 time.*\(row 5\)"),
-    "off grid": (
-        lambda f: f.with_columns(
-            pl.when(pl.int_range(18) == 8).then(pl.col("ds") + timedelta(minutes=1)).otherwise("ds")
-        ),
-        r"leaves the 1h grid.*'s1' \(row 8\)",
-    ),
-    "off grid at the end": (
-        lambda f: f.with_columns(
-            pl.when(pl.int_range(18) == 11).then(pl.col("ds") + timedelta(minutes=1)).otherwise("ds")
-        ),
-        "leaves the 1h grid.*'s1'",
-    ),
+    "off grid": (lambda f: f.with_columns(delay(8, minutes=1)), r"is off the 1h grid.*'s1' \(row 8\)"),
+    "off grid at the end": (lambda f: f.with_columns(delay(11, minutes=1)), "is off the 1h grid.*'s1'"),
     "static": (lambda f: f.with_columns(size=pl.int_range(18)), r"static column 'size' changes within 3 series"),
     "no target": (
         lambda f: f.with_columns(y=pl.when(pl.col("unique_id") == "s1").then(None).otherwise("y")),
@@ -86,31 +127,29 @@ ERRORS = {
         "'temp' has 1 infinite value, the first in row 16",
     ),
     "empty id": (lambda f: f.with_columns(unique_id=None), "id column 'unique_id' is empty"),
-    "text times": (lambda f: f.with_columns(pl.col("ds").cast(pl.String)), "parse it and write the file anew"),
+    "text times": (lambda f: f.with_columns(pl.col("ds").cast(pl.String)), "parse it, and write the file again"),
     "no column": (lambda f: f.drop("temp"), "'temp' is not in the table"),
     "no rows": (lambda f: f[:0], "has no rows"),
-    "absurd gap": (
-        lambda f: f.with_columns(
-            pl.when(pl.int_range(18) == 17).then(pl.col("ds") + timedelta(days=9000)).otherwise("ds")
-        ),
-        "frequency 1h would fill 18 rows",
-    ),
+    "absurd gap": (lambda f: f.with_columns(delay(17, days=9000)), "frequency 1h would fill 18 rows"),
 }
 
 
 @pytest.mark.parametrize("case", ERRORS)
-@pytest.mark.parametrize("batch", [5, 100])
-def test_broken_files_raise_an_error_in_words(case, batch, frame, schema, tmp_path):
+@pytest.mark.parametrize("batch_rows", [5, 100])
+def test_an_invalid_file_is_an_error_and_leaves_no_file(case, batch_rows, frame, schema, tmp_path):
     breaking, message = ERRORS[case]
     breaking(frame).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=message):
-        stream_parquet(tmp_path / "t.parquet", schema, tmp_path / "p", batch=batch)
-    assert not (tmp_path / "p" / "panel.json").exists()
+        stream_parquet(tmp_path / "t.parquet", schema, tmp_path / "p", batch_rows=batch_rows)
+    assert not list((tmp_path / "p").glob("*"))
 
 
-def test_a_missing_file_is_named(schema, tmp_path):
+def test_a_missing_file_and_one_that_is_no_parquet_file_are_errors(schema, tmp_path):
     with pytest.raises(DataError, match=r"none.parquet does not exist"):
         stream_parquet(tmp_path / "none.parquet", schema, tmp_path / "p")
+    (tmp_path / "text.parquet").write_text("unique_id,ds,y\n")
+    with pytest.raises(DataError, match=r"text.parquet cannot be read as a table"):
+        stream_parquet(tmp_path / "text.parquet", schema, tmp_path / "p")
 
 
 MEMORY = """
@@ -123,9 +162,9 @@ def peak():
 
 columns = tuple(Column(name=n, role=Role.TARGET if n == "y" else Role.OBSERVED) for n in ("y", "a", "b", "c"))
 schema = Schema(columns=columns, frequency="1i")
-stream_parquet(sys.argv[1], schema, sys.argv[3], batch=50_000)
+stream_parquet(sys.argv[1], schema, sys.argv[3], batch_rows=50_000)
 before = peak()
-stream_parquet(sys.argv[2], schema, sys.argv[3], batch=50_000)
+stream_parquet(sys.argv[2], schema, sys.argv[3], batch_rows=50_000)
 print((peak() - before) / 1024)
 """
 
@@ -138,7 +177,7 @@ def test_memory_does_not_grow_with_the_rows(names: str, tmp_path):
         values = {n: np.random.default_rng(0).standard_normal(rows) for n in ("y", "a", "b", "c")}
         ids = np.arange(series)
         if names == "text":
-            ids = np.array([f"the shop at the corner of street {number:05d}" for number in ids])
+            ids = np.array([f"the shop at the corner of street {i:05d}" for i in ids])
         keys = {"unique_id": np.repeat(ids, 10_000), "ds": np.tile(np.arange(10_000), series)}
         pl.DataFrame({**keys, **values}).write_parquet(tmp_path / name, row_group_size=50_000)
 

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 
+from fusecast.data.panel_builder import build_panel
+from fusecast.data.schema import make_schema
 from fusecast.errors import DataError
-from fusecast.io.tables import like, read_table
+from fusecast.io.tables import convert_like, read_future, read_table
 
 FRAME = pl.DataFrame({"unique_id": ["a", "a"], "ds": [datetime(2021, 1, 1), datetime(2021, 1, 2)], "y": [1.0, 2.5]})
 
@@ -34,7 +36,7 @@ def write(path, form):
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "csv.gz", "parquet", "feather", "arrow", "ipc"])
 @pytest.mark.parametrize("as_text", [True, False])
-def test_files_of_every_kind_give_the_same_frame(form, as_text, tmp_path):
+def test_files_of_every_kind_are_read_as_the_same_frame(form, as_text, tmp_path):
     path = tmp_path / f"table.{form}"
     write(path, form)
     assert read_table(str(path) if as_text else path).equals(FRAME)
@@ -45,7 +47,7 @@ def test_files_of_every_kind_give_the_same_frame(form, as_text, tmp_path):
     [FRAME, FRAME.lazy(), FRAME.to_arrow(), FRAME.to_pandas(), FRAME.to_dict(as_series=False)],
     ids=["polars", "lazy", "arrow", "pandas", "dict"],
 )
-def test_frames_of_every_kind_give_the_same_frame(source):
+def test_frames_of_every_kind_become_the_same_frame(source):
     frame = read_table(source)
     assert frame.with_columns(pl.col("ds").cast(pl.Datetime("us"))).equals(FRAME)
 
@@ -95,7 +97,7 @@ def test_decimal_commas_are_read_where_commas_do_not_separate(tmp_path):
     assert frame["y"].to_list() == [1.5, -2.0]
 
 
-def test_numbers_with_a_word_among_them_stay_text_for_validate_to_name(tmp_path):
+def test_numbers_with_a_word_among_them_stay_text(tmp_path):
     assert csv_of(tmp_path, "y\n1\ntwo\n3\n")["y"].to_list() == ["1", "two", "3"]
 
 
@@ -115,7 +117,7 @@ def test_ambiguous_dates_are_left_as_text(tmp_path):
         ("table.xlsx", b"x", "table.xlsx cannot be read as a table\nHint: supported are .csv"),
         ("empty.csv", b"", "empty.csv has no rows"),
         ("header.csv", b"a,b\n", "has no rows"),
-        ("twice.csv", b"a,b,a\n1,2,3\n", "more than one column named 'a'\nHint: give each column its own name"),
+        ("twice.csv", b"a,b,a\n1,2,3\n", "more than one column named 'a'\nHint: rename one of them"),
         ("broken.parquet", b"PAR1 nothing", "broken.parquet cannot be read as a table: "),
         ("broken.arrow", b"nothing", "broken.arrow cannot be read as a table: "),
         ("broken.csv.gz", b"nothing", "broken.csv.gz cannot be read as a table: "),
@@ -146,17 +148,71 @@ def test_sources_that_are_no_tables_are_named(source, message):
 
 
 def test_results_come_back_in_the_kind_of_the_source():
-    assert isinstance(like(FRAME.to_pandas(), FRAME), pd.DataFrame)
-    assert isinstance(like(FRAME.to_arrow(), FRAME), pa.Table)
-    assert like(FRAME, FRAME) is FRAME
-    assert like("table.csv", FRAME) is FRAME
+    assert isinstance(convert_like(FRAME.to_pandas(), FRAME), pd.DataFrame)
+    assert isinstance(convert_like(FRAME.to_arrow(), FRAME), pa.Table)
+    assert convert_like(FRAME, FRAME) is FRAME
+    assert convert_like("table.csv", FRAME) is FRAME
 
 
 def test_reading_a_file_imports_neither_pandas_nor_torch(tmp_path):
     path = tmp_path / "t.csv"
     FRAME.write_csv(path)
     code = (
-        "import sys; from fusecast.io.tables import read_table; from fusecast.data.panel_builder import validate;"
+        "import sys; from fusecast.io.tables import read_table; from fusecast.data.panel_builder import build_panel; "
         f"read_table({str(path)!r}); assert not {{'pandas', 'torch'}} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_with_leading_zeros_keep_them_in_the_table_and_in_its_future(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("unique_id,ds,y\n007,2024-01-01,1\n7,2024-01-01,2\n012,2024-01-01,3\n")
+    assert read_table(path, keys=("unique_id",))["unique_id"].to_list() == ["007", "7", "012"]
+    future = read_future(path, "unique_id")
+    assert future is not None
+    assert future["unique_id"].dtype == pl.String
+    path.write_text("unique_id,ds,y\n7,2024-01-01,1\n12,2024-01-01,2\n")
+    assert read_table(path, keys=("unique_id",)).equals(read_table(path))
+    assert read_table(path)["unique_id"].dtype == pl.Int64
+    path.write_text(f"unique_id,ds,y\n{2**53 + 1},2024-01-01,1\n{2**53},2024-01-01,2\n")
+    assert read_table(path, keys=("unique_id",))["unique_id"].to_list() == [2**53 + 1, 2**53]
+    path.write_text("unique_id,ds,y\n7.5,2024-01-01,1\nx,2024-01-01,2\n")
+    assert read_table(path, keys=("unique_id",)).equals(read_table(path))
+
+
+def test_a_comma_that_may_separate_thousands_is_not_read_as_a_decimal_comma(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("ds;y;share\n2024-01-01;1,000;0,125\n2024-01-02;12,500;10,000\n2024-01-03;2,750;3,5\n")
+    frame = read_table(path)
+    assert frame["share"].to_list() == [0.125, 10.0, 3.5]
+    with pytest.raises(DataError, match="holds text: '1,000' in row 0 and 2 more\nHint: write plain numbers") as caught:
+        build_panel(frame, make_schema(frame, id=None))
+    assert "no value at all" not in str(caught.value)
+
+
+def test_empty_lines_are_skipped(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("\n \nds,y\n2024-01-01,1\n\n2024-01-02,\n,\n\n")
+    assert read_table(path).rows() == [(date(2024, 1, 1), 1), (date(2024, 1, 2), None)]
+
+
+def test_a_file_that_is_not_utf8_is_an_error_with_a_hint(tmp_path):
+    path = tmp_path / "table.csv"
+    for text in ("ds,Größe\n1,2\n", "ds,y\n1,Köln\n"):
+        path.write_bytes(text.encode("cp1252"))
+        with pytest.raises(DataError, match=r"table.csv is not written in UTF-8\nHint: save it again"):
+            read_table(path)
+
+
+def test_a_row_with_too_many_cells_is_named(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("ds,y\n2024-01-01,1\n2024-01-02,1,234\n")
+    with pytest.raises(DataError, match=r"line 3 of file .* has 3 cells, and the header has 2\nHint: put cells"):
+        read_table(path)
+
+
+def test_times_with_and_without_a_zone_in_one_pandas_column_are_an_error():
+    stamps = [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02", tz="UTC")]
+    frame = pd.DataFrame({"ds": pd.Series(stamps, dtype=object), "y": 1.0})
+    with pytest.raises(DataError, match="mixes time zones"):
+        make_schema(read_table(frame), id=None)

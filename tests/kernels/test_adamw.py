@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from fusecast.kernels.adamw import AdamW, clip_gradients, usable
+from fusecast.kernels.adamw import AdamW, clip_gradients, gradients_supported
 from fusecast.kernels.library import library
 
 SHAPES = ((3,), (40, 33), (), (1, 8192), (5, 2000), (8, 1))
@@ -26,31 +26,31 @@ def twins(parameters: list[nn.Parameter], **options) -> tuple[AdamW, torch.optim
     return AdamW(parameters, **options), torch.optim.AdamW(copy.deepcopy(parameters), **options)
 
 
-def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def list_parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def draw_gradients(*optimizers: torch.optim.Optimizer, leave_out: int | None = None) -> None:
-    for number, twin in enumerate(zip(*map(parameters_of, optimizers), strict=True)):
-        drawn = torch.randn_like(twin[0]) * 10 ** (-3 * torch.rand(()))
+    for i, twin in enumerate(zip(*map(list_parameters, optimizers), strict=True)):
+        gradient = torch.randn_like(twin[0]) * 10 ** (-3 * torch.rand(()))
         for parameter in twin:
-            parameter.grad = None if number == leave_out else drawn.clone()
+            parameter.grad = None if i == leave_out else gradient.clone()
 
 
 def assert_close(ours: torch.optim.Optimizer, theirs: torch.optim.Optimizer) -> None:
-    for one, other in zip(parameters_of(ours), parameters_of(theirs), strict=True):
+    for one, other in zip(list_parameters(ours), list_parameters(theirs), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.02])
 def test_steps_equal_those_of_torch(parameters, decay: float) -> None:
     ours, theirs = twins(parameters, weight_decay=decay)
-    for number in range(20):
-        draw_gradients(ours, theirs, leave_out=number % 8)  # a tensor without a gradient is left as it is
+    for step in range(20):
+        draw_gradients(ours, theirs, leave_out=step % 8)  # a tensor without a gradient is left as it is
         ours.step()
         theirs.step()
         assert_close(ours, theirs)
-        theirs.param_groups[0]["lr"] = ours.param_groups[0]["lr"] = 1e-2 / (number + 1)
+        theirs.param_groups[0]["lr"] = ours.param_groups[0]["lr"] = 1e-2 / (step + 1)
 
 
 def test_groups_have_rates_of_their_own(parameters) -> None:
@@ -68,7 +68,7 @@ def test_the_kernel_does_the_steps_and_not_torch(parameters, monkeypatch) -> Non
         pytest.skip("no kernels on this machine")
 
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("torch was asked")
+        raise AssertionError("torch was called")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", refuse)
     monkeypatch.setattr("fusecast.kernels.adamw.clip_grad_norm_", refuse)
@@ -88,7 +88,7 @@ def test_a_state_dict_goes_from_one_to_the_other(parameters, way: str) -> None:
         draw_gradients(first)
         first.step()
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for one, other in zip(parameters_of(second), parameters_of(first), strict=True):
+    for one, other in zip(list_parameters(second), list_parameters(first), strict=True):
         one.data.copy_(other)
     for _ in range(3):
         draw_gradients(ours, theirs)
@@ -102,11 +102,11 @@ def test_a_state_dict_goes_from_one_to_the_other(parameters, way: str) -> None:
 def test_gradients_are_clipped_as_torch_clips_them(parameters, share: float) -> None:
     ours, theirs = twins(parameters)
     draw_gradients(ours, theirs)
-    norm = float(torch.cat([p.grad.flatten() for p in parameters_of(theirs)]).norm())
-    before = [p.grad.clone() for p in parameters_of(ours)]
+    norm = float(torch.cat([p.grad.flatten() for p in list_parameters(theirs)]).norm())
+    before = [p.grad.clone() for p in list_parameters(ours)]
     clip_gradients(ours, share * norm)
-    clip_grad_norm_(parameters_of(theirs), share * norm)
-    for one, other, old in zip(parameters_of(ours), parameters_of(theirs), before, strict=True):
+    clip_grad_norm_(list_parameters(theirs), share * norm)
+    for one, other, old in zip(list_parameters(ours), list_parameters(theirs), before, strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=0)
         assert torch.equal(one.grad, old) == (share > 1)
 
@@ -132,27 +132,27 @@ def test_results_do_not_depend_on_the_number_of_threads(parameters) -> None:
                 optimizer.step()
     finally:
         torch.set_num_threads(threads)
-    for one, other in zip(*map(parameters_of, optimizers), strict=True):
+    for one, other in zip(*map(list_parameters, optimizers), strict=True):
         assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("kind", ["float64", "transposed", "not fused", "amsgrad"])
-def test_what_the_kernel_does_not_know_is_left_to_torch(kind: str) -> None:
+def test_what_the_kernel_does_not_support_is_left_to_torch(kind: str) -> None:
     torch.manual_seed(0)
     weight = torch.randn(30, 20, dtype=torch.float64 if kind == "float64" else torch.float32)
     parameters = [nn.Parameter(weight.T if kind == "transposed" else weight)]
     ours, theirs = twins(parameters, fused=kind != "not fused", amsgrad=kind == "amsgrad")
     for _ in range(3):
         draw_gradients(ours, theirs)
-        assert usable(parameters) == (library() is not None and kind in ("not fused", "amsgrad"))
+        assert gradients_supported(parameters) == (library() is not None and kind in ("not fused", "amsgrad"))
         clip_gradients(ours, 0.5)
-        clip_grad_norm_(parameters_of(theirs), 0.5)
+        clip_grad_norm_(list_parameters(theirs), 0.5)
         ours.step()
         theirs.step()
     assert_close(ours, theirs)
 
 
-def test_a_closure_is_called_with_gradients_and_its_loss_given_back(parameters) -> None:
+def test_a_closure_is_called_with_gradients_and_its_loss_returned(parameters) -> None:
     optimizer = AdamW(parameters, lr=0.1, fused=True)
 
     def closure() -> Tensor:

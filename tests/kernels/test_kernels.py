@@ -4,88 +4,67 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from tests.model.test_reference import (
+from hypothesis import assume, given
+from tests.helpers.network_comparison import (
     Result,
-    assert_same,
+    assert_same_result,
+    build_perturbed,
     configs,
-    network_of,
     quietly,
     run_network,
     run_reference,
     seeds,
     shares,
 )
+from tests.helpers.networks import as_dtype
 from torch import Tensor
 
-from fusecast.kernels import bindings as native
-from fusecast.kernels import library as build
 from fusecast.kernels.attention import attend
 from fusecast.kernels.grn import gated_rows
-from fusecast.model import attention, gating
-from fusecast.model import lstm as recurrence
-from fusecast.model import variable_selection as selection
+from fusecast.kernels.library import call, library
+from fusecast.model import attention, gating, lstm, variable_selection
 from fusecast.model.batch import example_batch
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
 
-pytestmark = pytest.mark.skipif(build.library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
+pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
 
 WIDE = ModelConfig(
     horizon=5, lookback=29, num_targets=2, static_reals=2, static_categories=(3, 7), observed_reals=3,
     observed_categories=(4,), known_reals=2, known_categories=(5, 2), hidden_size=40, num_heads=4, num_lstm_layers=2,
     dropout=0.0,
 )  # fmt: skip
-
-
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        without_kernels(patch)
-        yield
+KERNELS = ("grn", "variable_selection", "lstm", "attention")
 
 
 def without_kernels(patch: pytest.MonkeyPatch) -> None:
-    for module in (attention, gating, recurrence, selection):
-        patch.setattr(module, "usable", lambda *_: False)
-
-
-def widened(parameter: Tensor) -> None:
-    with torch.no_grad():
-        parameter.add_(0.3 * torch.randn_like(parameter))
+    for module in (attention, gating, lstm, variable_selection):
+        patch.setattr(module, "kernels_supported", lambda *_: False)
 
 
 @quietly
 @given(config=configs(smallest_head=4), missing=shares, seed=seeds)
 def test_the_plain_network_agrees_with_the_papers_equations_in_single_precision_too(config, missing, seed):
-    if 2 in (config.num_static, config.num_past, config.num_future):
-        return
-    network = network_of(config, seed)
+    assume(2 not in (config.num_static, config.num_past, config.num_future))
+    network = build_perturbed(config, seed)
     batch = example_batch(config, 2, missing=missing, generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch:
         without_kernels(patch)
-        found = run_network(network, batch)
-    assert_same(found, run_reference(network, batch), 1e-5)
+        actual = run_network(network, batch)
+    assert_same_result(actual, run_reference(network, batch), 1e-5)
 
 
-def test_the_kernels_are_what_the_network_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_uses_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    for module in ("rows", "select", "recur", "attend"):
-        home = f"fusecast.kernels.{module}"
-        monkeypatch.setattr(f"{home}.call", lambda name, arguments: called.append(name) or native.call(name, arguments))
-    run_network(network_of(WIDE, 0), example_batch(WIDE, 2))
-    assert set(called) == {
-        f"{kind}_{way}" for kind in ("rows", "selection", "recurrence", "attention") for way in ("forward", "backward")
-    }
+    for module in KERNELS:
+        name = f"fusecast.kernels.{module}.call"
+        monkeypatch.setattr(name, lambda name, arguments: called.append(name) or call(name, arguments))
+    run_network(build_perturbed(WIDE, 0), example_batch(WIDE, 2))
+    assert set(called) == {f"{module}_{way}" for module in KERNELS for way in ("forward", "backward")}
 
 
 @pytest.mark.parametrize("hidden", [24, 40, 64, 160])
@@ -95,16 +74,16 @@ def test_widths_that_fill_tiles_and_widths_that_do_not_give_what_the_plain_netwo
     hidden: int, missing: float, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(WIDE, hidden_size=hidden)
-    network, batch = network_of(config, 1), example_batch(config, 5, missing=missing)
+    network, batch = build_perturbed(config, 1), example_batch(config, 5, missing=missing)
     torch.set_num_threads(threads)
-    found = run_network(network, batch)
+    actual = run_network(network, batch)
     without_kernels(monkeypatch)
-    plain = run_network(network.double(), type(batch)(*(x.double() if x.is_floating_point() else x for x in batch)))
-    assert_same(found, Result(plain.output, plain.loss, plain.gradients), 1e-5)
+    plain = run_network(network.double(), as_dtype(batch, torch.float64))
+    assert_same_result(actual, Result(plain.output, plain.loss, plain.gradients), 1e-5)
 
 
 def test_the_same_seed_gives_the_same_numbers_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, batch = network_of(replace(WIDE, dropout=0.3), 2).train(), example_batch(WIDE, 4, missing=0.2)
+    network, batch = build_perturbed(replace(WIDE, dropout=0.3), 2).train(), example_batch(WIDE, 4, missing=0.2)
     torch.set_num_threads(2)
     results = []
     for seed in (5, 5, 6):
@@ -116,8 +95,8 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit(monkeypatch: pytes
     assert not torch.equal(first.output.quantiles, other.output.quantiles)
 
 
-def test_what_is_dropped_does_not_depend_on_the_number_of_threads() -> None:
-    network, batch = network_of(replace(WIDE, dropout=0.3), 2).train(), example_batch(WIDE, 4)
+def test_dropout_does_not_depend_on_the_number_of_threads() -> None:
+    network, batch = build_perturbed(replace(WIDE, dropout=0.3), 2).train(), example_batch(WIDE, 4)
     outputs = []
     for threads in (1, 3):
         torch.set_num_threads(threads)
@@ -127,9 +106,9 @@ def test_what_is_dropped_does_not_depend_on_the_number_of_threads() -> None:
 
 
 def dropped(share: float, rows: int, d: int) -> Tensor:
-    """Show which entries of a plain gate's branch are dropped: bool [rows, d].
+    """Return which entries of a plain gate's input are dropped: bool [rows, d].
 
-    The gate lets everything through, so that the norm sees ones and zeros: what was kept lies above what was dropped.
+    The gate is open, so that the norm gets ones and zeros: what was kept lies above what was dropped.
     """
     parameters = [None, None, torch.cat((torch.eye(d), torch.zeros(d, d))), torch.zeros(2 * d), torch.ones(d)]
     parameters[3][d:] = 50.0
@@ -138,19 +117,19 @@ def dropped(share: float, rows: int, d: int) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_each_entry_is_dropped_with_the_share_asked_for_and_by_itself(share: float) -> None:
+def test_each_entry_is_dropped_with_the_requested_share_and_independently(share: float) -> None:
     torch.manual_seed(0)
     rows, d = 20_000, 48
     mask = dropped(share, rows, d).double()
     error = math.sqrt(share * (1 - share))
     assert abs(mask.mean() - share) < 4 * error / math.sqrt(rows * d)
     assert ((mask.mean(dim=0) - share).abs() < 5 * error / math.sqrt(rows)).all()
-    assert abs(mask.sum(dim=1).var() / (d * share * (1 - share)) - 1) < 0.05, "entries of a row hang together"
+    assert abs(mask.sum(dim=1).var() / (d * share * (1 - share)) - 1) < 0.05, "entries of a row are correlated"
     correlations = torch.corrcoef(mask.T) - torch.eye(d)
     assert correlations.abs().max() < 5.5 / math.sqrt(rows)
     for lag in (1, 2, 7):
         together = ((mask[lag:] - share) * (mask[:-lag] - share)).mean() / error**2
-        assert abs(together) < 5 / math.sqrt(rows * d), "rows hang together"
+        assert abs(together) < 5 / math.sqrt(rows * d), "rows are correlated"
 
 
 def test_every_call_drops_other_entries() -> None:
@@ -164,25 +143,26 @@ def test_what_is_kept_is_scaled_up_and_gradients_flow_through_it_alone() -> None
     torch.manual_seed(3)
     d, rows, share = 32, 200, 0.3
     gate = gating.GateAddNorm(d, dropout=share).train()
-    widened(gate.norm.weight)
-    branch, around, weight = torch.randn(rows, d, requires_grad=True), torch.randn(rows, d), torch.randn(rows, d)
+    with torch.no_grad():
+        gate.norm.weight.add_(0.3 * torch.randn(d))
+    x, residual, weight = torch.randn(rows, d, requires_grad=True), torch.randn(rows, d), torch.randn(rows, d)
     torch.manual_seed(11)
     keep = (~dropped(share, rows, d)).double() * 65536 / (65536 - round(share * 65536))
     torch.manual_seed(11)
-    found = gate(branch, around)
-    (gradient,) = torch.autograd.grad((found * weight).sum(), branch)
+    actual = gate(x, residual)
+    (gradient,) = torch.autograd.grad((actual * weight).sum(), x)
 
     gate.double().eval()
-    exact = gate.norm(around.double() + torch.nn.functional.glu(gate.gate.projection(branch.double() * keep)))
-    (expected,) = torch.autograd.grad((exact * weight.double()).sum(), branch)
-    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+    exact = gate.norm(residual.double() + torch.nn.functional.glu(gate.gate.projection(x.double() * keep)))
+    (expected,) = torch.autograd.grad((exact * weight.double()).sum(), x)
+    torch.testing.assert_close(actual.double(), exact, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_network_with_dropout_has_the_gradient_of_what_it_computes() -> None:
     """With its seed fixed, the network is a smooth function: its slope along a direction is a difference quotient."""
     config = replace(WIDE, dropout=0.25, hidden_size=16)
-    network, batch = network_of(config, 4).train(), example_batch(config, 3, missing=0.2)
+    network, batch = build_perturbed(config, 4).train(), example_batch(config, 3, missing=0.2)
     direction = [torch.randn_like(p) for p in network.parameters()]
 
     def loss() -> Tensor:
@@ -205,7 +185,7 @@ def test_a_network_with_dropout_has_the_gradient_of_what_it_computes() -> None:
     torch.testing.assert_close(slope.double(), quotient, rtol=2e-3, atol=1e-4)
 
 
-def test_the_mean_attention_given_back_is_that_before_dropout() -> None:
+def test_the_returned_mean_attention_is_that_before_dropout() -> None:
     query, keys_and_value = torch.randn(2, 3, 2, 4), torch.randn(2, 7, 3 * 4)
     with_dropout = attend(query, keys_and_value, None, ahead=1, dropout=0.5)
     without = attend(query, keys_and_value, None, ahead=1, dropout=0.0)
@@ -213,8 +193,8 @@ def test_the_mean_attention_given_back_is_that_before_dropout() -> None:
     assert not torch.allclose(with_dropout[0], without[0])
 
 
-def test_numbers_that_are_none_stay_so() -> None:
-    network, batch = network_of(WIDE, 0), example_batch(WIDE, 3)
+def test_nan_stays_in_its_window() -> None:
+    network, batch = build_perturbed(WIDE, 0), example_batch(WIDE, 3)
     batch.past_real[1, 4, 0] = math.nan
     quantiles = network(batch).quantiles
     assert quantiles[1].isnan().all()
@@ -222,52 +202,11 @@ def test_numbers_that_are_none_stay_so() -> None:
 
 
 def test_gradients_can_be_taken_twice_from_one_forward_pass() -> None:
-    network, batch = network_of(WIDE, 0), example_batch(WIDE, 3)
+    network, batch = build_perturbed(WIDE, 0), example_batch(WIDE, 3)
     loss = network(batch).quantiles.square().sum()
     once = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
     again = torch.autograd.grad(loss, list(network.parameters()))
     assert all(torch.equal(x, y) for x, y in zip(once, again, strict=True))
-
-
-PROGRAM = """
-import torch
-from fusecast.model import ModelConfig, TemporalFusionTransformer, example_batch
-from fusecast.kernels import build
-config = ModelConfig(horizon=2, lookback=3, known_categories=(3,), hidden_size=8, num_heads=2)
-torch.manual_seed(0)
-network, batch = TemporalFusionTransformer(config).eval(), example_batch(config, 2)
-print(build.library() is not None, network(batch).quantiles.sum().item())
-"""
-
-
-def run_program(**environment: str) -> tuple[str, float]:
-    found = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert found.stderr == ""
-    used, value = found.stdout.split()
-    return used, float(value)
-
-
-def test_without_kernels_the_network_computes_the_same(tmp_path: Path) -> None:
-    used, value = run_program()
-    assert used == "True"
-    switched_off = run_program(FUSECAST_KERNELS="0")
-    no_compiler = run_program(XDG_CACHE_HOME=str(tmp_path), PATH="", CC="/nonexistent")
-    broken_compiler = run_program(XDG_CACHE_HOME=str(tmp_path), PATH="", CC="/bin/false")
-    nowhere_to_write = run_program(XDG_CACHE_HOME="/proc/nowhere")
-    for other in (switched_off, no_compiler, broken_compiler, nowhere_to_write):
-        assert other == ("False", pytest.approx(value, abs=1e-5))
-
-
-def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:
-    run_program(XDG_CACHE_HOME=str(tmp_path))
-    (built,) = (tmp_path / "fusecast" / "kernels").iterdir()
-    whole = built.read_bytes()
-    built.write_bytes(whole[:1000])
-    assert run_program(XDG_CACHE_HOME=str(tmp_path))[0] == "True"
-    assert len(built.read_bytes()) == len(whole)
 
 
 @pytest.mark.parametrize("code", [-1, 5, 10**9])

@@ -19,7 +19,7 @@ def test_config_survives_json():
     ("wrong", "words"),
     [
         ({"horizon": 0}, "horizon must be at least 1, not 0"),
-        ({"hidden_size": 10, "num_heads": 4}, "hidden size 10 cannot be shared by 4 attention heads"),
+        ({"hidden_size": 10, "num_heads": 4}, "num_heads must divide hidden_size: 10 is not divisible by 4"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
         ({"quantiles": (0.5, 0.1)}, "quantiles must increase"),
         ({"quantiles": (0.0, 0.5)}, "quantiles must increase and lie between 0 and 1"),

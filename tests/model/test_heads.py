@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.helpers.networks import FULL, batch_of, network_of
+from tests.helpers.networks import FULL, as_dtype, build_network, draw_batch
 
 from fusecast.errors import ConfigError
 from fusecast.model.config import HEADS, ModelConfig
@@ -21,9 +21,9 @@ def config_with(head: str, **options: object) -> ModelConfig:
     return replace(FULL, head=head, num_targets=2, **options)
 
 
-def counted(config: ModelConfig, *, missing: float = 0.0):
+def draw_counts(config: ModelConfig, *, missing: float = 0.0):
     """A batch whose targets are whole numbers around 20."""
-    batch = batch_of(config, missing=missing)
+    batch = draw_batch(config, missing=missing)
     scale, center = torch.full_like(batch.scale, 4.0), torch.full_like(batch.center, 20.0)
     target = ((batch.target * 4).round() * 1.0) / 4
     return batch._replace(scale=scale, center=center, target=target)
@@ -32,7 +32,7 @@ def counted(config: ModelConfig, *, missing: float = 0.0):
 @pytest.mark.parametrize("head", DISTRIBUTIONS)
 def test_a_distribution_gives_its_parameters_and_its_quantiles(head: str) -> None:
     config = config_with(head)
-    network, batch = network_of(config).eval(), counted(config)
+    network, batch = build_network(config).eval(), draw_counts(config)
     output = network(batch)
     assert isinstance(network.head, DistributionHead)
     assert output.quantiles.shape == (3, 4, 2, 3)
@@ -45,30 +45,30 @@ def test_a_distribution_gives_its_parameters_and_its_quantiles(head: str) -> Non
 
 
 def test_a_head_of_quantiles_has_no_parameters_and_levels_of_its_own() -> None:
-    network, batch = network_of(FULL).eval(), batch_of(FULL)
+    network, batch = build_network(FULL).eval(), draw_batch(FULL)
     assert isinstance(network.head, QuantileHead)
     assert network(batch).parameters.shape == (3, 4, 1, 0)
-    with pytest.raises(ConfigError, match=r"levels it was trained for alone\nHint: interpolate"):
+    with pytest.raises(ConfigError, match=r"only the levels that it was trained for\nHint: interpolate"):
         network(batch, (0.2, 0.8))
 
 
 def test_what_is_stored_does_not_depend_on_levels() -> None:
     for head in DISTRIBUTIONS:
-        few, many = (network_of(config_with(head, quantiles=q)) for q in ((0.5,), (0.1, 0.2, 0.5, 0.99)))
-        many.load_state_dict(few.state_dict())  # tables are made anew, and are not part of the weights
+        few, many = (build_network(config_with(head, quantiles=q)) for q in ((0.5,), (0.1, 0.2, 0.5, 0.99)))
+        many.load_state_dict(few.state_dict())  # tables are rebuilt, and are not part of the weights
         assert set(few.head.state_dict()) == {"projection.weight", "projection.bias"}
 
 
 @pytest.mark.parametrize("head", DISTRIBUTIONS)
 def test_missing_targets_and_padding_never_reach_the_loss(head: str) -> None:
     config = config_with(head)
-    network, batch = network_of(config), counted(config, missing=0.3)
+    network, batch = build_network(config), draw_counts(config, missing=0.3)
     gradients = []
     for value in (0.0, 1e6):
-        garbled = batch._replace(target=batch.target.masked_fill(~batch.target_mask, value))
+        changed = batch._replace(target=batch.target.masked_fill(~batch.target_mask, value))
         network.zero_grad()
-        found = network.head.log_prob(network(batch, ()).parameters, garbled.target, batch.center, batch.scale)
-        loss = likelihood_loss(found, batch.target_mask, torch.full_like(batch.center, 0.7))
+        actual = network.head.log_prob(network(batch, ()).parameters, changed.target, batch.center, batch.scale)
+        loss = likelihood_loss(actual, batch.target_mask, torch.full_like(batch.center, 0.7))
         loss.backward()
         gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None] + [loss.detach()])
     assert all(gradient.isfinite().all() for gradient in gradients[0])
@@ -79,8 +79,8 @@ def test_missing_targets_and_padding_never_reach_the_loss(head: str) -> None:
 @pytest.mark.parametrize("head", DISTRIBUTIONS)
 def test_half_precision_around_the_head_changes_nothing_within_it(head: str) -> None:
     config = config_with(head)
-    network, batch = network_of(config).float().eval(), counted(config)
-    batch = type(batch)(*(x.float() if x.is_floating_point() else x for x in batch))
+    network, batch = build_network(config).float().eval(), draw_counts(config)
+    batch = as_dtype(batch, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = network(batch)
         score = network.head.log_prob(half.parameters, batch.target, batch.center, batch.scale)
@@ -91,7 +91,7 @@ def test_half_precision_around_the_head_changes_nothing_within_it(head: str) -> 
     torch.testing.assert_close(score, exact)
 
 
-class Alone(torch.nn.Module):
+class HeadOnly(torch.nn.Module):
     """A head without the network before it."""
 
     def __init__(self, head: DistributionHead) -> None:
@@ -105,10 +105,10 @@ class Alone(torch.nn.Module):
 @pytest.mark.parametrize("head", ["normal", "student_t", "tweedie"])
 def test_distributions_of_real_numbers_can_be_exported(head: str) -> None:
     config = config_with(head)
-    alone, batch = Alone(network_of(config).head), counted(config)
-    given = torch.randn(3, 4, config.hidden_size, dtype=torch.float64), batch.center, batch.scale
-    exported = torch.export.export(alone, given).module()
-    torch.testing.assert_close(exported(*given), alone(*given))
+    head_only, batch = HeadOnly(build_network(config).head), draw_counts(config)
+    inputs = torch.randn(3, 4, config.hidden_size, dtype=torch.float64), batch.center, batch.scale
+    exported = torch.export.export(head_only, inputs).module()
+    torch.testing.assert_close(exported(*inputs), head_only(*inputs))
 
 
 def test_a_likelihood_averages_what_counts_by_its_weight() -> None:
@@ -131,27 +131,27 @@ def test_impossible_heads_are_errors_in_words() -> None:
 
 @pytest.mark.parametrize("head", DISTRIBUTIONS)
 def test_a_distribution_learns_what_it_was_drawn_from(head: str) -> None:
-    """Maximum likelihood over one vector of numbers for all: the parameters that the data were drawn with."""
-    network = network_of(replace(config_with(head), num_targets=1))
-    family, n = network.head.family, 4000
+    """Maximum likelihood over one vector of numbers for all: the parameters that the data were sample with."""
+    network = build_network(replace(config_with(head), num_targets=1))
+    distribution, n = network.head.distribution, 4000
     torch.manual_seed(0)
-    drawn, truth = DRAWS[head](n)
-    center, scale = drawn.mean(), drawn.std()
-    raw = torch.zeros(len(family.names), dtype=torch.float64, requires_grad=True)
+    sample, truth = DRAWS[head](n)
+    center, scale = sample.mean(), sample.std()
+    raw = torch.zeros(len(distribution.parameter_names), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([raw], max_iter=60, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        parameters = family.constrain(raw.expand(n, -1), center, scale)
-        found = -family.log_prob(parameters, (drawn - center) / scale, center, scale).mean()
-        found.backward()
-        return found
+        parameters = distribution.constrain(raw.expand(n, -1), center, scale)
+        actual = -distribution.log_prob(parameters, (sample - center) / scale, center, scale).mean()
+        actual.backward()
+        return actual
 
     optimizer.step(loss)
-    found = family.constrain(raw.detach(), center, scale)
+    actual = distribution.constrain(raw.detach(), center, scale)
     if head in ("normal", "student_t"):  # in scaled units
-        found = torch.cat(((found[:1] * scale + center), found[1:2] * scale, found[2:]))
-    torch.testing.assert_close(found, torch.tensor(truth).double(), rtol=0.12, atol=0.05)
+        actual = torch.cat(((actual[:1] * scale + center), actual[1:2] * scale, actual[2:]))
+    torch.testing.assert_close(actual, torch.tensor(truth).double(), rtol=0.12, atol=0.05)
 
 
 def _tweedie(n: int, mean: float = 2.0, dispersion: float = 1.5) -> torch.Tensor:

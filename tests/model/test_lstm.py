@@ -1,4 +1,4 @@
-"""Steps that wait in front of the valid ones are as if they were not there."""
+"""Masked steps of the past are as if they were not there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.networks import FULL, batch_of, network_of
+from tests.helpers.networks import FULL, build_network, draw_batch
 from torch import Tensor
 
-from fusecast.model import lstm as recurrence
 from fusecast.model.lstm import SequenceToSequence, run_valid_steps
 from fusecast.model.tft import TemporalFusionTransformer
 
@@ -23,7 +22,7 @@ from fusecast.model.tft import TemporalFusionTransformer
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
-def test_they_change_neither_outputs_nor_states_nor_gradients(windows, steps, width, layers, valid, seed):
+def test_masked_steps_change_neither_outputs_nor_states_nor_gradients(windows, steps, width, layers, valid, seed):
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -33,23 +32,23 @@ def test_they_change_neither_outputs_nor_states_nor_gradients(windows, steps, wi
     sequence = SequenceToSequence(width, layers, dropout=0.0).double()
     mask = torch.rand(windows, steps, generator=generator) < valid
     inputs = [draw(windows, steps, width), *(3 * draw(layers, windows, width) for _ in range(2))]
-    wanted = [*(each.requires_grad_() for each in inputs), *sequence.encoder.parameters()]
+    differentiated = [*(x.requires_grad_() for x in inputs), *sequence.encoder.parameters()]
     pulls = [draw(windows, steps, width), draw(layers, windows, width), draw(layers, windows, width)]
 
     def results(output: Tensor, states: tuple[Tensor, Tensor]) -> list[Tensor]:
-        found = [output, *states]
-        total = sum((one * pull).sum() for one, pull in zip(found, pulls, strict=True))
-        return [*found, *torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)]
+        actual = [output, *states]
+        total = sum((one * pull).sum() for one, pull in zip(actual, pulls, strict=True))
+        return [*actual, *torch.autograd.grad(total, differentiated, allow_unused=True, materialize_grads=True)]
 
     x, hidden, cell = inputs
     expected = results(*sequence._encode_valid_steps(x, mask, (hidden, cell)))
-    found = results(*run_valid_steps(sequence.encoder, x, (hidden, cell), mask))
-    for one, other in zip(found, expected, strict=True):
+    actual = results(*run_valid_steps(sequence.encoder, x, (hidden, cell), mask))
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_gates_are_shut_to_the_last_bit_in_every_precision(dtype):
+def test_gates_are_closed_to_the_last_bit_in_every_precision(dtype):
     torch.manual_seed(0)
     lstm = torch.nn.LSTM(4, 4, batch_first=True).to(dtype)
     x, cell = torch.randn(3, 6, 4).to(dtype), torch.randn(1, 3, 4).to(dtype)
@@ -59,41 +58,41 @@ def test_gates_are_shut_to_the_last_bit_in_every_precision(dtype):
     assert torch.equal(hidden, cell / 2)
 
 
-def as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Let a CPU take the path of other devices; give the masks that it saw."""
-    seen: list[Tensor] = []
+def take_path_of_other_devices(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Take the path of other devices on a CPU; return the masks that it is called with."""
+    masks: list[Tensor] = []
 
     def run(self: SequenceToSequence, past: Tensor, mask: Tensor, initial: tuple[Tensor, Tensor]) -> object:
-        seen.append(mask)
+        masks.append(mask)
         return run_valid_steps(self.encoder, past, initial, mask)
 
-    monkeypatch.setattr(recurrence.SequenceToSequence, "_encode_valid_steps", run)
-    return seen
+    monkeypatch.setattr(SequenceToSequence, "_encode_valid_steps", run)
+    return masks
 
 
 def forecast(network: TemporalFusionTransformer) -> Tensor:
-    return network(batch_of(FULL, missing=0.3)).quantiles
+    return network(draw_batch(FULL, missing=0.3)).quantiles
 
 
-def test_a_network_forecasts_the_same_on_devices_where_steps_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = network_of(FULL)
+def test_a_network_forecasts_the_same_by_the_path_of_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network(FULL)
     expected = forecast(network)
-    seen = as_elsewhere(monkeypatch)
+    masks = take_path_of_other_devices(monkeypatch)
     torch.testing.assert_close(forecast(network), expected, rtol=1e-12, atol=1e-12)
-    assert not seen[0].all()
+    assert not masks[0].all()
 
 
 def test_the_lstm_is_left_out_of_autocast_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
+    calls: list[tuple[str, bool]] = []
     usual = torch.autocast
 
-    def noted(device: str, *, enabled: bool) -> object:
-        asked.append((device, enabled))
+    def record(device: str, *, enabled: bool) -> object:
+        calls.append((device, enabled))
         return usual("cpu", enabled=enabled)
 
-    monkeypatch.setattr(torch, "autocast", noted)
+    monkeypatch.setattr(torch, "autocast", record)
     sequence = SequenceToSequence(4, 1, dropout=0.0).to("meta")
     past, future = (torch.empty(2, steps, 4, device="meta", dtype=torch.bfloat16) for steps in (5, 3))
-    found = sequence(past, future, hidden=None, cell=None, past_mask=None)
-    assert asked == [("meta", False)]
-    assert (found.shape, found.dtype) == ((2, 8, 4), torch.float32)
+    actual = sequence(past, future, hidden=None, cell=None, past_mask=None)
+    assert calls == [("meta", False)]
+    assert (actual.shape, actual.dtype) == ((2, 8, 4), torch.float32)

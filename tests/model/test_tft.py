@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers.networks import BARE, FULL, batch_of, network_of, widen_masks
+from tests.helpers.networks import BARE, FULL, as_dtype, build_network, draw_batch, widen_masks
 
 from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch
@@ -18,7 +18,7 @@ from fusecast.model.tft import TemporalFusionTransformer
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 @pytest.mark.parametrize("step", range(FULL.horizon))
 def test_a_known_input_changes_the_forecast_of_its_step_and_later_ones_only(step, missing):
-    network, batch = network_of(FULL), batch_of(FULL, missing=missing)
+    network, batch = build_network(FULL), draw_batch(FULL, missing=missing)
     future = batch.future_real.clone()
     future[:, step] += 1.0
     before, after = network(batch).quantiles, network(batch._replace(future_real=future)).quantiles
@@ -29,7 +29,7 @@ def test_a_known_input_changes_the_forecast_of_its_step_and_later_ones_only(step
 
 
 def test_windows_do_not_see_each_other():
-    network, batch = network_of(FULL), batch_of(FULL, missing=0.3)
+    network, batch = build_network(FULL), draw_batch(FULL, missing=0.3)
     one = Batch(*(x[1:2] for x in batch))
     torch.testing.assert_close(network(one).quantiles, network(batch).quantiles[1:2])
 
@@ -39,7 +39,7 @@ def test_windows_do_not_see_each_other():
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_attention_and_selection_weights_are_shares(missing):
-    network, batch = network_of(FULL).train(), batch_of(FULL, missing=missing)
+    network, batch = build_network(FULL).train(), draw_batch(FULL, missing=missing)
     output = network(batch)
     valid = batch.past_mask if missing else torch.ones(3, FULL.lookback, dtype=torch.bool)
 
@@ -54,7 +54,7 @@ def test_attention_and_selection_weights_are_shares(missing):
 
 
 def test_attention_never_looks_ahead():
-    attention = network_of(FULL)(batch_of(FULL)).attention
+    attention = build_network(FULL)(draw_batch(FULL)).attention
     step = torch.arange(FULL.horizon)
     ahead = FULL.lookback + step > FULL.lookback + step.unsqueeze(-1)
     future = attention[..., FULL.lookback :]
@@ -83,7 +83,7 @@ def test_without_statics_there_are_no_context_parameters():
 )
 def test_every_parameter_is_trained(changes, idle, missing):
     config = ModelConfig(**(FULL.to_dict() | changes))
-    network, batch = network_of(config), batch_of(config, missing=missing, size=8)
+    network, batch = build_network(config), draw_batch(config, 8, missing=missing)
     output = network(batch)
     quantile_loss(output.quantiles, batch.target, batch.target_mask, config.quantiles).backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
@@ -91,29 +91,29 @@ def test_every_parameter_is_trained(changes, idle, missing):
 
 
 def test_the_horizon_is_that_of_the_batch():
-    network = network_of(BARE)
-    batch = batch_of(ModelConfig(**(BARE.to_dict() | {"horizon": 7, "lookback": 3})))
+    network = build_network(BARE)
+    batch = draw_batch(ModelConfig(**(BARE.to_dict() | {"horizon": 7, "lookback": 3})))
     assert network(batch).quantiles.shape == (3, 7, 1, 3)
 
 
 @pytest.mark.parametrize(
     ("field", "words"),
     [
-        ("past_real", "past_real has width 5, and this network was made for width 4 there"),
-        ("static_cat", "static_cat has width 2, and this network was made for width 1 there"),
-        ("past_mask", "past_mask has width 7, and this network was made for width 6, or 0 for nothing missing, there"),
+        ("past_real", "past_real of the batch has width 5, and the network expects width 4"),
+        ("static_cat", "static_cat of the batch has width 2, and the network expects width 1"),
+        ("past_mask", "past_mask of the batch has width 7, and the network expects width 6, or 0 for nothing missing"),
     ],
 )
 def test_a_batch_with_other_variables_is_refused_in_words(field, words):
-    batch = widen_masks(batch_of(FULL))
+    batch = widen_masks(draw_batch(FULL))
     tensor = getattr(batch, field)
     wider = torch.cat((tensor, tensor[..., :1]), dim=-1)
     with pytest.raises(ConfigError, match=words):
-        network_of(FULL)(batch._replace(**{field: wider}))
+        build_network(FULL)(batch._replace(**{field: wider}))
 
 
 def test_dropout_acts_in_training_only():
-    network, batch = network_of(ModelConfig(**(FULL.to_dict() | {"dropout": 0.5}))), batch_of(FULL)
+    network, batch = build_network(ModelConfig(**(FULL.to_dict() | {"dropout": 0.5}))), draw_batch(FULL)
     assert not torch.equal(network(batch).quantiles, network(batch).quantiles)
     network.eval()
     assert torch.equal(network(batch).quantiles, network(batch).quantiles)
@@ -134,8 +134,8 @@ def test_stacked_weights_start_like_those_of_separate_layers():
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_bfloat16_autocast_gives_nearly_the_same_forecast_and_finite_gradients(missing):
-    network, batch = network_of(FULL).float(), batch_of(FULL, missing=missing)
-    batch = Batch(*(x.float() if x.is_floating_point() else x for x in batch))
+    network, batch = build_network(FULL).float(), draw_batch(FULL, missing=missing)
+    batch = as_dtype(batch, torch.float32)
     full = network(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = network(batch)
@@ -149,10 +149,10 @@ def test_bfloat16_autocast_gives_nearly_the_same_forecast_and_finite_gradients(m
 # nn.LSTM keeps its weights in a list of its own, which torch.export meets with a warning; the result is checked here.
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.recurrence:UserWarning")
 def test_network_can_be_exported_with_a_batch_size_left_open():
-    network, example = network_of(FULL).eval(), batch_of(FULL, size=3)
+    network, example = build_network(FULL).eval(), draw_batch(FULL, 3)
     size = torch.export.Dim("size", min=2, max=64)
     program = torch.export.export(network, (example,), dynamic_shapes=(Batch(*({0: size} for _ in example)),))
-    other = batch_of(FULL, size=5)
+    other = draw_batch(FULL, 5)
     # torch 2.13 writes its guards wrongly where one field's name begins with another's: static_real(_present).
     exported = program.module(check_guards=False)
     torch.testing.assert_close(exported(other).quantiles, network(other).quantiles)

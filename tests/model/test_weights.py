@@ -1,4 +1,4 @@
-"""The weights a network begins with: Glorot's variance map by map, open forget gates, no biases else."""
+"""Initial weights: the variance of Glorot for each map, open forget gates, no other biases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.model.weights import INTERCEPT, NEAR_ZERO, glorot, start
+from fusecast.model.weights import CATEGORY_BOUND, INTERCEPT_BOUND, fill_glorot, initialize_weights
 
 D, HEADS = 64, 4
 CONFIG = ModelConfig(
@@ -29,14 +29,14 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope="module")
 def network() -> TemporalFusionTransformer:
-    return started(CONFIG, seed=0)
+    return build_initialized(CONFIG, seed=0)
 
 
-def started(config: ModelConfig, seed: int) -> TemporalFusionTransformer:
+def build_initialized(config: ModelConfig, seed: int) -> TemporalFusionTransformer:
     torch.manual_seed(seed)
-    made = TemporalFusionTransformer(config)
-    start(made)
-    return made
+    network = TemporalFusionTransformer(config)
+    initialize_weights(network)
+    return network
 
 
 def assert_glorot(weight: torch.Tensor, d_in: int, d_out: int) -> None:
@@ -46,7 +46,7 @@ def assert_glorot(weight: torch.Tensor, d_in: int, d_out: int) -> None:
     assert weight.mean() == pytest.approx(0, abs=0.05 * bound)
 
 
-def test_maps_that_lie_side_by_side_are_drawn_each_by_itself(network: TemporalFusionTransformer) -> None:
+def test_stacked_maps_are_drawn_separately(network: TemporalFusionTransformer) -> None:
     V = CONFIG.num_past
     assert_glorot(network.enrich.hidden.weight, D, D)
     assert_glorot(network.enrich.gate.projection.weight, D, D)  # value and gate
@@ -62,11 +62,11 @@ def test_maps_that_lie_side_by_side_are_drawn_each_by_itself(network: TemporalFu
 def test_the_rows_of_many_maps_have_the_variance_of_one() -> None:
     torch.manual_seed(1)
     weight = torch.empty(5, 3 * 40, 50)
-    glorot(weight, maps=3)
+    fill_glorot(weight, maps=3)
     assert_glorot(weight, 50, 40)
 
 
-def test_nothing_has_a_bias_at_first_but_the_forget_gates(network: TemporalFusionTransformer) -> None:
+def test_only_forget_gates_have_an_initial_bias(network: TemporalFusionTransformer) -> None:
     for module in network.modules():
         if isinstance(module, nn.LSTM):
             for _, from_state, input_bias, state_bias in module.all_weights:
@@ -79,17 +79,17 @@ def test_nothing_has_a_bias_at_first_but_the_forget_gates(network: TemporalFusio
 
 def test_embeddings_begin_near_zero_and_norms_as_the_identity(network: TemporalFusionTransformer) -> None:
     assert_glorot(network.embedding.real_weight, 1, D)
-    assert 0.9 * INTERCEPT < network.embedding.real_bias.abs().max() <= INTERCEPT
-    assert 0.9 * NEAR_ZERO < network.embedding.table.abs().max() <= NEAR_ZERO
+    assert 0.9 * INTERCEPT_BOUND < network.embedding.real_bias.abs().max() <= INTERCEPT_BOUND
+    assert 0.9 * CATEGORY_BOUND < network.embedding.table.abs().max() <= CATEGORY_BOUND
     for name, parameter in network.named_parameters():
         if name.endswith("norm.weight"):
             assert (parameter == 1).all()
 
 
-def test_a_seed_decides_and_linear_skips_begin_as_the_identity() -> None:
+def test_a_seed_determines_the_weights_and_linear_skips_begin_as_the_identity() -> None:
     config = replace(CONFIG, variable_skip="linear")
-    made = [started(config, seed).state_dict() for seed in (2, 2, 3)]
-    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
-    assert not torch.equal(made[0]["enrich.hidden.weight"], made[2]["enrich.hidden.weight"])
-    skip = made[0]["select_past.variables.skip_weight"]
+    states = [build_initialized(config, seed).state_dict() for seed in (2, 2, 3)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["enrich.hidden.weight"], states[2]["enrich.hidden.weight"])
+    skip = states[0]["select_past.variables.skip_weight"]
     assert torch.equal(skip, torch.eye(D).expand_as(skip))

@@ -1,4 +1,4 @@
-"""The page in a real browser: drawn, quiet, and answering."""
+"""The page in a real browser: every figure is drawn, and the picker works."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.helpers import report_samples as samples
 
 from fusecast.reporting.page import build_report
 
@@ -25,16 +26,16 @@ FLAGS = [
     "--virtual-time-budget=10000",
 ]
 PROBE = """<script>
-const fan = () => document.getElementById("fan")._fullData.find((trace) => trace.name === "actual").y.join();
-const first = fan();
+const shown = () => document.getElementById("forecast")._fullData.find((trace) => trace.name === "actual").y.join();
+const first = shown();
 document.getElementById("next").click();
-const second = fan();
+const second = shown();
 document.getElementById("previous").click();
 setTimeout(() => document.title = [
   "drawn=" + document.documentElement.dataset.drawn,
   "charts=" + [...document.querySelectorAll(".figure")]
     .filter((p) => p.querySelector(".subplot .trace, .subplot .hm")).length,
-  "moved=" + (first !== second && first === fan()),
+  "moved=" + (first !== second && first === shown()),
   "overflow=" + (document.documentElement.scrollWidth > window.innerWidth),
   "images=" + document.images.length,
   "intervals=" + document.querySelectorAll("#coverage tbody tr").length,
@@ -56,15 +57,15 @@ def opened(page: str, folder: Path, *flags: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("flags", [("--window-size=1280,2000",), ("--window-size=500,2000", "--force-dark-mode")])
-def test_every_chart_is_drawn_without_a_word_on_the_console(flags: tuple[str, ...], made_up, tmp_path) -> None:
-    fans = [made_up.a_fan(f"<img src=x onerror=alert({n})>", n) for n in range(3)]
-    judged = {"evaluation": made_up.an_evaluation(calibrated=True), "calibrated_by": "adaptive"}
-    title, console = opened(build_report(made_up.report_data(3, fans=fans, **judged)), tmp_path, *flags)
+def test_every_chart_is_drawn_without_a_word_on_the_console(flags: tuple[str, ...], tmp_path) -> None:
+    plots = [samples.forecast_plot(f"<img src=x onerror=alert({n})>", n) for n in range(3)]
+    accuracy = {"evaluation": samples.evaluation(calibrated=True), "calibration_method": "adaptive"}
+    title, console = opened(build_report(samples.report_data(3, forecast_plots=plots, **accuracy)), tmp_path, *flags)
     assert title == "drawn=yes charts=15 moved=true overflow=false images=0 intervals=1"
     assert console == ""
 
 
-def test_the_console_would_be_heard(made_up, tmp_path) -> None:
-    page = build_report(made_up.report_data(3)).replace("drawAll();\n  document", "oops();\n  document")
+def test_the_console_would_be_heard(tmp_path) -> None:
+    page = build_report(samples.report_data(3)).replace("drawAll();\n  document", "oops();\n  document")
     _, console = opened(page, tmp_path)
     assert "oops is not defined" in console

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
+from tests.helpers import report_samples as samples
 
-from fusecast.reporting.page import MOST_FANS, as_script, build_report, evenly
+from fusecast.reporting.page import MAX_FORECAST_PLOTS, build_report, escape_script, pick_evenly
 
 EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
@@ -47,8 +48,8 @@ class Reader(HTMLParser):
         return sum(1 for name, _ in self.tags if name == tag)
 
 
-def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
-    page = Reader(build_report(made_up.report_data()))
+def test_the_page_holds_every_section_and_its_figures() -> None:
+    page = Reader(build_report(samples.report_data()))
     sections = {
         "forecasts", "accuracy", "calibration", "worst", "variables", "attention", "regimes", "health", "training",
         "data",
@@ -58,7 +59,7 @@ def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
     assert links == {f"#{section}" for section in sections}
 
     figures = json.loads(page.json["figures"])
-    assert set(figures["placed"]) == {
+    assert set(figures["figures"]) == {
         "importance-static",
         "importance-past",
         "importance-future",
@@ -74,18 +75,18 @@ def test_the_page_holds_every_section_and_its_figures(made_up) -> None:
         "loss",
         "learning-rate",
     }
-    assert set(figures["placed"]) < page.ids()
-    assert len(figures["fans"]) == page.count("option") == 12
+    assert set(figures["figures"]) < page.ids()
+    assert len(figures["forecasts"]) == page.count("option") == 12
     assert "37% lower than that of the best baseline, seasonal naive 168" in page.text
-    assert "looks back 24 h and 168 h" in page.text
-    assert "1 span is flagged, in 1 of the 12 series looked at" in page.text
+    assert "attends to lags of 24 h and 168 h" in page.text
+    assert "1 span is flagged, in 1 of the 12 series explained" in page.text
     assert "1 of 12 series is forecast better by the best baseline" in page.text
     ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_loads_nothing_from_anywhere(made_up) -> None:
-    html = build_report(made_up.report_data())
+def test_the_page_loads_nothing_from_anywhere() -> None:
+    html = build_report(samples.report_data())
     page = Reader(html)
     for tag, attrs in page.tags:
         for name in LOADING & attrs.keys():
@@ -102,22 +103,22 @@ def test_the_page_loads_nothing_from_anywhere(made_up) -> None:
     assert html.count(get_plotlyjs()) == 1
 
 
-def test_names_from_the_data_are_inert(made_up) -> None:
-    tame = Reader(build_report(made_up.report_data()))
-    rows = made_up.importances()
+def test_names_from_the_data_are_inert() -> None:
+    tame = Reader(build_report(samples.report_data()))
+    rows = samples.importances()
     evil_rows = [type(r)(**(r.to_dict() | {"variable": EVIL + r.variable})) for r in rows]
-    fans = [made_up.a_fan(EVIL, 0, target=EVIL), made_up.a_fan("b", 1, target="y")]
-    data = made_up.report_data(
+    fans = [samples.forecast_plot(EVIL, 0, target=EVIL), samples.forecast_plot("b", 1, target="y")]
+    data = samples.report_data(
         2,
         title=EVIL,
         targets=(EVIL,),
-        evaluation=made_up.an_evaluation(targets=(EVIL,)),
-        fans=fans,
+        evaluation=samples.evaluation(targets=(EVIL,)),
+        forecast_plots=fans,
         importances=evil_rows,
         data_facts={EVIL: EVIL},
         run_facts={EVIL: EVIL},
-        explained=EVIL,
-        made=EVIL,
+        explained_windows=EVIL,
+        created=EVIL,
     )
     html = build_report(data)
     page = Reader(html)
@@ -131,50 +132,52 @@ def test_names_from_the_data_are_inert(made_up) -> None:
 
 
 @pytest.mark.parametrize("series", [1, 400])
-def test_the_page_stays_under_8_mb_with_one_series_and_with_many(series: int, made_up) -> None:
-    html = build_report(made_up.report_data(series))
+def test_the_page_stays_under_8_mb_with_one_series_and_with_many(series: int) -> None:
+    html = build_report(samples.report_data(series))
     assert len(html.encode()) < 8_000_000
     page = Reader(html)
-    fans = json.loads(page.json["figures"])["fans"]
-    assert len(fans) == min(series, MOST_FANS)
+    fans = json.loads(page.json["figures"])["forecasts"]
+    assert len(fans) == min(series, MAX_FORECAST_PLOTS)
     assert ("40 of 400 series are on this page" in page.text) == (series == 400)
     assert ("series" in page.ids()) == (series > 1)
 
 
-def test_what_is_absent_is_left_out(made_up) -> None:
-    nothing = dict.fromkeys(("evaluation", "curves", "attention", "apart", "timeline", "agreement", "over_time"))
-    empty = {"fans": (), "importances": (), "data_facts": {}, "run_facts": {}, "health": ()}
-    page = Reader(build_report(made_up.report_data(**nothing, **empty)))
+def test_what_is_absent_is_left_out() -> None:
+    nothing = dict.fromkeys(
+        ("evaluation", "curves", "attention", "breakdown", "timeline", "agreement", "importance_over_time")
+    )
+    empty = {"forecast_plots": (), "importances": (), "data_facts": {}, "run_facts": {}, "quality": ()}
+    page = Reader(build_report(samples.report_data(**nothing, **empty)))
     assert page.count("section") == 0
     assert page.count("table") == 0
-    assert json.loads(page.json["figures"]) == {"placed": {}, "fans": []}
+    assert json.loads(page.json["figures"]) == {"figures": {}, "forecasts": []}
 
 
-def test_the_page_says_when_it_was_given_the_charts_of_some_series_only(made_up) -> None:
-    data = made_up.report_data(30)
-    page = Reader(build_report(made_up.report_data(30, fans=data.fans[:12])))
+def test_the_page_says_when_it_was_given_the_charts_of_some_series_only() -> None:
+    data = samples.report_data(30)
+    page = Reader(build_report(samples.report_data(30, forecast_plots=data.forecast_plots[:12])))
     assert "12 of 30 series are on this page" in page.text
-    two = [made_up.a_fan(fan.series, 0, target) for fan in data.fans for target in ("a", "b")]
-    assert "40 of 60 charts are on this page" in Reader(build_report(made_up.report_data(20, fans=two))).text
+    two = [samples.forecast_plot(fan.series, 0, target) for fan in data.forecast_plots for target in ("a", "b")]
+    assert "40 of 60 charts are on this page" in Reader(build_report(samples.report_data(20, forecast_plots=two))).text
 
 
-def test_a_learning_rate_that_was_never_logged_has_no_chart(made_up) -> None:
-    curves = replace(made_up.curves(), learning_rate=[math.nan] * 20)
-    figures = json.loads(Reader(build_report(made_up.report_data(1, curves=curves))).json["figures"])
-    assert "loss" in figures["placed"]
-    assert "learning-rate" not in figures["placed"]
+def test_a_learning_rate_that_was_never_logged_has_no_chart() -> None:
+    curves = replace(samples.curves(), learning_rate=[math.nan] * 20)
+    figures = json.loads(Reader(build_report(samples.report_data(1, curves=curves))).json["figures"])
+    assert "loss" in figures["figures"]
+    assert "learning-rate" not in figures["figures"]
 
 
 def test_json_in_a_script_can_neither_end_it_nor_change_its_meaning() -> None:
     text = json.dumps({"name": EVIL + "\u2028"}, ensure_ascii=False)
-    safe = as_script(text)
+    safe = escape_script(text)
     assert not set("<>&\u2028") & set(safe)
     assert json.loads(safe) == json.loads(text)
 
 
 def test_even_picks_hold_the_first_and_the_last() -> None:
-    assert evenly(3, 40) == [0, 1, 2]
-    picks = evenly(400, 40)
+    assert pick_evenly(3, 40) == [0, 1, 2]
+    picks = pick_evenly(400, 40)
     assert len(picks) == len(set(picks)) == 40
     assert (picks[0], picks[-1]) == (0, 399)
     assert np.ptp(np.diff(picks)) <= 1
@@ -189,22 +192,21 @@ def test_even_picks_hold_the_first_and_the_last() -> None:
         ("1i", 36, None),
     ],
 )
-def test_the_season_that_a_peak_would_be_is_that_of_the_data(frequency, lookback, season, made_up) -> None:
-    text = Reader(build_report(made_up.report_data(1, frequency=frequency, lookback=lookback))).text
+def test_the_season_that_a_peak_would_be_is_that_of_the_data(frequency, lookback, season) -> None:
+    text = Reader(build_report(samples.report_data(1, frequency=frequency, lookback=lookback))).text
     assert "one day" not in text
-    assert (season or "averaged over the steps it forecasts") in text
+    assert (season or "averaged over the steps forecast") in text
     assert ("A peak" in text) == (season is not None)
 
 
-def test_no_sentence_calls_by_lightness_what_is_lighter_in_one_mode_and_darker_in_the_other(made_up) -> None:
-    text = Reader(build_report(made_up.report_data())).text.lower()
-    assert "dark" not in text
-    assert "light" not in text
+def test_the_caption_of_the_heat_map_holds_in_light_and_in_dark_mode() -> None:
+    text = Reader(build_report(samples.report_data())).text
+    assert "the stronger the colour, the more attention" in text
 
 
-def test_with_several_targets_figures_of_the_first_say_whose_they_are(made_up) -> None:
-    both = made_up.report_data(targets=("sales", "visits"), evaluation=made_up.an_evaluation(("sales", "visits")))
-    one = Reader(build_report(made_up.report_data())).text
+def test_with_several_targets_figures_of_the_first_say_whose_they_are() -> None:
+    both = samples.report_data(targets=("sales", "visits"), evaluation=samples.evaluation(("sales", "visits")))
+    one = Reader(build_report(samples.report_data())).text
     page = Reader(build_report(both)).text
     for piece in ("(WQL of sales)", "P50 risk of sales", "of actuals of sales inside", "by the loss of sales"):
         assert piece in page
@@ -213,19 +215,19 @@ def test_with_several_targets_figures_of_the_first_say_whose_they_are(made_up) -
     assert " of y" not in one
 
 
-def test_the_worst_series_are_told_as_what_they_are(made_up) -> None:
-    page = Reader(build_report(made_up.report_data())).text
-    assert "1 of 12 series is forecast better by the best baseline. These are the ones where the model falls" in page
-    apart = made_up.apart()
-    none = replace(apart, worse_than_baseline=0, worst=[replace(row, skill=0.3) for row in apart.worst])
-    page = Reader(build_report(made_up.report_data(apart=none))).text
-    assert "No series is forecast better by the best baseline. These are the ones where it gains least." in page
-    exact = replace(apart, worst=[*apart.worst, replace(apart.worst[0], series="still", skill=-math.inf)])
-    assert "baseline is exact" in Reader(build_report(made_up.report_data(apart=exact))).text
+def test_the_worst_series_are_told_as_what_they_are() -> None:
+    page = Reader(build_report(samples.report_data())).text
+    assert "1 of 12 series is forecast better by the best baseline. These are the series with the lowest skill" in page
+    breakdown = samples.breakdown()
+    none = replace(breakdown, worse_than_baseline=0, worst=[replace(row, skill=0.3) for row in breakdown.worst])
+    page = Reader(build_report(samples.report_data(breakdown=none))).text
+    assert "No series is forecast better by the best baseline. These are the series with the smallest gain." in page
+    exact = replace(breakdown, worst=[*breakdown.worst, replace(breakdown.worst[0], series="still", skill=-math.inf)])
+    assert "baseline is exact" in Reader(build_report(samples.report_data(breakdown=exact))).text
 
 
-def test_series_without_a_test_window_are_not_said_to_be_left_out_evenly(made_up) -> None:
-    fans = made_up.report_data(6).fans
-    page = Reader(build_report(made_up.report_data(7, fans=fans))).text
+def test_series_without_a_test_window_are_not_said_to_be_left_out_pick_evenly() -> None:
+    fans = samples.report_data(6).forecast_plots
+    page = Reader(build_report(samples.report_data(7, forecast_plots=fans))).text
     assert "6 of 7 series are on this page; the others have no test window." in page
     assert "evenly" not in page

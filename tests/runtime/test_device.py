@@ -31,13 +31,13 @@ def test_the_best_device_is_taken(a_machine_with) -> None:
 @pytest.mark.parametrize("asked", ["cuda", "gpu", "mps"])
 def test_an_absent_accelerator_is_an_error_that_names_those_there_are(a_machine_with, asked: str) -> None:
     a_machine_with()
-    with pytest.raises(ConfigError, match=r"not on this machine\n.*there is cpu"):
+    with pytest.raises(ConfigError, match=r"not available on this machine\n.*available are cpu"):
         choose_accelerator(asked)
 
 
 def test_more_gpus_than_there_are_is_an_error(a_machine_with) -> None:
     a_machine_with(cuda=1)
-    with pytest.raises(ConfigError, match="3 cuda devices are asked for, and this machine has 1"):
+    with pytest.raises(ConfigError, match="3 cuda devices are requested, and this machine has 1"):
         choose_accelerator("cuda", devices=3)
     assert choose_accelerator("cpu", devices=3) == "cpu"
 
@@ -64,7 +64,7 @@ def test_precision_follows_the_card_unless_it_is_asked_for(
 @pytest.mark.parametrize("asked", ["cuda", "cuda:1", "abacus"])
 def test_a_device_for_inference_must_be_there(a_machine_with, asked: str) -> None:
     a_machine_with(cuda=1 if asked == "cuda:1" else 0)
-    with pytest.raises(ConfigError, match=f"device '{asked}' is not on this machine"):
+    with pytest.raises(ConfigError, match=f"device '{asked}' is not available on this machine"):
         torch_device(asked)
 
 

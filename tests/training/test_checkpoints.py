@@ -1,16 +1,26 @@
+"""Checkpoints are written atomically and loaded safely, and the newest intact one is resumed from."""
+
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.helpers.training_fixtures import Train, same_weights
 
-from fusecast.errors import ArtifactError
-from fusecast.io.atomic import replacing
-from fusecast.training.checkpoints import AtomicCheckpointIO, load_checkpoint
+from fusecast.errors import ArtifactError, TrainingError
+from fusecast.io.atomic import replace_file
+from fusecast.training.checkpoints import (
+    AtomicCheckpointIO,
+    choose_checkpoint,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from fusecast.training.lightning_module import TFTModule
 
 
@@ -97,7 +107,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
 
 def test_a_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text("half")
         assert not path.exists()
     assert path.read_text() == "half"
@@ -113,5 +123,136 @@ def test_a_module_is_not_made_from_a_trap(tmp_path: Path, sprung: Path) -> None:
 
 def test_a_checkpoint_of_another_kind_of_network_is_refused_in_words(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {"width": 3}}, tmp_path / "other.ckpt")
-    with pytest.raises(ArtifactError, match=r"other\.ckpt is no checkpoint of a TFTModule"):
+    with pytest.raises(ArtifactError, match=r"other\.ckpt is not a checkpoint of a TFTModule"):
         TFTModule.load_from_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_a_checkpoint_needs_nothing_but_its_path(train: Train) -> None:
+    result = train()
+    module = TFTModule.load_from_checkpoint(result.checkpoint, weights_only=True)
+    assert all(
+        torch.equal(tensor, result.network.state_dict()[name]) for name, tensor in module.network.state_dict().items()
+    )
+    assert module.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("[enforce fail] unexpected pos 64 vs 0")]
+)
+def test_a_checkpoint_that_cannot_be_written_is_said_in_words(
+    error: Exception, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ArtifactError, match=r"ckpt cannot be written: .*\nHint: free disk space"):
+        train()
+
+
+def write_checkpoint(path: Path, saved: float) -> Path:
+    torch.save({"saved": saved, "loops": {}, "state_dict": {"x": torch.zeros(500)}}, path)
+    return path
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def test_the_newest_is_found_by_the_time_that_it_holds_not_by_the_date_of_the_file(tmp_path: Path) -> None:
+    older, newer = write_checkpoint(tmp_path / "last.ckpt", 1.0), write_checkpoint(tmp_path / "previous.ckpt", 2.0)
+    os.utime(older, (10, 10))
+    os.utime(newer, (5, 5))
+    assert newest_checkpoint(tmp_path) == (newer, [])
+
+
+def test_of_two_equally_new_the_last_is_taken(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "tft-epoch=00.ckpt", 1.0)
+    last = write_checkpoint(tmp_path / "last.ckpt", 1.0)
+    assert newest_checkpoint(tmp_path) == (last, [])
+
+
+def test_a_truncated_file_is_passed_over_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, last = write_checkpoint(tmp_path / "previous.ckpt", 1.0), write_checkpoint(tmp_path / "last.ckpt", 2.0)
+    truncate(last)
+    for requested in (tmp_path, last):
+        assert choose_checkpoint(requested, tmp_path / "own") == before
+        printed = capsys.readouterr().err
+        assert re.search(r"last\.ckpt cannot be read: .*Going on from .*previous\.ckpt instead\.\n", printed)
+
+
+def test_an_intact_file_is_taken_though_others_are_newer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    older = write_checkpoint(tmp_path / "previous.ckpt", 1.0)
+    write_checkpoint(tmp_path / "last.ckpt", 2.0)
+    assert choose_checkpoint(older, tmp_path) == older
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_runs_own_folder_without_checkpoints_is_a_start_from_the_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], exists: bool
+) -> None:
+    own = tmp_path / "checkpoints"
+    if exists:
+        own.mkdir()
+    assert newest_checkpoint(own) == (None, [])
+    assert choose_checkpoint(own, own) is None
+    assert "holds no checkpoint yet: training starts from the beginning" in capsys.readouterr().err
+
+
+def test_another_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"checkpoint does not exist"):
+        choose_checkpoint(tmp_path / "checkpoint", tmp_path / "checkpoints")
+    (tmp_path / "table.csv").write_text("ds,y\n1,2\n")
+    with pytest.raises(ArtifactError, match=r"table.csv cannot be read"):
+        choose_checkpoint(tmp_path / "table.csv", tmp_path / "checkpoints")
+
+
+def test_a_folder_with_nothing_but_truncated_files_is_an_error(tmp_path: Path) -> None:
+    truncate(write_checkpoint(tmp_path / "last.ckpt", 2.0))
+    for requested in (tmp_path, tmp_path / "last.ckpt"):
+        with pytest.raises(TrainingError, match=r"no checkpoint in it can be read: .*last\.ckpt"):
+            choose_checkpoint(requested, tmp_path)
+
+
+def test_an_unsafe_file_is_never_passed_over_when_it_was_requested(tmp_path: Path, sprung: Path) -> None:
+    before = write_checkpoint(tmp_path / "previous.ckpt", 1.0)
+    write_trap(tmp_path / "last.ckpt", sprung, "zip")
+    with pytest.raises(ArtifactError, match=r"is refused: it holds (posix|nt)\.mkdir"):
+        choose_checkpoint(tmp_path / "last.ckpt", tmp_path)
+    path, unreadable = newest_checkpoint(tmp_path)
+    assert path == before
+    assert len(unreadable) == 1
+    assert not sprung.exists()
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_truncated_one_and_says_so(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"early_stopping_patience": None, "checkpoint_steps": 3}
+    whole = train(folder=tmp_path / "whole", max_epochs=3, **options)
+    train(folder=tmp_path / "parts", max_epochs=2, **options)
+    checkpoints = tmp_path / "parts" / "checkpoints"
+    assert {"last.ckpt", "previous.ckpt"} <= {path.name for path in checkpoints.iterdir()}
+    for path in checkpoints.glob("*"):
+        if path.name != "previous.ckpt":
+            truncate(path)
+    resumed = train(folder=tmp_path / "parts", max_epochs=3, resume=checkpoints, **options)
+    assert same_weights(whole, resumed)
+    printed = capsys.readouterr().err
+    assert "last.ckpt cannot be read" in printed
+    assert "Going on from" in printed
+
+
+def test_checkpoints_of_an_earlier_version_are_read_by_the_names_of_their_parts(train: Train, tmp_path: Path) -> None:
+    """Lightning finds the state of each callback and of the data under the name of its class: they keep their names."""
+    train(max_epochs=1)
+    content = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    names = {re.match(r"\w+", key)[0] for key in content["callbacks"]}
+    assert names == {"History", "Limits", "EarlyStopping", "MovableCheckpoint"}
+    assert {"WindowDataModule", "epoch_loss", "saved", "hyper_parameters", "loops"} <= content.keys()
+    best = next(key for key in content["callbacks"] if key.startswith("MovableCheckpoint"))
+    assert best == (
+        "MovableCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
+        "'train_time_interval': None}"
+    )

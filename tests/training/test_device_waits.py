@@ -1,21 +1,17 @@
-"""Between two steps nobody asks the device for a value: neither the trainer nor its callbacks nor our module."""
+"""Between two steps nothing reads a value from the device: neither the trainer nor its callbacks nor our module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from tests.helpers.training_fixtures import Train
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fusecast.training.fit import FitResult
 
-Train = Callable[..., FitResult]
-
-
-class Looks(TorchDispatchMode):
-    """Counts the looks at single values."""
+class ValueReads(TorchDispatchMode):
+    """Count the reads of single values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,15 +22,15 @@ class Looks(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Note(pl.Callback):
-    """Notes how many there were when each step began."""
+class CountsAtSteps(pl.Callback):
+    """Record how many reads there were when each step began."""
 
-    def __init__(self, looks: Looks) -> None:
-        self.looks = looks
+    def __init__(self, reads: ValueReads) -> None:
+        self.reads = reads
         self.counts: list[int] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        self.counts.append(self.looks.count)
+        self.counts.append(self.reads.count)
 
 
 class CuriousCallback(pl.Callback):
@@ -44,21 +40,21 @@ class CuriousCallback(pl.Callback):
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No kernels of a CPU, and losses that are not at hand."""
-    for module in ("model.kernels.native", "windows.order", "training.adam"):
+    """No kernels of a CPU, and losses that cannot be read at once."""
+    for module in ("kernels.bindings", "kernels.adamw", "windows.sampler"):
         monkeypatch.setattr(f"fusecast.{module}.library", lambda: None)
-    monkeypatch.setattr("fusecast.training.resumable_module._at_hand", lambda loss: False)
+    monkeypatch.setattr("fusecast.training.resumable_module._is_readable_at_once", lambda loss: False)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("callbacks", [[], [CuriousCallback()]])
-def test_steps_follow_each_other_without_a_look(train: Train, callbacks: list[pl.Callback]) -> None:
-    with Looks() as looks:
-        note = Note(looks)
-        train(max_epochs=1, panel_on_device=True, max_minutes=5.0, callbacks=[*callbacks, note])
-    assert len(note.counts) == 4
-    assert looks.count > note.counts[-1], "the test needs the looks at the end of the epoch"
+def test_steps_follow_each_other_without_reading_a_value(train: Train, callbacks: list[pl.Callback]) -> None:
+    with ValueReads() as reads:
+        steps = CountsAtSteps(reads)
+        train(max_epochs=1, panel_on_device=True, max_minutes=5.0, callbacks=[*callbacks, steps])
+    assert len(steps.counts) == 4
+    assert reads.count > steps.counts[-1], "the test needs the reads at the end of the epoch"
     if callbacks:
-        assert note.counts[-1] - note.counts[1] == 2
+        assert steps.counts[-1] - steps.counts[1] == 2
     else:
-        assert note.counts[-1] == note.counts[1]
+        assert steps.counts[-1] == steps.counts[1]

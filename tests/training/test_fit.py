@@ -1,44 +1,18 @@
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from tests.helpers.training_fixtures import World
+from tests.helpers.training_fixtures import Train, World, same_weights
 
+from fusecast.config import TrainingConfig
 from fusecast.errors import TrainingError
-from fusecast.training.callbacks.history import COLUMNS, read_history
-from fusecast.training.checkpoints import MovableCheckpoint, load_checkpoint
-from fusecast.training.config import TrainingConfig
-from fusecast.training.fit import FitResult, make_module
-from fusecast.training.lightning_module import TFTModule
-
-Train = Callable[..., FitResult]
-
-
-def weights(result: FitResult) -> dict[str, torch.Tensor]:
-    return result.network.state_dict()
-
-
-def same(first: FitResult, second: FitResult) -> bool:
-    return all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
-
-
-class After(pl.Callback):
-    """Does something after so many steps."""
-
-    def __init__(self, steps: int, action: Callable[[], None]) -> None:
-        self.steps, self.action = steps, action
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.steps:
-            self.action()
+from fusecast.training.checkpoints import load_checkpoint
+from fusecast.training.fit import make_module
 
 
 class SpoilLastEpoch(pl.Callback):
@@ -46,10 +20,6 @@ class SpoilLastEpoch(pl.Callback):
         if trainer.current_epoch == trainer.max_epochs - 1:
             with torch.no_grad():
                 module.network.head.projection.bias.fill_(50.0)
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def test_the_loss_goes_down_on_a_wave_that_can_be_learnt(train: Train) -> None:
@@ -64,15 +34,15 @@ def test_the_same_seed_gives_the_same_weights(train: Train, tmp_path: Path) -> N
     torch.rand(5)
     second = train(folder=tmp_path / "2", seed=7)
     other = train(folder=tmp_path / "3", seed=8)
-    assert same(first, second)
-    assert not same(first, other)
+    assert same_weights(first, second)
+    assert not same_weights(first, other)
 
 
 def test_first_weights_are_torchs_or_the_papers_as_asked(train: Train, world: World) -> None:
-    usual, papers = (make_module(world.model, TrainingConfig(start=name)).network for name in ("torch", "paper"))
+    usual, papers = (make_module(world.model, TrainingConfig(weight_init=name)).network for name in ("torch", "paper"))
     assert usual.enrich.hidden.bias.any()
     assert not papers.enrich.hidden.bias.any()
-    result = train(max_epochs=8, learning_rate=1e-2, windows_per_epoch=256, start="paper")
+    result = train(max_epochs=8, learning_rate=1e-2, windows_per_epoch=256, weight_init="paper")
     losses = [row["val_loss"] for row in result.history]
     assert min(losses) < 0.5 * losses[0]
 
@@ -91,7 +61,7 @@ def test_the_weights_given_back_are_those_that_validated_best(train: Train, worl
     assert losses.index(min(losses)) < len(losses) - 1, "the test needs a run whose last epoch is not its best"
     assert result.best_loss == pytest.approx(min(losses))
     kept = load_checkpoint(result.checkpoint)["state_dict"]
-    assert all(torch.equal(kept[f"network.{name}"], tensor) for name, tensor in weights(result).items())
+    assert all(torch.equal(kept[f"network.{name}"], tensor) for name, tensor in result.network.state_dict().items())
     assert result.checkpoint.name == f"tft-epoch={losses.index(min(losses)):02d}-val_loss={min(losses):.6f}.ckpt"
     assert not result.network.training
 
@@ -116,40 +86,10 @@ def test_a_run_writes_its_files_and_nothing_elsewhere(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_the_history_has_a_row_an_epoch(train: Train, tmp_path: Path) -> None:
-    result = train(max_epochs=3)
-    rows = read_history(tmp_path / "run" / "history.csv")
-    assert [tuple(row) for row in rows] == [COLUMNS] * 3
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
-    assert [row["step"] for row in rows] == [4, 8, 12]
-    assert rows == [pytest.approx(row) for row in result.history]
-    assert all(row["windows_per_second"] > 0 and row["lr"] == 1e-3 for row in rows)
-
-
 def test_training_stops_when_validation_no_longer_improves(train: Train) -> None:
     result = train(max_epochs=20, early_stopping_patience=2, early_stopping_min_delta=100.0)
     assert len(result.history) == 3
     assert result.stopped_why == "val_loss did not improve in 2 epochs"
-
-
-def test_the_learning_rate_falls_when_validation_no_longer_improves(train: Train) -> None:
-    result = train(max_epochs=10, learning_rate=0.3, lr_scheduler_patience=0, early_stopping_patience=None)
-    rates = [row["lr"] for row in result.history]
-    losses = [row["val_loss"] for row in result.history]
-    expected, best = [0.3], math.inf
-    for loss in losses[:-1]:
-        expected.append(expected[-1] if loss < best * (1 - 1e-4) else expected[-1] / 2)
-        best = min(best, loss)
-    assert rates == expected
-    assert rates[-1] < rates[0]
-
-
-@pytest.mark.parametrize("limit", [{"max_steps": 6}, {"max_minutes": 1e-9}])
-def test_a_limit_ends_training_with_a_validated_epoch(train: Train, limit: dict[str, Any]) -> None:
-    result = train(max_epochs=50, **limit)
-    assert result.history[-1]["step"] == (6 if "max_steps" in limit else 1)
-    assert result.history[-1]["val_loss"] is not None
-    assert result.stopped_why.endswith(("6 steps are done", "minutes are over"))
 
 
 @pytest.mark.parametrize("nothing", ["none", "empty"])
@@ -162,62 +102,19 @@ def test_without_validation_windows_the_training_loss_decides(train: Train, worl
     assert result.checkpoint.name.endswith(f"-train_loss={min(losses):.6f}.ckpt")
 
 
-def test_a_loss_that_is_no_number_is_a_letter_that_names_the_batch(train: Train, world: World) -> None:
-    spoiled = world.with_target(row=60, value=math.nan)
-    with pytest.raises(TrainingError, match=r"training loss became nan in step \d of epoch 0.*") as caught:
-        train(encoded=spoiled.encoded)
-    numbers = [int(number) for number in str(caught.value).split("numbers ")[1].split(" and ")[0].split(", ")]
-    assert all(0 <= number < len(world.train) for number in numbers)
-    assert "32 windows" in str(caught.value)
-    assert "learning rate" in str(caught.value)
-
-
-def test_a_validation_loss_that_is_no_number_is_an_error_too(train: Train, world: World) -> None:
-    spoiled = world.with_target(row=150, value=math.inf)
-    with pytest.raises(TrainingError, match=r"validation loss became (nan|inf) after epoch 0"):
-        train(encoded=spoiled.encoded)
-
-
-def test_an_interrupted_run_keeps_the_best_so_far(train: Train) -> None:
-    result = train(max_epochs=50, callbacks=[After(10, interrupt)])
-    assert result.stopped_why == "it was interrupted"
-    assert len(result.history) == 2
-    assert result.best_loss == pytest.approx(min(row["val_loss"] for row in result.history))
-
-
-def test_a_run_interrupted_before_its_first_validation_keeps_what_it_has(train: Train) -> None:
-    result = train(callbacks=[After(2, interrupt)])
-    assert result.checkpoint is None
-    assert result.best_loss is None
-    assert all(torch.isfinite(tensor).all() for tensor in weights(result).values())
-
-
 def test_bf16_on_a_cpu_stays_finite_and_near_float32(train: Train, tmp_path: Path) -> None:
     full = train(folder=tmp_path / "32", precision=32)
     half = train(folder=tmp_path / "bf16", precision="bf16")
     assert half.best_loss == pytest.approx(full.best_loss, rel=0.05)
     assert half.best_loss != full.best_loss
-    assert all(tensor.dtype == torch.float32 and torch.isfinite(tensor).all() for tensor in weights(half).values())
-
-
-def test_checkpoints_of_another_run_are_not_overwritten(train: Train) -> None:
-    first = train(max_epochs=1)
-    before = first.checkpoint.read_bytes()
-    with pytest.raises(TrainingError, match=r"already holds checkpoints: 'last\.ckpt'"):
-        train(max_epochs=1)
-    assert first.checkpoint.read_bytes() == before
+    assert all(
+        tensor.dtype == torch.float32 and torch.isfinite(tensor).all() for tensor in half.network.state_dict().values()
+    )
 
 
 def test_a_run_without_windows_is_refused(train: Train, world: World) -> None:
     with pytest.raises(TrainingError, match="no window to train on"):
         train(train=replace(world.train, last_cutoff=world.train.first_cutoff - 1))
-
-
-def test_a_checkpoint_needs_nothing_but_its_path(train: Train) -> None:
-    result = train()
-    module = TFTModule.load_from_checkpoint(result.checkpoint, weights_only=True)
-    assert all(torch.equal(tensor, weights(result)[name]) for name, tensor in module.network.state_dict().items())
-    assert module.learning_rate == 1e-3
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(train: Train, tmp_path: Path) -> None:
@@ -234,7 +131,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(train: Train,
     ]
     last = [load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "parts")]
     assert all(torch.equal(last[0]["state_dict"][name], tensor) for name, tensor in last[1]["state_dict"].items())
-    assert same(whole, resumed)
+    assert same_weights(whole, resumed)
 
 
 def test_all_validation_windows_are_used_unless_they_are_capped(train: Train, world: World, tmp_path: Path) -> None:
@@ -242,17 +139,6 @@ def test_all_validation_windows_are_used_unless_they_are_capped(train: Train, wo
     every = train(folder=tmp_path / "every", max_epochs=1, validation_windows=None)
     assert few.history[0]["train_loss"] == every.history[0]["train_loss"]
     assert not np.isclose(few.history[0]["val_loss"], every.history[0]["val_loss"])
-
-
-@pytest.mark.parametrize("step", [1, 4, 6])
-def test_a_run_resumed_within_an_epoch_ends_with_the_weights_of_an_undisturbed_one(
-    train: Train, tmp_path: Path, step: int
-) -> None:
-    every_step = MovableCheckpoint(tmp_path / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
-    whole = train(folder=tmp_path / "whole", callbacks=[every_step])
-    resumed = train(folder=tmp_path / "parts", resume=tmp_path / "steps" / f"step={step}.ckpt")
-    assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
-    assert same(whole, resumed)
 
 
 def test_a_run_can_be_moved_and_then_resumed(train: Train, tmp_path: Path) -> None:
@@ -283,3 +169,32 @@ def test_a_checkpoint_of_other_windows_is_not_resumed_from(train: Train, world: 
     result = train(max_epochs=1)
     with pytest.raises(TrainingError, match="windows"):
         train(train=world.train.subset([0]), resume=result.checkpoint, folder=tmp_path / "other")
+
+
+def test_a_run_is_not_resumed_on_another_table_of_the_same_size(train: Train, world: World, tmp_path: Path) -> None:
+    train(max_epochs=1)
+    moved = replace(world.encoded, reals=world.encoded.reals + 1.0)
+    started: list[str] = []
+    with pytest.raises(TrainingError, match="the table differs from the one that it began with"):
+        train(encoded=moved, resume=tmp_path / "run" / "checkpoints", on_start=lambda: started.append("written"))
+    assert started == []  # the run's own file still names its own table
+    rounded = replace(world.encoded, reals=world.encoded.reals * (1 + 1e-6))
+    assert len(train(encoded=rounded, resume=tmp_path / "run" / "checkpoints").history) == 2
+
+
+def test_a_run_without_a_checkpoint_starts_anew_and_says_so(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    result = train(resume=tmp_path / "run" / "checkpoints", max_epochs=1)
+    assert len(result.history) == 1
+    assert "training starts from the beginning" in capsys.readouterr().err
+
+
+def test_a_run_that_had_stopped_early_stays_stopped(train: Train, tmp_path: Path) -> None:
+    options = {"max_epochs": 9, "early_stopping_patience": 1, "early_stopping_min_delta": 100.0}
+    first = train(**options)
+    assert len(first.history) == 2
+    again = train(resume=tmp_path / "run" / "checkpoints", **options)
+    assert [row["step"] for row in again.history] == [row["step"] for row in first.history]
+    assert same_weights(first, again)

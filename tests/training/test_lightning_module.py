@@ -5,7 +5,6 @@ import torch
 
 from fusecast.model.batch import example_batch
 from fusecast.model.config import ModelConfig
-from fusecast.runtime.seeding import seed_step
 from fusecast.training.lightning_module import median_error
 
 
@@ -20,14 +19,3 @@ def test_the_error_of_the_median_is_the_mean_over_targets_that_count(missing: fl
         if missing == 0.0 or batch.target_mask[b, h, y]
     ]
     assert float(median_error(quantiles, batch, config.quantiles)) == pytest.approx(sum(errors) / len(errors), rel=1e-5)
-
-
-def test_random_numbers_of_a_step_follow_from_seed_step_and_rank_alone() -> None:
-    def drawn(*place: int) -> tuple[float, ...]:
-        seed_step(*place)
-        return tuple(torch.rand(3).tolist())
-
-    places = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]
-    first = [drawn(*place) for place in places]
-    assert [drawn(*place) for place in reversed(places)] == first[::-1]
-    assert len(set(first)) == len(places)

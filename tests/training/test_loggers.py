@@ -1,58 +1,28 @@
-"""Curves and pictures reach every logger; what is not installed is said with the line that installs it."""
+"""Curves and images reach every logger; a logger that is not installed is an error with the line that installs it."""
 
 from __future__ import annotations
 
 import builtins
 import csv
 import sqlite3
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tests.helpers.training_fixtures import Train
+from tests.helpers.training_images import image_logger
 
 from fusecast.errors import ConfigError
 from fusecast.training import loggers
-from fusecast.training.callbacks import images as pictures
-from fusecast.training.fit import FitResult
-
-Train = Callable[..., FitResult]
 
 
-def test_a_name_with_dollar_signs_is_no_formula_to_the_pictures() -> None:
-    figure = pictures.draw_importance(np.array([0.4, 0.6]), ["$x_{$", "plain"])
-    figure.canvas.draw()
-
-
-def test_tensorboard_has_the_curves_and_pictures_of_forecast_and_importance(train: Train, tmp_path: Path) -> None:
-    train(logger="tensorboard", max_epochs=3)
-    found = EventAccumulator(str(tmp_path / "run" / "logs"))
-    found.Reload()
-    assert {"train_loss", "val_loss", "val_mae"} <= set(found.Tags()["scalars"])
-    assert set(found.Tags()["images"]) == {"forecast", "importance"}
-    assert [image.step for image in found.Images("forecast")] == [4, 8, 12]
-    assert found.Images("forecast")[0].encoded_image_string.startswith(b"\x89PNG")
-
-
-def test_pictures_do_not_change_what_is_trained(train: Train, tmp_path: Path) -> None:
-    with_pictures = train(folder=tmp_path / "1", logger="tensorboard")
-    without = train(folder=tmp_path / "2", logger="none")
-    for name in ("train_loss", "val_loss"):
-        assert [row[name] for row in with_pictures.history] == [row[name] for row in without.history]
-
-
-def test_without_matplotlib_training_goes_on_and_a_note_says_what_is_missing(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
+def test_tensorboard_has_the_curves(train: Train, tmp_path: Path) -> None:
     train(logger="tensorboard", max_epochs=1)
-    found = EventAccumulator(str(tmp_path / "run" / "logs"))
-    found.Reload()
-    assert found.Tags()["images"] == []
-    assert "matplotlib is not installed (pip install 'fusecast[plot]')" in capsys.readouterr().err
+    events = EventAccumulator(str(tmp_path / "run" / "logs"))
+    events.Reload()
+    assert {"train_loss", "val_loss", "val_mae"} <= set(events.Tags()["scalars"])
 
 
 def test_the_csv_logger_writes_its_file(train: Train, tmp_path: Path) -> None:
@@ -70,11 +40,11 @@ def test_the_loss_of_every_tenth_step_and_of_the_last_is_logged(train: Train, tm
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="the extra `mlflow` is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # of MLflow
-def test_mlflow_keeps_curves_and_pictures_in_the_runs_folder(
+def test_mlflow_keeps_curves_and_images_in_the_runs_folder(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    train(logger="mlflow", max_epochs=1)
+    train(logger="mlflow", max_epochs=1, callbacks=[image_logger()])
     logs = tmp_path / "run" / "logs"
     database = sqlite3.connect(logs / "mlflow.db")
     kept = {row[0] for row in database.execute("select key from metrics")}
@@ -86,10 +56,10 @@ def test_mlflow_keeps_curves_and_pictures_in_the_runs_folder(
 @pytest.mark.skipif(find_spec("wandb") is None, reason="the extra `wandb` is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # of W&B
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_wandb_keeps_curves_and_pictures_offline(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_keeps_curves_and_images_offline(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    train(logger="wandb", max_epochs=1)
+    train(logger="wandb", max_epochs=1, callbacks=[image_logger()])
     import wandb
 
     wandb.finish()

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers.encoded_panels import make_encoded
+from tests.helpers.encoded_panels import gather, make_encoded
 from torch.utils.data import DataLoader
 
 from fusecast.windows.dataloader import WindowDataset, make_loader
-from fusecast.windows.gatherer import gather
 from fusecast.windows.window_index import WindowIndex
 
 ENCODED = make_encoded([40, 30])
@@ -18,7 +17,7 @@ def windows(batches) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_loader_gives_whole_batches(num_workers):
+def test_a_loader_yields_whole_batches(num_workers):
     loader = make_loader(ENCODED, INDEX, batch_size=20, num_workers=num_workers)
     assert isinstance(loader, DataLoader)
     batches = list(loader)
@@ -28,7 +27,7 @@ def test_a_loader_gives_whole_batches(num_workers):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_a_dataset_gives_a_batch_for_a_list_and_for_one_number():
+def test_a_dataset_returns_a_batch_for_a_list_and_for_one_number():
     dataset = WindowDataset(ENCODED, INDEX)
     assert len(dataset) == 48
     assert windows([dataset.__getitems__([5, 2]), dataset[7]]) == [[5, 2], [7]]
@@ -38,20 +37,20 @@ def test_each_epoch_has_an_order_of_its_own_and_the_same_again_from_the_same_see
     loader = make_loader(ENCODED, INDEX, batch_size=20, shuffle=True, seed=5)
     epochs = [windows(loader) for _ in range(3)]
     again = make_loader(ENCODED, INDEX, batch_size=20, shuffle=True, seed=5)
-    again.set_epoch(2)
+    again.seeded_sampler.set_epoch(2)
     assert windows(again) == epochs[2]
     assert epochs[0] != epochs[1] != epochs[2]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_loader_goes_on_after_the_last_batch_that_was_taken(num_workers):
+def test_a_loader_resumes_after_the_last_batch_that_was_taken(num_workers):
     def make():
         return make_loader(ENCODED, INDEX, batch_size=4, shuffle=True, seed=5, num_workers=num_workers)
 
     loader = make()
-    loader.set_epoch(1)
+    loader.seeded_sampler.set_epoch(1)
     whole = windows(loader)
-    loader.set_epoch(1)
+    loader.seeded_sampler.set_epoch(1)
     batches = iter(loader)
     taken = windows(next(batches) for _ in range(5))
     state = loader.state_dict()

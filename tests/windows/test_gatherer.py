@@ -7,32 +7,31 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.encoded_panels import make_encoded, slow_batch
+from tests.helpers.encoded_panels import every_cutoff, gather, make_encoded, slow_batch
 
 from fusecast.model.batch import Batch
-from fusecast.windows.gatherer import gather
 from fusecast.windows.window_index import WindowIndex
-from fusecast.windows.window_scaling import FLOOR
+from fusecast.windows.window_scaling import MIN_WINDOW_SCALE
 
 MASKS = {"static_real_present", "past_real_present", "future_real_present", "past_mask", "target_mask"}
 
 
 def assert_as_slow(batch: Batch, expected: dict[str, np.ndarray]) -> None:
     step = expected["past_mask"]
-    for name, wanted in expected.items():
-        got = getattr(batch, name)
-        assert got.is_contiguous(), name
-        if name in MASKS and got.shape != wanted.shape:
+    for name, reference in expected.items():
+        tensor = getattr(batch, name)
+        assert tensor.is_contiguous(), name
+        if name in MASKS and tensor.shape != reference.shape:
             # a mask of width 0 claims that nothing is missing, in steps that are not masked themselves
-            claimed = wanted | ~step[:, :, None] if name == "past_real_present" else wanted
-            assert got.shape[-1] == 0, name
-            assert got.shape[:-1] == wanted.shape[:-1], name
+            claimed = reference | ~step[:, :, None] if name == "past_real_present" else reference
+            assert tensor.shape[-1] == 0, name
+            assert tensor.shape[:-1] == reference.shape[:-1], name
             assert claimed.all(), name
             continue
         if name in MASKS and name != "past_real_present":
-            assert not wanted.all() or wanted.size == 0, f"{name} should have width 0"
-        assert tuple(got.shape) == wanted.shape, name
-        np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=name)
+            assert not reference.all() or reference.size == 0, f"{name} should have width 0"
+        assert tuple(tensor.shape) == reference.shape, name
+        np.testing.assert_allclose(tensor.numpy(), reference, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 few = st.integers(0, 2)
@@ -56,15 +55,13 @@ few = st.integers(0, 2)
     data=st.data(),
 )
 @settings(max_examples=150, deadline=None)
-def test_gathering_at_once_is_cutting_window_by_window(
+def test_a_batch_equals_windows_gathered_one_by_one(
     lengths, lookback, horizon, missing, empty_rows, window_scaling, columns, data
 ):
     encoded = make_encoded(
         lengths, missing=missing, empty_rows=empty_rows, window_scaling=window_scaling, seed=len(lengths), **columns
     )
-    # every cutoff there can be, horizons beyond the end of the series included
-    cutoffs = np.asarray(lengths)
-    index = WindowIndex(lookback=lookback, horizon=horizon, first_cutoff=np.ones_like(cutoffs), last_cutoff=cutoffs)
+    index = every_cutoff(lengths, lookback, horizon)
     windows = data.draw(st.lists(st.integers(0, len(index) - 1), min_size=1, max_size=6))
     assert_as_slow(gather(encoded, index, windows), slow_batch(encoded, index, windows))
 
@@ -106,8 +103,8 @@ def test_steps_beyond_the_end_of_the_series_do_not_count():
     assert (batch.future_cat == 0).all()
 
 
-def tampered(encoded, rows):
-    """Other numbers in some rows, in place of everything that they hold."""
+def with_other_rows(encoded, rows):
+    """Return the panel with other numbers in some rows."""
     reals, categories = encoded.reals.copy(), encoded.categories.copy()
     reals[rows] += 7.0
     categories[rows] = (categories[rows] + 1) % 5
@@ -125,12 +122,12 @@ def test_nothing_after_the_cutoff_is_in_the_past_of_a_window(window_scaling):
     (_, cutoffs) = index.locate(windows)
     for window, cutoff in zip(windows, cutoffs, strict=True):
         before = gather(encoded, index, [window])
-        after = gather(tampered(encoded, slice(cutoff, None)), index, [window])
+        after = gather(with_other_rows(encoded, slice(cutoff, None)), index, [window])
         for name in SEEN:
             torch.testing.assert_close(getattr(after, name), getattr(before, name), rtol=0, atol=0)
         # what is known in advance is listened to, and so is the row before the cutoff
         assert not torch.equal(after.future_real, before.future_real)
-        earlier = gather(tampered(encoded, slice(cutoff - 1, cutoff)), index, [window])
+        earlier = gather(with_other_rows(encoded, slice(cutoff - 1, cutoff)), index, [window])
         assert not torch.equal(earlier.past_real, before.past_real)
 
 
@@ -181,13 +178,13 @@ def test_window_scaling_leads_back_to_the_units_of_the_data(window_scaling):
     assert not torch.equal(a.target, b.target)
 
 
-def test_a_constant_lookback_is_not_blown_up_by_window_scaling():
+def test_window_scaling_of_a_constant_lookback_is_bounded():
     encoded = make_encoded([20], window_scaling="mean")
     encoded.reals[:10, 0] = 3.0
     index = WindowIndex.between(lengths=[20], begin=8, end=20, lookback=8, horizon=4)
     batch = gather(encoded, index, [0])
     assert (batch.past_real[0, :, 0] == 0).all()
-    np.testing.assert_allclose(batch.target[0, :, 0], (encoded.reals[8:12, 0] - 3.0) / FLOOR, rtol=1e-5)
+    np.testing.assert_allclose(batch.target[0, :, 0], (encoded.reals[8:12, 0] - 3.0) / MIN_WINDOW_SCALE, rtol=1e-5)
 
 
 def test_arrays_mapped_from_a_file_read_only_can_be_gathered_from(tmp_path):

@@ -1,4 +1,4 @@
-"""The kernel that fills batches gives those of the plain gatherer, bit for bit where nothing is summed."""
+"""Batches of the kernel equal those of the plain gatherer, bit for bit where nothing is summed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.encoded_panels import make_encoded
+from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, make_encoded
 
 from fusecast.kernels import library as build
 from fusecast.model.batch import Batch
@@ -24,17 +24,11 @@ from fusecast.windows.window_index import WindowIndex
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
 
-SUMMED = {"past_real", "target", "center", "scale", "weight"}  # by window scaling, in another order
+SUMMED = dict.fromkeys(
+    ("past_real", "target", "center", "scale", "weight"), 2e-5
+)  # by window scaling, in another order
 ENCODED = make_encoded([40, 30])
 INDEX = WindowIndex.between(lengths=[40, 30], begin=0, end=40, lookback=8, horizon=4)  # 29 + 19 windows
-
-
-def assert_same(batch: Batch, expected: Batch, *, summed: bool = False) -> None:
-    for name, wanted in expected._asdict().items():
-        got = getattr(batch, name)
-        assert (got.shape, got.dtype, got.is_contiguous()) == (wanted.shape, wanted.dtype, True), name
-        tolerance = {"rtol": 2e-5, "atol": 2e-5} if summed and name in SUMMED else {"rtol": 0, "atol": 0}
-        torch.testing.assert_close(got, wanted, **tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @given(
@@ -58,14 +52,11 @@ def assert_same(batch: Batch, expected: Batch, *, summed: bool = False) -> None:
     data=st.data(),
 )
 @settings(max_examples=200, deadline=None)
-def test_batches_of_the_kernel_are_those_of_the_plain_gatherer(
+def test_batches_of_the_kernel_equal_those_of_the_plain_gatherer(
     lengths, lookback, horizon, stride, missing, empty_rows, window_scaling, columns, size, data
 ):
     encoded = make_encoded(lengths, missing=missing, empty_rows=empty_rows, window_scaling=window_scaling, **columns)
-    cutoffs = np.asarray(lengths)
-    index = WindowIndex(
-        lookback=lookback, horizon=horizon, first_cutoff=np.ones_like(cutoffs), last_cutoff=cutoffs, stride=stride
-    )
+    index = every_cutoff(lengths, lookback, horizon, stride)
     windows = np.array(data.draw(st.lists(st.integers(0, len(index) - 1), min_size=1, max_size=20)))
     gatherer = Gatherer(encoded, index)
     batches = list(gatherer.batches(windows, size))
@@ -75,8 +66,8 @@ def test_batches_of_the_kernel_are_those_of_the_plain_gatherer(
     for number, batch in enumerate(batches):
         part = windows[number * size : (number + 1) * size]
         plain = gatherer.plain(part)
-        assert_same(batch, plain, summed=window_scaling != "none")
-        assert_same(gatherer(part), batch)  # the same to the last bit, whatever its neighbours are
+        assert_same_batch(batch, plain, tolerance=SUMMED if window_scaling != "none" else {})
+        assert_same_batch(gatherer(part), batch)  # the same to the last bit, whatever its neighbours are
 
 
 @pytest.mark.parametrize("window", [-1, 48, 2**40])
@@ -90,12 +81,12 @@ def test_no_windows_are_an_empty_batch():
 
 
 def test_batches_that_are_kept_are_never_written_again(monkeypatch):
-    monkeypatch.setattr(gathering, "BYTES_AT_ONCE", 8_000)  # three batches or so
+    monkeypatch.setattr(gathering, "MAX_BYTES_PER_CALL", 8_000)  # three batches or so
     loader = make_loader(ENCODED, INDEX, batch_size=5, shuffle=True, seed=1)
-    kept = [batch for _ in range(20) for batch in loader]
+    batches = [batch for _ in range(20) for batch in loader]
     plain = loader.dataset.gatherer.plain
-    for batch in kept:
-        assert_same(batch, plain(batch.window.numpy().copy()))
+    for batch in batches:
+        assert_same_batch(batch, plain(batch.window.numpy().copy()))
 
 
 def test_a_batch_may_be_changed_while_gradients_of_its_neighbour_are_awaited():
@@ -116,15 +107,15 @@ def test_a_batch_may_be_trained_on_although_its_neighbour_was_asked_for_in_infer
     assert weight.grad is not None
 
 
-def test_a_gatherer_survives_being_sent_to_another_process():
+def test_a_pickled_gatherer_gathers_the_same():
     again = pickle.loads(pickle.dumps(Gatherer(ENCODED, INDEX)))
-    assert_same(again([3, 40]), Gatherer(ENCODED, INDEX)([3, 40]))
+    assert_same_batch(again([3, 40]), Gatherer(ENCODED, INDEX)([3, 40]))
 
 
 def test_numbers_of_another_type_take_the_plain_path():
     doubled = replace(ENCODED, reals=ENCODED.reals.astype(np.float64))
     gatherer = Gatherer(doubled, INDEX)
-    assert not gatherer.filler.usable()
+    assert not gatherer.native.is_usable()
     assert gatherer([0]).past_real.dtype == torch.float64
 
 
@@ -141,7 +132,7 @@ def test_without_kernels_a_loader_gives_the_same_batches(shuffle, monkeypatch):
     slow = batches()
     assert len(fast) == len(slow) == 7
     for one, other in zip(fast, slow, strict=True):
-        assert_same(one, other)
+        assert_same_batch(one, other)
 
 
 @given(size=st.integers(1, 2**50), seed=st.integers(0, 2**64 - 1), data=st.data())

@@ -1,4 +1,4 @@
-"""The panel goes to the device where it fits, once, and nothing that is trained or forecast depends on it."""
+"""The panel is copied to the device where it fits, once, and neither training nor forecasts depend on it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,16 @@ import pytorch_lightning as pl
 import torch
 from tests.helpers.training_fixtures import HORIZON, LOOKBACK, World
 
+from fusecast.config import TrainingConfig
+from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.inference.network_predictor import NetworkPredictor
 from fusecast.model.batch import Batch
 from fusecast.training.checkpoints import MovableCheckpoint
-from fusecast.training.config import TrainingConfig
 from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.fit import FitResult
-from fusecast.windows import device_gatherer as placing
-from fusecast.windows.device_gatherer import (
-    DevicePanel,
-    bytes_on_device,
-    free_bytes,
-    is_worth_copying,
-    maybe_move_to_device,
-)
+from fusecast.windows import device_gatherer
+from fusecast.windows.device_gatherer import DevicePanel
 from fusecast.windows.window_index import WindowIndex
 
 Train = Callable[..., FitResult]
@@ -50,73 +45,21 @@ def with_gaps(encoded: EncodedPanel) -> EncodedPanel:
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> list[DevicePanel]:
     """Every panel that is put on a device."""
-    made: list[DevicePanel] = []
+    panels: list[DevicePanel] = []
 
     class Noted(DevicePanel):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            made.append(self)
+            panels.append(self)
 
-    monkeypatch.setattr(placing, "DevicePanel", Noted)
-    return made
-
-
-def test_a_panel_goes_to_the_device_if_it_takes_at_most_half_of_what_is_free(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    size = bytes_on_device(world.encoded)
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 2 * size)
-    assert isinstance(maybe_move_to_device(world.encoded, CPU), DevicePanel)
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 2 * size - 1)
-    assert maybe_move_to_device(world.encoded, CPU) is world.encoded
-
-
-def test_it_can_be_asked_for_and_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(maybe_move_to_device(world.encoded, CPU, asked=True), DevicePanel)
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 10**12)
-    assert maybe_move_to_device(world.encoded, CPU, asked=False) is world.encoded
-
-
-def test_on_cpus_and_mps_the_panel_stays_unless_asked_for(world: World) -> None:
-    assert free_bytes(CPU) is None
-    assert free_bytes(torch.device("mps")) is None
-    assert maybe_move_to_device(world.encoded, CPU) is world.encoded
-
-
-def test_what_torch_keeps_for_later_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1_000, 8_000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 500)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 200)
-    assert free_bytes(torch.device("cuda")) == 1_300
-
-
-def test_a_panel_that_does_not_fit_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # as long as no machine's memory: whatever reads it as a whole ends here
-    endless = np.broadcast_to(np.float32(0), (10**11, world.encoded.reals.shape[1]))
-    large = replace(world.encoded, reals=endless)
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 80 * 2**30)
-    assert maybe_move_to_device(large, CPU) is large
-
-
-def test_where_the_memory_is_gone_all_the_same_the_panel_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(placing, "DevicePanel", full)
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 10**12)
-    assert maybe_move_to_device(world.encoded, CPU) is world.encoded
-    with pytest.raises(torch.OutOfMemoryError):
-        maybe_move_to_device(world.encoded, CPU, asked=True)
-
-
-def test_few_windows_of_a_long_panel_are_not_worth_its_copy(world: World) -> None:
-    ends = WindowIndex.at_end(lengths=world.panel.lengths, lookback=LOOKBACK, horizon=HORIZON)
-    assert is_worth_copying(world.encoded, world.train)
-    assert not is_worth_copying(world.encoded, ends)
+    monkeypatch.setattr(device_gatherer, "DevicePanel", Noted)
+    return panels
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-def test_training_comes_to_the_same_weights_bit_for_bit(train: Train, world: World, tmp_path: Path, gaps: bool) -> None:
+def test_training_ends_with_the_same_weights_bit_for_bit(
+    train: Train, world: World, tmp_path: Path, gaps: bool
+) -> None:
     encoded = with_gaps(world.encoded) if gaps else world.encoded
     usual = train(encoded=encoded, folder=tmp_path / "usual", panel_on_device=False)
     on_device = train(encoded=encoded, folder=tmp_path / "device", panel_on_device=True)
@@ -125,36 +68,37 @@ def test_training_comes_to_the_same_weights_bit_for_bit(train: Train, world: Wor
     assert losses[0] == losses[1]
 
 
-def test_all_loaders_of_a_run_share_one_copy_that_is_given_back(train: Train, uploads: list[DevicePanel]) -> None:
+def test_all_loaders_of_a_run_share_one_copy_that_is_freed(train: Train, uploads: list[DevicePanel]) -> None:
     train(panel_on_device=True, num_workers=2)  # no workers either: they could not use it
     (panel,) = uploads
     assert panel.reals.numel() == 0
 
 
-def test_the_copy_is_given_back_after_an_interruption_too(train: Train, uploads: list[DevicePanel]) -> None:
+def test_the_copy_is_freed_after_an_interruption_too(train: Train, uploads: list[DevicePanel]) -> None:
     class Stop(pl.Callback):
         def on_train_batch_end(self, *_: Any) -> None:
             raise KeyboardInterrupt
 
-    assert train(panel_on_device=True, callbacks=[Stop()]).stopped_why == "it was interrupted"
+    with pytest.raises(TrainingInterrupted):
+        train(panel_on_device=True, callbacks=[Stop()])
     assert [panel.reals.numel() for panel in uploads] == [0]
 
 
-def test_the_decision_is_made_by_itself_where_nothing_is_said(
+def test_by_default_the_panel_is_copied_where_it_fits(
     train: Train, uploads: list[DevicePanel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(device_gatherer, "free_bytes", lambda _: 10**12)
     train()
     assert len(uploads) == 1
 
 
-@pytest.mark.parametrize("goes_on_there", [True, False])
+@pytest.mark.parametrize("resumed_there", [True, False])
 def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights_wherever_the_panel_is(
-    train: Train, tmp_path: Path, goes_on_there: bool
+    train: Train, tmp_path: Path, resumed_there: bool
 ) -> None:
     every_step = MovableCheckpoint(tmp_path / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
     whole = train(folder=tmp_path / "whole", callbacks=[every_step], panel_on_device=True)
-    resumed = train(folder=tmp_path / "parts", resume=tmp_path / "steps" / "step=2.ckpt", panel_on_device=goes_on_there)
+    resumed = train(folder=tmp_path / "parts", resume=tmp_path / "steps" / "step=2.ckpt", panel_on_device=resumed_there)
     assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
     assert same(whole, resumed)
 
@@ -163,17 +107,19 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights_wherever_the_p
 def test_a_panel_that_stays_is_sent_by_workers_from_pinned_memory(
     world: World, monkeypatch: pytest.MonkeyPatch, fits: bool
 ) -> None:
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 10**12 if fits else 0)
-    monkeypatch.setattr(placing, "DevicePanel", lambda encoded, _: DevicePanel(encoded, CPU))  # no GPU is here
+    monkeypatch.setattr(device_gatherer, "free_bytes", lambda _: 10**12 if fits else 0)
+    monkeypatch.setattr(device_gatherer, "DevicePanel", lambda encoded, _: DevicePanel(encoded, CPU))  # no GPU is here
     strategy = SimpleNamespace(root_device=torch.device("cuda", 0))
     data = WindowDataModule(world.encoded, train=world.train, valid=world.valid, config=TrainingConfig(num_workers=2))
     data.trainer = SimpleNamespace(strategy=strategy, world_size=2, global_rank=1)
     for loader in (data.train_dataloader(), data.val_dataloader()):
         assert (loader.pin_memory, loader.num_workers) == ((False, 0) if fits else (True, 2))
-        assert (loader.seeded_sampler.rank, loader.seeded_sampler.world) == (1, 2)
+        assert (loader.seeded_sampler.rank, loader.seeded_sampler.world_size) == (1, 2)
 
 
-def test_the_log_says_where_the_panel_is(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_names_the_device_of_the_panel(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(folder=tmp_path / "device", progress=True, panel_on_device=True)
     assert ", 4 batches an epoch, panel on cpu (0.0 MiB)" in capsys.readouterr().err
     train(folder=tmp_path / "usual", progress=True)
@@ -200,13 +146,14 @@ def test_forecasts_are_the_same_wherever_the_panel_is(
     every = WindowIndex.between(lengths=world.panel.lengths, begin=1, end=160, lookback=LOOKBACK, horizon=HORIZON)
     padded = replace(every, first_cutoff=every.first_cutoff - 6)  # windows that begin before their series as well
     usual, on_device = (
-        NetworkPredictor(network, world.fitted, device="cpu", panel_on_device=asked) for asked in (False, True)
+        NetworkPredictor(network, world.preprocessor, device="cpu", panel_on_device=requested)
+        for requested in (False, True)
     )
-    expected, found = usual.predict(encoded, padded), on_device.predict(encoded, padded)
+    expected, forecasts = usual.predict(encoded, padded), on_device.predict(encoded, padded)
     assert len(uploads) == 1
     # the kernel that cuts windows on a CPU adds up a lookback in float64
     tolerance = 0.0 if window_scaling == "none" else 1e-4
-    np.testing.assert_allclose(found.quantiles, expected.quantiles, rtol=tolerance)
+    np.testing.assert_allclose(forecasts.quantiles, expected.quantiles, rtol=tolerance)
     for (_, one, _), (_, other, _) in zip(
         usual.outputs(encoded, padded, 50), on_device.outputs(encoded, padded, 50), strict=True
     ):
@@ -217,8 +164,8 @@ def test_forecasts_are_the_same_wherever_the_panel_is(
 def test_a_prediction_of_few_windows_sends_them_one_by_one(
     world: World, train: Train, uploads: list[DevicePanel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "free_bytes", lambda _: 10**12)
-    predictor = NetworkPredictor(train(max_epochs=1, panel_on_device=False).network, world.fitted, device="cpu")
+    monkeypatch.setattr(device_gatherer, "free_bytes", lambda _: 10**12)
+    predictor = NetworkPredictor(train(max_epochs=1, panel_on_device=False).network, world.preprocessor, device="cpu")
     predictor.predict(world.encoded, WindowIndex.at_end(lengths=[150, 150], lookback=LOOKBACK, horizon=HORIZON))
     assert uploads == []
     predictor.predict(world.encoded, world.valid)

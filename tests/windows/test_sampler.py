@@ -20,20 +20,20 @@ def test_a_permutation_meets_every_number_once(size, seed, number):
     assert np.bincount(order, minlength=size).tolist() == [1] * size
 
 
-@given(size=st.integers(2, 10**15), places=st.lists(st.integers(0, 10**15), min_size=2, max_size=20, unique=True))
-def test_any_part_of_a_huge_permutation_can_be_asked_for(size, places):
-    places = np.array([place for place in places if place < size], dtype=np.int64)
-    order = Permutation(size, 1, 2)(places)
+@given(size=st.integers(2, 10**15), positions=st.lists(st.integers(0, 10**15), min_size=2, max_size=20, unique=True))
+def test_any_part_of_a_huge_permutation_can_be_computed(size, positions):
+    positions = np.array([position for position in positions if position < size], dtype=np.int64)
+    order = Permutation(size, 1, 2)(positions)
     assert ((order >= 0) & (order < size)).all()
-    assert len(np.unique(order)) == len(places)
+    assert len(np.unique(order)) == len(positions)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 7, 12])
 def test_every_number_is_equally_often_in_every_place(size):
     draws = 1500
     orders = np.array([Permutation(size, seed, 0)(np.arange(size)) for seed in range(draws)])
-    for place in range(size):
-        counts = np.bincount(orders[:, place], minlength=size)
+    for position in range(size):
+        counts = np.bincount(orders[:, position], minlength=size)
         spread = np.sqrt(draws / size * (1 - 1 / size))
         assert np.abs(counts - draws / size).max() < 5 * spread
 
@@ -62,11 +62,6 @@ def test_without_shuffling_windows_come_in_order():
     assert next(iter(sampler)) == [0, 1, 2, 3]
 
 
-def test_a_small_last_batch_can_be_dropped_unless_it_is_the_only_one():
-    assert list(SeededSampler(10, batch_size=4, drop_last=True)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert list(SeededSampler(3, batch_size=4, drop_last=True)) == [[0, 1, 2]]
-
-
 def test_no_windows_are_no_batches():
     assert list(SeededSampler(0, batch_size=4, shuffle=True, windows_per_epoch=10)) == []
 
@@ -90,9 +85,9 @@ def test_short_epochs_walk_through_all_windows_before_any_comes_again(size, per_
     shuffle=st.booleans(),
     number=st.integers(0, 3),
 )
-def test_processes_share_an_epoch_without_meeting(size, batch_size, world, shuffle, number):
+def test_processes_take_different_windows_of_an_epoch(size, batch_size, world, shuffle, number):
     shares = [
-        epoch(SeededSampler(size, batch_size=batch_size, shuffle=shuffle, rank=rank, world=world), number)
+        epoch(SeededSampler(size, batch_size=batch_size, shuffle=shuffle, rank=rank, world_size=world), number)
         for rank in range(world)
     ]
     together = [window for share in shares for window in share]
@@ -111,26 +106,26 @@ def test_processes_share_an_epoch_without_meeting(size, batch_size, world, shuff
     number=st.integers(0, 4),
     data=st.data(),
 )
-def test_a_sampler_goes_on_exactly_where_another_stopped(size, batch_size, per_epoch, world, number, data):
+def test_a_sampler_continues_where_another_stopped(size, batch_size, per_epoch, world, number, data):
     def sampler(seed: int) -> SeededSampler:
         return SeededSampler(
-            size, batch_size=batch_size, shuffle=True, seed=seed, windows_per_epoch=per_epoch, world=world
+            size, batch_size=batch_size, shuffle=True, seed=seed, windows_per_epoch=per_epoch, world_size=world
         )
 
     first, second = sampler(1), sampler(9)
     first.set_epoch(number)
     batches = list(first)
-    first.done = data.draw(st.integers(0, len(batches)))
+    first.batches_done = data.draw(st.integers(0, len(batches)))
     second.load_state_dict(first.state_dict())
     second.set_epoch(number)  # as Lightning does at the start of the epoch it resumes
-    assert list(second) == batches[first.done :]
+    assert list(second) == batches[first.batches_done :]
     assert list(second) == batches  # and only once
 
 
-def test_training_can_go_on_with_other_batch_sizes():
+def test_training_can_continue_with_another_batch_size():
     first = SeededSampler(100, batch_size=10, shuffle=True)
     windows = epoch(first, 3)
-    first.done = 4
+    first.batches_done = 4
     second = SeededSampler(100, batch_size=20, shuffle=True)
     second.load_state_dict(first.state_dict())
     assert [window for batch in second for window in batch] == windows[40:]
@@ -144,12 +139,13 @@ def test_another_epoch_starts_at_its_beginning():
 
 
 def test_a_position_among_other_windows_is_refused():
-    with pytest.raises(TrainingError, match=r"it had 21 windows .*, and there are 20 now"):
+    with pytest.raises(TrainingError, match=r"it had 21 windows .*, and now there are 20"):
         SeededSampler(20, batch_size=5).load_state_dict({"seed": 0, "epoch": 1, "windows": 10, "size": 21})
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"batch_size": 1, "windows_per_epoch": 0}, {"batch_size": 1, "rank": 2, "world": 2}]
+    "options",
+    [{"batch_size": 0}, {"batch_size": 1, "windows_per_epoch": 0}, {"batch_size": 1, "rank": 2, "world_size": 2}],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(ConfigError, match=r"must (be at least 1|lie in)"):

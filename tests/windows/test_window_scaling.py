@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.encoded_panels import gather
 
-from fusecast.data.panel_builder import validate
+from fusecast.config import FeatureConfig
+from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
-from fusecast.features.config import FeatureConfig
 from fusecast.features.preprocessor import Preprocessor
-from fusecast.windows.gatherer import gather
 from fusecast.windows.window_index import WindowIndex
-from fusecast.windows.window_scaling import window_units
+from fusecast.windows.window_scaling import compute_window_units
 
 LOOKBACK, HORIZON = 6, 2
 
@@ -29,13 +29,13 @@ def test_units_of_windows_are_those_of_their_batch_in_float64(kind: str, missing
     )
     if missing:
         frame = frame.with_columns(y=pl.when(pl.int_range(pl.len()) % 9 < 7).then("y"))
-    panel = validate(frame, make_schema(frame, targets=("y", "z")))
+    panel = build_panel(frame, make_schema(frame, targets=("y", "z")))
     encoded = Preprocessor(FeatureConfig(window_scaling=kind)).fit(panel, panel.lengths).encode(panel)
     index = WindowIndex.between(
         lengths=panel.lengths, begin=0, end=panel.lengths, lookback=LOOKBACK, horizon=HORIZON, min_history=1
     )
     batch = gather(encoded, index, np.arange(len(index)))
-    center, scale = window_units(encoded, LOOKBACK, *index.locate(np.arange(len(index))))
+    center, scale = compute_window_units(encoded, LOOKBACK, *index.locate(np.arange(len(index))))
     np.testing.assert_allclose(center, batch.center.numpy(), rtol=1e-6)
     np.testing.assert_allclose(scale, batch.scale.numpy(), rtol=1e-5)
     target = batch.target.double().numpy() * scale[:, None] + center[:, None]

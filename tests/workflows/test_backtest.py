@@ -35,7 +35,7 @@ def test_the_long_table_holds_every_origin_step_and_predictor_once(result) -> No
     ]  # fmt: skip
     # 24 hours of test, 4 steps from every second hour: 11 origins, 3 shops
     assert result.windows == 33
-    assert table.height == 33 * HORIZON * len(result.tallies)
+    assert table.height == 33 * HORIZON * len(result.grouped_scores)
     assert table.select("predictor", "unique_id", "cutoff", "step").is_unique().all()
     assert table["cutoff"].min() == datetime(2024, 1, 4, 23)
     assert table["ds"].max() == datetime(2024, 1, 5, 23) == result.span[1]
@@ -105,12 +105,12 @@ def test_a_span_of_dates_bounds_the_steps_that_are_forecast(forecaster) -> None:
     found = forecaster.backtest(start="2024-01-05T06:00", end="2024-01-05 12:00", baselines=[])
     assert found.span == (datetime(2024, 1, 5, 6), datetime(2024, 1, 5, 11))
     assert found.windows == 3 * 3
-    assert found.seen == 0
+    assert found.windows_seen_in_training == 0
 
 
 def test_origins_in_data_that_the_model_has_seen_are_counted(forecaster) -> None:
     found = forecaster.backtest(start="2024-01-04T20:00", baselines=[], stride=3)
-    assert found.seen == 3 * 2  # at 20 and 23 hours
+    assert found.windows_seen_in_training == 3 * 2  # at 20 and 23 hours
     assert found.baselines == ()
     assert found.to_dict()["comparisons"] == []
 
@@ -119,7 +119,7 @@ def test_a_file_is_written_in_parts_and_holds_the_table_made_in_memory(forecaste
     out = tmp_path / "found.parquet"
     done = []
     written = backtest(
-        forecaster.prepared, forecaster._bundle, stride=2, out=out, piece_windows=6,
+        forecaster.prepared, forecaster._bundle, stride=2, out=out, chunk_windows=6,
         on_progress=lambda *seen: done.append(seen),
     )  # fmt: skip
     assert written.table is None
@@ -146,7 +146,7 @@ def test_a_backtest_that_was_killed_goes_on_and_ends_as_if_undisturbed(forecaste
 
         out = tmp_path / name
         return backtest(
-            forecaster.prepared, forecaster._bundle, stride=2, out=out, piece_windows=6, on_progress=look
+            forecaster.prepared, forecaster._bundle, stride=2, out=out, chunk_windows=6, on_progress=look
         )  # fmt: skip
 
     whole = run("whole.parquet")
@@ -172,7 +172,7 @@ def test_parts_of_another_backtest_are_refused_and_left_alone(forecaster, tmp_pa
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        backtest(forecaster.prepared, forecaster._bundle, out=out, piece_windows=6, on_progress=stop)
+        backtest(forecaster.prepared, forecaster._bundle, out=out, chunk_windows=6, on_progress=stop)
     with pytest.raises(ArtifactError, match="another backtest"):
         forecaster.backtest(out=out, stride=3)
     assert (tmp_path / "found.parquet.parts" / "part-000000.parquet").exists()
@@ -200,7 +200,7 @@ def test_a_note_without_parts_keeps_nobody_from_anything(forecaster, tmp_path) -
 
 @pytest.mark.parametrize("name", ["found.csv", "found.json", "found"])
 def test_a_file_that_would_not_be_parquet_by_its_name_is_refused(forecaster, tmp_path, name: str) -> None:
-    with pytest.raises(ArtifactError, match=r"end the name with \.parquet"):
+    with pytest.raises(ArtifactError, match=r"use one of \.parquet"):
         forecaster.backtest(out=tmp_path / name, stride=20, baselines=[])
 
 
@@ -208,7 +208,7 @@ def test_a_file_that_would_not_be_parquet_by_its_name_is_refused(forecaster, tmp
     ("options", "error", "words"),
     [
         ({"stride": 0}, ConfigError, "stride"),
-        ({"start": "2024-01-07"}, DataError, "from 2024-01-07 to the end.* the table holds 2024-01-01.* to 2024-01-05"),
+        ({"start": "2024-01-07"}, DataError, "from 2024-01-07 to the end.* the table spans 2024-01-01.* to 2024-01-05"),
         ({"start": "soon"}, ConfigError, "'soon'"),
         ({"refit_every": 0}, ConfigError, "refit_every"),
         ({"baselines": ["best"]}, ConfigError, "baseline cannot be 'best'"),

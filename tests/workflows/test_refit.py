@@ -10,8 +10,6 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster
-from fusecast.evaluation.backtest.origins import Origins
-from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.backtest import backtest
 
 START = datetime(2024, 1, 5)
@@ -63,7 +61,7 @@ def test_a_run_that_has_seen_the_span_lends_it_neither_model_nor_weights(untouch
     a, b = (forecasts_before(found.table, start) for found in (plain, other))
     assert a.height == 3 * HORIZON
     assert a.equals(b)
-    assert plain.seen == 0
+    assert plain.windows_seen_in_training == 0
     careless = untouched.backtest(**(options | {"refit_every": None}))
     assert not forecasts_before(careless.table, first).equals(forecasts_before(plain.table, first))
 
@@ -106,7 +104,7 @@ def test_a_refitted_backtest_goes_on_after_a_kill_and_trains_no_model_twice(unto
 
         backtest(
             untouched.prepared, untouched._bundle, stride=4, refit_every=2, baselines=[],
-            out=tmp_path / name, piece_windows=4, on_progress=look,
+            out=tmp_path / name, chunk_windows=4, on_progress=look,
         )  # fmt: skip
 
     run("whole.parquet")
@@ -119,19 +117,3 @@ def test_a_refitted_backtest_goes_on_after_a_kill_and_trains_no_model_twice(unto
     assert model.stat().st_mtime_ns == made
     run("broken.parquet")
     assert (tmp_path / "broken.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
-
-
-def test_blocks_hold_every_window_once_and_know_what_came_before() -> None:
-    index = WindowIndex(lookback=3, horizon=2, first_cutoff=[5, 8, 9], last_cutoff=[20, 11, 8], stride=3)
-    origins = Origins(index=index, refit_every=2, piece_windows=2)
-    seen, pieces = [], list(origins.pieces())
-    for piece in pieces:
-        series, cutoff = piece.index.locate(np.arange(len(piece.index)))
-        assert len(series) <= 2
-        known = origins.known_rows(piece.block, np.array([30, 12, 9]))
-        assert (known[series] <= cutoff).all()
-        assert (origins.number_of(series, cutoff) // 2 == piece.block).all()
-        seen += list(zip(series.tolist(), cutoff.tolist(), strict=True))
-    assert sorted(seen) == [(0, 5), (0, 8), (0, 11), (0, 14), (0, 17), (0, 20), (1, 8), (1, 11)]
-    assert [piece.number for piece in pieces] == list(range(len(pieces)))
-    assert origins.num_blocks == 3

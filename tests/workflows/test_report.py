@@ -8,15 +8,16 @@ import polars as pl
 import pytest
 
 from fusecast import Forecaster
-from fusecast.calibration.calibrated_predictor import Calibrated
+from fusecast.calibration.calibrated_predictor import CalibratedPredictor
 from fusecast.data.schema import Column, Kind, Role, Schema
 from fusecast.errors import ArtifactError
-from fusecast.evaluation.actuals import actuals
+from fusecast.evaluation.actuals import gather_actuals
 from fusecast.evaluation.metrics import score
+from fusecast.evaluation.significance import coverage_standard_errors
 from fusecast.reporting.report_data import ReportData
 from fusecast.workflows.calibrate import calibrate
 from fusecast.workflows.evaluate import evaluate_run
-from fusecast.workflows.report import _chance, describe, next_steps, score_breakdown
+from fusecast.workflows.report import describe, next_steps, score_breakdown
 
 HORIZON, LOOKBACK = 4, 12
 
@@ -45,16 +46,16 @@ def page(forecaster: Forecaster) -> ReportData:
 
 def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:
     prepared, predictor = forecaster.prepared, forecaster.predictor
-    kept = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor))
+    breakdown = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor))
     made = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
-    truth = actuals(prepared.panel, made.series, made.cutoff, HORIZON)
+    truth = gather_actuals(prepared.panel, made.series, made.cutoff, HORIZON)
     for step in range(HORIZON):
         alone = score(made.quantiles[:, step : step + 1], truth[:, step : step + 1], made.levels)[0]
-        assert kept.apart.by_step["TFT"][step] == pytest.approx(alone.wql)
-    for row in kept.apart.worst:
+        assert breakdown.by_step["TFT"][step] == pytest.approx(alone.wql)
+    for row in breakdown.worst:
         mine = made.series == int(row.series[1:])
         assert row.wql == pytest.approx(score(made.quantiles[mine], truth[mine], made.levels)[0].wql)
-    assert [row.skill for row in kept.apart.worst] == sorted(row.skill for row in kept.apart.worst)
+    assert [row.skill for row in breakdown.worst] == sorted(row.skill for row in breakdown.worst)
 
 
 def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: Forecaster) -> None:
@@ -62,12 +63,12 @@ def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: For
     table = forecaster.prepared.panel.to_frame().select("unique_id", "ds", "y")
     still = table.with_columns(y=pl.when(pl.col("unique_id") == "s0").then(7.0).otherwise("y"))
     prepared, predictor = forecaster._on(still), forecaster.predictor
-    kept = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor)).apart
-    shown = {row.series: row.skill for row in kept.worst}
+    breakdown = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor))
+    shown = {row.series: row.skill for row in breakdown.worst}
     assert shown["s0"] == -np.inf
-    assert kept.worse_than_baseline == sum(skill < 0 for skill in shown.values())
-    better = [row.series for row in kept.worst if row.skill > 0]
-    assert [row.series for row in kept.worst][-1 - len(better)] == "s0"
+    assert breakdown.worse_than_baseline == sum(skill < 0 for skill in shown.values())
+    better = [row.series for row in breakdown.worst if row.skill > 0]
+    assert [row.series for row in breakdown.worst][-1 - len(better)] == "s0"
 
 
 def test_a_page_shows_the_last_test_window_and_the_next_steps(page: ReportData, forecaster: Forecaster) -> None:
@@ -85,7 +86,7 @@ def test_nothing_of_a_page_is_missing(page: ReportData) -> None:
     assert page.timeline is not None
     assert page.agreement is not None
     assert len(page.attention_by_step) == HORIZON
-    assert {check.what for check in page.health} >= {"Length", "Gaps in time", "Missing values", "Outliers", "Level"}
+    assert {check.topic for check in page.health} >= {"Length", "Gaps in time", "Missing values", "Outliers", "Level"}
 
 
 def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path) -> None:
@@ -105,8 +106,8 @@ def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster:
     assert raw.calibrated_by == ""
     assert list(raw.evaluation.scores)[:2] == ["TFT", "last value"]
     conformal = calibrate(forecaster.prepared, forecaster.predictor, "adaptive")
-    calibrated = Calibrated(
-        predictor=forecaster.predictor, conformal=conformal, since=forecaster.prepared.parts.valid_end
+    calibrated = CalibratedPredictor(
+        predictor=forecaster.predictor, conformal=conformal, since=forecaster.prepared.splits.valid_end
     )
     page = describe(forecaster.prepared, forecaster.predictor, calibrated=calibrated)
     assert page.calibrated_by == "adaptive"
@@ -114,7 +115,7 @@ def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster:
     prepared = forecaster.prepared
     for stride, judged in ((HORIZON, page.evaluation), (1, page.held)):
         made = calibrated.predict(prepared.panel, prepared.windows("test", stride))
-        alone = score(made.quantiles, actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
+        alone = score(made.quantiles, gather_actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
         assert judged.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
     assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
     (chance,) = page.chance
@@ -135,10 +136,12 @@ def test_what_chance_may_do_is_said_of_every_target(forecaster: Forecaster) -> N
         columns=tuple(Column(name=name, role=Role.TARGET, kind=Kind.REAL) for name in ("y", "noise")),
     )
     two = replace(panel, schema=schema, reals={**panel.reals, "noise": noise})
-    own, other = _chance(two, replace(made, quantiles=np.concatenate((made.quantiles, made.quantiles / 2), axis=2)))
-    assert own == _chance(panel, made)[0]
+    own, other = coverage_standard_errors(
+        two, replace(made, quantiles=np.concatenate((made.quantiles, made.quantiles / 2), axis=2))
+    )
+    assert own == coverage_standard_errors(panel, made)[0]
     alone = replace(panel, reals={**panel.reals, "y": noise})
-    assert other == _chance(alone, replace(made, quantiles=made.quantiles / 2))[0]
+    assert other == coverage_standard_errors(alone, replace(made, quantiles=made.quantiles / 2))[0]
     assert other[0.8] != own[0.8]
 
 

@@ -1,4 +1,4 @@
-"""The command line: one verb a file, heavy libraries loaded only by the verb that needs them."""
+"""The command line: one verb a file; each loads the heavy libraries it needs when it runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 from fusecast._version import __version__
 from fusecast.cli.commands import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
+from fusecast.cli.options import Command, ConfigCommand
 from fusecast.errors import FusecastError
-from fusecast.errors.artifact import os_errors_as_messages
+from fusecast.errors.os_errors import translate_os_errors
 
 app = typer.Typer(
     name="fusecast",
@@ -21,8 +22,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"fusecast {__version__}")
         raise typer.Exit
 
@@ -30,27 +31,27 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None: ...
 
 
-app.command("inspect")(inspect.inspect)
-app.command("fit")(fit.fit)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("backtest")(backtest.backtest)
-app.command("calibrate")(calibrate.calibrate)
-app.command("explain")(explain.explain)
-app.command("report")(report.report)
-app.command("migrate")(migrate.migrate)
-app.command("demo")(demo.demo)
+app.command(cls=Command)(inspect.inspect)
+app.command(cls=ConfigCommand)(fit.fit)
+app.command(cls=Command)(predict.predict)
+app.command(cls=Command)(evaluate.evaluate)
+app.command(cls=Command)(backtest.backtest)
+app.command(cls=Command)(calibrate.calibrate)
+app.command(cls=Command)(explain.explain)
+app.command(cls=Command)(report.report)
+app.command(cls=Command)(migrate.migrate)
+app.command(cls=Command)(demo.demo)
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is said in words and ends with code 2."""
+    """Run the command line; an error that the user can correct is printed, with exit code 2."""
     try:
-        with os_errors_as_messages():
+        with translate_os_errors():
             app()
     except FusecastError as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)

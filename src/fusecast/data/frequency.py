@@ -1,4 +1,4 @@
-"""Frequency: the length of a step, and the seasons that series of a frequency usually have."""
+"""Frequency: the length of a step, and the usual seasons of series of that frequency."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fusecast.errors import SchemaError
 MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
 MONTHS = {"mo": 1, "q": 3, "y": 12}
 
-# A coarser unit that means exactly the same: 60m is 1h, 3mo is 1q. Hours never become days: a local day may have 23.
+# A coarser unit of exactly the same length: 60m is 1h, 3mo is 1q. Hours never become days: a local day may have 23.
 COARSER = {"s": ("m", 60), "m": ("h", 60), "d": ("w", 7), "mo": ("q", 3), "q": ("y", 4)}
 
 # Spellings whose case matters: pandas wrote M for months and T for minutes, polars writes m for minutes.
-EXACT = {"M": "mo", "MS": "mo", "ME": "mo", "T": "m", "m": "m"}
+CASE_SENSITIVE = {"M": "mo", "MS": "mo", "ME": "mo", "T": "m", "m": "m"}
 WORDS = {
     "s": ("s", "sec", "secs", "second", "seconds", "secondly"),
     "m": ("min", "mins", "minute", "minutes", "minutely", "t"),
@@ -29,7 +29,7 @@ WORDS = {
 }
 UNIT_OF_WORD = {word: unit for unit, words in WORDS.items() for word in words}
 BUSINESS_DAYS = {"b", "c", "bday", "business", "weekday", "weekdays"}
-ANCHOR = re.compile(r"-(?:[A-Z]{3}|\d{2})$")  # W-SUN, QS-JAN, A-DEC: the table's stamps say it anyway
+ANCHOR = re.compile(r"-(?:[A-Z]{3}|\d{2})$")  # W-SUN, QS-JAN, A-DEC: the timestamps of the table show it anyway
 ISO = re.compile(r"P(?:(\d+)([DWMY])|T(\d+)([HMS]))")
 ISO_DATE = {"D": "d", "W": "w", "M": "mo", "Y": "y"}
 ISO_TIME = {"H": "h", "M": "m", "S": "s"}
@@ -44,7 +44,7 @@ class Frequency:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a frequency as people type it: ``1h``, ``H``, ``30T``, ``15min``, ``MS``, ``monthly``, ``PT1H``.
+        """Parse a frequency in any common spelling: ``1h``, ``H``, ``30T``, ``15min``, ``MS``, ``monthly``, ``PT1H``.
 
         Raises
         ------
@@ -53,16 +53,16 @@ class Frequency:
         """
         stripped = str(text).strip()
         if iso := ISO.fullmatch(stripped):
-            number, unit = (iso[1], ISO_DATE[iso[2]]) if iso[1] else (iso[3], ISO_TIME[iso[4]])
+            digits, unit = (iso[1], ISO_DATE[iso[2]]) if iso[1] else (iso[3], ISO_TIME[iso[4]])
         else:
-            parts = re.fullmatch(r"(\d*)\s*([A-Za-z]+)", ANCHOR.sub("", stripped))
-            if parts is None:
+            match = re.fullmatch(r"(\d*)\s*([A-Za-z]+)", ANCHOR.sub("", stripped))
+            if match is None:
                 raise SchemaError.bad_frequency(text)
-            number, word = parts[1], parts[2]
+            digits, word = match[1], match[2]
             if word.lower() in BUSINESS_DAYS:
                 raise SchemaError.business_days(text)
-            unit = EXACT.get(word) or UNIT_OF_WORD.get(word.lower()) or ""
-        count = int(number or 1)
+            unit = CASE_SENSITIVE.get(word) or UNIT_OF_WORD.get(word.lower()) or ""
+        count = int(digits or 1)
         if not unit or count < 1:
             raise SchemaError.bad_frequency(text)
         while unit in COARSER and count % COARSER[unit][1] == 0:
@@ -74,7 +74,7 @@ class Frequency:
 
     @property
     def is_integer(self) -> bool:
-        """The time column counts steps and is no calendar time."""
+        """Whether the time column counts steps and holds no calendar times."""
         return self.unit == "i"
 
     @property
@@ -89,39 +89,34 @@ class Frequency:
 
     @property
     def is_local(self) -> bool:
-        """Steps of days and longer follow the wall clock, across changes to summer time."""
+        """Whether steps follow local time across the start and end of daylight saving time: days and longer do."""
         return self.unit in ("d", "w", "mo", "q", "y")
 
 
-def canonical(frequency: str) -> str:
-    """Give a frequency as ``Schema.frequency`` holds it: a count and a unit, in the coarsest unit that says the same.
+def canonical_frequency(frequency: str) -> str:
+    """Return a frequency as ``Schema.frequency`` holds it: a count and the coarsest unit of exactly the same length.
 
-    >>> canonical("60T"), canonical("MS"), canonical("hourly"), canonical("24h")
+    >>> canonical_frequency("60T"), canonical_frequency("MS"), canonical_frequency("hourly"), canonical_frequency("24h")
     ('1h', '1mo', '1h', '24h')
     """
     return str(Frequency.parse(frequency))
 
 
-DAY = 86_400_000_000  # microseconds, as in Frequency.width
-
-
 def seasons_for(frequency: str) -> tuple[int, ...]:
-    """Give the usual seasons of a frequency in steps, shortest first; (1,) where it has none.
+    """Return the usual seasons of a frequency in steps, shortest first; (1,) where it has none.
 
     >>> seasons_for("1h"), seasons_for("30m"), seasons_for("1d"), seasons_for("1mo"), seasons_for("1i")
     ((24, 168), (48, 336), (7,), (12,), (1,))
     """
     step = Frequency.parse(frequency)
-    if step.months:
-        return _whole(12, step.months)
-    if step.unit == "w":
-        return _whole(52, step.count)
+    cycles: tuple[int, ...]
     if step.is_integer:
         return (1,)
-    found = (*_whole(DAY, step.width), *_whole(7 * DAY, step.width))
-    return tuple(season for season in found if season > 1) or (1,)
-
-
-def _whole(span: int, step: int) -> tuple[int, ...]:
-    """Give the number of steps in a span, if it is whole."""
-    return (span // step,) if span % step == 0 and span >= step else (1,)
+    if step.months:
+        cycles, length = (12,), step.months
+    elif step.unit == "w":
+        cycles, length = (52,), step.count
+    else:
+        cycles, length = (MICROSECONDS["d"], MICROSECONDS["w"]), step.width
+    seasons = (cycle // length for cycle in cycles if cycle % length == 0)
+    return tuple(season for season in seasons if season > 1) or (1,)

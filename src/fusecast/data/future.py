@@ -1,4 +1,4 @@
-"""Future: the steps after the last row of each series, with what is known of them."""
+"""Extend a panel by the steps after the last row of each series, with what a future table knows of them."""
 
 from __future__ import annotations
 
@@ -8,55 +8,70 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusecast.data.issues import EXAMPLES, Issues
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray
+from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
-from fusecast.data.panel_builder import agreed_clock, first
-from fusecast.data.parsing import codes_of, read_times, to_numbers, to_text
+from fusecast.data.panel_builder import read_key_times
+from fusecast.data.parsing import encode_levels, first_true, to_numbers, to_text
 from fusecast.data.schema import Role
 from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError
+from fusecast.errors.base import MAX_EXAMPLES
 
 
-def extend(panel: Panel, horizon: int, future: pl.DataFrame | None) -> Panel:
-    """Append `horizon` rows to each series; see :meth:`Panel.extend`."""
+def extend_panel(panel: Panel, horizon: int, future: pl.DataFrame | None = None) -> Panel:
+    """Append the next `horizon` steps to each series: known columns from `future`, all others missing.
+
+    Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
+    without the id column applies to every series. Schemas without known columns need no table.
+
+    Raises
+    ------
+    ConfigError
+        When `horizon` is not positive.
+    DataError
+        When a known value is missing, or `future` has unknown series or rows that
+        :func:`fusecast.data.panel_builder.build_panel` would refuse.
+    """
     if horizon < 1:
         raise ConfigError.not_positive("horizon", horizon)
     known = panel.schema.names(Role.KNOWN)
     table = FutureTable(panel, horizon, future if known else None)
-    series = np.arange(panel.num_series)
-    indptr = panel.indptr + horizon * np.arange(panel.num_series + 1)
-    old = np.arange(panel.num_rows) + horizon * np.repeat(series, panel.lengths)
-    new = (indptr[:-1] + panel.lengths)[:, None] + np.arange(horizon)
+    added = horizon * np.arange(panel.num_series + 1)
+    indptr = panel.indptr + added
+    old_rows = np.arange(panel.num_rows) + np.repeat(added[:-1], panel.lengths)
+    new_rows = (indptr[:-1] + panel.lengths)[:, None] + np.arange(horizon)
 
-    def spread(values: NDArray[Value], future_values: NDArray[Value] | None, missing: float) -> NDArray[Value]:
-        rows = np.full(int(indptr[-1]), missing, dtype=values.dtype)
-        rows[old] = values
+    def append(values: NDArray[Value], future_values: NDArray[Value] | None, missing: float) -> NDArray[Value]:
+        extended = np.full(int(indptr[-1]), missing, dtype=values.dtype)
+        extended[old_rows] = values
         if future_values is not None:
-            rows[new] = future_values
-        return rows
+            extended[new_rows] = future_values
+        return extended
 
     levels = dict(panel.levels)
     reals, categories = {}, {}
     for name, values in panel.reals.items():
-        reals[name] = spread(values, table.reals(name) if name in known else None, np.nan)
+        reals[name] = append(values, table.reals(name) if name in known else None, np.nan)
     for name, codes in panel.categories.items():
         future_codes = None
         if name in known:
             future_codes, levels[name] = table.codes(name)
-        categories[name] = spread(codes, future_codes, -1)
-    table.problems.raise_if_any()
+        categories[name] = append(codes, future_codes, -1)
+    table.issues.raise_if_any()
     return replace(panel, indptr=indptr, reals=reals, categories=categories, levels=levels)
 
 
-def rows_of(future: pl.DataFrame, panel: Panel, series: NDArray[np.int64]) -> pl.DataFrame:
-    """Give the rows of a future table that are about some series of a panel, by their numbers.
+def select_future_rows(future: pl.DataFrame, panel: Panel, series: IntArray) -> pl.DataFrame:
+    """Return the rows of a future table for some series of a panel, by their numbers.
 
-    Rows without an id are about all, and names that the panel does not know stay, so that :func:`extend` tells.
+    Rows without an id are kept, and so are those of unknown series, which :func:`extend_panel` refuses.
     """
     id_ = panel.schema.id
     if id_ is None or id_ not in future.columns:
         return future
-    others = [str(name) for name in np.delete(panel.ids, series).tolist()]
+    selected = set(series.tolist())
+    others = [name for s, name in enumerate(panel.names) if s not in selected]
     text = to_text(future[id_], Issues())
     return future.filter(~text.is_in(others).fill_null(value=False))
 
@@ -64,99 +79,94 @@ def rows_of(future: pl.DataFrame, panel: Panel, series: NDArray[np.int64]) -> pl
 class FutureTable:
     """Rows of a future table, each with its series and its step after the last row.
 
-    Problems with rows are raised at once when they have no place, else collected; missing values are raised when
-    their column is read.
+    Problems with the keys of rows are raised at once, problems with values are collected; missing values are raised
+    when their column is read.
     """
 
     def __init__(self, panel: Panel, horizon: int, frame: pl.DataFrame | None) -> None:
         self.panel, self.horizon = panel, horizon
-        self.problems = Issues()
-        if frame is None:
-            frame = pl.DataFrame()
-        else:
-            series, steps, rows = self._place(frame)
-            frame = frame[rows]
-            self.series, self.steps = series, steps
-        self.frame = frame
+        self.issues = Issues()
+        self.frame = pl.DataFrame()
+        if frame is not None:
+            self.series, self.steps, rows = self._locate_rows(frame)
+            self.frame = frame[rows]
 
-    def reals(self, name: str) -> NDArray[np.float64]:
-        """Values of a known real, [S, horizon]."""
+    def reals(self, name: str) -> FloatArray:
+        """Return the values of a known real, [S, horizon]."""
         values = np.full((self.panel.num_series, self.horizon), np.nan)
         if name in self.frame.columns:
-            values[self.series, self.steps] = to_numbers(self.frame[name], self.problems)
+            values[self.series, self.steps] = to_numbers(self.frame[name], self.issues)
         self._require(name, np.isnan(values))
         return values
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-        """Codes of a known category, [S, horizon], and its levels: those of the panel, then new ones."""
+        """Return the codes of a known category, [S, horizon], and its levels: those of the panel, then new ones."""
         levels = self.panel.levels[name]
         codes = np.full((self.panel.num_series, self.horizon), -1, dtype=np.int32)
         if name in self.frame.columns:
-            text = to_text(self.frame[name], self.problems)
+            text = to_text(self.frame[name], self.issues)
             new = text.drop_nulls().unique().sort()
             levels = (*levels, *new.filter(~new.is_in(list(levels))))
-            codes[self.series, self.steps] = codes_of(text, pl.Series(levels, dtype=pl.String))
+            codes[self.series, self.steps] = encode_levels(text, pl.Series(levels, dtype=pl.String))
         self._require(name, codes < 0)
         return codes, levels
 
-    def _require(self, name: str, missing: NDArray[np.bool_]) -> None:
-        self.problems.raise_if_any()  # text among numbers would otherwise be called missing
+    def _require(self, name: str, missing: BoolArray) -> None:
+        """Raise if a value of a known column is missing [S, horizon]."""
+        self.issues.raise_if_any()  # else text among numbers would be reported as missing
         lacking = np.flatnonzero(missing.any(axis=1))
-        if lacking.size and self.frame.columns and name not in self.frame.columns:
+        if not lacking.size:
+            return
+        if self.frame.columns and name not in self.frame.columns:
             raise DataError.future_column_missing(name, self.frame.columns, self.horizon, len(lacking))
-        if lacking.size:
-            s = int(lacking[0])
-            row = int(self.panel.lengths[s] + missing[s].argmax())
-            when = f"{self.panel.times_of([s], [row])[0]} of series {self.panel.ids[s].item()!r}"
-            raise DataError.future_values_missing(name, self.panel.ids[lacking].tolist(), self.horizon, when)
+        s = int(lacking[0])
+        row = int(self.panel.lengths[s] + missing[s].argmax())
+        first = f"{self.panel.times_at([s], [row])[0]} of series {self.panel.ids[s].item()!r}"
+        raise DataError.future_values_missing(name, self.panel.ids[lacking].tolist(), self.horizon, first)
 
-    def _place(self, frame: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Series, step and row of the rows that lie in the horizon."""
-        panel, schema, problems = self.panel, self.panel.schema, self.problems
+    def _locate_rows(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the series, step and row of the rows that lie in the horizon."""
+        panel, schema, time_grid, issues = self.panel, self.panel.schema, self.panel.time_grid, self.issues
         if schema.time not in frame.columns:
-            problems.missing_column(schema.time, frame.columns)
-            problems.raise_if_any()
-        counted = panel.clock.step.is_integer
-        times = read_times(frame[schema.time], panel.clock.time_zone, problems, counted=counted)
-        if times is not None:
-            agreed_clock(times, schema, panel.clock, problems)
-            if times.null_count():
-                problems.null_key(schema.time, "time", first(times.is_null()), times.null_count())
-        problems.raise_if_any()
-        assert times is not None
-        ticks, rows = panel.clock.ticks(times), np.arange(len(frame))
+            issues.missing_column(schema.time, frame.columns)
+            issues.raise_if_any()
+        keyed_times = read_key_times(frame[schema.time], schema, time_grid, issues)
+        issues.raise_if_any()
+        assert keyed_times is not None
+        ticks, rows = time_grid.ticks(keyed_times[0]), np.arange(len(frame))
         if schema.id is None or schema.id not in frame.columns:
             series = np.repeat(np.arange(panel.num_series), len(rows))
             ticks, rows = np.tile(ticks, panel.num_series), np.tile(rows, panel.num_series)
         else:
-            series = self._series_of(frame[schema.id])
-            problems.raise_if_any()
-        steps = panel.clock.steps_between(panel.start[series], ticks)
+            series = self._find_series(frame[schema.id])
+            issues.raise_if_any()
+        steps = time_grid.steps_between(panel.start[series], ticks)
 
-        def place(at: int) -> str:
-            return f"{panel.clock.times(ticks[at : at + 1])[0]} of series {panel.ids[series[at]].item()!r}"
+        def format_time(i: int) -> str:
+            return str(time_grid.times(ticks[i : i + 1])[0])
 
-        if (off := np.flatnonzero(steps == OFF_GRID)).size:
-            count = len(np.unique(series[off]))
-            problems.off_grid(schema.time, panel.clock.frequency, [place(i) for i in off[:EXAMPLES]], off.size, count)
+        if (off_grid := np.flatnonzero(steps == OFF_GRID)).size:
+            examples = [f"{format_time(i)} of series {panel.ids[series[i]].item()!r}" for i in off_grid[:MAX_EXAMPLES]]
+            num_series = len(np.unique(series[off_grid]))
+            issues.off_grid(schema.time, time_grid.frequency, examples, off_grid.size, num_series)
         steps = steps - panel.lengths[series]
         inside = np.flatnonzero((steps >= 0) & (steps < self.horizon))
         series, steps, rows = series[inside], steps[inside], rows[inside]
-        _, where, counts = np.unique(series * self.horizon + steps, return_index=True, return_counts=True)
-        if (again := inside[where[counts > 1]]).size:
-            ticks_inside = [f"{panel.clock.times(ticks[i : i + 1])[0]}" for i in again[:EXAMPLES]]
-            problems.duplicates(schema.time, schema.id, ticks_inside, int((counts - 1).sum()))
-        problems.raise_if_any()
+        _, first, counts = np.unique(series * self.horizon + steps, return_index=True, return_counts=True)
+        if (repeated := inside[first[counts > 1]]).size:
+            examples = [format_time(i) for i in repeated[:MAX_EXAMPLES]]
+            issues.duplicates(schema.time, schema.id, examples, int((counts - 1).sum()))
+        issues.raise_if_any()
         return series, steps, rows
 
-    def _series_of(self, column: pl.Series) -> NDArray[np.int64]:
-        """Number the series that an id column names, as text: ids may be int in one table and text in the other."""
-        text = to_text(column, self.problems)
+    def _find_series(self, column: pl.Series) -> IntArray:
+        """Return the number of each row's series, by name: ids may be int in one table and text in the other."""
+        text = to_text(column, self.issues)
         if text.null_count():
-            self.problems.null_key(column.name, "id", first(text.is_null()), text.null_count())
-        names = pl.Series([str(name) for name in self.panel.ids.tolist()], dtype=pl.String)
+            self.issues.null_key(column.name, "id", first_true(text.is_null()), text.null_count())
+        names = pl.Series(self.panel.names, dtype=pl.String)
         numbers = text.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64)
         unknown = text.filter(numbers.is_null() & text.is_not_null()).unique().sort()
         if len(unknown):
-            self.problems.unknown_series(column.name, [repr(name) for name in unknown[:EXAMPLES]], len(unknown))
+            self.issues.unknown_series(column.name, [repr(name) for name in unknown[:MAX_EXAMPLES]], len(unknown))
         return numbers.fill_null(0).to_numpy()

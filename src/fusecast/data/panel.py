@@ -5,35 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.data.arrays import IntArray
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.schema import Schema
 from fusecast.data.time_grid import TimeGrid
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Panel:
-    """Validated rows of every series: sorted, one row a step, gaps filled with missing values.
+    """Validated rows of every series: sorted, one row per step, gaps filled with missing values.
 
     Values are as in the table, never scaled. A missing real is NaN, a missing category is -1.
     """
 
     schema: Schema
-    clock: TimeGrid
+    time_grid: TimeGrid
     ids: NDArray[np.generic]  # [S] names of the series, of the table's own type
-    indptr: NDArray[np.int64]  # [S + 1]: series s owns rows indptr[s] to indptr[s + 1]
-    start: NDArray[np.int64]  # [S] time of each series' first row, in the clock's own ticks
-    reals: Mapping[str, NDArray[np.float64]]  # targets, observed and known reals: [N]
+    indptr: IntArray  # [S + 1]: series s has the rows indptr[s] to indptr[s + 1]
+    start: IntArray  # [S] time of each series' first row, in ticks of the time grid
+    reals: Mapping[str, FloatArray]  # targets, observed and known reals: [N]
     categories: Mapping[str, NDArray[np.int32]]  # observed and known categories: codes into levels, [N]
-    static_reals: Mapping[str, NDArray[np.float64]]  # [S]
+    static_reals: Mapping[str, FloatArray]  # [S]
     static_categories: Mapping[str, NDArray[np.int32]]  # codes into levels, [S]
     levels: Mapping[str, tuple[str, ...]]  # the distinct values of each category, as text
+
+    def __repr__(self) -> str:
+        targets = list(self.schema.targets)
+        frequency = self.schema.frequency
+        return f"Panel({self.num_series} series, {self.num_rows} rows, {frequency=}, {targets=})"
 
     @property
     def num_series(self) -> int:
@@ -46,60 +50,45 @@ class Panel:
         return int(self.indptr[-1])
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> IntArray:
         """Rows of each series, [S]."""
         return np.diff(self.indptr)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Return the names of the series as text, [S]."""
+        """Names of the series as text, [S]."""
         return tuple(str(name) for name in self.ids.tolist())
 
     @property
     def series_of_row(self) -> IntArray:
-        """Return the number of the series that owns each row, [N]."""
+        """Number of each row's series, [N]."""
         return np.repeat(np.arange(self.num_series), self.lengths)
 
     @property
     def row_in_series(self) -> IntArray:
-        """Return the position of each row within its series, [N]."""
+        """Position of each row within its series, [N]."""
         return np.arange(self.num_rows) - np.repeat(self.indptr[:-1], self.lengths)
 
     def times(self) -> pl.Series:
         """Return the time of every row, [N], of the table's own type."""
-        return self.times_of(self.series_of_row, self.row_in_series)
+        return self.times_at(self.series_of_row, self.row_in_series)
 
-    def times_of(self, series: ArrayLike, rows: ArrayLike) -> pl.Series:
-        """Time of rows of series, elementwise; rows may lie beyond the end of a series."""
+    def times_at(self, series: ArrayLike, rows: ArrayLike) -> pl.Series:
+        """Return the time of rows of series, elementwise; rows may lie beyond the end of a series."""
         start = self.start[np.asarray(series, dtype=np.int64)]
-        return self.clock.times(self.clock.advance(start, np.asarray(rows, dtype=np.int64)))
+        return self.time_grid.times(self.time_grid.advance(start, np.asarray(rows, dtype=np.int64)))
 
     def select(self, series: ArrayLike) -> Self:
-        """Give the panel of some series, by their numbers, in the order given."""
+        """Return the panel of some series, by their numbers, in that order."""
         numbers = np.asarray(series, dtype=np.int64)
         return self._take(numbers, self.lengths[numbers])
 
     def truncate(self, lengths: ArrayLike) -> Self:
-        """Give the panel of the first rows of each series, `lengths` [S] of them (never more than there are)."""
+        """Return the panel of the first rows of each series, `lengths` [S] of them, or all where there are fewer."""
         return self._take(np.arange(self.num_series), np.clip(np.asarray(lengths), 0, self.lengths))
 
-    def extend(self, horizon: int, future: pl.DataFrame | None = None) -> Panel:
-        """Append the next `horizon` steps to each series: known columns from `future`, all else missing.
-
-        Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
-        without the id column holds for every series. Schemas without known columns need no table.
-
-        Raises
-        ------
-        DataError
-            When a known value is missing, or `future` names unknown series or breaks a rule of :func:`validate`.
-        """
-        from fusecast.data.future import extend
-
-        return extend(self, horizon, future)
-
     def to_frame(self) -> pl.DataFrame:
-        """Give the rows as a table again, gaps filled; categories are text."""
+        """Return the rows as a table, gaps filled; categories are text."""
         series = self.series_of_row
         columns: list[pl.Series] = []
         if self.schema.id is not None:
@@ -118,26 +107,7 @@ class Panel:
             columns.append(values)
         return pl.DataFrame(columns)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the panel into a folder: ``panel.json`` and one ``.npy`` file a column."""
-        from fusecast.io.panel_store import save_panel
-
-        save_panel(self, Path(folder))
-
-    @staticmethod
-    def open(folder: str | Path) -> Panel:
-        """Open a saved panel, its columns memory-mapped; nothing is unpickled.
-
-        Raises
-        ------
-        ArtifactError
-            When the folder holds no panel, or files of it are missing or truncated.
-        """
-        from fusecast.io.panel_store import open_panel
-
-        return open_panel(Path(folder))
-
-    def _take(self, series: NDArray[np.int64], lengths: NDArray[np.int64]) -> Self:
+    def _take(self, series: IntArray, lengths: IntArray) -> Self:
         """Copy the first `lengths` rows of each of some series."""
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         rows = np.arange(indptr[-1]) + np.repeat(self.indptr[series] - indptr[:-1], lengths)

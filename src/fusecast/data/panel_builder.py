@@ -1,4 +1,4 @@
-"""Validate: the one border that a table crosses to become a Panel."""
+"""Build a panel from a table: check every row against the schema, and lay the rows out series by series."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray
 from fusecast.data.frequency import Frequency
-from fusecast.data.issues import EXAMPLES, Issues
+from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
-from fusecast.data.parsing import codes_of, read_times, to_codes, to_numbers, to_text
+from fusecast.data.parsing import encode_categories, encode_levels, first_true, read_times, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
-from fusecast.data.time_grid import Grid, TimeGrid, Value
+from fusecast.data.time_grid import RowPlacement, TimeGrid, Value
 from fusecast.errors import DataError
+from fusecast.errors.base import MAX_EXAMPLES
 
-MOST_FILLING = 100
-"""Filling gaps may multiply the rows by this; beyond it the frequency is surely wrong."""
+MAX_FILL_FACTOR = 100
+"""Factor by which filled gaps may multiply the rows; beyond it the frequency is surely wrong."""
 ONLY_SERIES = "series"
 """Name of the series of a table without an id column."""
 
 
-def validate(frame: pl.DataFrame, schema: Schema, *, clock: TimeGrid | None = None) -> Panel:
+def build_panel(frame: pl.DataFrame, schema: Schema) -> Panel:
     """Check every row of a table against its schema and lay it out as a Panel.
 
     Rows may come in any order; series are ordered by id, rows by time, and missing steps between the first and the
@@ -32,179 +34,195 @@ def validate(frame: pl.DataFrame, schema: Schema, *, clock: TimeGrid | None = No
     Parameters
     ----------
     frame
-        A table as :func:`fusecast.io.tables.read_table` gives it.
+        A table as :func:`fusecast.io.tables.read_table` returns it.
     schema
         What its columns mean. Other columns are ignored.
-    clock
-        Clock of an earlier panel that this one must agree with, as newer rows of the data a model was fitted on.
 
     Raises
     ------
     DataError
-        With all problems at once: columns that are not there or of a wrong type, text among numbers, infinities,
-        empty ids or times, times off the grid, duplicate times, static columns that vary within a series, series
-        whose targets are missing throughout (all of them), gaps that only a wrong frequency explains.
+        With all problems at once: missing columns or columns of a wrong type, text among numbers, infinities, empty
+        ids or times, times off the grid, duplicate times, static columns that vary within a series, series without
+        any value of the targets, gaps that only a wrong frequency explains.
     """
-    problems = Issues()
-    names = (*((schema.id,) if schema.id is not None else ()), schema.time, *(c.name for c in schema.columns))
-    for name in names:
+    issues = Issues()
+    keys = (schema.time,) if schema.id is None else (schema.id, schema.time)
+    for name in (*keys, *(c.name for c in schema.columns)):
         if name not in frame.columns:
-            problems.missing_column(name, frame.columns)
-    problems.raise_if_any()
+            issues.missing_column(name, frame.columns)
+    issues.raise_if_any()
     if frame.is_empty():
         raise DataError.empty_table()
 
-    counted = Frequency.parse(schema.frequency).is_integer
-    times = read_times(frame[schema.time], schema.time_zone, problems, counted=counted)
-    if times is not None:
-        clock = agreed_clock(times, schema, clock, problems)
-        if times.null_count():
-            problems.null_key(schema.time, "time", first(times.is_null()), times.null_count())
-    keys = read_ids(frame, schema.id, problems)
-    reals = {c.name: to_numbers(frame[c.name], problems) for c in schema.columns if c.kind is Kind.REAL}
-    coded = {c.name: to_codes(to_text(frame[c.name], problems)) for c in schema.columns if c.kind is Kind.CATEGORICAL}
-    if times is None or times.null_count() or keys is None or clock is None:
-        problems.raise_if_any()  # rows without a place: nothing more can be said about series
-    assert times is not None
-    assert keys is not None
-    assert clock is not None
+    keyed_times = read_key_times(frame[schema.time], schema, None, issues)
+    keyed_ids = read_ids(frame, schema.id, issues)
+    reals = {c.name: to_numbers(frame[c.name], issues) for c in schema.columns if c.kind is Kind.REAL}
+    encoded = {
+        c.name: encode_categories(to_text(frame[c.name], issues)) for c in schema.columns if c.kind is Kind.CATEGORICAL
+    }
+    if keyed_times is None or keyed_ids is None:
+        issues.raise_if_any()  # without the keys of all rows, series cannot be checked
+    assert keyed_times is not None
+    assert keyed_ids is not None
 
-    ids, series = keys
-    grid = Grid.of(series, clock.ticks(times), len(ids), clock)
-    note_misplaced(grid, ids, clock, schema, problems)
-    codes = {name: code for name, (code, _) in coded.items()}
-    levels = {name: level for name, (_, level) in coded.items()}
+    times, time_grid = keyed_times
+    ids, series = keyed_ids
+    placement = RowPlacement.from_rows(series, time_grid.ticks(times), len(ids), time_grid)
+    report_misplaced_rows(placement, ids, time_grid, schema, issues)
+    codes = {name: code for name, (code, _) in encoded.items()}
+    levels = {name: level for name, (_, level) in encoded.items()}
     static = schema.names(Role.STATIC)
-    static_reals = {n: once(grid, reals.pop(n), n, ids, None, problems) for n in static if n in reals}
-    static_codes = {n: once(grid, codes.pop(n), n, ids, levels[n], problems) for n in static if n in codes}
-    note_empty_targets(grid, reals, ids, schema, problems)
-    problems.raise_if_any()
+    static_reals = {n: read_static(placement, reals.pop(n), n, ids, None, issues) for n in static if n in reals}
+    static_codes = {n: read_static(placement, codes.pop(n), n, ids, levels[n], issues) for n in static if n in codes}
+    report_empty_targets(placement, reals, ids, schema, issues)
+    issues.raise_if_any()
     return Panel(
-        schema=replace(schema, time_zone=clock.time_zone),
-        clock=clock,
+        schema=replace(schema, time_zone=time_grid.time_zone),
+        time_grid=time_grid,
         ids=ids,
-        indptr=grid.indptr,
-        start=grid.start,
-        reals={name: grid.fill(reals.pop(name), np.nan) for name in tuple(reals)},
-        categories={name: grid.fill(codes.pop(name), -1) for name in tuple(codes)},
+        indptr=placement.indptr,
+        start=placement.start,
+        reals={name: placement.fill(reals.pop(name), np.nan) for name in tuple(reals)},
+        categories={name: placement.fill(codes.pop(name), -1) for name in tuple(codes)},
         static_reals=static_reals,
         static_categories=static_codes,
         levels=levels,
     )
 
 
-def first(flags: pl.Series) -> int:
-    """Row of the first true value."""
-    return int(flags.arg_max() or 0)
+def read_key_times(
+    column: pl.Series, schema: Schema, earlier: TimeGrid | None, issues: Issues
+) -> tuple[pl.Series, TimeGrid] | None:
+    """Return the time of each row and their grid; None, with an issue, where a row has no time or another kind.
+
+    `earlier` is the grid of rows read before, which these times must agree with and which then is the grid returned.
+    """
+    frequency = Frequency.parse(schema.frequency)
+    times = read_times(
+        column, schema.time_zone if earlier is None else earlier.time_zone, issues, counted=frequency.is_integer
+    )
+    if times is None:
+        return None
+    time_grid = agree_on_time_grid(times, schema, earlier, issues)
+    if times.null_count():
+        issues.null_key(schema.time, "time", first_true(times.is_null()), times.null_count())
+        return None
+    return None if time_grid is None else (times, time_grid)
+
+
+def agree_on_time_grid(times: pl.Series, schema: Schema, earlier: TimeGrid | None, issues: Issues) -> TimeGrid | None:
+    """Return the earlier grid, or one of these times where it is None; None where the kinds of time differ."""
+    counts_steps = Frequency.parse(schema.frequency).is_integer
+    if times.dtype.is_integer() != counts_steps:
+        expected = "whole steps" if counts_steps else "dates or times"
+        issues.wrong_time_kind(schema.time, times.dtype, f"frequency {schema.frequency} counts {expected}")
+        return None
+    time_grid = TimeGrid.from_times(times, schema.frequency)
+    if earlier is None:
+        return time_grid
+    if (time_grid.time_zone is None) != (earlier.time_zone is None):
+        zone = f"are in zone {earlier.time_zone}" if earlier.time_zone is not None else "have no zone"
+        issues.wrong_time_kind(schema.time, times.dtype, f"the times of the earlier table {zone}")
+        return None
+    return earlier
 
 
 def read_ids(
-    frame: pl.DataFrame, name: str | None, problems: Issues
+    frame: pl.DataFrame, name: str | None, issues: Issues
 ) -> tuple[NDArray[np.generic], NDArray[np.int32]] | None:
-    """Give the sorted names of the series [S] and the series of each row [n]; None where an id is missing."""
-    column = id_column(frame, name, problems)
+    """Return the sorted names of the series [S] and the series of each row [n]; None where an id is missing."""
+    column = read_id_column(frame, name, issues)
     if column is None:
         return None
     ids = column.unique().sort()
     if column.dtype == pl.String:
-        return as_ids(ids), codes_of(column, ids)
-    return as_ids(ids), np.searchsorted(ids.to_numpy(), column.to_numpy()).astype(np.int32)
+        return ids_to_array(ids), encode_levels(column, ids)
+    return ids_to_array(ids), np.searchsorted(ids.to_numpy(), column.to_numpy()).astype(np.int32)
 
 
-def id_column(frame: pl.DataFrame, name: str | None, problems: Issues) -> pl.Series | None:
-    """Give the id of each row, whole numbers or text; None where one is missing."""
+def read_id_column(frame: pl.DataFrame, name: str | None, issues: Issues) -> pl.Series | None:
+    """Return the id of each row, whole numbers or text; None where one is missing."""
     if name is None:
         return pl.repeat(ONLY_SERIES, len(frame), dtype=pl.String, eager=True)
     column = frame[name]
     if not column.dtype.is_integer():
-        column = to_text(column, problems)
-    if name in problems.unread:
+        column = to_text(column, issues)
+    if name in issues.unread:
         return None
     if column.null_count():
-        problems.null_key(name, "id", first(column.is_null()), column.null_count())
+        issues.null_key(name, "id", first_true(column.is_null()), column.null_count())
         return None
     return column
 
 
-def as_ids(column: pl.Series) -> NDArray[np.generic]:
-    """Give names of series as Panel holds them."""
+def ids_to_array(column: pl.Series) -> NDArray[np.generic]:
+    """Return names of series as :attr:`Panel.ids` holds them."""
     return np.array(column.to_list()) if column.dtype == pl.String else column.to_numpy()
 
 
-def agreed_clock(times: pl.Series, schema: Schema, clock: TimeGrid | None, problems: Issues) -> TimeGrid | None:
-    """Give the clock of a table, the earlier one if there is one that fits it; None where the kinds of time differ."""
-    counts = clock.step.is_integer if clock is not None else Frequency.parse(schema.frequency).is_integer
-    if times.dtype.is_integer() != counts:
-        frequency = clock.frequency if clock is not None else schema.frequency
-        expected = "whole steps" if counts else "dates or times"
-        problems.wrong_time_kind(schema.time, times.dtype, f"frequency {frequency} counts {expected}")
-        return None
-    own = TimeGrid.of(times, schema.frequency)
-    if clock is None:
-        return own
-    if (own.time_zone is None) != (clock.time_zone is None):
-        zone = f"are in zone {clock.time_zone}" if clock.time_zone is not None else "have no zone"
-        problems.wrong_time_kind(schema.time, times.dtype, f"the times of the earlier table {zone}")
-        return None
-    return clock
+def report_misplaced_rows(
+    placement: RowPlacement, ids: NDArray[np.generic], time_grid: TimeGrid, schema: Schema, issues: Issues
+) -> None:
+    """Report rows off the grid, rows of the same series and time, and gaps too wide to be gaps."""
+
+    def describe(position: int) -> str:
+        series = f" of series {ids[placement.series[position]].item()!r}" if schema.id is not None else ""
+        time = time_grid.times(placement.ticks[position : position + 1])[0]
+        return f"{time}{series} (row {placement.table_row(position) + issues.offset})"
+
+    if (off_grid := placement.off_grid()).size:
+        series = len(np.unique(placement.series[off_grid]))
+        examples = [describe(i) for i in off_grid[:MAX_EXAMPLES]]
+        issues.off_grid(schema.time, time_grid.frequency, examples, off_grid.size, series)
+    if (repeated := placement.repeated()).size:
+        in_wall_time = time_grid.time_zone is None and not time_grid.step.is_local and not time_grid.step.is_integer
+        examples = [describe(i) for i in repeated[:MAX_EXAMPLES]]
+        issues.duplicates(schema.time, schema.id, examples, repeated.size, clock_change=in_wall_time)
+    rows, filled = len(placement.steps), int(placement.indptr[-1])
+    if filled > MAX_FILL_FACTOR * rows:
+        lengths = np.diff(placement.indptr)
+        longest = int(lengths.argmax())
+        issues.absurd_gaps(time_grid.frequency, rows, filled, repr(ids[longest].item()), int(lengths[longest]))
 
 
-def note_misplaced(grid: Grid, ids: NDArray[np.generic], clock: TimeGrid, schema: Schema, problems: Issues) -> None:
-    """Note rows off the grid, rows that share a place, and gaps too wide to be gaps."""
-
-    def place(at: int) -> str:
-        series = f" of series {ids[grid.series[at]].item()!r}" if schema.id is not None else ""
-        return f"{clock.times(grid.ticks[at : at + 1])[0]}{series} (row {grid.row(at) + problems.offset})"
-
-    if (off := grid.off_grid()).size:
-        series = len(np.unique(grid.series[off]))
-        problems.off_grid(schema.time, clock.frequency, [place(i) for i in off[:EXAMPLES]], off.size, series)
-    if (again := grid.repeated()).size:
-        put_back = clock.time_zone is None and not clock.step.is_local and not clock.step.is_integer
-        examples = [place(i) for i in again[:EXAMPLES]]
-        problems.duplicates(schema.time, schema.id, examples, again.size, put_back=put_back)
-    rows, filled = len(grid.steps), int(grid.indptr[-1])
-    if filled > MOST_FILLING * rows:
-        lengths = np.diff(grid.indptr)
-        worst = int(lengths.argmax())
-        problems.absurd_gaps(clock.frequency, rows, filled, repr(ids[worst].item()), int(lengths[worst]))
-
-
-def once(
-    grid: Grid,
+def read_static(
+    placement: RowPlacement,
     values: NDArray[Value],
     name: str,
     ids: NDArray[np.generic],
     levels: tuple[str, ...] | None,
-    problems: Issues,
+    issues: Issues,
 ) -> NDArray[Value]:
-    """Give the one value of a static column for each series [S]; note series in which it varies."""
-    values = grid.sort(values)
+    """Return the one value of a static column for each series [S]; report series in which it varies."""
+    values = placement.sort(values)
     missing = np.isnan(values) if levels is None else values < 0
-    place = np.minimum(grid.first_present(missing), len(values) - 1)
-    found = values[place]
-    varies = np.flatnonzero((values != found[grid.series]) & ~missing)
-    series, where = np.unique(grid.series[varies], return_index=True)
+    first_present = placement.first_present(missing)
+    absent = first_present == len(values)
+    static = values[np.where(absent, 0, first_present)]
+    static[absent] = np.nan if levels is None else -1
+    varies = np.flatnonzero((values != static[placement.series]) & ~missing)
+    series, first_varying = np.unique(placement.series[varies], return_index=True)
     if series.size:
         examples = []
-        for s, at in zip(series[:EXAMPLES], varies[where][:EXAMPLES], strict=True):
-            pair = [v.item() if levels is None else levels[v] for v in (found[s], values[at])]
-            examples.append(f"{ids[s].item()!r} has {pair[0]!r} and {pair[1]!r} (row {grid.row(at) + problems.offset})")
-        problems.varying_static(name, examples, series.size)
-    return np.where(missing[place], np.array(np.nan if levels is None else -1, dtype=values.dtype), found)
+        for s, position in zip(series[:MAX_EXAMPLES], varies[first_varying][:MAX_EXAMPLES], strict=True):
+            one, other = (v.item() if levels is None else levels[v] for v in (static[s], values[position]))
+            row = placement.table_row(position) + issues.offset
+            examples.append(f"{ids[s].item()!r} has {one!r} and {other!r} (row {row})")
+        issues.varying_static(name, examples, series.size)
+    return static
 
 
-def note_empty_targets(
-    grid: Grid, reals: dict[str, NDArray[np.float64]], ids: NDArray[np.generic], schema: Schema, problems: Issues
+def report_empty_targets(
+    placement: RowPlacement, reals: dict[str, FloatArray], ids: NDArray[np.generic], schema: Schema, issues: Issues
 ) -> None:
-    """Note series in which no target has a value."""
+    """Report series in which no target has a value."""
     targets = [np.isnan(reals[name]) for name in schema.targets if name in reals]
-    if not targets or problems.unread.intersection(schema.targets):
+    if not targets or issues.unread.intersection(schema.targets):
         return
-    nothing = np.logical_and.reduce(targets)
-    if not nothing.any():
+    missing = np.logical_and.reduce(targets)
+    if not missing.any():
         return
-    empty = np.flatnonzero(grid.first_present(grid.sort(nothing)) == len(nothing))
+    empty = np.flatnonzero(placement.first_present(placement.sort(missing)) == len(missing))
     if empty.size:
-        examples = [repr(ids[s].item()) for s in empty[:EXAMPLES]]
-        problems.no_target_values(schema.targets, examples, empty.size)
+        examples = [repr(ids[s].item()) for s in empty[:MAX_EXAMPLES]]
+        issues.no_target_values(schema.targets, examples, empty.size)

@@ -1,4 +1,4 @@
-"""Parse columns of text, numbers and times into numbers, category codes and time stamps."""
+"""Parse the columns of a table: text to numbers, to codes of categories, and to times."""
 
 from __future__ import annotations
 
@@ -6,95 +6,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray
 from fusecast.data.issues import Issues
 
 MISSING_WORDS = ("", "na", "n/a", "#n/a", "nan", "<na>", "null", "none")
-"""What people and programs write into a numeric column where there is no number."""
+"""What people and programs write into a numeric column where a number is missing."""
+FORMATTED_NUMBER = r"^[+-]?[$€£¥]?\s*\d+(?:[.,' \u00a0]\d{3})*(?:[.,]\d+)?\s*[%$€£¥]?$"
+"""A number with units and thousands separators."""
+MIN_SHARE_OF_NUMBERS = 0.9
+"""Share of numbers among the cells of a text column from which a cell that is no number is probably a mistake."""
 
-
-def blank(text: pl.Series) -> pl.Series:
-    """Tell where a text column says that there is no number."""
-    return text.str.strip_chars().str.to_lowercase().is_in(MISSING_WORDS)
-
-
-WRITTEN_NUMBER = r"^[+-]?[$€£¥]?\s*\d+(?:[.,' \u00a0]\d{3})*(?:[.,]\d+)?\s*[%$€£¥]?$"
-"""A number with what people write around and into it: units, thousands separators."""
-NEARLY_ALL = 0.9
-
-
-def odd_among_numbers(column: pl.Series) -> tuple[str, int] | None:
-    """Find the first cell of a text column that is no plain number although nearly all are numbers; and its row.
-
-    None where most cells are words, or where all are plain numbers: text by choice, such as the names of stores.
-    """
-    if column.dtype != pl.String:
-        return None
-    text = column.str.strip_chars()
-    present = (text.is_not_null() & ~blank(text)).fill_null(value=False)
-    plain = text.cast(pl.Float64, strict=False).is_not_null() & text.str.contains(r"\d")
-    odd = (present & ~plain).fill_null(value=False)
-    if not odd.any():
-        return None
-    written = (plain | text.str.contains(WRITTEN_NUMBER)) & present
-    if int(written.sum()) < NEARLY_ALL * int(present.sum()):
-        return None
-    row = odd.arg_max() or 0
-    return str(column[row]), row
-
-
-def to_numbers(column: pl.Series, problems: Issues) -> NDArray[np.float64]:
-    """Read a column as float64 [n], NaN where missing; note text, infinities and foreign types as problems."""
-    name, dtype = column.name, column.dtype
-    if isinstance(dtype, (pl.Categorical, pl.Enum)):
-        column = column.cast(pl.String)
-    if column.dtype == pl.String:
-        parsed = column.str.strip_chars().cast(pl.Float64, strict=False)
-        failed = (parsed.is_null() & column.is_not_null() & ~blank(column)).fill_null(value=False)
-        if failed.any():
-            row = failed.arg_max() or 0
-            problems.not_a_number(name, column[row], row, int(failed.sum()))
-        column = parsed
-    elif not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
-        problems.unreadable_type(name, dtype, "numbers")
-        return np.full(len(column), np.nan)
-    values = column.cast(pl.Float64).to_numpy()
-    if (infinite := np.isinf(values)).any():
-        problems.infinite(name, int(infinite.argmax()), int(infinite.sum()))
-    return values
-
-
-def to_text(column: pl.Series, problems: Issues) -> pl.Series:
-    """Read a column as the text of its categories, null where missing.
-
-    Whole numbers are written alike whatever their type, so that a column that is int in one table and float
-    (because of a missing value) in another has the same categories. Each cell is written without regard to others.
-    """
-    dtype = column.dtype
-    if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
-        problems.unreadable_type(column.name, dtype, "categories")
-        return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    if dtype.is_float():
-        column = column.fill_nan(None)
-        whole = (column == column.round(0)) & (column.abs() < 2**53)
-        return column.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, column.cast(pl.String))
-    text = column if column.dtype == pl.String else column.cast(pl.String)
-    return text.set(text == "", None)
-
-
-def to_codes(text: pl.Series) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Number the categories of a text column: codes [n], -1 where missing, and the levels in order."""
-    levels = text.drop_nulls().unique().sort()
-    return codes_of(text, levels), tuple(levels)
-
-
-def codes_of(text: pl.Series, levels: pl.Series) -> NDArray[np.int32]:
-    """Codes of a text column by given levels, -1 where missing."""
-    codes = text.cast(pl.Enum(levels)).to_physical()
-    return codes.cast(pl.Int32).fill_null(-1).to_numpy()
-
-
-# Orders of day and month that cannot be mistaken. `%` directives as in chrono, which polars uses.
-PLAIN = (
+UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%Y-%m-%d",
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -105,7 +27,7 @@ PLAIN = (
     "%Y/%m/%d %H:%M",
     "%Y%m%d",
     "%Y%m%d%H%M%S",
-    "%d.%m.%Y",  # dots are day first wherever they are used
+    "%d.%m.%Y",  # the day comes first wherever dates are written with dots
     "%d.%m.%Y %H:%M:%S%.f",
     "%d.%m.%Y %H:%M",
     "%d %b %Y",
@@ -114,58 +36,138 @@ PLAIN = (
     "%d %B %Y",
     "%B %d, %Y",
 )
-MONTHS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y")  # the day is added
-CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
-ZONED = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
+MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y")  # parsed as the first day of the month
+TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+OFFSET_PATTERN = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
+SAMPLE_ROWS = 1000
+"""Rows on which formats are tried first."""
 
 
-def read_times(
-    column: pl.Series, zone: str | None, problems: Issues, *, counted: bool | None = None
-) -> pl.Series | None:
-    """Give a time column as Date, Datetime or integers; None, with a problem noted, where it cannot be read.
+def to_numbers(column: pl.Series, issues: Issues) -> FloatArray:
+    """Parse a column as float64 [n], NaN where a value is missing; text, infinities and other types become issues."""
+    name, dtype = column.name, column.dtype
+    if isinstance(dtype, (pl.Categorical, pl.Enum)):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        parsed = column.str.strip_chars().cast(pl.Float64, strict=False)
+        failed = (parsed.is_null() & column.is_not_null() & ~is_missing_word(column)).fill_null(value=False)
+        if failed.any():
+            row = first_true(failed)
+            issues.not_a_number(name, column[row], row, int(failed.sum()))
+        column = parsed
+    elif not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
+        issues.unreadable_type(name, dtype, "numbers")
+        return np.full(len(column), np.nan)
+    values = column.cast(pl.Float64).to_numpy()
+    if (infinite := np.isinf(values)).any():
+        issues.infinite(name, int(infinite.argmax()), int(infinite.sum()))
+    return values
 
-    Text is parsed by the one format that fits all its values; days and months are never guessed. A naive column is
-    read as wall time of `zone` if one is named, a zoned one is converted to it. Whole numbers that are all dates,
-    20170131 or 201701, are read as these, unless time is `counted` in steps; None for what they look like.
+
+def is_missing_word(text: pl.Series) -> pl.Series:
+    """Return whether each cell of a text column is a word for a missing number."""
+    return text.str.strip_chars().str.to_lowercase().is_in(MISSING_WORDS)
+
+
+def find_odd_cell(column: pl.Series) -> tuple[str, int] | None:
+    """Return the first cell that is no plain number in a text column of numbers, with its row; None without one.
+
+    None also where most cells are words: such a column is text on purpose.
+    """
+    if column.dtype != pl.String:
+        return None
+    text = column.str.strip_chars()
+    present = (text.is_not_null() & ~is_missing_word(text)).fill_null(value=False)
+    plain = text.cast(pl.Float64, strict=False).is_not_null() & text.str.contains(r"\d")
+    odd = (present & ~plain).fill_null(value=False)
+    if not odd.any():
+        return None
+    numbers = (plain | text.str.contains(FORMATTED_NUMBER)) & present
+    if int(numbers.sum()) < MIN_SHARE_OF_NUMBERS * int(present.sum()):
+        return None
+    row = first_true(odd)
+    return str(column[row]), row
+
+
+def first_true(flags: pl.Series) -> int:
+    """Return the row of the first true value, 0 where none is."""
+    return int(flags.arg_max() or 0)
+
+
+def to_text(column: pl.Series, issues: Issues) -> pl.Series:
+    """Convert a column to the text of its categories, null where a value is missing.
+
+    Whole numbers have the same text whatever their type, so that a column that is int in one table and float
+    (because of a missing value) in another has the same categories. The text of a cell depends on no other cell.
+    """
+    dtype = column.dtype
+    if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
+        issues.unreadable_type(column.name, dtype, "categories")
+        return pl.Series(column.name, [None] * len(column), dtype=pl.String)
+    if dtype.is_float():
+        column = column.fill_nan(None)
+        whole = (column == column.round(0)) & (column.abs() < 2**53)
+        return column.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, column.cast(pl.String))
+    text = column if column.dtype == pl.String else column.cast(pl.String)
+    return text.set(text == "", None)
+
+
+def encode_categories(text: pl.Series) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Return the codes of a text column [n], -1 where a value is missing, and its sorted levels."""
+    levels = text.drop_nulls().unique().sort()
+    return encode_levels(text, levels), tuple(levels)
+
+
+def encode_levels(text: pl.Series, levels: pl.Series) -> NDArray[np.int32]:
+    """Return the codes [n] of a text column in `levels`, -1 where a value is missing."""
+    codes = text.cast(pl.Enum(levels)).to_physical()
+    return codes.cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def read_times(column: pl.Series, zone: str | None, issues: Issues, *, counted: bool | None = None) -> pl.Series | None:
+    """Convert a time column to Date, Datetime or integers; return None, with an issue, where that is impossible.
+
+    Text is parsed by the one format that fits all its values; the order of day and month is never guessed. A naive
+    column is read as wall time of `zone` where one is named; a zoned column is converted to it. Whole numbers that
+    are all dates, 20170131 or 201701, become dates unless time is `counted` in steps (None: unknown).
     """
     dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
-        parsed = parse_text(column, zone, problems)
+        parsed = parse_time_text(column, zone, issues)
         if parsed is None:
             return None
         column = parsed
     elif dtype.is_float():
         whole = column.fill_nan(None)
         if not bool((whole == whole.round(0)).all()):
-            problems.unreadable_type(column.name, dtype, "times or whole steps")
+            issues.unreadable_type(column.name, dtype, "times or whole steps")
             return None
         column = whole.cast(pl.Int64)
-        column = column if counted else dates_in_numbers(column)
+        column = column if counted else parse_numeric_dates(column)
     elif dtype.is_integer():
-        column = column if counted else dates_in_numbers(column)
+        column = column if counted else parse_numeric_dates(column)
     elif not (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
-        problems.unreadable_type(column.name, dtype, "times or whole steps")
+        issues.unreadable_type(column.name, dtype, "times or whole steps")
         return None
-    return in_zone(column, zone, problems)
+    return convert_zone(column, zone, issues)
 
 
-def dates_in_numbers(column: pl.Series) -> pl.Series:
-    """Read whole numbers as dates where all are such, 20170131 or 201701; else give them as they are."""
+def parse_numeric_dates(column: pl.Series) -> pl.Series:
+    """Convert whole numbers to dates if all of them are dates, 20170131 or 201701; else return them unchanged."""
     low, high = column.min(), column.max()
     if not isinstance(low, int) or not isinstance(high, int):
         return column
-    for form, first, last in (("%Y%m%d", 18_000_101, 22_001_231), ("%Y%m", 180_001, 220_012)):
-        if first <= low and high <= last:
-            text = column.cast(pl.String) + ("" if "d" in form else "01")
-            dates = text.str.to_date("%Y%m%d", strict=False)
+    for smallest, largest, day in ((18_000_101, 22_001_231, ""), (180_001, 220_012, "01")):
+        if smallest <= low and high <= largest:
+            dates = (column.cast(pl.String) + day).str.to_date("%Y%m%d", strict=False)
             return dates if dates.null_count() == column.null_count() else column
     return column
 
 
-def in_zone(column: pl.Series, zone: str | None, problems: Issues) -> pl.Series | None:
-    """Bring a time column into the zone of the schema."""
+def convert_zone(column: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:
+    """Convert a time column to a zone."""
     if zone is None or not isinstance(column.dtype, pl.Datetime):
         return column
     if column.dtype.time_zone is not None:
@@ -173,88 +175,91 @@ def in_zone(column: pl.Series, zone: str | None, problems: Issues) -> pl.Series 
     local = column.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     lost = local.is_null() & column.is_not_null()
     if lost.any():
-        problems.clock_change(column.name, zone, int(lost.arg_max() or 0), int(lost.sum()))
+        issues.nonexistent_times(column.name, zone, first_true(lost), int(lost.sum()))
         return None
     return local
 
 
-def parse_text(column: pl.Series, zone: str | None, problems: Issues) -> pl.Series | None:
-    """Parse time stamps written as text; None, with a problem noted, where that cannot be done."""
+def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:
+    """Parse timestamps written as text; return None, with an issue, where that is impossible."""
     text = column.str.strip_chars()
     text = text.set(text == "", None)
     present = text.drop_nulls()
     if present.is_empty():
         return text.cast(pl.Datetime("us"))
-    if present.str.contains(ZONED).any():
-        return parse_zoned(text, zone, problems)
-    sample = present.head(1000)
-    for form in (*PLAIN, *MONTHS):
-        if parse(sample, form).null_count() == 0 and (parsed := parse(text, form)).null_count() == text.null_count():
-            return parsed
+    if present.str.contains(OFFSET_PATTERN).any():
+        return parse_zoned_text(text, zone, issues)
+    sample = present.head(SAMPLE_ROWS)
+    for form in (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS):
+        if parse_format(sample, form).null_count() == 0:
+            parsed = parse_format(text, form)
+            if parsed.null_count() == text.null_count():
+                return parsed
     for separator in ("/", "-"):
-        for clock in CLOCKS:
-            day_first = parse(text, f"%d{separator}%m{separator}%Y{clock}")
-            month_first = parse(text, f"%m{separator}%d{separator}%Y{clock}")
-            fits = [each for each in (day_first, month_first) if each.null_count() == text.null_count()]
+        for time_of_day in TIME_OF_DAY_FORMATS:
+            day_first = parse_format(text, f"%d{separator}%m{separator}%Y{time_of_day}")
+            month_first = parse_format(text, f"%m{separator}%d{separator}%Y{time_of_day}")
+            fits = [parsed for parsed in (day_first, month_first) if parsed.null_count() == text.null_count()]
             if len(fits) == 1:
                 return fits[0]
             if len(fits) == 2:
                 differs = (day_first != month_first).fill_null(value=False)
                 if not differs.any():
                     return day_first
-                row = int(differs.arg_max() or 0)
-                problems.ambiguous_dates(column.name, text[row], row)
+                row = first_true(differs)
+                issues.ambiguous_dates(column.name, text[row], row)
                 return None
-    note_first_failure(column.name, text, sample, problems)
+    report_first_failure(column.name, text, sample, issues)
     return None
 
 
-def parse(text: pl.Series, form: str) -> pl.Series:
+def parse_format(text: pl.Series, form: str) -> pl.Series:
     """Parse text by one format, null where it does not fit; a Date where the format has no time of day."""
-    if form in MONTHS:
+    if form in MONTH_FORMATS:
         return ("01 " + text).str.to_date("%d " + form, strict=False)
     if "%H" in form or "%I" in form:
         return text.str.to_datetime(form, strict=False, time_unit="us")
     return text.str.to_date(form, strict=False)
 
 
-def parse_zoned(text: pl.Series, zone: str | None, problems: Issues) -> pl.Series | None:
-    """Parse ISO stamps that carry an offset. Different offsets need a zone to be read in."""
-    offsets = text.str.extract(ZONED).replace({"Z": "+00:00", "UTC": "+00:00"})
+def parse_zoned_text(text: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:
+    """Parse ISO timestamps that carry an offset. Different offsets need a zone to be converted to."""
+    offsets = text.str.extract(OFFSET_PATTERN).replace({"Z": "+00:00", "UTC": "+00:00"})
     unzoned = offsets.is_null() & text.is_not_null()
-    first = int(text.is_not_null().arg_max() or 0)
+    first = first_true(text.is_not_null())
     differs = (unzoned != unzoned[first]) & text.is_not_null()
     if not differs.any() and zone is None:
         differs = (offsets != offsets[first]).fill_null(value=False)
     if differs.any():
-        row = int(differs.arg_max() or 0)
-        problems.mixed_zones(text.name, text[first], text[row], row)
+        row = first_true(differs)
+        issues.mixed_zones(text.name, text[first], text[row], row)
         return None
     iso = text.str.replace(r"\s*(?:Z|UTC)$", "+0000").str.replace(r"^(\S+) +", "${1}T").str.replace(r"\s+", "")
     for form in ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"):
         parsed = iso.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
         failed = parsed.is_null() & text.is_not_null()
         if not failed.any():
-            return parsed.dt.convert_time_zone(zone or fixed_zone(offsets[first]))
-    row = int(failed.arg_max() or 0)
-    problems.unreadable_time(text.name, text[row], row, "which is no ISO time")
+            return parsed.dt.convert_time_zone(zone or name_fixed_zone(offsets[first]))
+    row = first_true(failed)
+    issues.unreadable_time(text.name, text[row], row, "which is no ISO time")
     return None
 
 
-def fixed_zone(offset: str) -> str:
-    """Name the zone of an offset of whole hours; UTC where it is none or has no name."""
+def name_fixed_zone(offset: str) -> str:
+    """Return the name of the zone of an offset of whole hours; UTC where the offset has no name."""
     sign, hours, minutes = offset[0], int(offset[1:3]), offset[3:].lstrip(":")
     if hours == 0 or hours > 12 or minutes.strip("0"):
         return "UTC"
-    return f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"  # the POSIX sign is the other way round
+    return f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"  # POSIX counts offsets with the opposite sign
 
 
-def note_first_failure(name: str, text: pl.Series, sample: pl.Series, problems: Issues) -> None:
-    """Name the first value that does not fit the format which most of the first values have."""
-    slashed = tuple(f"%{a}{s}%{b}{s}%Y{c}" for s in "/-" for c in CLOCKS for a, b in ("dm", "md"))
-    best = min((*PLAIN, *MONTHS, *slashed), key=lambda form: parse(sample, form).null_count())
-    failed = parse(text, best).is_null() & text.is_not_null()
-    row = int(failed.arg_max() or 0)
-    others = int(failed.sum()) < len(text) - text.null_count()
-    why = "unlike the other rows" if others else "which is no time that can be read"
-    problems.unreadable_time(name, text[row], row, why)
+def report_first_failure(name: str, text: pl.Series, sample: pl.Series, issues: Issues) -> None:
+    """Report the first value that does not fit the format which fits most values of the sample."""
+    slashed = tuple(f"%{a}{s}%{b}{s}%Y{time}" for s in "/-" for time in TIME_OF_DAY_FORMATS for a, b in ("dm", "md"))
+    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *slashed)
+    best = min(formats, key=lambda form: parse_format(sample, form).null_count())
+    failed = parse_format(text, best).is_null() & text.is_not_null()
+    row = first_true(failed)
+    others_fit = int(failed.sum()) < len(text) - text.null_count()
+    reason = "unlike the other rows" if others_fit else "which is in no known time format"
+    issues.unreadable_time(name, text[row], row, reason)

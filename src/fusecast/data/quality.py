@@ -1,92 +1,113 @@
-"""Data health: what in a panel asks for a look before a model is trusted."""
+"""Check the quality of a panel: what to inspect in the data before a model is trusted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.duration_text import format_duration
 from fusecast.data.panel import Panel
 from fusecast.data.splits import Split
-from fusecast.reporting.report_data import HealthCheck
+from fusecast.errors.base import list_examples
 
-FAR = 10.0
+OUTLIER_DEVIATIONS = 10.0
 """Robust standard deviations from the median of its series at which a value is an outlier."""
-MUCH_MISSING = 0.2
-SHIFTED = 1.0
-"""Interquartile ranges by which the median of the test span may lie off that of training."""
+BAD_SHARE = 0.2
+"""Share of missing rows or values above which a check is bad."""
+SHIFT_IN_IQR = 1.0
+"""Interquartile ranges by which the median of the test span may differ from that of training."""
+SHOWN_COLUMNS = 6
+"""Columns with missing values that are named; the rest is counted."""
 
 
-def health_checks(panel: Panel, parts: Split, lookback: int, horizon: int) -> list[HealthCheck]:
-    """Look at lengths, gaps, missing values, constant series, outliers and shifts of a panel, in words."""
-    return [
-        _lengths(panel, lookback, horizon),
-        _gaps(panel),
-        *_missing(panel),
-        *(check for target in panel.schema.targets for check in _target(panel, parts, target)),
-    ]
+@dataclass(frozen=True, kw_only=True)
+class QualityCheck:
+    """What was checked in the data, the finding as text, and how serious it is."""
+
+    topic: str
+    finding: str
+    status: Literal["good", "note", "bad"] = "good"
 
 
-def outliers(panel: Panel, target: str) -> NDArray[np.int64]:
-    """Rows whose value lies ten robust standard deviations (1.4826 MAD) or more from the median of its series."""
-    values = panel.reals[target]
-    found = []
-    for begin, end in zip(panel.indptr[:-1], panel.indptr[1:], strict=True):
-        own = values[begin:end]
-        known = own[~np.isnan(own)]
-        if not len(known):
+def check_quality(panel: Panel, splits: Split, lookback: int, horizon: int) -> list[QualityCheck]:
+    """Check lengths, gaps, missing values, constant series, outliers and level shifts of a panel."""
+    checks = [_check_lengths(panel, lookback, horizon), _check_gaps(panel), _check_missing_values(panel)]
+    for target in panel.schema.targets:
+        suffix = f" of {target}" if len(panel.schema.targets) > 1 else ""
+        checks.append(_check_constant_series(panel, target, suffix))
+        checks.append(_check_outliers(panel, target, suffix))
+        checks.append(_check_level(panel, splits, target, suffix))
+    return checks
+
+
+def find_outliers(panel: Panel, target: str) -> IntArray:
+    """Return the rows whose value lies ten robust standard deviations (1.4826 MAD) or more from its series' median."""
+    rows = []
+    for begin, values in _iterate_series(panel, target):
+        present = _drop_missing(values)
+        if not len(present):
             continue
-        middle = np.median(known)
-        spread = 1.4826 * np.median(np.abs(known - middle))
-        if spread > 0:
-            far = np.abs(own - middle) >= FAR * spread
-            found.append(begin + np.flatnonzero(far))
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        median = np.median(present)
+        deviation = 1.4826 * np.median(np.abs(present - median))
+        if deviation > 0:
+            rows.append(begin + np.flatnonzero(np.abs(values - median) >= OUTLIER_DEVIATIONS * deviation))
+    return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
 
 
-def constant_series(panel: Panel, target: str) -> NDArray[np.int64]:
-    """Numbers of the series whose target never changes, or is never there."""
-    values = panel.reals[target]
-    found = []
-    for s, (begin, end) in enumerate(zip(panel.indptr[:-1], panel.indptr[1:], strict=True)):
-        known = values[begin:end]
-        known = known[~np.isnan(known)]
-        if not len(known) or known.min() == known.max():
-            found.append(s)
-    return np.asarray(found, dtype=np.int64)
+def find_constant_series(panel: Panel, target: str) -> IntArray:
+    """Return the numbers of the series whose target never changes, or is always missing."""
+    constant = []
+    for s, (_, values) in enumerate(_iterate_series(panel, target)):
+        present = _drop_missing(values)
+        if not len(present) or present.min() == present.max():
+            constant.append(s)
+    return np.asarray(constant, dtype=np.int64)
 
 
-def shifted_series(panel: Panel, parts: Split, target: str) -> NDArray[np.int64]:
-    """Numbers of the series whose median in the test span lies an interquartile range or more off that of training."""
-    values = panel.reals[target]
-    found = []
-    for s in range(panel.num_series):
-        begin, end = int(panel.indptr[s]), int(panel.indptr[s + 1])
-        before = values[begin : begin + int(parts.train_end[s])]
-        after = values[begin + int(parts.valid_end[s]) : end]
-        before, after = before[~np.isnan(before)], after[~np.isnan(after)]
-        if len(before) and len(after):
-            low, middle, high = np.percentile(before, (25, 50, 75))
-            if abs(np.median(after) - middle) > SHIFTED * (high - low):
-                found.append(s)
-    return np.asarray(found, dtype=np.int64)
+def find_shifted_series(panel: Panel, splits: Split, target: str) -> IntArray:
+    """Return the numbers of the series whose median in the test span differs by an interquartile range or more."""
+    shifted = []
+    for s, (_, values) in enumerate(_iterate_series(panel, target)):
+        train = _drop_missing(values[: int(splits.train_end[s])])
+        test = _drop_missing(values[int(splits.valid_end[s]) :])
+        if len(train) and len(test):
+            low, median, high = np.percentile(train, (25, 50, 75))
+            if abs(np.median(test) - median) > SHIFT_IN_IQR * (high - low):
+                shifted.append(s)
+    return np.asarray(shifted, dtype=np.int64)
 
 
-def _lengths(panel: Panel, lookback: int, horizon: int) -> HealthCheck:
-    lengths, needed = panel.lengths, lookback + horizon
-    short = int((lengths < needed).sum())
+def _iterate_series(panel: Panel, target: str) -> Iterator[tuple[int, FloatArray]]:
+    """Yield the first row and the values of each series."""
+    for begin, end in zip(panel.indptr[:-1].tolist(), panel.indptr[1:].tolist(), strict=True):
+        yield begin, panel.reals[target][begin:end]
+
+
+def _drop_missing(values: FloatArray) -> FloatArray:
+    return values[~np.isnan(values)]
+
+
+def _check_lengths(panel: Panel, lookback: int, horizon: int) -> QualityCheck:
+    lengths = panel.lengths
+    short = int((lengths < lookback + horizon).sum())
     span = f"{lengths.min():,} to {lengths.max():,} steps" if lengths.min() < lengths.max() else f"{lengths[0]:,} steps"
-    words = format_duration(lookback, panel.schema.frequency)
-    found = f"{span}; {short:,} of {len(lengths):,} series are shorter than lookback ({words}) and horizon together"
+    duration = format_duration(lookback, panel.schema.frequency)
     if not short:
-        found = f"{span}, all long enough for a lookback of {words}"
-    return HealthCheck(what="Length", found=found, verdict="note" if short else "good")
+        return QualityCheck(topic="Length", finding=f"{span}, all long enough for a lookback of {duration}")
+    return QualityCheck(
+        topic="Length",
+        finding=f"{span}; {short:,} of {len(lengths):,} series are shorter than lookback ({duration}) and horizon "
+        "together",
+        status="note",
+    )
 
 
-def _gaps(panel: Panel) -> HealthCheck:
-    """Rows in which nothing that varies by row is present were no rows of the table."""
+def _check_gaps(panel: Panel) -> QualityCheck:
+    """Count the rows without any value that varies by row: they were not in the table."""
     empty = np.ones(panel.num_rows, dtype=np.bool_)
     for reals in panel.reals.values():
         empty &= np.isnan(reals)
@@ -94,57 +115,63 @@ def _gaps(panel: Panel) -> HealthCheck:
         empty &= codes < 0
     count = int(empty.sum())
     if not count:
-        return HealthCheck(what="Gaps in time", found="none")
-    series = np.repeat(np.arange(panel.num_series), panel.lengths)[empty]
-    worst = int(np.bincount(series).argmax())
-    found = (
-        f"{count:,} steps without a row in {len(np.unique(series)):,} series, most in {panel.ids[worst].item()!r}; "
-        "they are filled as missing"
+        return QualityCheck(topic="Gaps in time", finding="none")
+    per_series = np.bincount(panel.series_of_row[empty])
+    worst = panel.ids[int(per_series.argmax())].item()
+    return QualityCheck(
+        topic="Gaps in time",
+        finding=f"{count:,} steps without a row in {np.count_nonzero(per_series):,} series, most in {worst!r}; "
+        "they are filled as missing",
+        status=_grade(count / panel.num_rows),
     )
-    return HealthCheck(what="Gaps in time", found=found, verdict=_grade(count / panel.num_rows))
 
 
-def _missing(panel: Panel) -> list[HealthCheck]:
+def _check_missing_values(panel: Panel) -> QualityCheck:
     shares = {name: float(np.isnan(values).mean()) for name, values in panel.reals.items()}
     shares |= {name: float((codes < 0).mean()) for name, codes in panel.categories.items()}
-    some = {name: share for name, share in shares.items() if share > 0}
-    if not some:
-        return [HealthCheck(what="Missing values", found="none")]
-    named = sorted(some.items(), key=lambda pair: -pair[1])
-    words = ", ".join(f"{name} {share:.1%}" for name, share in named[:6])
-    rest = f" and {len(named) - 6} more columns" if len(named) > 6 else ""
-    return [HealthCheck(what="Missing values", found=words + rest, verdict=_grade(named[0][1]))]
+    missing = sorted(((share, name) for name, share in shares.items() if share > 0), key=lambda pair: -pair[0])
+    if not missing:
+        return QualityCheck(topic="Missing values", finding="none")
+    finding = list_examples([f"{name} {share:.1%}" for share, name in missing], len(missing), SHOWN_COLUMNS)
+    return QualityCheck(topic="Missing values", finding=finding, status=_grade(missing[0][0]))
 
 
-def _target(panel: Panel, parts: Split, target: str) -> list[HealthCheck]:
-    of = f" of {target}" if len(panel.schema.targets) > 1 else ""
-    same, far, moved = constant_series(panel, target), outliers(panel, target), shifted_series(panel, parts, target)
-    checks = [HealthCheck(what=f"Constant series{of}", found="none")]
-    if len(same):
-        found = f"{len(same):,} of {panel.num_series:,}, such as {panel.ids[same[0]].item()!r}"
-        checks = [HealthCheck(what=f"Constant series{of}", found=found, verdict="note")]
-    if len(far):
-        values, series = panel.reals[target], np.searchsorted(panel.indptr, far, side="right") - 1
-        top = int(np.abs(values[far]).argmax())
-        when = panel.times_of([series[top]], [far[top] - panel.indptr[series[top]]])[0]
-        found = (
-            f"{len(far):,} values ({len(far) / panel.num_rows:.2%}) ten robust deviations or more from their series' "
-            f"median; the largest is {values[far[top]]:,.5g} in {panel.ids[series[top]].item()!r} at {when}"
-        )
-        checks.append(HealthCheck(what=f"Outliers{of}", found=found, verdict=_grade(10 * len(far) / panel.num_rows)))
-    else:
-        checks.append(HealthCheck(what=f"Outliers{of}", found="none"))
-    if len(moved):
-        found = (
-            f"in {len(moved):,} of {panel.num_series:,} series the test span lies elsewhere than training, such as "
-            f"{panel.ids[moved[0]].item()!r}"
-        )
-        share = len(moved) / panel.num_series
-        checks.append(HealthCheck(what=f"Level{of}", found=found, verdict="bad" if share > 0.5 else "note"))
-    else:
-        checks.append(HealthCheck(what=f"Level{of}", found="the test span lies where training did"))
-    return checks
+def _check_constant_series(panel: Panel, target: str, suffix: str) -> QualityCheck:
+    topic, constant = f"Constant series{suffix}", find_constant_series(panel, target)
+    if not len(constant):
+        return QualityCheck(topic=topic, finding="none")
+    finding = f"{len(constant):,} of {panel.num_series:,}, such as {panel.ids[constant[0]].item()!r}"
+    return QualityCheck(topic=topic, finding=finding, status="note")
+
+
+def _check_outliers(panel: Panel, target: str, suffix: str) -> QualityCheck:
+    topic, rows = f"Outliers{suffix}", find_outliers(panel, target)
+    if not len(rows):
+        return QualityCheck(topic=topic, finding="none")
+    values = panel.reals[target]
+    largest = rows[int(np.abs(values[rows]).argmax())]
+    series = int(np.searchsorted(panel.indptr, largest, side="right")) - 1
+    time = panel.times_at([series], [largest - panel.indptr[series]])[0]
+    share = len(rows) / panel.num_rows
+    return QualityCheck(
+        topic=topic,
+        finding=f"{len(rows):,} values ({share:.2%}) ten robust standard deviations or more from the median of their "
+        f"series; the largest is {values[largest]:,.5g} in {panel.ids[series].item()!r} at {time}",
+        status=_grade(10 * share),
+    )
+
+
+def _check_level(panel: Panel, splits: Split, target: str, suffix: str) -> QualityCheck:
+    topic, shifted = f"Level{suffix}", find_shifted_series(panel, splits, target)
+    if not len(shifted):
+        return QualityCheck(topic=topic, finding="the test span has the level of the training span")
+    return QualityCheck(
+        topic=topic,
+        finding=f"in {len(shifted):,} of {panel.num_series:,} series the test span has another level than the training "
+        f"span, such as {panel.ids[shifted[0]].item()!r}",
+        status="bad" if len(shifted) / panel.num_series > 0.5 else "note",
+    )
 
 
 def _grade(share: float) -> Literal["note", "bad"]:
-    return "bad" if share > MUCH_MISSING else "note"
+    return "bad" if share > BAD_SHARE else "note"

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 from zoneinfo import available_timezones
 
 import polars as pl
 
-from fusecast.data.frequency import Frequency, canonical
-from fusecast.data.frequency_inference import frequency_of, series_codes
+from fusecast.data.frequency import Frequency, canonical_frequency
+from fusecast.data.frequency_inference import infer_frequency, number_series
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import odd_among_numbers, read_times
+from fusecast.data.parsing import find_odd_cell, read_times
 from fusecast.errors import SchemaError
 
 
 class Role(StrEnum):
-    """When the values of a column are known."""
+    """When the values of a column are known, and what for."""
 
     TARGET = "target"  # to be forecast; known up to the cutoff
     OBSERVED = "observed"  # known up to the cutoff only
     KNOWN = "known"  # known in the future too: prices, holidays, plans
-    STATIC = "static"  # one value a series
+    STATIC = "static"  # one value per series
 
 
 class Kind(StrEnum):
@@ -44,7 +44,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """The meaning of a table of time series: one row a series and step."""
+    """The meaning of the columns of a table of time series, with one row per series and step."""
 
     columns: tuple[Column, ...]
     frequency: str
@@ -53,22 +53,24 @@ class Schema:
     """Column that names the series; None for a table of one series."""
     time: str = "ds"
     time_zone: str | None = None
-    """Zone of the time column; calendar features are read in it. None for naive stamps and integer steps."""
+    """Zone of the time column and of calendar features. None for naive timestamps and integer steps."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
-        uses: dict[str, list[str]] = {}
-        for name, use in (
-            (self.time, "time"),
-            *(((self.id, "id"),) if self.id is not None else ()),
-            *((column.name, str(column.role)) for column in self.columns),
-        ):
-            uses.setdefault(name, []).append(use)
-        for name, roles in uses.items():
+        roles_by_name: dict[str, list[str]] = {self.time: ["time"]}
+        if self.id is not None:
+            roles_by_name.setdefault(self.id, []).append("id")
+        for column in self.columns:
+            roles_by_name.setdefault(column.name, []).append(str(column.role))
+        for name, roles in roles_by_name.items():
             if len(roles) > 1:
                 raise SchemaError.column_twice(name, roles)
         if not self.targets:
             raise SchemaError.no_target()
+
+    def __repr__(self) -> str:
+        roles = ", ".join(f"{role}={len(names)}" for role in Role if (names := self.names(role)))
+        return f"Schema(id={self.id!r}, time={self.time!r}, frequency={self.frequency!r}, {roles})"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -76,11 +78,11 @@ class Schema:
         return self.names(Role.TARGET)
 
     def names(self, role: Role, kind: Kind | None = None) -> tuple[str, ...]:
-        """Names of the columns of one role (and kind), in the order declared."""
+        """Return the names of the columns of one role (and kind), in the order declared."""
         return tuple(c.name for c in self.columns if c.role == role and (kind is None or c.kind == kind))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and YAML."""
+        """Return plain values, for JSON and YAML."""
         return {
             "id": self.id,
             "time": self.time,
@@ -91,7 +93,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of :meth:`to_dict`."""
+        """Build a schema from the values of :meth:`to_dict`."""
         columns = tuple(
             Column(name=c["name"], role=Role(c["role"]), kind=Kind(c.get("kind", "real"))) for c in values["columns"]
         )
@@ -101,7 +103,7 @@ class Schema:
 def make_schema(
     frame: pl.DataFrame,
     *,
-    id: str | None = "unique_id",  # noqa: A002 - the word of the schema
+    id: str | None = "unique_id",  # noqa: A002 - the same name as in the schema
     time: str = "ds",
     targets: Sequence[str] = ("y",),
     static: Sequence[str] = (),
@@ -111,18 +113,18 @@ def make_schema(
     frequency: str | None = None,
     time_zone: str | None = None,
 ) -> Schema:
-    """Make the schema that a user declares for a table; columns not named are not used.
+    """Build the schema of a table from the names of its columns; other columns are not used.
 
-    Text and boolean columns are categorical whether said or not. The frequency is inferred where none is given. Times
-    are read in `time_zone` where it is given, else in the zone of their column. `id` may be None for a table of one
+    Text and boolean columns are categorical even if not listed. The frequency is inferred where it is None. Times
+    are read in `time_zone` where it is set, else in the zone of their column. `id` may be None for a table of one
     series.
 
     Raises
     ------
     SchemaError
-        When a column is not in the table or has two roles, a categorical one has none, a target is categorical,
-        the frequency is not understood or cannot be told, there is no such time zone, a column that is not called
-        categorical mixes numbers with text, or a table without id has several series.
+        When a column is not in the table or has two roles, a categorical one has no role, a target is categorical,
+        the frequency is not understood or cannot be inferred, the time zone does not exist, a column that is not
+        listed as categorical mixes numbers with text, or a table without id has several series.
     DataError
         When the times cannot be read.
     """
@@ -138,23 +140,24 @@ def make_schema(
         if name in targets:
             raise SchemaError.categorical_target(name)
     columns = tuple(
-        Column(name=name, role=role, kind=kind_of(frame[name].dtype, role, said=name in categorical))
+        Column(name=name, role=role, kind=infer_kind(frame[name].dtype, role, declared=name in categorical))
         for role, names in roles.items()
         for name in names
     )
-    schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # roles are checked first
+    schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # checks the roles
 
-    for role in (Role.STATIC, Role.KNOWN, Role.OBSERVED):
-        for name in schema.names(role, Kind.CATEGORICAL):
-            if name not in categorical and (odd := odd_among_numbers(frame[name])) is not None:
-                raise SchemaError.numbers_and_text(name, *odd)
+    for column in columns:
+        if column.kind is Kind.REAL or column.name in categorical:
+            continue
+        if (odd := find_odd_cell(frame[column.name])) is not None:
+            raise SchemaError.numbers_and_text(column.name, *odd)
     if time_zone is not None and time_zone not in available_timezones():
         raise SchemaError.unknown_zone(time_zone, available_timezones())
 
-    problems = Issues()
+    issues = Issues()
     counted = None if frequency is None else Frequency.parse(frequency).is_integer
-    times = read_times(frame[time], time_zone, problems, counted=counted)
-    problems.raise_if_any()
+    times = read_times(frame[time], time_zone, issues, counted=counted)
+    issues.raise_if_any()
     assert times is not None
     if id is None and times.drop_nulls().is_duplicated().any():
         texts = [name for name in frame.columns if name != time and frame[name].dtype == pl.String]
@@ -162,12 +165,12 @@ def make_schema(
     if frequency is None:
         present = times.is_not_null()
         ids = frame[id].filter(present) if id is not None else None
-        frequency = frequency_of(times.filter(present), series_codes(ids, int(present.sum())), time)
+        frequency = infer_frequency(times.filter(present), number_series(ids, int(present.sum())), time)
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
-    return Schema(columns=schema.columns, frequency=canonical(frequency), id=id, time=time, time_zone=zone)
+    return replace(schema, frequency=canonical_frequency(frequency), time_zone=zone)
 
 
-def kind_of(dtype: pl.DataType, role: Role, *, said: bool) -> Kind:
-    """Kind of a column: categorical where the user says so or its type leaves no choice."""
+def infer_kind(dtype: pl.DataType, role: Role, *, declared: bool) -> Kind:
+    """Return the kind of a column: categorical where it is `declared` so, or its type leaves no choice."""
     textual = dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum))
-    return Kind.CATEGORICAL if said or (textual and role is not Role.TARGET) else Kind.REAL
+    return Kind.CATEGORICAL if declared or (textual and role is not Role.TARGET) else Kind.REAL

@@ -1,201 +1,194 @@
-"""Split each series by time into training, validation and test rows, and find the same split in a grown table."""
+"""Split each series by time into training, validation and test rows, and find the same split in a newer table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import IntArray
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
 from fusecast.data.parsing import read_times
 from fusecast.errors import ConfigError, DataError
 
-Share = float | int | str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """How much of the end of each series is kept for validation and for test.
-
-    A float is a fraction of the series' rows (but one horizon at least), an int a number of horizons, a text an ISO
-    date or time at which the part begins. 0 keeps nothing.
-    """
-
-    validation: Share = 0.15
-    test: Share = 0.15
-
-    def __post_init__(self) -> None:
-        for name in ("validation", "test"):
-            value = getattr(self, name)
-            if isinstance(value, (date, datetime)):
-                object.__setattr__(self, name, value.isoformat())
-            elif isinstance(value, bool) or not isinstance(value, (float, int, str)):
-                raise ConfigError.out_of_range(name, repr(value), "fractions, whole numbers of horizons or ISO dates")
-            elif isinstance(value, float) and not 0.0 <= value < 1.0:
-                raise ConfigError.out_of_range(name, value, "[0, 1)")
-            elif isinstance(value, int) and value < 0:
-                raise ConfigError.out_of_range(name, value, "0, 1, 2, ... horizons")
-        fractions = sum(value for value in (self.validation, self.test) if isinstance(value, float))
-        if fractions >= 1.0:
-            raise ConfigError.out_of_range("validation and test together", fractions, "[0, 1)")
+SplitSize = float | int | str
+"""A fraction of each series' rows, a number of horizons, or the ISO date or time at which a split begins."""
+MIN_PAIRS_FOR_SPACING = 3
+"""Pairs of neighbouring rows from which their distance is compared with that of the fitted table."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Ends of the parts of each series, in rows.
+    """Ends of the training and validation rows of each series.
 
     Rows [0, train_end) are targets of training, [train_end, valid_end) of validation, the rest of the test.
-    Lookbacks may reach into the part before.
+    Lookbacks may reach into the rows before.
     """
 
-    train_end: NDArray[np.int64]  # [S]
-    valid_end: NDArray[np.int64]  # [S]
+    train_end: IntArray  # [S]
+    valid_end: IntArray  # [S]
+
+    def __repr__(self) -> str:
+        return f"Split({len(self.train_end)} series)"
 
 
-def split(panel: Panel, config: SplitConfig, horizon: int) -> Split:
-    """Split every series by time, so that no row is a target in two parts.
+def split_panel(panel: Panel, horizon: int, *, validation: SplitSize, test: SplitSize) -> Split:
+    """Split every series by time, so that no row is a target in two splits.
 
-    A series too short to give each part its rows and keep `horizon` + 1 rows to train on goes wholly to training.
-    Dates are stricter: no row at or after the date is trained on, in any series, however short.
+    A series too short to have its validation and test rows and `horizon` + 1 rows to train on is wholly used for
+    training. Dates are stricter: no row at or after the date is trained on, in any series, however short.
+
+    Parameters
+    ----------
+    panel
+        All rows.
+    horizon
+        Steps of a forecast.
+    validation, test
+        A float is a fraction of each series' rows (at least one horizon), an int a number of horizons, a text the
+        ISO date or time, or the integer step, at which the split begins. 0 makes the split empty.
 
     Raises
     ------
     ConfigError
-        When every series is too short, a date leaves a part without a single horizon, a date cannot be read, or
-        validation begins after test.
+        When every series is too short, a split that begins at a date has no series with a whole horizon, a date
+        cannot be read, or validation begins after test.
     """
     if horizon < 1:
         raise ConfigError.not_positive("horizon", horizon)
-    lengths = panel.lengths
-    dated = {part for part in ("validation", "test") if isinstance(getattr(config, part), str)}
-    if len(dated) == 2 and parse_boundary(panel, config.validation, "validation") >= parse_boundary(
-        panel, config.test, "test"
+    if (
+        isinstance(validation, str)
+        and isinstance(test, str)
+        and parse_split_start(panel, validation, "validation") >= parse_split_start(panel, test, "test")
     ):
-        raise ConfigError.split_order(config.validation, config.test)
-    valid_end = part_start(panel, config, "test", lengths, horizon)
-    train_end = part_start(panel, config, "validation", valid_end, horizon)
+        raise ConfigError.split_order(validation, test)
+    lengths = panel.lengths
+    valid_end = find_split_start(panel, "test", test, lengths, horizon)
+    train_end = find_split_start(panel, "validation", validation, valid_end, horizon)
     short = train_end < horizon + 1
     if short.all():
         s = int(train_end.argmax())
         raise ConfigError.series_too_short(
-            config.validation, config.test, panel.num_series, int(lengths[s]), int(train_end[s]), horizon + 1
+            validation, test, panel.num_series, int(lengths[s]), int(train_end[s]), horizon + 1
         )
-    if "validation" not in dated:
-        train_end = np.where(short, valid_end if "test" in dated else lengths, train_end)
+    if not isinstance(validation, str):
+        train_end = np.where(short, valid_end if isinstance(test, str) else lengths, train_end)
         valid_end = np.where(short, train_end, valid_end)
-    for part, rows in (("validation", valid_end - train_end), ("test", lengths - valid_end)):
-        if getattr(config, part) != 0 and rows.max() < horizon:
-            raise ConfigError.empty_part(part, getattr(config, part), horizon, span_of(panel))
+    for name, size, rows in (
+        ("validation", validation, valid_end - train_end),
+        ("test", test, lengths - valid_end),
+    ):
+        if size != 0 and rows.max() < horizon:
+            raise ConfigError.empty_split(name, size, horizon, format_time_range(panel))
     return Split(train_end=train_end, valid_end=valid_end)
 
 
-def part_start(panel: Panel, config: SplitConfig, part: str, end: NDArray[np.int64], horizon: int) -> NDArray[np.int64]:
-    """Row of each series at which a part begins that reaches up to row `end`, both [S]."""
-    value: Share = getattr(config, part)
-    if isinstance(value, str):
-        begin = panel.clock.first_step_at(panel.start, parse_boundary(panel, value, part))
-    elif isinstance(value, float):
-        rows = np.rint(value * panel.lengths).astype(np.int64)
-        begin = end - (np.maximum(rows, horizon) if value > 0 else 0)
+def find_split_start(panel: Panel, name: str, size: SplitSize, end: IntArray, horizon: int) -> IntArray:
+    """Return the row of each series at which a split begins that ends before row `end`, both [S]."""
+    if isinstance(size, str):
+        begin = panel.time_grid.first_step_at(panel.start, parse_split_start(panel, size, name))
+    elif isinstance(size, float):
+        rows = np.rint(size * panel.lengths).astype(np.int64)
+        begin = end - (np.maximum(rows, horizon) if size > 0 else 0)
     else:
-        begin = end - value * horizon
+        begin = end - size * horizon
     return np.clip(begin, 0, end)
 
 
-def parse_boundary(panel: Panel, value: object, part: str) -> int:
-    """Tick of a written date or time, or of a step of a panel of integer steps."""
-    text, clock = str(value), panel.clock
-    if clock.step.is_integer:
+def parse_split_start(panel: Panel, text: str, name: str) -> int:
+    """Return the tick of a date or time written as text, or of a step of a panel of integer steps.
+
+    Raises
+    ------
+    ConfigError
+        When the text is none, with the `name` of the option.
+    """
+    time_grid = panel.time_grid
+    if time_grid.step.is_integer:
         if text.lstrip("-").isdigit():
             return int(text)
-        raise ConfigError.bad_date(part, text, "a step such as '500'")
-    problems = Issues()
-    times = read_times(pl.Series([text]), None, problems)
+        raise ConfigError.bad_date(name, text, "a step such as '500'")
+    issues = Issues()
+    times = read_times(pl.Series([text]), None, issues)
     if times is None or not times.len() or times.null_count():
-        raise ConfigError.bad_date(part, text, "a date such as 2017-01-31")
-    times = times.cast(pl.Datetime("us", times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None))
-    zoned = isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None
-    if zoned and clock.time_zone is None:
-        raise ConfigError.bad_date(part, text, "a date without a zone, as the table has none")
-    if not zoned and clock.time_zone is not None:
-        times = times.dt.replace_time_zone(clock.time_zone, ambiguous="earliest")
-    return int(clock.ticks(times)[0])
+        raise ConfigError.bad_date(name, text, "a date such as 2017-01-31")
+    zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
+    times = times.cast(pl.Datetime("us", zone))
+    if zone is not None and time_grid.time_zone is None:
+        raise ConfigError.bad_date(name, text, "a date without a zone, as the times of the table have none")
+    if zone is None and time_grid.time_zone is not None:
+        times = times.dt.replace_time_zone(time_grid.time_zone, ambiguous="earliest")
+    return int(time_grid.ticks(times)[0])
 
 
-def span_of(panel: Panel) -> str:
-    """First and last time of a panel, in words."""
-    ends = panel.clock.advance(panel.start, panel.lengths - 1)
-    first, last = panel.clock.times(np.array([panel.start.min(), ends.max()]))
+def format_time_range(panel: Panel) -> str:
+    """Return the first and last time of a panel as text."""
+    ends = panel.time_grid.advance(panel.start, panel.lengths - 1)
+    first, last = panel.time_grid.times(np.array([panel.start.min(), ends.max()]))
     return f"{first} to {last}"
 
 
-FEW = 3
-"""Pairs of neighbouring rows that say nothing yet about how far apart rows are."""
-
-
 def record_split(panel: Panel, split: Split) -> dict[str, Any]:
-    """Give the ticks at which validation and test begin, by the names of the series, as plain values.
+    """Return the ticks at which validation and test begin, by the names of the series, as plain values.
 
-    `min_row_spacing` is the least distance in steps between two rows of a series, None where there are no two.
+    `closest` is the least distance in steps between two rows of a series, None where there are no two.
     """
-    clock = panel.clock
     return {
-        "series": [str(name) for name in panel.ids.tolist()],
-        "validation": clock.advance(panel.start, split.train_end).tolist(),
-        "test": clock.advance(panel.start, split.valid_end).tolist(),
-        "closest": min_row_spacing(panel)[0],
+        "series": list(panel.names),
+        "validation": panel.time_grid.advance(panel.start, split.train_end).tolist(),
+        "test": panel.time_grid.advance(panel.start, split.valid_end).tolist(),
+        "closest": measure_row_spacing(panel)[0],
     }
 
 
-def restore_split(panel: Panel, marks: dict[str, Any]) -> Split:
-    """Split a panel where another was split.
+def restore_split(panel: Panel, record: dict[str, Any]) -> Split:
+    """Split a panel at the times of a recorded split.
 
-    Rows that were targets of training or validation then are never in the test now. Series that were not there
-    then are in the test from their first row on.
+    Rows that were targets of training or validation are never test rows. All rows of series that are not in the
+    record are test rows.
     """
-    number = {name: place for place, name in enumerate(marks["series"])}
-    place = np.array([number.get(str(name), -1) for name in panel.ids.tolist()], dtype=np.int64)
-    known = place >= 0
+    series_in_record = {name: i for i, name in enumerate(record["series"])}
+    index = np.array([series_in_record.get(name, -1) for name in panel.names], dtype=np.int64)
+    recorded = index >= 0
 
-    def rows(part: str) -> NDArray[np.int64]:
-        ticks = np.where(known, np.asarray(marks[part], dtype=np.int64)[place], panel.start)
-        return np.clip(panel.clock.first_step_at(panel.start, ticks), 0, panel.lengths)
+    def find_rows(name: str) -> IntArray:
+        ticks = np.where(recorded, np.asarray(record[name], dtype=np.int64)[index], panel.start)
+        return np.clip(panel.time_grid.first_step_at(panel.start, ticks), 0, panel.lengths)
 
-    return Split(train_end=rows("validation"), valid_end=rows("test"))
+    return Split(train_end=find_rows("validation"), valid_end=find_rows("test"))
 
 
-def check_spacing(panel: Panel, marks: dict[str, Any]) -> None:
-    """Refuse a table all of whose rows lie farther apart than any that the model was fitted on: it has other steps.
+def check_row_spacing(panel: Panel, record: dict[str, Any]) -> None:
+    """Refuse a table whose rows all lie farther apart than those that the model was fitted on.
 
-    The gaps would be filled with missing values, and the forecasts would look as if nothing were wrong.
+    Such a table has steps of another length: its gaps would be filled with missing values, and its forecasts would be
+    wrong without notice.
 
     Raises
     ------
     DataError
-        Saying how far apart rows are, and were.
+        With both distances.
     """
-    then, (now, pairs) = marks.get("closest"), min_row_spacing(panel)
-    if then is not None and now is not None and pairs >= FEW and now > then:
-        raise DataError.other_spacing(panel.clock.frequency, now, then)
+    fitted, (spacing, pairs) = record.get("closest"), measure_row_spacing(panel)
+    if fitted is not None and spacing is not None and pairs >= MIN_PAIRS_FOR_SPACING and spacing > fitted:
+        raise DataError.wider_spacing(panel.time_grid.frequency, spacing, fitted)
 
 
-def min_row_spacing(panel: Panel) -> tuple[int | None, int]:
-    """Least distance in steps between neighbouring rows of a series that hold anything, and how many pairs it is of."""
-    filled = np.zeros(panel.num_rows, dtype=np.bool_)
-    series = np.repeat(np.arange(panel.num_series), panel.lengths)
+def measure_row_spacing(panel: Panel) -> tuple[int | None, int]:
+    """Return the least distance in steps between neighbouring rows of a series that have a value, and their pairs."""
+    has_value = np.zeros(panel.num_rows, dtype=np.bool_)
+    series = panel.series_of_row
     steps = np.empty(0, dtype=np.int64)
     for present in (
         *(~np.isnan(values) for values in panel.reals.values()),
         *(codes >= 0 for codes in panel.categories.values()),
     ):
-        filled |= present
-        rows = np.flatnonzero(filled)
+        has_value |= present
+        rows = np.flatnonzero(has_value)
         steps = np.diff(rows)[np.diff(series[rows]) == 0]
         if steps.size and steps.min() == 1:
-            break  # no more of them come closer
+            break  # other columns cannot bring rows closer
     return (int(steps.min()) if steps.size else None), int(steps.size)

@@ -1,22 +1,38 @@
-"""Everything that fusecast raises on purpose.
+"""The errors that users of fusecast can cause and correct.
 
 FusecastError
-├── SchemaError     the description of a table contradicts itself or the table
-├── DataError       the rows of a table break a promise that the schema makes
-├── ConfigError     sizes or options that cannot work, alone or together
-├── TrainingError   training cannot start or go on
-└── ArtifactError   a saved file is missing, foreign, truncated or unsafe
+├── SchemaError                a schema contradicts itself or the table
+├── DataError                  the rows of a table contradict its schema
+├── ConfigError                options are invalid, alone or together
+│   ├── InvalidOptionsError    options of a run are unknown, missing or out of bounds
+│   └── NothingToExplainError  no window lies in the span to explain
+├── TrainingError              training cannot start or continue
+└── ArtifactError              a saved file is missing, truncated, unsafe, or of another program
+    └── UnsafeArtifactError    a saved file holds code that loading would have to execute
 
-Each class owns its wording: a message says what is wrong, where (column, series, row), and what to do.
+TrainingInterrupted (a KeyboardInterrupt): Ctrl+C ended training before a model existed.
+
+Messages are written in the classes: what is wrong, where (column, series, row), and what to do.
 """
 
 from __future__ import annotations
 
-from fusecast.errors.artifact import ArtifactError
+from fusecast.errors.artifact import ArtifactError, UnsafeArtifactError
 from fusecast.errors.base import FusecastError
-from fusecast.errors.config import ConfigError
+from fusecast.errors.config import ConfigError, InvalidOptionsError, NothingToExplainError
 from fusecast.errors.data import DataError
 from fusecast.errors.schema import SchemaError
-from fusecast.errors.training import TrainingError
+from fusecast.errors.training import TrainingError, TrainingInterrupted
 
-__all__ = ["ArtifactError", "ConfigError", "DataError", "FusecastError", "SchemaError", "TrainingError"]
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "DataError",
+    "FusecastError",
+    "InvalidOptionsError",
+    "NothingToExplainError",
+    "SchemaError",
+    "TrainingError",
+    "TrainingInterrupted",
+    "UnsafeArtifactError",
+]

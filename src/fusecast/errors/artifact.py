@@ -1,52 +1,51 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from fusecast.errors.base import FusecastError, some_of
 
 
 class ArtifactError(FusecastError):
-    """A saved file is missing, foreign, truncated or unsafe."""
+    """A saved file is missing, truncated, unsafe, or of another program."""
 
     @classmethod
     def unknown_ending(cls, path: object, endings: Sequence[str]) -> Self:
-        return cls(f"{path} has no ending that says how to write it\nHint: end the name with {', '.join(endings)}")
+        return cls(f"the ending of {path} is none of a supported format\nHint: use one of {', '.join(endings)}")
 
     @classmethod
     def no_folder(cls, folder: object) -> Self:
-        return cls(f"folder {folder} does not exist\nHint: make it first, or write elsewhere")
+        return cls(f"folder {folder} does not exist\nHint: create it first, or write elsewhere")
 
     @classmethod
     def not_a_folder(cls, path: object) -> Self:
         return cls(
-            f"{path} is a file, and files cannot be written into it\nHint: name a folder, or one that is not there yet"
+            f"{path} is a file, and no files can be written into it\nHint: choose an existing folder, or a new name"
         )
 
     @classmethod
     def not_writable(cls, folder: object) -> Self:
-        return cls(f"nothing can be written into folder {folder}\nHint: write elsewhere, or change who may write there")
+        return cls(f"nothing can be written into folder {folder}\nHint: write elsewhere, or change its permissions")
 
     @classmethod
-    def folder_in_the_way(cls, path: object) -> Self:
+    def is_a_folder(cls, path: object) -> Self:
         return cls(f"{path} is a folder where a file is to be written\nHint: rename it, or write elsewhere")
 
     @classmethod
     def would_overwrite(cls, path: object) -> Self:
-        return cls(f"{path} is a table that the results are made from, and would be overwritten\nHint: write elsewhere")
+        return cls(f"{path} is an input of these results, and would be overwritten\nHint: write elsewhere")
 
     @classmethod
-    def run_in_the_way(cls, folder: object) -> Self:
+    def run_exists(cls, folder: object) -> Self:
         return cls(
             f"folder {folder} already holds a run\n"
-            "Hint: name a new folder with --out, go on with --resume, or remove this one"
+            "Hint: choose a new folder with --out, continue with --resume, or remove this one"
         )
 
     @classmethod
     def no_run(cls, folder: object) -> Self:
         return cls(
-            f"folder {folder} holds a network and its preprocessor, but not how they were trained\n"
+            f"folder {folder} holds a network and its preprocessor, but not the configuration of their training\n"
             "Hint: save with `Forecaster.save`, or use the bundle with `fusecast.inference.model_bundle.load_bundle`"
         )
 
@@ -55,21 +54,21 @@ class ArtifactError(FusecastError):
         return cls(f"{path} does not exist\nHint: expected {expected}")
 
     @classmethod
-    def unwritten(cls, path: object, reason: str) -> Self:
+    def write_failed(cls, path: object, reason: str) -> Self:
         return cls(
             f"{path} cannot be written: {reason}\n"
-            "Hint: make room, or see that the folder can be written to; what was there before is whole"
+            "Hint: free disk space, or check the permissions of the folder; the earlier content is intact"
         )
 
     @classmethod
     def refused_by_system(cls, path: object, reason: str) -> Self:
-        return cls(f"{path}: {reason}\nHint: see that it is where it should be, may be written, and has room")
+        return cls(f"{path}: {reason}\nHint: check that it exists, its permissions, and the free disk space")
 
     @classmethod
     def unreadable(cls, path: object, reason: str) -> Self:
         return cls(
             f"{path} cannot be read: {reason}\n"
-            "Hint: it is truncated or no file of fusecast; copy it again, or take an earlier one"
+            "Hint: it is truncated or no file of fusecast; copy it again, or use an earlier one"
         )
 
     @classmethod
@@ -77,29 +76,26 @@ class ArtifactError(FusecastError):
         return UnsafeArtifactError(
             f"{path} is refused: it holds {what}, which loading would have to execute; nothing in it was executed\n"
             "Hint: a checkpoint of fusecast holds tensors and plain values only; do not load this file by other means "
-            "unless you trust whoever made it"
+            "unless you trust its source"
         )
 
     @classmethod
     def newer(cls, path: object, version: object, known: int) -> Self:
         return cls(
-            f"{path} has format {version!r}, and this fusecast knows formats up to {known}\nHint: update fusecast"
+            f"{path} has format {version!r}, and this version of fusecast reads formats up to {known}\n"
+            "Hint: update fusecast"
         )
 
     @classmethod
     def wrong_tensors(
         cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
     ) -> Self:
-        parts = [
-            f"{kind} {some_of(sorted(names))}"
-            for kind, names in (("missing:", missing), ("unexpected:", unexpected), ("of another shape:", shapes))
-            if names
-        ]
-        return cls(f"{path} does not hold the weights of the network that is described beside it; " + "; ".join(parts))
+        mismatches = _list_mismatches(sorted(missing), sorted(unexpected), sorted(shapes))
+        return cls(f"{path} does not match the network described in its folder; {mismatches}")
 
     @classmethod
     def other_network(cls, path: object, expected: str, reason: str) -> Self:
-        return cls(f"{path} is no checkpoint of a {expected}: {reason}")
+        return cls(f"{path} is not a checkpoint of a {expected}: {reason}")
 
     @classmethod
     def not_a_preprocessor(cls, reason: str) -> Self:
@@ -109,13 +105,14 @@ class ArtifactError(FusecastError):
     def export_first(cls, refused: str) -> Self:
         return cls(
             f"{refused}\n"
-            "Hint: where it was made, save its state dict alone: torch.save(checkpoint['state_dict'], 'weights.pth'); "
-            "docs/migrate.md shows it for NVIDIA's and pytorch-forecasting's checkpoints"
+            "Hint: save its state dict alone, with the library it is from: "
+            "torch.save(checkpoint['state_dict'], 'weights.pth'); "
+            "docs/migrate.md shows this for the checkpoints of NVIDIA and of pytorch-forecasting"
         )
 
     @classmethod
     def no_weights(cls, path: object, places: Sequence[str]) -> Self:
-        return cls(f"{path} holds no tensors, neither at its top nor under {', '.join(places)}")
+        return cls(f"{path} holds no tensors, neither at its top level nor under {', '.join(places)}")
 
     @classmethod
     def same_name_twice(cls, path: object, name: str) -> Self:
@@ -126,70 +123,53 @@ class ArtifactError(FusecastError):
     @classmethod
     def lacks_tensor(cls, path: object, name: str) -> Self:
         return cls(
-            f"{path} lacks tensor {name!r}, from which a size of the network follows\n"
-            "Hint: describe the whole network with --config, or name another kind of file with --from"
+            f"{path} lacks tensor {name!r}, from which a size of the network is inferred\n"
+            "Hint: describe the whole network with --config, or set another kind of file with --from"
         )
 
     @classmethod
     def unknown_weights(cls, path: object, names: Collection[str]) -> Self:
         return cls(
-            f"{path} holds weights of no network that is known here; its tensors are {some_of(names)}\n"
-            "Hint: known are those of fusecast, of NVIDIA's DeepLearningExamples and of pytorch-forecasting; "
-            "say which with --from"
+            f"{path} holds the weights of an unknown network; its tensors are {some_of(names)}\n"
+            "Hint: supported are those of fusecast, of NVIDIA's DeepLearningExamples and of pytorch-forecasting; "
+            "choose one with --from"
         )
 
     @classmethod
     def partial_match(
         cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
     ) -> Self:
-        parts = [
-            f"{kind} {some_of(names)}"
-            for kind, names in (("missing:", missing), ("unexpected:", unexpected), ("of another shape:", shapes))
-            if names
-        ]
         return cls(
-            f"{path} does not match the network; {'; '.join(parts)}\n"
-            "Hint: --partial takes what matches, and leaves the rest of the network untrained"
+            f"{path} does not match the network; {_list_mismatches(missing, unexpected, shapes)}\n"
+            "Hint: --partial loads what matches, and leaves the rest of the network untrained"
         )
 
     @classmethod
     def cannot_reproduce(cls, path: object, reason: str) -> Self:
         return cls(
             f"{path} holds a network whose forecasts cannot be reproduced here: {reason}\n"
-            "Hint: docs/migrate.md lists what can be; train anew, or keep using the library that made it"
+            "Hint: docs/migrate.md lists what is supported; train a new network, or keep using the library it is from"
         )
 
     @classmethod
     def hyper_parameters_needed(cls, path: object, names: Sequence[str]) -> Self:
         return cls(
-            f"{path} does not say {', '.join(names)}, without which its tensors have no meaning\n"
-            "Hint: export the hyper-parameters as docs/migrate.md shows, and give that file with --config"
+            f"{path} lacks {', '.join(names)}, without which its tensors cannot be interpreted\n"
+            "Hint: export the hyper-parameters as docs/migrate.md shows, and pass that file with --config"
         )
 
     @classmethod
-    def other_parts(cls, folder: object) -> Self:
+    def other_backtest(cls, folder: object) -> Self:
         return cls(
-            f"folder {folder} holds parts of another backtest: other data, another model or other options\n"
-            "Hint: remove it if that backtest is not to be gone on with, or name another file with --out"
+            f"folder {folder} holds part files of another backtest, with other data, another model or other options\n"
+            "Hint: remove it if that backtest is not to be continued, or choose another file with --out"
         )
 
 
 class UnsafeArtifactError(ArtifactError):
-    """A saved file holds what loading would have to execute."""
+    """A saved file holds code that loading would have to execute."""
 
 
-@contextmanager
-def os_errors_as_messages() -> Iterator[None]:
-    """Say in words what the system refuses: a folder that may not be written, a full disk.
-
-    Raises
-    ------
-    ArtifactError
-        In place of an OSError that names a file.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
-            raise
-        raise ArtifactError.refused_by_system(error.filename, error.strerror) from error
+def _list_mismatches(missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]) -> str:
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    return "; ".join(f"{kind}: {some_of(names)}" for kind, names in kinds if names)

@@ -1,25 +1,58 @@
+"""The base of all errors, and the text helpers that messages share: counts, lists, hints on spelling."""
+
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+
+MAX_EXAMPLES = 5
+"""Examples that a message shows; the rest is counted."""
 
 
-def some_of(names: Collection[object], limit: int = 5) -> str:
+def format_count(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> format_count(1, "row"), format_count(2000, "row"), format_count(2, "series")
+    ('1 row', '2,000 rows', '2 series')
+    """
+    plural = noun if count == 1 or noun == "series" else f"{noun}s"
+    return f"{count:,} {plural}"
+
+
+def list_examples(examples: Sequence[str], total: int, limit: int = MAX_EXAMPLES) -> str:
+    """Join the first few examples of `total` cases, and count the rest.
+
+    >>> list_examples(["a", "b"], 7)
+    'a, b and 5 more'
+    """
+    shown = ", ".join(examples[:limit])
+    rest = total - min(len(examples), limit)
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def some_of(names: Collection[object], limit: int = MAX_EXAMPLES) -> str:
     """Quote the first few of a collection, and count the rest."""
-    shown = ", ".join(repr(name) for name in list(names)[:limit])
-    rest = len(names) - limit
-    return f"{shown} and {rest} more" if rest > 0 else shown
+    return list_examples([repr(name) for name in list(names)[:limit]], len(names), limit)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Join words as in a sentence.
+
+    >>> join_words(["a"]), join_words(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def did_you_mean(name: str, available: Iterable[str]) -> str:
-    """Give a hint line naming the closest spelling, or the names there are."""
+    """Return a hint line with the closest spelling, or with the names that exist."""
     from difflib import get_close_matches
 
     names = list(available)
     close = get_close_matches(name, names, n=1)
     if close:
         return f"Hint: did you mean {close[0]!r}?"
-    return f"Hint: there are {some_of(sorted(names), 20)}"
+    return f"Hint: available are {some_of(sorted(names), 20)}"
 
 
 class FusecastError(Exception):
-    """Base of every error that a user of fusecast can cause and mend."""
+    """Base of every error that a user of fusecast can cause and correct."""

@@ -7,7 +7,7 @@ from fusecast.errors.base import FusecastError, did_you_mean, some_of
 
 
 class ConfigError(FusecastError):
-    """Sizes or options that cannot work, alone or together."""
+    """Options that are invalid, alone or together."""
 
     @classmethod
     def not_positive(cls, name: str, value: object) -> Self:
@@ -26,10 +26,6 @@ class ConfigError(FusecastError):
         return cls(f"there is no option {name!r}\n{did_you_mean(name, available)}")
 
     @classmethod
-    def invalid_options(cls, problems: Sequence[tuple[str, str]]) -> Self:
-        return cls("\n".join(f"option {name}: {problem}" for name, problem in problems))
-
-    @classmethod
     def not_an_assignment(cls, text: str) -> Self:
         return cls(f"{text!r} is not of the form name=value\nHint: for example num_epochs=10")
 
@@ -43,21 +39,21 @@ class ConfigError(FusecastError):
 
     @classmethod
     def no_data(cls) -> Self:
-        return cls("no table is given\nHint: name a file, or hand over a frame")
+        return cls("no table to read\nHint: pass a path or a frame")
 
     @classmethod
     def heads_do_not_divide(cls, hidden_size: int, num_heads: int) -> Self:
         fits = [n for n in range(1, min(hidden_size, 16) + 1) if hidden_size % n == 0]
         return cls(
-            f"hidden size {hidden_size} cannot be shared by {num_heads} attention heads\n"
-            f"Hint: with this hidden size, heads can be {', '.join(map(str, fits))}"
+            f"num_heads must divide hidden_size: {hidden_size} is not divisible by {num_heads}\n"
+            f"Hint: with this hidden size, num_heads can be {', '.join(map(str, fits))}"
         )
 
     @classmethod
-    def batch_does_not_fit(cls, name: str, found: int, expected: str) -> Self:
+    def wrong_batch_width(cls, name: str, width: int, expected: str) -> Self:
         return cls(
-            f"the batch's {name} has width {found}, and this network was made for width {expected} there\n"
-            "Hint: make the batch and the ModelConfig from the same inputs"
+            f"{name} of the batch has width {width}, and the network expects width {expected}\n"
+            "Hint: build the batch and the ModelConfig from the same inputs"
         )
 
     @classmethod
@@ -69,7 +65,7 @@ class ConfigError(FusecastError):
     @classmethod
     def levels_are_fixed(cls) -> Self:
         return cls(
-            "a head of quantiles forecasts the levels it was trained for alone\n"
+            "a quantile head forecasts only the levels that it was trained for\n"
             "Hint: interpolate between them, or train with network.head='student_t' or another distribution"
         )
 
@@ -85,27 +81,30 @@ class ConfigError(FusecastError):
         return cls(f"{num_targets} targets cannot be among {observed_reals} observed reals: targets are observed first")
 
     @classmethod
-    def other_sizes(cls, name: str, given: int, network: int) -> Self:
-        return cls(f"windows with a {name} of {given} do not fit a network with a {name} of {network}")
+    def wrong_sizes(cls, name: str, windows: int, network: int) -> Self:
+        return cls(f"windows with a {name} of {windows} do not match a network with a {name} of {network}")
 
     @classmethod
-    def device_absent(cls, asked: str, available: Mapping[str, int]) -> Self:
-        there = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in available.items())
-        return cls(f"device {asked!r} is not on this machine\nHint: there is {there}; 'auto' takes the best there is")
+    def missing_device(cls, requested: str, available: Mapping[str, int]) -> Self:
+        names = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in available.items())
+        return cls(
+            f"device {requested!r} is not available on this machine\n"
+            f"Hint: available are {names}; 'auto' chooses the fastest"
+        )
 
     @classmethod
-    def too_few_devices(cls, kind: str, asked: int, available: int) -> Self:
-        return cls(f"{asked} {kind} devices are asked for, and this machine has {available}")
+    def too_few_devices(cls, kind: str, requested: int, available: int) -> Self:
+        return cls(f"{requested} {kind} devices are requested, and this machine has {available}")
 
     @classmethod
     def calendar_does_not_vary(cls, name: str, frequency: str, varying: Sequence[str]) -> Self:
-        there_are = f"features that do are {', '.join(varying)}" if varying else "there are no calendar features at it"
-        return cls(f"calendar feature {name!r} says nothing at frequency {frequency!r}\nHint: {there_are}")
+        hint = f"features that vary are {', '.join(varying)}" if varying else "no calendar feature varies"
+        return cls(f"calendar feature {name!r} does not vary at frequency {frequency!r}\nHint: {hint}")
 
     @classmethod
-    def predictors_share_a_name(cls, names: Sequence[str]) -> Self:
-        twice = sorted({name for name in names if names.count(name) > 1})
-        return cls(f"predictors to compare must have names of their own; given twice: {some_of(twice)}")
+    def duplicate_predictors(cls, names: Sequence[str]) -> Self:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        return cls(f"predictors to compare must have different names; repeated are {some_of(repeated)}")
 
     @classmethod
     def series_too_short(
@@ -114,17 +113,17 @@ class ConfigError(FusecastError):
         return cls(
             f"none of {series} series is long enough for validation {validation!r} and test {test!r}: "
             f"of {longest} rows {remaining} remain to train on, and {needed} are needed\n"
-            "Hint: give less to validation and test, or shorten the horizon"
+            "Hint: make validation and test smaller, or shorten the horizon"
         )
 
     @classmethod
-    def bad_date(cls, part: str, text: str, wanted: str) -> Self:
-        return cls(f"{part} begins at {text!r}, which is not {wanted}")
+    def bad_date(cls, name: str, text: str, expected: str) -> Self:
+        return cls(f"{name} begins at {text!r}, which is not {expected}")
 
     @classmethod
-    def empty_part(cls, part: str, value: object, horizon: int, span: str) -> Self:
+    def empty_split(cls, name: str, value: object, horizon: int, span: str) -> Self:
         return cls(
-            f"{part} {value!r} leaves no series with the {horizon} rows of one horizon; the data span {span}\n"
+            f"{name} {value!r} leaves no series with the {horizon} rows of one horizon; the data span {span}\n"
             "Hint: choose another date, a fraction, or a number of horizons"
         )
 
@@ -133,62 +132,60 @@ class ConfigError(FusecastError):
         return cls(f"validation begins at {validation} and test at {test}\nHint: validation comes before test")
 
     @classmethod
-    def forecasts_do_not_fit(
-        cls, levels: Sequence[float], horizon: int, other_levels: Sequence[float], other_horizon: int
-    ) -> Self:
-        return cls(
-            f"forecasts of {horizon} steps at {list(levels)} cannot be put before forecasts of {other_horizon} steps "
-            f"at {list(other_levels)}"
-        )
-
-    @classmethod
     def nothing_to_change(cls, name: str, known: Sequence[str]) -> Self:
-        there = f"known columns are {some_of(known)}" if known else "this model has no known columns"
+        columns = f"known columns are {some_of(known)}" if known else "this model has no known columns"
         return cls(
-            f"{name!r} is no known column, so that its future cannot be chosen\n"
-            f"Hint: {there}; calendar features follow from the time"
+            f"{name!r} is not a known column, so that its future values cannot be changed\n"
+            f"Hint: {columns}; calendar features are derived from the time"
         )
 
     @classmethod
-    def wrong_change(cls, name: str, found: object, wanted: str) -> Self:
-        return cls(f"the change of {name!r} is {found}, and {wanted} is wanted")
+    def bad_change(cls, name: str, change: object, expected: str) -> Self:
+        return cls(f"the change of {name!r} must be {expected}, not {change}")
 
     @classmethod
     def unknown_series(cls, name: object, available: Sequence[object]) -> Self:
-        return cls(f"there is no series {name!r}\n{did_you_mean(str(name), [str(each) for each in available])}")
+        return cls(f"there is no series {name!r}\n{did_you_mean(str(name), [str(series) for series in available])}")
 
     @classmethod
     def no_series_named(cls) -> Self:
-        return cls("the list of series to look at is empty\nHint: name some, or give none for all")
+        return cls("the list of series to explain is empty\nHint: name a series, or use None for all")
 
     @classmethod
     def nothing_to_explain(cls, part: str) -> NothingToExplainError:
         return NothingToExplainError(
-            f"no window lies in the span to explain, {part!r}\nHint: take another span, such as 'all'"
+            f"no window lies in the span to explain, {part!r}\nHint: choose another span, such as 'all'"
         )
 
     @classmethod
     def size_unknown(cls, path: object, names: Sequence[str]) -> Self:
         example = " ".join(f"--set {name}=..." for name in names)
         return cls(
-            f"neither the tensors in {path} nor you say {', '.join(names)}\n"
-            f"Hint: {example}, or --config with a file that says them"
+            f"{', '.join(names)} cannot be inferred from the tensors in {path}\n"
+            f"Hint: {example}, or --config with a file that holds them"
         )
 
     @classmethod
-    def weights_of_quantiles(cls, head: str) -> Self:
+    def head_needs_training(cls, head: str) -> Self:
         return cls(
-            f"the old weights forecast quantiles, so that the head cannot be {head!r}\n"
+            f"the migrated weights forecast quantiles, so that the head cannot be {head!r}\n"
             "Hint: leave `head` out; a network with another head is trained with `fusecast fit --set network.head=...`"
         )
 
     @classmethod
-    def size_of_wrong_kind(cls, sizes: Mapping[str, object]) -> Self:
-        return cls(f"these sizes make no network, since one is of the wrong kind: {dict(sizes)}")
+    def wrong_size_types(cls, sizes: Mapping[str, object]) -> Self:
+        return cls(f"one of the sizes of the network has a wrong type: {dict(sizes)}")
 
     @classmethod
-    def extra_missing(cls, what: str, library: str, extra: str) -> Self:
+    def missing_extra(cls, what: str, library: str, extra: str) -> Self:
         return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
+
+    @classmethod
+    def browser_missing(cls, what: str) -> Self:
+        return cls(
+            f"{what} needs a browser, Chromium or Chrome, and none is installed\n"
+            "Hint: install the package `chromium`, or set BROWSER_PATH to the program"
+        )
 
     @classmethod
     def not_calibrated(cls) -> Self:
@@ -198,4 +195,16 @@ class ConfigError(FusecastError):
 
 
 class NothingToExplainError(ConfigError):
-    """No window lies in the span that is to be explained."""
+    """No window lies in the span to explain."""
+
+
+class InvalidOptionsError(ConfigError):
+    """Options of a run that are unknown, missing or out of bounds."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__(problems)
+        self.problems = dict(problems)
+        """What is wrong, such as "must be at least 1, not 0", by the full name of the option."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name} {problem}" for name, problem in self.problems.items())

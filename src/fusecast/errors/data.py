@@ -3,17 +3,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from fusecast.errors.base import FusecastError, did_you_mean, some_of
+from fusecast.errors.base import FusecastError, did_you_mean, list_examples, some_of
 
 
 class DataError(FusecastError):
-    """The rows of a table break a promise that the schema makes."""
+    """The rows of a table contradict its schema."""
 
     @classmethod
-    def from_problems(cls, problems: Sequence[str]) -> Self:
+    def from_issues(cls, problems: Sequence[str]) -> Self:
         if len(problems) == 1:
             return cls(problems[0])
-        return cls("\n".join((f"the table has {len(problems)} problems", *(f"- {each}" for each in problems))))
+        return cls("\n".join((f"the table has {len(problems)} problems", *(f"- {problem}" for problem in problems))))
 
     @classmethod
     def no_file(cls, path: object) -> Self:
@@ -30,7 +30,7 @@ class DataError(FusecastError):
     @classmethod
     def ragged(cls, path: object, line: int, cells: int, width: int, separator: str) -> Self:
         return cls(
-            f"line {line} of file {path} has {cells} cells, and the header {width}\n"
+            f"line {line} of file {path} has {cells} cells, and the header has {width}\n"
             f"Hint: put cells that hold {separator!r} in quotes; write numbers without thousands separators"
         )
 
@@ -40,29 +40,29 @@ class DataError(FusecastError):
 
     @classmethod
     def duplicate_columns(cls, names: Collection[str]) -> Self:
-        return cls(f"the table has more than one column named {some_of(names)}\nHint: give each column its own name")
+        return cls(f"the table has more than one column named {some_of(names)}\nHint: rename one of them")
 
     @classmethod
     def not_sorted(cls, path: object, id_: str | None, time: str, row: int) -> Self:
         keys = [name for name in (id_, time) if name is not None]
         return cls(
-            f"file {path} is not sorted by {' and '.join(map(repr, keys))}: row {row} comes too late\n"
+            f"file {path} is not sorted by {' and '.join(map(repr, keys))}: row {row} belongs before the row above it\n"
             f"Hint: sort it once, such as pl.scan_parquet(path).sort({keys}).sink_parquet(sorted_path)"
         )
 
     @classmethod
-    def zone_of_its_own(cls, time: str, zone: str) -> Self:
+    def unexpected_time_zone(cls, time: str, zone: str) -> Self:
         return cls(
-            f"times in {time!r} are in zone {zone}, and those that the model was fitted on have no zone\n"
-            "Hint: give times as then, without a zone: hours of another clock would be taken for the model's"
+            f"times in {time!r} are in zone {zone}, and those of the fitted table have no zone\n"
+            "Hint: pass times without a zone, in the zone of the fitted table, which is not recorded"
         )
 
     @classmethod
-    def other_spacing(cls, frequency: str, apart: int, then: int) -> Self:
+    def wider_spacing(cls, frequency: str, spacing: int, fitted: int) -> Self:
         return cls(
-            f"neighbouring rows of this table lie {apart} steps of {frequency} apart or more, "
-            f"and those that the model was fitted on {then}\n"
-            "Hint: give rows as often as then; a model for other steps needs a fit of its own"
+            f"neighbouring rows of this table are {spacing} steps of {frequency} apart or more, "
+            f"and those of the fitted table {fitted}\n"
+            "Hint: pass rows as frequent as those of the fitted table, or fit another model"
         )
 
     @classmethod
@@ -78,19 +78,19 @@ class DataError(FusecastError):
     def future_column_missing(cls, column: str, columns: Collection[str], horizon: int, series: int) -> Self:
         return cls(
             f"known column {column!r} lacks values in the {horizon} steps after the cutoff for {series} series: the "
-            f"future table has no column of that name\n{did_you_mean(column, columns)}"
+            f"future table has no such column\n{did_you_mean(column, columns)}"
         )
 
     @classmethod
     def empty_table(cls, where: str = "the table") -> Self:
-        return cls(f"{where} has no rows\nHint: give at least one row a series and step")
+        return cls(f"{where} has no rows\nHint: pass at least one row per series and step")
 
     @classmethod
     def nothing_to_train_on(cls, horizon: int, longest: int) -> Self:
         return cls(
             f"no window fits into the training span: a window needs {horizon} steps to forecast and one before them, "
-            f"and the longest series has {longest} rows in all\n"
-            "Hint: shorten the horizon, or give less to validation and test"
+            f"and the longest series has {longest} rows\n"
+            "Hint: shorten the horizon, or make validation and test smaller"
         )
 
     @classmethod
@@ -103,48 +103,48 @@ class DataError(FusecastError):
     @classmethod
     def negative_for_log(cls, target: str, series: Collection[object], row: int, value: float) -> Self:
         return cls(
-            f"target {target!r} has negative values, which log1p cannot take, in {len(series)} series: "
+            f"target {target!r} has negative values, for which log1p is not defined, in {len(series)} series: "
             f"{some_of(series)}; the first is {value:g} in row {row} of {next(iter(series))!r}\n"
-            "Hint: use target_transform='none', or mend the rows"
+            "Hint: use target_transform='none', or correct the rows"
         )
 
     @classmethod
-    def not_for_head(
+    def unsupported_by_head(
         cls, head: str, target: str, what: str, series: Collection[object], row: int, value: float, instead: str
     ) -> Self:
         return cls(
             f"target {target!r} has {what}, which network.head={head!r} cannot forecast, in {len(series)} series: "
             f"{some_of(series)}; the first is {value:g} in row {row} of {next(iter(series))!r}\n"
-            f"Hint: use network.head={instead}, or mend the rows"
+            f"Hint: use network.head={instead}, or correct the rows"
         )
 
     @classmethod
     def nothing_to_evaluate(cls, horizon: int) -> Self:
         return cls(
             f"no window of {horizon} steps lies in the span to evaluate\n"
-            "Hint: give more rows to the test span, or shorten the horizon"
+            "Hint: make the test span larger, or shorten the horizon"
         )
 
     @classmethod
     def no_origin(cls, horizon: int, span: str, start: str | None, end: str | None) -> Self:
-        asked = f"from {start or 'the start of the test span'} to {end or 'the end of the table'}"
+        requested = f"from {start or 'the start of the test span'} to {end or 'the end of the table'}"
         return cls(
-            f"no window of {horizon} steps lies in the span to judge, {asked}; the table holds {span}\n"
-            "Hint: choose an earlier `start` or a later `end`, or give a table whose test span holds a whole horizon"
+            f"no window of {horizon} steps lies in the requested span, {requested}; the table spans {span}\n"
+            "Hint: choose an earlier `start` or a later `end`, or pass a table whose test span holds a whole horizon"
         )
 
     @classmethod
     def series_without_window(cls, series: object, length: int, horizon: int) -> Self:
         return cls(
             f"series {str(series)!r} has {length} steps, too few to forecast the last {horizon} of them\n"
-            "Hint: give `future`, the known columns of the steps after its last row, so that these are forecast"
+            "Hint: pass `future`, the known columns of the steps after its last row, so that these are forecast"
         )
 
     @classmethod
-    def no_matrix(cls, shape: Sequence[int], kind: str) -> Self:
+    def not_a_matrix(cls, shape: Sequence[int], kind: str) -> Self:
         return cls(
             f"an array must have rows (steps) and columns (features) of numbers, not shape {tuple(shape)} of {kind}\n"
-            "Hint: give a 2-D array, or a DataFrame"
+            "Hint: pass a 2-D array, or a DataFrame"
         )
 
     @classmethod
@@ -155,65 +155,64 @@ class DataError(FusecastError):
     def not_numeric(cls, column: str, kind: str) -> Self:
         return cls(
             f"column {column!r} is not numeric but {kind}\n"
-            f"Hint: drop it, or encode it as numbers; series are told apart by a column 'seq_ix' or 'unique_id'"
+            f"Hint: drop it, or encode it as numbers; series are named by a column 'seq_ix' or 'unique_id'"
         )
 
     @classmethod
     def values_missing(cls, counts: Mapping[str, int], first_row: int) -> Self:
-        columns = ", ".join(f"{name!r} ({count})" for name, count in sorted(counts.items())[:5])
-        more = f" and {len(counts) - 5} columns more" if len(counts) > 5 else ""
+        columns = list_examples([f"{name!r} ({count})" for name, count in sorted(counts.items())], len(counts))
         return cls(
-            f"values are missing or infinite in {columns}{more}; the first is in row {first_row} (sorted by sequence "
-            "and step)\nHint: fill or drop them; `fusecast fit` understands missing values"
+            f"values are missing or infinite in {columns}; the first is in row {first_row} (sorted by sequence "
+            "and step)\nHint: fill or drop them; `fusecast fit` accepts missing values"
         )
 
     @classmethod
     def step_twice(cls, column: str, count: int, first_row: int) -> Self:
         return cls(
-            f"{count} steps of {column!r} come twice in their sequence, the first in row {first_row} (sorted by "
-            "sequence and step)\nHint: keep one row a step, or name the sequences in a column 'seq_ix' or 'unique_id'"
+            f"{count} steps of {column!r} occur twice in their sequence, the first in row {first_row} (sorted by "
+            "sequence and step)\nHint: keep one row per step, or name the sequences in a column 'seq_ix' or 'unique_id'"
         )
 
     @classmethod
-    def no_sequence(cls, column: str, row: int) -> Self:
+    def missing_sequence(cls, column: str, row: int) -> Self:
         return cls(
             f"column {column!r} is empty in row {row}, so that its sequence has no name\nHint: name it, or drop the row"
         )
 
     @classmethod
-    def no_flag(cls, column: str, value: str, row: int) -> Self:
+    def not_a_flag(cls, column: str, value: str, row: int) -> Self:
         return cls(
-            f"column {column!r} holds {value!r} in row {row}, neither yes nor no\n"
+            f"column {column!r} holds {value!r} in row {row}, which is neither true nor false\n"
             "Hint: write true and false, or 1 and 0"
         )
 
     @classmethod
-    def no_steps(cls, column: str, first: str) -> Self:
-        return cls(f"column {column!r} holds neither whole numbers nor times, but such as {first!r}")
+    def not_steps(cls, column: str, first: str) -> Self:
+        return cls(f"column {column!r} holds neither whole numbers nor times, such as {first!r}")
 
     @classmethod
-    def windows_do_not_fit(cls, window_size: int, longest: int, needed: int) -> Self:
+    def windows_too_long(cls, window_size: int, longest: int, needed: int) -> Self:
         rows = "" if needed < 0 else f", and {needed} rows are marked in 'need_prediction'"
         return cls(
-            f"no training, validation and test windows of {window_size} steps and the one after them can be made: the "
-            f"longest unbroken sequence has {longest} rows{rows}\nHint: shorten window_size, or give more rows"
+            f"no training, validation and test windows of {window_size} steps and the step after them exist: the "
+            f"longest unbroken sequence has {longest} rows{rows}\nHint: shorten window_size, or pass more rows"
         )
 
     @classmethod
-    def nothing_in_loader(cls) -> Self:
-        return cls("the loader gives no batch, so there is nothing to forecast")
+    def empty_loader(cls) -> Self:
+        return cls("the loader yields no batch, so there is nothing to forecast")
 
     @classmethod
     def too_few_for_dependence(cls, windows: int, needed: int) -> Self:
         return cls(
-            f"{windows} windows of the validation span have all their actuals, and {needed} are needed to learn how "
-            "the steps of a forecast hang together\n"
-            "Hint: keep more of the series for validation, or sample with method='independent'"
+            f"{windows} windows of the validation span have all their actuals, and {needed} are needed to estimate "
+            "the dependence between the steps of a forecast\n"
+            "Hint: make the validation span larger, or sample with method='independent'"
         )
 
     @classmethod
     def too_few_to_calibrate(cls, actuals: int, needed: int) -> Self:
         return cls(
             f"the validation span has {actuals} known actuals at some step ahead; {needed} are needed to calibrate\n"
-            "Hint: give a table that holds all of that span, or keep more of the series for it in the fit"
+            "Hint: pass a table that holds all of that span, or make it larger in the fit"
         )

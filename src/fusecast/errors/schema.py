@@ -7,7 +7,7 @@ from fusecast.errors.base import FusecastError, did_you_mean, some_of
 
 
 class SchemaError(FusecastError):
-    """The description of a table contradicts itself or the table."""
+    """A schema contradicts itself or the table."""
 
     @classmethod
     def unknown_column(cls, name: str, available: Iterable[str], where: str = "the table") -> Self:
@@ -15,7 +15,7 @@ class SchemaError(FusecastError):
 
     @classmethod
     def column_twice(cls, name: str, roles: Sequence[str]) -> Self:
-        return cls(f"column {name!r} has more than one role: {', '.join(roles)}\nHint: give each column one role")
+        return cls(f"column {name!r} has more than one role: {', '.join(roles)}\nHint: declare one role per column")
 
     @classmethod
     def no_target(cls) -> Self:
@@ -31,14 +31,15 @@ class SchemaError(FusecastError):
     @classmethod
     def no_frequency(cls, time: str, reason: str) -> Self:
         return cls(
-            f"the frequency of time column {time!r} cannot be told: {reason}\nHint: give `frequency`, such as 1h"
+            f"the frequency of time column {time!r} cannot be inferred: {reason}\nHint: set `frequency`, such as 1h"
         )
 
     @classmethod
     def numbers_and_text(cls, name: str, value: str, row: int) -> Self:
         return cls(
             f"column {name!r} is text although nearly all its cells are numbers: it holds {value!r} in row {row}\n"
-            f"Hint: write plain numbers such as 1234.5, and nothing where none is; or name {name!r} in `categorical`"
+            "Hint: write plain numbers such as 1234.5, and leave the cell empty where a value is missing; "
+            f"or list {name!r} in `categorical`"
         )
 
     @classmethod
@@ -48,14 +49,14 @@ class SchemaError(FusecastError):
 
     @classmethod
     def several_series(cls, time: str, candidates: Sequence[str]) -> Self:
-        hint = f"name the series with `id`, perhaps {some_of(candidates)}" if candidates else "keep one row a step"
-        return cls(f"no id column is named, but times in {time!r} come more than once\nHint: {hint}")
+        hint = f"name the id column with `id`, perhaps {some_of(candidates)}" if candidates else "keep one row per step"
+        return cls(f"no id column is declared, but times in {time!r} occur more than once\nHint: {hint}")
 
     @classmethod
     def not_declared(cls, name: str, declared: Collection[str]) -> Self:
         return cls(
-            f"column {name!r} is called categorical but has no role\n"
-            f"Hint: name it in `static`, `known` or `observed`; these have a role: {some_of(declared, 20)}"
+            f"column {name!r} is declared categorical but has no role\n"
+            f"Hint: list it in `static`, `known` or `observed`; columns with a role are {some_of(declared, 20)}"
         )
 
     @classmethod
@@ -66,20 +67,20 @@ class SchemaError(FusecastError):
     def business_days(cls, frequency: str) -> Self:
         return cls(
             f"frequency {frequency!r} counts business days, which have no fixed step\n"
-            "Hint: use 1d, weekends become missing values; or number the rows of each series and use 1i"
+            "Hint: use 1d, so that weekends become missing values; or number the rows of each series and use 1i"
         )
 
     @classmethod
     def reserved_name(cls, name: str, use: str) -> Self:
-        return cls(f"column {name!r} has the name of {use}\nHint: rename the column, or leave that out")
+        return cls(f"column {name!r} has the name of {use}\nHint: rename the column, or omit the other")
 
     @classmethod
     def reserved_key(cls, name: str) -> Self:
         return cls(
-            f"the id or time column cannot be called {name!r}: tables of forecasts have a column of that name\n"
+            f"the id or time column cannot be named {name!r}: tables of forecasts have a column of that name\n"
             "Hint: rename it in the table"
         )
 
     @classmethod
-    def not_as_fitted(cls, differences: Sequence[str]) -> Self:
-        return cls("the table is not described as the one fitted on: " + "; ".join(differences))
+    def differs_from_fitted(cls, differences: Sequence[str]) -> Self:
+        return cls("the schema differs from that of the fitted table: " + "; ".join(differences))

@@ -7,7 +7,7 @@ from fusecast.errors.base import FusecastError, some_of
 
 
 class TrainingError(FusecastError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
     @classmethod
     def loss_not_finite(cls, loss: float, step: int, epoch: int, windows: Sequence[int]) -> Self:
@@ -28,56 +28,72 @@ class TrainingError(FusecastError):
 
     @classmethod
     def no_windows(cls) -> Self:
-        return cls(
-            "there is no window to train on\n"
-            "Hint: shorten the horizon, or give less of the series to validation and test"
-        )
+        return cls("there is no window to train on\nHint: shorten the horizon, or make validation and test smaller")
 
     @classmethod
-    def checkpoints_in_the_way(cls, folder: object, names: Sequence[str]) -> Self:
+    def checkpoints_exist(cls, folder: object, names: Sequence[str]) -> Self:
         return cls(
             f"folder {folder} already holds checkpoints: {some_of(names)}\n"
-            "Hint: name a new folder, or resume from one of them"
+            "Hint: choose a new folder, or resume from one of them"
         )
 
     @classmethod
     def folder_in_use(cls, folder: object) -> Self:
         return cls(
-            f"another run is training into folder {folder}\nHint: wait until it has ended, or name a folder of its own"
+            f"another process is training into folder {folder}\nHint: wait until it has ended, or choose another folder"
         )
 
     @classmethod
     def other_data(cls) -> Self:
         return cls(
-            "training cannot be resumed: the table is not the one that it began with\n"
-            "Hint: resume with that table, or train anew in another folder"
+            "training cannot be resumed: the table differs from the one that it began with\n"
+            "Hint: resume with that table, or start a new training in another folder"
         )
 
     @classmethod
-    def unfit_checkpoint(cls, path: object, reason: str) -> Self:
+    def checkpoint_mismatch(cls, path: object, reason: str) -> Self:
         return cls(f"training cannot be resumed from {path}: {reason}")
 
     @classmethod
     def no_intact_checkpoint(cls, folder: object, reasons: Sequence[str]) -> Self:
         return cls(
             f"training cannot be resumed from {folder}: no checkpoint in it can be read: {'; '.join(reasons)}\n"
-            "Hint: train anew in another folder"
+            "Hint: start a new training in another folder"
         )
 
     @classmethod
     def nothing_to_resume(cls, folder: object) -> Self:
         return cls(
             f"folder {folder} holds no run to resume\n"
-            "Hint: name the folder of the run that stopped; without --resume a new run begins"
+            "Hint: pass the folder of the run that stopped; without --resume a new run begins"
         )
 
     @classmethod
-    def other_windows(cls, then: int, now: int) -> Self:
+    def other_windows(cls, earlier: int, now: int) -> Self:
         return cls(
-            f"training cannot be resumed: it had {then} windows to learn from, and there are {now} now\n"
+            f"training cannot be resumed: it had {earlier} windows to train on, and now there are {now}\n"
             "Hint: resume with the same data, lookback, horizon and split"
         )
 
     @classmethod
     def not_fitted(cls) -> Self:
-        return cls("there is no trained model yet\nHint: call `fit`, or load a saved one")
+        return cls("no model is trained yet\nHint: call `fit`, or load a saved model")
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl+C ended training before there was a model. A KeyboardInterrupt, so that nothing takes it for an error."""
+
+    @classmethod
+    def before_first_model(cls, folder: object, step: int) -> Self:
+        return cls(
+            f"training was interrupted after step {step}, before its first epoch was validated: there is no model yet\n"
+            f"Hint: go on where it stopped with `fusecast fit --resume --out {folder}`, "
+            "or `fit(folder=..., resume=True)`"
+        )
+
+    @classmethod
+    def without_folder(cls) -> Self:
+        return cls(
+            "training was interrupted before its first epoch was validated: there is no model, and nothing is kept\n"
+            "Hint: `fit(folder=...)` keeps checkpoints, which `fit(folder=..., resume=True)` goes on from"
+        )

@@ -1,41 +1,89 @@
-"""What really happened: the targets of a panel, laid out like forecasts."""
+"""Actual values of the targets: of all rows, at the steps of forecasts, and as seasonal changes, which scale errors."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.panel import Panel
 
 
-def targets(panel: Panel) -> NDArray[np.float64]:
-    """Give the targets of every row, [N, Y], NaN where missing."""
+def stack_targets(panel: Panel) -> FloatArray:
+    """Return the targets of every row, [N, Y], NaN where missing."""
     return np.stack([panel.reals[name] for name in panel.schema.targets], axis=1)
 
 
-def actuals(
-    panel: Panel,
-    series: NDArray[np.int64],
-    cutoff: NDArray[np.int64],
-    horizon: int,
-    values: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Give the targets of the `horizon` rows from each cutoff on, [W, H, Y].
+def gather_actuals(
+    panel: Panel, series: IntArray, cutoff: IntArray, horizon: int, values: FloatArray | None = None
+) -> FloatArray:
+    """Return the targets of the `horizon` rows from each cutoff on, [W, H, Y].
 
     NaN where the value is missing or the series has ended. `series` and `cutoff` are [W], as in ``Forecasts``;
     `values` are the panel's targets [N, Y] where the caller has them already.
     """
-    values = targets(panel) if values is None else values
-    row = cutoff[:, None] + np.arange(horizon)
-    return take(values, panel, series, row)
+    values = stack_targets(panel) if values is None else values
+    return gather_rows(values, panel, series, cutoff[:, None] + np.arange(horizon))
 
 
-def take(
-    values: NDArray[np.float64], panel: Panel, series: NDArray[np.int64], row: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Give the values [N, Y] at row numbers [W, H] within the series [W]; NaN at rows that a series does not have."""
+def gather_rows(values: FloatArray, panel: Panel, series: IntArray, rows: IntArray) -> FloatArray:
+    """Return the values [W, H, Y] of rows [W, H] of the series [W], from the values [N, Y] of all rows.
+
+    Rows are counted within the series; those that a series does not have are NaN.
+    """
     if len(values) == 0:
-        return np.full((*row.shape, values.shape[1]), np.nan)
-    exists = (row >= 0) & (row < panel.lengths[series][:, None])
-    flat = np.where(exists, panel.indptr[series][:, None] + row, 0)
+        return np.full((*rows.shape, values.shape[1]), np.nan)
+    exists = (rows >= 0) & (rows < panel.lengths[series][:, None])
+    flat = np.where(exists, panel.indptr[series][:, None] + rows, 0)
     return np.where(exists[..., None], values[flat], np.nan)
+
+
+def carry_forward(values: FloatArray, panel: Panel) -> FloatArray:
+    """Return the last known value at or before every row of each series, [N, Y]; NaN where there is none."""
+    flat = np.arange(len(values))
+    first = flat - panel.row_in_series
+    latest = np.maximum.accumulate(np.where(np.isnan(values), -1, flat[:, None]), axis=0)
+    known = latest >= first[:, None]
+    return np.where(known, np.take_along_axis(values, np.maximum(latest, 0), axis=0), np.nan)
+
+
+def is_training_row(panel: Panel, train_end: IntArray) -> BoolArray:
+    """Return whether each row belongs to training, [N]: the first `train_end` [S] rows of each series do."""
+    return panel.row_in_series < np.repeat(train_end, panel.lengths)
+
+
+def seasonal_differences(panel: Panel, train_end: IntArray, lag: int) -> FloatArray:
+    """Return y[t] - y[t - lag] of every training row, [N, Y]; NaN where one of the two is missing or outside."""
+    values = stack_targets(panel)
+    differences = np.full_like(values, np.nan)
+    differences[lag:] = values[lag:] - values[:-lag]
+    differences[(panel.row_in_series < lag) | ~is_training_row(panel, train_end)] = np.nan
+    return differences
+
+
+def seasonal_error(panel: Panel, train_end: IntArray, season: int) -> FloatArray:
+    """Return each series' mean absolute seasonal difference over training, the divisor of MASE: [S, Y].
+
+    mean over t < train_end of abs(y[t] - y[t - season]), pairs with a missing value left out; NaN where a series
+    has no such pair. Hyndman and Koehler (2006) with the seasonal form of the M4 competition.
+    """
+    return _mean_by_series(np.abs(seasonal_differences(panel, train_end, season)), panel)
+
+
+def seasonal_squared_error(panel: Panel, train_end: IntArray, season: int) -> FloatArray:
+    """Return each series' mean squared seasonal difference over training, the divisor of RMSSE: [S, Y].
+
+    As :func:`seasonal_error`, with squares for absolute values: the M5 competition's, in a seasonal form.
+    """
+    return _mean_by_series(seasonal_differences(panel, train_end, season) ** 2, panel)
+
+
+def _mean_by_series(values: FloatArray, panel: Panel) -> FloatArray:
+    """Return the mean of each series' rows, [N, Y] to [S, Y]; NaN is left out, and is the mean of no value."""
+    series = panel.series_of_row
+    means = np.full((panel.num_series, values.shape[1]), np.nan)
+    for y in range(values.shape[1]):
+        present = ~np.isnan(values[:, y])
+        sums = np.bincount(series[present], values[present, y], minlength=panel.num_series)
+        counts = np.bincount(series[present], minlength=panel.num_series)
+        np.divide(sums, counts, out=means[:, y], where=counts > 0)
+    return means

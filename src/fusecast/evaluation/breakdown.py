@@ -1,152 +1,237 @@
-"""Scores of one predictor by series, step, origin and calendar."""
+"""Scores by group: by series, step ahead, calendar and origin; and the series that are forecast worst."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
-from fusecast.evaluation.backtest.origins import Origins
-from fusecast.evaluation.metrics import Scores, ScoreSums, errors_of
-from fusecast.features.calendar import CalendarFeature, local_times, varying_features
+from fusecast.evaluation.actuals import gather_actuals, seasonal_error
+from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors
+from fusecast.features.calendar import CalendarFeature, infer_calendar_features, to_local_times
 from fusecast.inference.forecasts import Forecasts
+from fusecast.windows.window_index import WindowIndex
 
-NAMES = {"hour": "hour", "day_of_week": "weekday", "month": "month"}
+CALENDAR_GROUPINGS = {"hour": "hour", "day_of_week": "weekday", "month": "month"}
+"""Calendar features that scores are grouped by, and the names of the groupings."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """One way to cut the calendar: by hour, weekday or month of the step that is forecast."""
-
-    name: str
-    feature: CalendarFeature
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What its groups are called, in the order of their numbers."""
-        if self.name == "weekday":
-            return WEEKDAYS
-        first = 0 if self.name == "hour" else 1
-        return tuple(str(value + first) for value in range(self.feature.cardinality - 1))
-
-    def numbers(self, panel: Panel, series: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the group of rows [W, H] of series [W], in the time zone of the schema."""
-        times = panel.times_of(np.repeat(series, rows.shape[1]), rows.ravel())
-        codes = self.feature.codes(local_times(times, panel.schema.time_zone))
-        return codes.astype(np.int64).reshape(rows.shape) - 1
-
-
-def slices_for(frequency: str) -> tuple[Slice, ...]:
-    """Give the slices that tell rows of a frequency apart; none for integer steps and years.
-
-    >>> [one.name for one in slices_for("1h")], [one.name for one in slices_for("1mo")]
-    (['hour', 'weekday', 'month'], ['month'])
-    """
-    return tuple(
-        Slice(name=NAMES[feature.name], feature=feature)
-        for feature in varying_features(frequency)
-        if feature.name in NAMES
-    )
+MAX_WORST_SERIES = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grouping:
-    """A way to cut forecasts into groups: its name, and what the groups are called."""
+    """A way to divide forecasts into groups."""
 
     name: str
     labels: tuple[str, ...]
+    """Names of the groups, in the order of their numbers."""
+    assign: Callable[[IntArray, IntArray], IntArray] | None
+    """Group of each window [W], or of each step [W, H], by series [W] and rows within them [W, H]; None: one group."""
+
+    def __repr__(self) -> str:
+        return f"Grouping({self.name!r}, {len(self.labels)} groups)"
 
 
-def groupings_of(panel: Panel, origins: Origins) -> tuple[Grouping, ...]:
-    """Give the groupings of a backtest: series, step ahead, slices of the calendar, and origin."""
-    return (
-        Grouping(name="series", labels=tuple(str(name) for name in panel.ids.tolist())),
-        Grouping(name="step", labels=tuple(str(step + 1) for step in range(origins.index.horizon))),
-        *(Grouping(name=one.name, labels=one.labels) for one in slices_for(panel.schema.frequency)),
-        Grouping(name="origin", labels=tuple(str(number) for number in range(origins.count))),
+ALL = Grouping(name="all", labels=("all",), assign=None)
+
+
+def group_by_series(panel: Panel) -> Grouping:
+    """Return the grouping by series."""
+    return Grouping(name="series", labels=panel.names, assign=lambda series, _: series)
+
+
+def group_by_step(horizon: int) -> Grouping:
+    """Return the grouping by step ahead, from 1 on."""
+    return Grouping(
+        name="step",
+        labels=tuple(str(step + 1) for step in range(horizon)),
+        assign=lambda _, rows: np.broadcast_to(np.arange(horizon), rows.shape),
     )
 
 
-@dataclass(kw_only=True, eq=False)
-class Tally:
-    """Sums of one predictor's errors, by grouping. Memory grows with groups, not with windows."""
+def group_by_origin(index: WindowIndex) -> Grouping:
+    """Return the grouping by origin: the k-th is each series' k-th cutoff in the index."""
+    return Grouping(
+        name="origin",
+        labels=tuple(str(origin) for origin in range(int(index.counts.max(initial=0)))),
+        assign=lambda series, rows: (rows[:, 0] - index.first_cutoff[series]) // index.stride,
+    )
 
-    panel: Panel
-    origins: Origins
-    levels: tuple[float, ...]
-    groupings: tuple[Grouping, ...]
-    sums: dict[str, ScoreSums] = field(init=False)
 
-    def __post_init__(self) -> None:
-        targets = len(self.panel.schema.targets)
-        self.sums = {one.name: ScoreSums(self.levels, targets, len(one.labels)) for one in self.groupings}
-        self.sums["all"] = ScoreSums(self.levels, targets)
+def group_by_calendar(panel: Panel) -> tuple[Grouping, ...]:
+    """Return the groupings by hour, weekday and month of the step that is forecast, in the time zone of the schema.
+
+    Only those that differ between rows of the panel's frequency: none for integer steps and years.
+    """
+    features = infer_calendar_features(panel.schema.frequency)
+    return tuple(_group_by_feature(panel, feature) for feature in features if feature.name in CALENDAR_GROUPINGS)
+
+
+def _group_by_feature(panel: Panel, feature: CalendarFeature) -> Grouping:
+    name = CALENDAR_GROUPINGS[feature.name]
+    first = 0 if name == "hour" else 1
+    numbers = tuple(str(value + first) for value in range(feature.cardinality - 1))
+
+    def assign(series: IntArray, rows: IntArray) -> IntArray:
+        times = panel.times_at(np.repeat(series, rows.shape[1]), rows.ravel())
+        codes = feature.codes(to_local_times(times, panel.schema.time_zone))
+        return codes.astype(np.int64).reshape(rows.shape) - 1
+
+    return Grouping(name=name, labels=WEEKDAYS if name == "weekday" else numbers, assign=assign)
+
+
+class GroupedScores:
+    """Scores of one predictor, over everything and by group. Memory grows with groups, not with windows."""
+
+    def __init__(self, targets: Sequence[str], levels: Sequence[float], groupings: Sequence[Grouping]) -> None:
+        self.targets = tuple(targets)
+        self._groupings = {grouping.name: grouping for grouping in (ALL, *groupings)}
+        self._sums = {
+            name: ScoreSums(levels, len(self.targets), len(grouping.labels))
+            for name, grouping in self._groupings.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"GroupedScores(targets={list(self.targets)}, groupings={list(self.groupings)})"
+
+    @property
+    def groupings(self) -> tuple[str, ...]:
+        """Names of the groupings; the first is ``all``."""
+        return tuple(self._groupings)
 
     def add(
         self,
         forecasts: Forecasts,
-        actual: NDArray[np.float64],
-        error_scale: NDArray[np.float64],
-        square_scale: NDArray[np.float64],
+        actual: FloatArray,
+        error_scale: FloatArray,
+        square_scale: FloatArray | None = None,
     ) -> None:
-        """Count in some windows.
+        """Add some windows.
 
         Parameters
         ----------
         actual
-            [W, H, Y].
+            [W, H, Y], NaN where missing.
         error_scale, square_scale
-            Of each series, [S, Y].
+            Of each series, [S, Y]: the divisors of MASE and RMSSE.
         """
-        series, cutoff = forecasts.series, forecasts.cutoff
-        rows = cutoff[:, None] + np.arange(forecasts.horizon)
-        errors = errors_of(forecasts.quantiles, actual, self.levels, error_scale[series], square_scale[series])
-        groups = {
-            "all": None,
-            "series": series,
-            "step": np.broadcast_to(np.arange(forecasts.horizon), rows.shape),
-            "origin": self.origins.number_of(series, cutoff),
-        }
-        groups |= {one.name: one.numbers(self.panel, series, rows) for one in slices_for(self.panel.schema.frequency)}
-        for name, sums in self.sums.items():
-            sums.add_errors(errors, groups[name])
-
-    @property
-    def by(self) -> tuple[str, ...]:
-        """Names of the groupings, the whole first."""
-        return ("all", *(one.name for one in self.groupings))
-
-    def by_origin(self, column: str) -> NDArray[np.float64]:
-        """One score of every origin, [K, Y]; NaN where an origin has no actual."""
-        return self.sums["origin"].columns()[column]
+        series = forecasts.series
+        rows = forecasts.cutoff[:, None] + np.arange(forecasts.horizon)
+        squares = None if square_scale is None else square_scale[series]
+        errors = compute_errors(forecasts.quantiles, actual, forecasts.levels, error_scale[series], squares)
+        for name, grouping in self._groupings.items():
+            self._sums[name].add(errors, None if grouping.assign is None else grouping.assign(series, rows))
 
     def scores(self) -> tuple[Scores, ...]:
-        """Scores over everything, one a target."""
-        return self.sums["all"].scores()
+        """Return the scores over everything, one for each target."""
+        return self._sums[ALL.name].scores()
 
-    def frame(self, by: str) -> pl.DataFrame:
-        """Scores of every group of a grouping that has an actual: one row a group and target."""
-        sums, targets = self.sums[by], self.panel.schema.targets
-        labels = {one.name: one.labels for one in self.groupings}.get(by, ("all",))
+    def group_scores(self, by: str, group: int) -> tuple[Scores, ...]:
+        """Return the scores of one group of a grouping, one for each target."""
+        return self._sums[by].group_scores(group)
+
+    def column(self, by: str, score: str) -> FloatArray:
+        """Return one score of every group of a grouping, [G, Y]; NaN where a group has no actual."""
+        return self._sums[by].columns()[score]
+
+    def to_frame(self, by: str) -> pl.DataFrame:
+        """Return the scores of every group of a grouping that has an actual: one row a group and target."""
+        sums, labels = self._sums[by], self._groupings[by].labels
+        num_targets, rows = len(self.targets), len(labels) * len(self.targets)
         columns: dict[str, pl.Series] = {
-            "by": pl.Series([by] * (len(labels) * len(targets))),
-            "group": pl.Series(np.repeat(np.arange(len(labels)), len(targets))).replace_strict(
-                list(range(len(labels))), list(labels), return_dtype=pl.String
-            ),
-            "target": pl.Series(list(targets) * len(labels)),
+            "by": pl.Series([by] * rows),
+            "group": pl.Series([label for label in labels for _ in range(num_targets)], dtype=pl.String),
+            "target": pl.Series(list(self.targets) * len(labels)),
         }
-        names = {"quantile_risk": sums.levels, "pinball": sums.levels, "calibration": sums.levels}
-        names |= {"coverage": sums.intervals, "width": sums.intervals}
+        keys = sums.keys
         for name, values in sums.columns().items():
-            if name not in names:
-                kind = pl.Int64 if name == "count" else pl.Float64
-                columns[name] = pl.Series(values.ravel(), dtype=pl.Float64, nan_to_null=True).cast(kind)
-                continue
-            for place, level in enumerate(names[name]):
-                flat = np.ascontiguousarray(values[..., place]).ravel()
-                columns[f"{name} {level:g}"] = pl.Series(flat, nan_to_null=True)
+            if name in keys:
+                for i, key in enumerate(keys[name]):
+                    flat = np.ascontiguousarray(values[..., i]).ravel()
+                    columns[f"{name} {key:g}"] = pl.Series(flat, nan_to_null=True)
+            else:
+                dtype = pl.Int64 if name == "count" else pl.Float64
+                columns[name] = pl.Series(values.ravel(), dtype=pl.Float64, nan_to_null=True).cast(dtype)
         return pl.DataFrame(columns).filter(pl.col("count") > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesScores:
+    """Scores of the model on one series, and how much better it is than the best baseline (1 - loss / loss).
+
+    The skill is minus infinity where the baseline was exact and the model was not.
+    """
+
+    series: str
+    wql: float
+    mase: float
+    coverage: float  # of the widest interval
+    skill: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreBreakdown:
+    """Scores of the first target by step ahead and by series."""
+
+    by_step: Mapping[str, FloatArray]
+    """Predictor -> WQL of each step ahead, [H]; the model first."""
+    worst: Sequence[SeriesScores] = ()
+    """The series of lowest skill first."""
+    worse_than_baseline: int = 0
+    """Series on which the best baseline does better."""
+    num_series: int = 0
+    """Series evaluated."""
+
+    def __repr__(self) -> str:
+        return f"ScoreBreakdown({list(self.by_step)}, {self.worse_than_baseline} of {self.num_series} series worse)"
+
+
+def compute_score_breakdown(
+    panel: Panel,
+    forecasts: Mapping[str, Forecasts],
+    *,
+    train_end: IntArray,
+    season: int,
+) -> ScoreBreakdown:
+    """Score a model and its best baseline by step ahead and by series.
+
+    Parameters
+    ----------
+    forecasts
+        Predictor -> its forecasts of the same windows: the model's first, then the baseline's where there is one.
+    train_end, season
+        Rows of each series that belong to training, [S], and steps of a season: what MASE is scaled by.
+    """
+    error_scale = seasonal_error(panel, train_end, season)
+    scores: list[GroupedScores] = []
+    for one in forecasts.values():
+        groupings = (group_by_step(one.horizon), group_by_series(panel))
+        scores.append(GroupedScores(panel.schema.targets, one.levels, groupings))
+        scores[-1].add(one, gather_actuals(panel, one.series, one.cutoff, one.horizon), error_scale)
+    skill = np.full(panel.num_series, np.nan)
+    if len(scores) > 1:
+        model_loss, baseline_loss = (grouped.column("series", "mean_pinball")[:, 0] for grouped in scores[:2])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            skill = 1 - model_loss / baseline_loss
+    # Where the baseline is exact (a series that never changes) the skill is -inf, whatever the loss of the model: such
+    # series come after those of a finite negative skill.
+    rank = np.where(np.isneginf(skill), -1e-12, np.nan_to_num(skill, nan=np.inf))
+    evaluated = np.unique(next(iter(forecasts.values())).series)
+    order = evaluated[np.argsort(rank[evaluated], kind="stable")]
+    worst = []
+    for s in order[~np.isnan(skill[order])][:MAX_WORST_SERIES].tolist():
+        own = scores[0].group_scores("series", s)[0]
+        coverage = next(iter(own.coverage.values()), float("nan"))
+        worst.append(
+            SeriesScores(series=panel.names[s], wql=own.wql, mase=own.mase, coverage=coverage, skill=float(skill[s]))
+        )
+    return ScoreBreakdown(
+        by_step={name: grouped.column("step", "wql")[:, 0] for name, grouped in zip(forecasts, scores, strict=True)},
+        worst=worst,
+        worse_than_baseline=int((skill[evaluated] < 0).sum()),
+        num_series=len(evaluated),
+    )

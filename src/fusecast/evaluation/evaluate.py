@@ -1,4 +1,4 @@
-"""Evaluate: several predictors judged on the same windows, in one table."""
+"""Evaluate: the scores of several predictors on the same windows, in one table."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, DataError
-from fusecast.evaluation.actuals import actuals, targets
-from fusecast.evaluation.metrics import Scores, ScoreSums
-from fusecast.evaluation.seasonal_error import seasonal_error
+from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
+from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors
 from fusecast.inference.predictor import Predictor
+from fusecast.io.atomic import write_text_atomically
 from fusecast.windows.window_index import WindowIndex
 
-CHUNK_VALUES = 8_000_000  # forecast values held at once, 64 MB
+CHUNK_VALUES = 8_000_000
+"""Forecast values held at once, 64 MB."""
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the windows that are done and all windows."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
     """The scores of every predictor on every target, over the same windows."""
 
@@ -36,73 +40,83 @@ class Evaluation:
     """Name of the predictor -> its scores, one a target."""
     baselines: tuple[str, ...] = ()
     """Names of the predictors that the others are compared with."""
-    untrained: int = 0
-    """Series judged of which the table holds no training row: see :attr:`note`."""
+    series_without_training_rows: int = 0
+    """Series evaluated of which the table holds no training row: see :attr:`note`."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Evaluation(predictors={list(self.scores)}, targets={list(self.targets)}, windows={self.windows}, "
+            f"horizon={self.horizon})"
+        )
 
     @property
     def note(self) -> str:
-        """What makes the comparison lame, in words; empty where nothing does."""
-        if not self.untrained:
+        """Why the comparison with the baselines is not fair, as a sentence; empty where it is."""
+        count = self.series_without_training_rows
+        if not count:
             return ""
         return (
-            f"{self.untrained:,} of the series judged {'has' if self.untrained == 1 else 'have'} no row of the training"
-            " span in this table: MASE leaves them out, and what baselines know of their spread comes from the other "
-            "series, so that skills there say little. Give a table that goes back to the training span, if they do."
+            f"{count:,} of the series evaluated {'has' if count == 1 else 'have'} no row of the training span in this "
+            "table: MASE leaves them out, and the baselines take the spread of their forecasts from the other series, "
+            "so that skills there mean little. If the series go back to the training span, pass a table that does so "
+            "too."
         )
 
     def best_baseline(self, target: int = 0) -> str | None:
-        """Name of the baseline of lowest WQL; None without baselines."""
-        return min(self.baselines, key=lambda name: _or_inf(self.scores[name][target].wql), default=None)
+        """Return the name of the baseline of lowest WQL; None without baselines."""
+
+        def wql(name: str) -> float:
+            value = self.scores[name][target].wql
+            return value if math.isfinite(value) else math.inf
+
+        return min(self.baselines, key=wql, default=None)
 
     def skill(self, name: str, target: int = 0) -> dict[str, float]:
-        """Say how much better a predictor is than the best baseline, column by column: 1 - score / best score.
+        """Return how much better a predictor is than the best baseline, column by column: 1 - score / best score.
 
         0.2 is 20% better, below 0 is worse. The best is taken for each column apart, so that no single baseline has
         to be chosen. NaN where there is no baseline.
         """
-        own = headline(self.scores[name][target])
-        rivals = [headline(self.scores[rival][target]) for rival in self.baselines]
-        result = {}
-        for column, value in own.items():
-            best = min((r[column] for r in rivals if math.isfinite(r[column])), default=math.nan)
-            result[column] = 1 - value / best if best > 0 else math.nan
-        return result
+        baselines = [headline_scores(self.scores[baseline][target]) for baseline in self.baselines]
+        skills = {}
+        for column, value in headline_scores(self.scores[name][target]).items():
+            best = min((scores[column] for scores in baselines if math.isfinite(scores[column])), default=math.nan)
+            skills[column] = 1 - value / best if best > 0 else math.nan
+        return skills
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One row a predictor and target: names, scores, and the skill of its WQL; NaN where undefined."""
-        rows = []
-        for number, target in enumerate(self.targets):
-            for name, scores in self.scores.items():
-                rows.append(
-                    {
-                        "predictor": name,
-                        "target": target,
-                        "baseline": name in self.baselines,
-                        **headline(scores[number]),
-                        **{f"{share:.0%} coverage": value for share, value in scores[number].coverage.items()},
-                        **{f"{share:.0%} width": value for share, value in scores[number].width.items()},
-                        "skill": self.skill(name, number)["WQL"],
-                    }
-                )
-        return rows
+        """Return one row a predictor and target: names, scores, and the skill of its WQL; NaN where undefined."""
+        return [
+            {
+                "predictor": name,
+                "target": target,
+                "baseline": name in self.baselines,
+                **headline_scores(scores[y]),
+                **{f"{share:.0%} coverage": value for share, value in scores[y].coverage.items()},
+                **{f"{share:.0%} width": value for share, value in scores[y].width.items()},
+                "skill": self.skill(name, y)["WQL"],
+            }
+            for y, target in enumerate(self.targets)
+            for name, scores in self.scores.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, for ``metrics.json``; NaN becomes null."""
+        """Return everything as plain values, for ``metrics.json``; NaN becomes null."""
         return {
             "targets": list(self.targets),
             "windows": self.windows,
             "horizon": self.horizon,
             "season": self.season,
             "baselines": list(self.baselines),
-            "series_without_training_rows": self.untrained,
+            "series_without_training_rows": self.series_without_training_rows,
             "scores": {
                 name: {target: score.to_dict() for target, score in zip(self.targets, scores, strict=True)}
                 for name, scores in self.scores.items()
             },
             "skill": {
                 name: {
-                    target: {k: v if math.isfinite(v) else None for k, v in self.skill(name, number).items()}
-                    for number, target in enumerate(self.targets)
+                    target: {k: v if math.isfinite(v) else None for k, v in self.skill(name, y).items()}
+                    for y, target in enumerate(self.targets)
                 }
                 for name in self.scores
                 if name not in self.baselines
@@ -110,12 +124,12 @@ class Evaluation:
         }
 
     def write(self, path: Path) -> None:
-        """Write :meth:`to_dict` as JSON."""
-        path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        """Write :meth:`to_dict` as JSON, whole or not at all."""
+        write_text_atomically(path, json.dumps(self.to_dict(), indent=2, allow_nan=False))
 
 
-def headline(scores: Scores) -> dict[str, float]:
-    """Give the scores that predictors are ranked by, under the names that tables print; lower is better."""
+def headline_scores(scores: Scores) -> dict[str, float]:
+    """Return the scores that predictors are ranked by, under the names that tables print; lower is better."""
     return {
         **{f"P{100 * level:g} risk": value for level, value in scores.quantile_risk.items()},
         "WQL": scores.wql,
@@ -130,13 +144,13 @@ def evaluate(
     panel: Panel,
     index: WindowIndex,
     *,
-    train_end: NDArray[np.int64],
+    train_end: IntArray,
     season: int,
     baselines: Sequence[Predictor] = (),
     chunk_windows: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Judge predictors and baselines on every window of an index, a bounded number of windows at a time.
+    """Score predictors and baselines on every window of an index, a bounded number of windows at a time.
 
     Parameters
     ----------
@@ -145,9 +159,9 @@ def evaluate(
     season
         Steps of a season, for MASE.
     chunk_windows
-        Windows forecast at once; by default as many as give some millions of values.
+        Windows forecast at once; by default as many as make some millions of values.
     on_progress
-        Called with the windows judged so far and the windows there are, over all predictors.
+        Called with the windows done and all windows, over all predictors.
 
     Raises
     ------
@@ -156,45 +170,51 @@ def evaluate(
     DataError
         When the index has no window.
     """
-    everybody = (*predictors, *baselines)
-    names = [predictor.name for predictor in everybody]
-    if len(set(names)) < len(names):
-        raise ConfigError.predictors_share_a_name(names)
+    all_predictors = (*predictors, *baselines)
+    check_unique_names(all_predictors)
     if len(index) == 0:
         raise DataError.nothing_to_evaluate(index.horizon)
     error_scale = seasonal_error(panel, train_end, season)
-    values = targets(panel)
+    values = stack_targets(panel)
     size = chunk_windows or max(1, CHUNK_VALUES // (index.horizon * values.shape[1] * 10))
     sums: dict[str, ScoreSums] = {}
     done = 0
-    for part in chunks(index, size):
-        for predictor in everybody:
-            made = predictor.predict(panel, part)
+    for chunk in split_into_chunks(index, size):
+        for predictor in all_predictors:
+            forecasts = predictor.predict(panel, chunk)
             if predictor.name not in sums:
-                sums[predictor.name] = ScoreSums(made.levels, values.shape[1])
-            actual = actuals(panel, made.series, made.cutoff, index.horizon, values)
-            sums[predictor.name].add(made.quantiles, actual, error_scale[made.series])
-            done += len(part)
+                sums[predictor.name] = ScoreSums(forecasts.levels, values.shape[1])
+            actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, index.horizon, values)
+            scale = error_scale[forecasts.series]
+            sums[predictor.name].add(compute_errors(forecasts.quantiles, actual, forecasts.levels, scale))
+            done += len(chunk)
             if on_progress is not None:
-                on_progress(done, len(index) * len(everybody))
+                on_progress(done, len(index) * len(all_predictors))
     return Evaluation(
         targets=panel.schema.targets,
         season=season,
         windows=len(index),
         horizon=index.horizon,
-        scores={name: gathered.scores() for name, gathered in sums.items()},
+        scores={name: predictor_sums.scores() for name, predictor_sums in sums.items()},
         baselines=tuple(baseline.name for baseline in baselines),
-        untrained=untrained_among(index, train_end),
+        series_without_training_rows=count_series_without_training_rows(index, train_end),
     )
 
 
-def untrained_among(index: WindowIndex, train_end: NDArray[np.int64]) -> int:
-    """Count the series that have a window, and no row among the first `train_end` [S]."""
+def check_unique_names(predictors: Sequence[Predictor]) -> None:
+    """Raise a ConfigError when two predictors have the same name."""
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) < len(names):
+        raise ConfigError.duplicate_predictors(names)
+
+
+def count_series_without_training_rows(index: WindowIndex, train_end: IntArray) -> int:
+    """Return the number of series that have a window, and no row among the first `train_end` [S]."""
     return int(((index.counts > 0) & (train_end == 0)).sum())
 
 
-def chunks(index: WindowIndex, size: int) -> Iterator[WindowIndex]:
-    """Cut an index into indices of at most `size` windows, in order; their windows are numbered from 0 again."""
+def split_into_chunks(index: WindowIndex, size: int) -> Iterator[WindowIndex]:
+    """Yield indices of at most `size` windows of an index, in order; their windows are numbered from 0 again."""
     offsets = index.offsets
     for start in range(0, len(index), size):
         begin = np.clip(start - offsets[:-1], 0, None)
@@ -206,7 +226,3 @@ def chunks(index: WindowIndex, size: int) -> Iterator[WindowIndex]:
             last_cutoff=index.first_cutoff + np.maximum(end - 1, begin - 1) * index.stride,
             stride=index.stride,
         )
-
-
-def _or_inf(value: float) -> float:
-    return value if math.isfinite(value) else math.inf

@@ -1,4 +1,4 @@
-"""Agreement: do the selection weights and the permutation check tell the same story?"""
+"""Agreement of the two importances of a variable: its selection weight and its permutation importance."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from fusecast.data.arrays import FloatArray
 from fusecast.explain.importance import Importance
-from fusecast.explain.permutation import spearman
 
-LEAST_VARIABLES = 3
-MUCH = 1.5
-"""Times its even share of a group's selection from which a variable counts as chosen."""
-LITTLE = 0.5
-MATTERS = 0.02
-"""Relative rise of the loss from which a variable counts as needed."""
+MIN_VARIABLES = 3
+"""Variables that a group needs for a rank correlation."""
+HIGH_WEIGHT, LOW_WEIGHT = 1.5, 0.5
+"""Times its even share of a group's selection from which, and up to which, the weight of a variable is notable."""
+LOW_INCREASE, HIGH_INCREASE = 0.02, 0.1
+"""Relative increase of the loss below which a variable is not needed, and from which it clearly is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Agreement:
-    """Both importances of every variable side by side, and what to make of it."""
+    """Both importances of every variable side by side, and the conclusions."""
 
     table: pl.DataFrame
     """One row a group and variable: `weight`, `increase`, `weight_rank`, `increase_rank`, `constant`."""
@@ -30,15 +30,18 @@ class Agreement:
     notes: tuple[str, ...]
     """Sentences about the groups and about each variable on which the two disagree."""
 
+    def __repr__(self) -> str:
+        return f"Agreement({', '.join(f'{group} {value:.2f}' for group, value in self.correlation.items())})"
 
-def compare(importances: Sequence[Importance], permutation: pl.DataFrame) -> Agreement:
-    """Lay selection weights beside what shuffling costs.
 
-    A known variable stands in the past and in the future group with the same increase: it is shuffled in both.
+def compare_importances(importances: Sequence[Importance], permutation: pl.DataFrame) -> Agreement:
+    """Compare selection weights with the increase of the loss when a variable is shuffled.
+
+    A known variable is in the past and in the future group with the same increase: it is shuffled in both.
     """
     increase = dict(zip(permutation["variable"], permutation["increase"], strict=True))
     constant = dict(zip(permutation["variable"], permutation["constant"], strict=True))
-    rows = pl.DataFrame(
+    table = pl.DataFrame(
         [
             {
                 "group": row.group,
@@ -55,52 +58,58 @@ def compare(importances: Sequence[Importance], permutation: pl.DataFrame) -> Agr
     )
     correlation: dict[str, float] = {}
     notes: list[str] = []
-    for group in rows["group"].unique(maintain_order=True):
-        own = rows.filter((pl.col("group") == group) & ~pl.col("constant"))
-        if own.height >= LEAST_VARIABLES:
-            correlation[group] = spearman(own["weight"].to_numpy(), own["increase"].to_numpy())
+    for group in table["group"].unique(maintain_order=True):
+        in_group = pl.col("group") == group
+        varying = table.filter(in_group & ~pl.col("constant"))
+        if varying.height >= MIN_VARIABLES:
+            correlation[group] = rank_correlation(varying["weight"].to_numpy(), varying["increase"].to_numpy())
             if np.isfinite(correlation[group]):
-                notes.append(_of_group(group, correlation[group]))
-        notes += _of_variables(rows.filter(pl.col("group") == group), rows)
-    return Agreement(table=rows, correlation=correlation, notes=tuple(notes))
+                notes.append(_describe_group(group, correlation[group]))
+        notes += _describe_variables(table.filter(in_group), table.filter(~in_group))
+    return Agreement(table=table, correlation=correlation, notes=tuple(notes))
 
 
-def _of_group(group: str, correlation: float) -> str:
-    said = (
-        "agree"
-        if correlation >= 0.7
-        else "agree in part"
-        if correlation >= 0.3
-        else "hardly agree"
-        if correlation > -0.3
-        else "contradict each other"
-    )
-    return f"For {group} variables, selection weights and shuffling {said} (rank correlation {correlation:.2f})."
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return Spearman's rank correlation, ties sharing their mean rank; NaN where one of the two does not vary."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first, second).statistic)
 
 
-def _of_variables(own: pl.DataFrame, everything: pl.DataFrame) -> list[str]:
+def _describe_group(group: str, correlation: float) -> str:
+    if correlation >= 0.7:
+        relation = "agree"
+    elif correlation >= 0.3:
+        relation = "agree in part"
+    elif correlation > -0.3:
+        relation = "hardly agree"
+    else:
+        relation = "contradict each other"
+    return f"For {group} variables, selection weights and shuffling {relation} (rank correlation {correlation:.2f})."
+
+
+def _describe_variables(group: pl.DataFrame, other_groups: pl.DataFrame) -> list[str]:
     notes: list[str] = []
-    same: list[str] = []
-    even = 1 / own.height
-    for row in own.iter_rows(named=True):
-        name, weight, rise = row["variable"], row["weight"], row["increase"]
-        elsewhere = everything.filter((pl.col("variable") == name) & (pl.col("group") != row["group"]))
-        used_elsewhere = elsewhere.height > 0 and float(elsewhere["weight"].to_numpy().max()) > weight
+    unchecked: list[str] = []
+    even = 1 / group.height
+    for row in group.iter_rows(named=True):
+        name, weight, increase = row["variable"], row["weight"], row["increase"]
+        elsewhere = other_groups.filter(pl.col("variable") == name)["weight"].to_list()
+        selected = f"{name!r} gets {weight:.0%} of the {row['group']} selection, yet shuffling it"
         if row["constant"]:
-            same += [f"{name!r} ({weight:.0%})"] if weight >= MUCH * even else []
-        elif weight >= MUCH * even and rise < MATTERS:
+            unchecked += [f"{name!r} ({weight:.0%})"] if weight >= HIGH_WEIGHT * even else []
+        elif weight >= HIGH_WEIGHT * even and increase < LOW_INCREASE:
             notes.append(
-                f"{name!r} gets {weight:.0%} of the {row['group']} selection, yet shuffling it changes the loss by "
-                f"{rise:+.1%} only: others may say the same, or the network attends to it without needing it."
+                f"{selected} changes the loss by only {increase:+.1%}: other variables may carry the same information, "
+                "or the network selects it without needing it."
             )
-        elif weight <= LITTLE * even and rise >= 5 * MATTERS and not used_elsewhere:
-            notes.append(
-                f"{name!r} gets {weight:.0%} of the {row['group']} selection, yet shuffling it raises the loss by "
-                f"{rise:.1%}: it matters more than its weight says."
-            )
-    if same:
-        group = own["group"][0]
+        elif weight <= LOW_WEIGHT * even and increase >= HIGH_INCREASE and max(elsewhere, default=0.0) <= weight:
+            notes.append(f"{selected} raises the loss by {increase:.1%}: it matters more than its weight suggests.")
+    if unchecked:
         notes.append(
-            f"Of the {group} selection, {', '.join(same)} cannot be checked: the same in every window shuffled."
+            f"Of the {group['group'][0]} selection, {', '.join(unchecked)} cannot be checked: constant over all "
+            "windows shuffled."
         )
     return notes

@@ -1,4 +1,4 @@
-"""Persistent temporal patterns: the lags that the network comes back to in window after window."""
+"""Persistent temporal patterns: the lags and periods that get attention in window after window."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray
 from fusecast.data.duration_text import format_duration
+from fusecast.errors.base import join_words
 from fusecast.explain.attention import AttentionStore
 
-SHORTEST = 3
+MIN_LAG = 3
 """Shorter lags are the recent past, not a season."""
-CONTRAST = 1.5
-RETURNS = 0.3
-"""Autocorrelation of the attention from which it counts as returning."""
-PERSISTENCE = 0.75
+MIN_CONTRAST = 1.5
+MIN_AUTOCORRELATION = 0.3
+MIN_PERSISTENCE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,16 @@ class SeasonalLag:
     """A lag that gets more attention than its neighbourhood, in window after window."""
 
     lag: int
-    """Steps between the step looked at and the step forecast."""
+    """Steps between the step attended to and the step forecast."""
     words: str
     attention: float  # mean share of the attention
     contrast: float  # times the median of the neighbourhood
     persistence: float  # share of the windows in which it is above its neighbourhood
     multiple_of: int | None = None
-    """A shorter lag of the list that goes into this one."""
+    """A shorter lag of the list that divides this one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: one row of a table."""
+        """Return plain values: one row of a table."""
         return asdict(self)
 
 
@@ -48,27 +48,57 @@ class Periodicity:
     persistence: float  # share of the windows in which it is at least half of 0.3
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: one row of a table."""
+        """Return plain values: one row of a table."""
         return asdict(self)
 
 
-def periodicities(store: AttentionStore, frequency: str) -> list[Periodicity]:
+def find_seasonal_lags(store: AttentionStore, frequency: str) -> list[SeasonalLag]:
+    """Find the lags that stand out persistently, shortest first.
+
+    Attention is rearranged from positions to lags (steps between the step attended to and the step forecast) and
+    averaged over the steps ahead. A lag is found when all four hold:
+
+    1. it is at least 3 steps and at most the lookback, so that every step ahead has it, and not the last lag there is,
+       so that both its neighbours are known;
+    2. it is the highest within an eighth of itself (1 step at least) to both sides;
+    3. its mean attention is at least 1.5 times the median of its neighbourhood, all lags within half of itself;
+    4. in at least 75% of the windows it is above the median of the same neighbourhood of that window.
+    """
+    mean = _mean_by_lag(store)
+    lags: list[SeasonalLag] = []
+    for lag, contrast in _peaks(mean, store.lookback):
+        persistence = _share_of_windows_above(store, lag)
+        if persistence >= MIN_PERSISTENCE:
+            lags.append(
+                SeasonalLag(
+                    lag=lag,
+                    words=format_duration(lag, frequency),
+                    attention=float(mean[lag]),
+                    contrast=contrast,
+                    persistence=persistence,
+                    multiple_of=next((other.lag for other in lags if lag % other.lag == 0), None),
+                )
+            )
+    return lags
+
+
+def find_periodicities(store: AttentionStore, frequency: str) -> list[Periodicity]:
     """Find the periods of the attention over past positions, shortest first; multiples of a shorter one left out.
 
-    Attention may come back to the same hour of every day instead of to a fixed lag from each step forecast; averages
+    Attention may return to the same hour of every day instead of to a fixed lag from each step forecast; averages
     over windows that begin at different hours hide that. So the autocorrelation is taken window by window (attention
     averaged over the steps ahead, windows without padding) and then averaged. A period is found when it is at least
     3 steps and at most half the lookback, its autocorrelation is the highest within an eighth of itself to both
     sides and at least 0.3, and in at least 75% of the windows it is half of that or more.
     """
     mean, share = _autocorrelation(store)
-    found: list[Periodicity] = []
-    for period in range(SHORTEST, len(mean) - 1):
-        near = _around(mean, period, max(1, period // 8))
-        if mean[period] < RETURNS or mean[period] < near.max() or share[period] < PERSISTENCE:
+    periodicities: list[Periodicity] = []
+    for period in range(MIN_LAG, len(mean) - 1):
+        neighbours = _neighbours(mean, period, max(1, period // 8))
+        if mean[period] < max(MIN_AUTOCORRELATION, neighbours.max()) or share[period] < MIN_PERSISTENCE:
             continue
-        if not any(period % other.period == 0 for other in found):
-            found.append(
+        if not any(period % other.period == 0 for other in periodicities):
+            periodicities.append(
                 Periodicity(
                     period=period,
                     words=format_duration(period, frequency),
@@ -76,115 +106,93 @@ def periodicities(store: AttentionStore, frequency: str) -> list[Periodicity]:
                     persistence=float(share[period]),
                 )
             )
-    return found
+    return periodicities
 
 
-def seasonal_lags(store: AttentionStore, frequency: str) -> list[SeasonalLag]:
-    """Find the lags that stand out persistently, shortest first.
+def describe_patterns(lags: Sequence[SeasonalLag], periodicities: Sequence[Periodicity] = ()) -> str:
+    """Return the patterns as the predicate of a sentence about the network; of the lags, the three of most contrast.
 
-    Attention is rearranged from positions to lags (steps between what is looked at and what is forecast) and
-    averaged over the steps ahead. A lag is found when all four hold:
-
-    1. it is at least 3 steps and at most the lookback, so that every step ahead has it, and not the last lag there is,
-       so that what happens beside it can be seen;
-    2. it is the highest within an eighth of itself (1 step at least) to both sides;
-    3. its mean attention is at least 1.5 times the median of its neighbourhood, all lags within half of itself;
-    4. in at least 75% of the windows it is above the median of the same neighbourhood of that window.
+    For example: ``attends to lags of 24 h and 168 h and to the past with a period of 24 h``.
     """
-    mean = _mean_by_lag(store)
-    found: list[SeasonalLag] = []
-    for lag, contrast in _peaks(mean, store.lookback):
-        persistence = _share_above(store, lag)
-        if persistence >= PERSISTENCE:
-            shorter = next((other.lag for other in found if lag % other.lag == 0), None)
-            found.append(
-                SeasonalLag(
-                    lag=lag,
-                    words=format_duration(lag, frequency),
-                    attention=float(mean[lag]),
-                    contrast=contrast,
-                    persistence=persistence,
-                    multiple_of=shorter,
-                )
-            )
-    return found
-
-
-def in_words(lags: Sequence[SeasonalLag], returns: Sequence[Periodicity] = ()) -> str:
-    """Say what was found: ``looks back 24 h and 168 h``, ``returns every 24 h``; the three lags of most contrast."""
-    said = []
+    parts = []
     if lags:
-        best = sorted(sorted(lags, key=lambda found: -found.contrast)[:3], key=lambda found: found.lag)
-        rest = len(lags) - len(best)
-        more = [f"{rest} more lag{'s' * (rest > 1)}"] if rest else []
-        said.append(f"looks back {_and([*(found.words.split(' (')[0] for found in best), *more])}")
-    if returns:
-        said.append(f"looks at the past in a rhythm of {_and([found.words.split(' (')[0] for found in returns[:3]])}")
-    return " and ".join(said) or "has no lag that stands out from its neighbours in most windows, and no rhythm"
+        strongest = sorted(sorted(lags, key=lambda lag: -lag.contrast)[:3], key=lambda lag: lag.lag)
+        words = [_short(lag.words) for lag in strongest]
+        rest = len(lags) - len(strongest)
+        if rest:
+            words.append(f"{rest} more")
+        parts.append(f"to {'lags' if len(lags) > 1 else 'a lag'} of {join_words(words)}")
+    if periodicities:
+        parts.append(f"to the past with a period of {join_words([_short(one.words) for one in periodicities[:3]])}")
+    if not parts:
+        return "attends to no lag or period that stands out in most windows"
+    return f"attends {' and '.join(parts)}"
 
 
-def _and(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _short(words: str) -> str:
+    return words.partition(" (")[0]
 
 
-def by_lag(attention: NDArray[np.float64], lookback: int) -> NDArray[np.float64]:
+def attention_by_lag(attention: FloatArray, lookback: int) -> FloatArray:
     """Rearrange attention [B, H, T] by lag and average it over the steps ahead: [B, T], lag 0 first.
 
-    Step ahead h looks at position p from a distance of L + h - p. Not every step ahead has every lag: the mean is
+    Step ahead h attends to position p from a distance of L + h - p. Not every step ahead has every lag: the mean is
     over those that have it, NaN where none has.
     """
     B, H, T = attention.shape
     total, count = np.zeros((B, T)), np.zeros((B, T))
     for h in range(H):
-        reach = lookback + h + 1  # positions 0 .. L + h, at lags L + h .. 0
-        seen = attention[:, h, :reach][:, ::-1]
-        present = ~np.isnan(seen)
-        total[:, :reach] += np.where(present, seen, 0.0)
-        count[:, :reach] += present
+        lags = lookback + h + 1  # positions 0 .. L + h, at lags L + h .. 0
+        values = attention[:, h, :lags][:, ::-1]
+        present = ~np.isnan(values)
+        total[:, :lags] += np.where(present, values, 0.0)
+        count[:, :lags] += present
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _peaks(mean: NDArray[np.float64], longest: int) -> list[tuple[int, float]]:
-    """Lags that fulfil the first three conditions, with their contrast."""
-    found = []
-    for lag in range(SHORTEST, min(longest + 1, len(mean) - 1)):
+def _peaks(mean: FloatArray, longest: int) -> list[tuple[int, float]]:
+    """Return the lags that fulfil the first three conditions, with their contrast."""
+    peaks = []
+    for lag in range(MIN_LAG, min(longest + 1, len(mean) - 1)):
         if not (np.isfinite(mean[lag]) and mean[lag] > 0) or mean[lag] == mean[lag - 1]:
             continue  # of a plateau, the first lag
-        if mean[lag] < np.nanmax(_around(mean, lag, max(1, lag // 8))):
+        if mean[lag] < np.nanmax(_neighbours(mean, lag, max(1, lag // 8))):
             continue
-        usual = float(np.nanmedian(_around(mean, lag, max(2, lag // 2))))
+        usual = float(np.nanmedian(_neighbours(mean, lag, max(2, lag // 2))))
         contrast = float(mean[lag]) / usual if usual > 0 else float("inf")
-        if contrast >= CONTRAST:
-            found.append((lag, contrast))
-    return found
+        if contrast >= MIN_CONTRAST:
+            peaks.append((lag, contrast))
+    return peaks
 
 
-def _mean_by_lag(store: AttentionStore) -> NDArray[np.float64]:
-    """Mean attention by lag over all windows, [T]; NaN where no window has the lag."""
+def _mean_by_lag(store: AttentionStore) -> FloatArray:
+    """Return the mean attention by lag over all windows, [T]; NaN where no window has the lag."""
     steps = store.lookback + store.horizon
     total, count = np.zeros(steps), np.zeros(steps)
     for _, attention in store.blocks():
-        lagged = by_lag(attention, store.lookback)
-        total += np.nansum(lagged, axis=0)
-        count += (~np.isnan(lagged)).sum(axis=0)
+        by_lag = attention_by_lag(attention, store.lookback)
+        total += np.nansum(by_lag, axis=0)
+        count += (~np.isnan(by_lag)).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _share_above(store: AttentionStore, lag: int) -> float:
-    """Share of the windows that have a lag in which it is above the median of its neighbourhood."""
+def _share_of_windows_above(store: AttentionStore, lag: int) -> float:
+    """Return the share of the windows with this lag in which it is above the median of its neighbourhood."""
     above, windows = 0, 0
     for _, attention in store.blocks():
-        lagged = by_lag(attention, store.lookback)
-        lagged = lagged[~np.isnan(lagged[:, lag])]
-        if len(lagged):
-            usual = np.nanmedian(_around(lagged.T, lag, max(2, lag // 2)), axis=0)
-            above += int((lagged[:, lag] > usual).sum())
-            windows += len(lagged)
+        by_lag = attention_by_lag(attention, store.lookback)
+        by_lag = by_lag[~np.isnan(by_lag[:, lag])]
+        if len(by_lag):
+            usual = np.nanmedian(_neighbours(by_lag.T, lag, max(2, lag // 2)), axis=0)
+            above += int((by_lag[:, lag] > usual).sum())
+            windows += len(by_lag)
     return above / windows if windows else 0.0
 
 
-def _autocorrelation(store: AttentionStore) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean autocorrelation at each period up to half the lookback, and the share of windows that have half of 0.3."""
+def _autocorrelation(store: AttentionStore) -> tuple[FloatArray, FloatArray]:
+    """Return the mean autocorrelation at each period up to half the lookback, and the share of windows with half of
+    0.3 or more.
+    """
     L = store.lookback
     longest = L // 2
     total, enough, windows = np.zeros(longest + 1), np.zeros(longest + 1), 0
@@ -196,13 +204,13 @@ def _autocorrelation(store: AttentionStore) -> tuple[NDArray[np.float64], NDArra
         past, variance = past[variance > 0], variance[variance > 0]
         windows += len(past)
         for period in range(1, longest + 1):
-            own = (past[:, period:] * past[:, :-period]).mean(axis=1) / variance
-            total[period] += own.sum()
-            enough[period] += (own >= RETURNS / 2).sum()
+            correlation = (past[:, period:] * past[:, :-period]).mean(axis=1) / variance
+            total[period] += correlation.sum()
+            enough[period] += (correlation >= MIN_AUTOCORRELATION / 2).sum()
     return total / max(windows, 1), enough / max(windows, 1)
 
 
-def _around(values: NDArray[np.float64], lag: int, reach: int) -> NDArray[np.float64]:
-    """Give the neighbours of a lag (the first axis) within reach, itself left out; lags below 2 are left out too."""
-    begin = max(2, lag - reach)
-    return np.concatenate([values[begin:lag], values[lag + 1 : lag + reach + 1]])
+def _neighbours(values: FloatArray, lag: int, distance: int) -> FloatArray:
+    """Return the values (first axis) up to a distance from a lag, without the lag itself and lags below 2."""
+    begin = max(2, lag - distance)
+    return np.concatenate([values[begin:lag], values[lag + 1 : lag + distance + 1]])

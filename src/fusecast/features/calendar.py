@@ -1,38 +1,39 @@
-"""Calendar features: what a clock on the wall and a calendar say of each row, as known categories."""
+"""Calendar features: hour, weekday, month and the like of each row, as known categories."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusecast.config import CalendarFeatureName
 from fusecast.data.frequency import MICROSECONDS, Frequency
 from fusecast.errors import ConfigError
 
-CALENDAR_NAMES = ("minute", "hour", "day_of_week", "day_of_month", "month")
 PREFIX = "calendar:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalendarFeature:
-    """One feature and its fixed vocabulary: code 0 is unknown (it never occurs), value v has code v + 1."""
+    """One feature with a fixed vocabulary: code 0 means unknown (it never occurs), value v has code v + 1."""
 
-    name: str
+    name: CalendarFeatureName
     cardinality: int
     every: int = 1
-    """Values are counted in this unit: a `minute` of half-hourly rows is 0 or 1."""
+    """Unit in which values are counted: with 30, the `minute` of half-hourly rows is 0 or 1."""
 
     @property
     def column(self) -> str:
-        """Name as an input of the network."""
+        """Name of the input of the network."""
         return PREFIX + self.name
 
     def codes(self, times: pl.Series) -> NDArray[np.int32]:
-        """Codes [N] of a time column, read in its own zone."""
+        """Return the codes [N] of a time column, read in its own zone."""
         match self.name:
             case "minute":
                 code = times.dt.minute().cast(pl.Int32) // self.every + 1
@@ -44,15 +45,14 @@ class CalendarFeature:
                 code = times.dt.day()
             case "month":
                 code = times.dt.month()
-            case _:
-                raise AssertionError(self.name)
         return code.cast(pl.Int32).to_numpy()
 
 
-def varying_features(frequency: str) -> tuple[CalendarFeature, ...]:
-    """Give the features that differ from row to row at a frequency; none for integer steps.
+def infer_calendar_features(frequency: str) -> tuple[CalendarFeature, ...]:
+    """Return the features that differ from row to row at a frequency; none for integer steps.
 
-    Seconds are no feature. A day of the month is one up to daily steps: of weeks it would tell single years apart.
+    Seconds are never a feature. The day of the month is one up to daily steps: with weekly steps it would identify
+    single years.
     """
     step = Frequency.parse(frequency)
     if step.is_integer:
@@ -62,7 +62,7 @@ def varying_features(frequency: str) -> tuple[CalendarFeature, ...]:
     hour, day = MICROSECONDS["h"], MICROSECONDS["d"]
     features: list[CalendarFeature] = []
     if step.width % hour:
-        # half-hourly rows meet 2 minutes of an hour, rows every 7 minutes meet all 60
+        # half-hourly rows fall on 2 minutes of an hour, rows every 7 minutes on all 60
         every = max(1, gcd(step.width, hour) // MICROSECONDS["m"])
         features.append(CalendarFeature(name="minute", cardinality=60 // every + 1, every=every))
     if step.width % day:
@@ -76,15 +76,17 @@ def varying_features(frequency: str) -> tuple[CalendarFeature, ...]:
     return tuple(features)
 
 
-def calendar_features(names: Sequence[str] | str, frequency: str) -> tuple[CalendarFeature, ...]:
-    """Give the features named, or for ``"auto"`` all that vary.
+def select_calendar_features(
+    names: Sequence[CalendarFeatureName] | Literal["auto"], frequency: str
+) -> tuple[CalendarFeature, ...]:
+    """Return the named features, or for ``"auto"`` all that vary.
 
     Raises
     ------
     ConfigError
-        When a feature named does not vary at this frequency, or steps are integers.
+        When a named feature does not vary at this frequency, or steps are integers.
     """
-    varying = varying_features(frequency)
+    varying = infer_calendar_features(frequency)
     if names == "auto":
         return varying
     for name in names:
@@ -93,8 +95,8 @@ def calendar_features(names: Sequence[str] | str, frequency: str) -> tuple[Calen
     return tuple(feature for feature in varying if feature.name in names)
 
 
-def local_times(times: pl.Series, time_zone: str | None) -> pl.Series:
-    """Read stamps in a zone's local time; naive stamps and dates stay as they are."""
+def to_local_times(times: pl.Series, time_zone: str | None) -> pl.Series:
+    """Convert times to a zone's local time; times without a zone and dates stay as they are."""
     if time_zone is not None and isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None:
         return times.dt.convert_time_zone(time_zone)
     return times

@@ -1,10 +1,10 @@
-"""EncodedPanel: a panel as the numbers the network reads, and Inputs: the names and order of its variables."""
+"""EncodedPanel: a panel as the numbers that the network reads; Inputs: the names and order of its variables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,15 @@ RELATIVE_POSITION = "relative_position"
 class Inputs:
     """Names (and cardinalities) of the variables of each group, in the order of :mod:`fusecast.model.batch`.
 
-    The relative position of a step in its window is the last of the known reals; it is made while windows are
-    gathered and is no column of an encoded panel.
+    The relative position of a step in its window is the last of the known reals; it is computed while windows are
+    gathered and is not a column of an encoded panel.
     """
 
     targets: tuple[str, ...]
-    observed_reals: tuple[str, ...] = ()  # the targets not counted in
+    observed_reals: tuple[str, ...] = ()  # without the targets
     known_reals: tuple[str, ...] = ()
     static_reals: tuple[str, ...] = ()
-    observed_categories: Mapping[str, int] = field(default_factory=dict)  # name -> cardinality, code 0 counted in
+    observed_categories: Mapping[str, int] = field(default_factory=dict)  # name -> cardinality, including code 0
     known_categories: Mapping[str, int] = field(default_factory=dict)
     static_categories: Mapping[str, int] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class Inputs:
         return (*self.static_reals, *self.static_categories)
 
     def sizes(self) -> dict[str, Any]:
-        """Give the part of a ``ModelConfig`` that follows from the inputs, as keyword arguments."""
+        """Return the keyword arguments of ``ModelConfig`` that follow from the inputs."""
         return {
             "num_targets": len(self.targets),
             "static_reals": len(self.static_reals),
@@ -60,20 +60,6 @@ class Inputs:
             "known_reals": len(self.known_reals),
             "known_categories": tuple(self.known_categories.values()),
         }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            name: dict(value) if isinstance(value, Mapping) else list(value) for name, value in self.__dict__.items()
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of :meth:`to_dict`."""
-        kept: dict[str, Any] = {
-            name: value if isinstance(value, Mapping) else tuple(value) for name, value in values.items()
-        }
-        return cls(**kept)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,3 +77,13 @@ class EncodedPanel:
     center: NDArray[np.float64]  # [S, Y]: value = scaled * scale + center
     scale: NDArray[np.float64]  # [S, Y]
     window_scaling: str = "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback
+
+    @property
+    def has_position(self) -> bool:
+        """Whether the last known real is the relative position, which is no column."""
+        inputs, columns = self.inputs, int(self.reals.shape[1])
+        return len(inputs.targets) + len(inputs.observed_reals) + len(inputs.known_reals) > columns
+
+    def __repr__(self) -> str:
+        columns = self.reals.shape[1] + self.categories.shape[1]
+        return f"EncodedPanel({len(self.indptr) - 1} series, {len(self.reals)} rows, {columns} columns)"

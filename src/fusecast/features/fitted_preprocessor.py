@@ -1,4 +1,4 @@
-"""FittedPreprocessor: frozen statistics of the training rows, and what they make of a panel."""
+"""FittedPreprocessor: statistics of the training rows, with which panels are encoded and forecasts are decoded."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusecast.config import FeatureConfig
+from fusecast.data.arrays import BoolArray, FloatArray
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.errors import ArtifactError, FusecastError, SchemaError
-from fusecast.features.calendar import CalendarFeature, calendar_features, local_times
-from fusecast.features.config import FeatureConfig
+from fusecast.features.calendar import CalendarFeature, select_calendar_features, to_local_times
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
-from fusecast.features.scaling import Scales, back_transform, transform
-from fusecast.features.training_rows import TrainingRows, series_names
-from fusecast.features.vocabulary import encode
+from fusecast.features.scaling import Scales, invert_transform, transform_target
+from fusecast.features.training_rows import TrainingRows
+from fusecast.features.vocabulary import encode_categories
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-FORMAT = "fusecast.preprocessor"
-VERSION = 1
+FORMAT, VERSION = "fusecast.preprocessor", 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedPreprocessor:
-    """Turns panels of one schema into the network's numbers, and the network's numbers back into data.
+    """Encodes panels of one schema as the numbers of the network, and converts its outputs back to the data's units.
 
-    Series are known by their names as text: series 7 of one table and series "7" of another are the same.
+    Series are identified by their names as text: series 7 of one table and series "7" of another are the same.
     """
 
     schema: Schema
@@ -42,21 +39,24 @@ class FittedPreprocessor:
     static_scales: Mapping[str, Scales]  # static reals; shared
     vocabularies: Mapping[str, tuple[str, ...]]  # categorical columns, and `series:<id>` where series are embedded
 
+    def __repr__(self) -> str:
+        return f"FittedPreprocessor({len(self.series)} series, {len(self.schema.columns)} columns)"
+
     @cached_property
     def calendar(self) -> tuple[CalendarFeature, ...]:
-        """The calendar features that are inputs."""
-        return calendar_features(self.config.calendar, self.schema.frequency)
+        """Return the calendar features that are inputs."""
+        return select_calendar_features(self.config.calendar, self.schema.frequency)
 
     @cached_property
     def inputs(self) -> Inputs:
-        """Names, order and cardinalities of everything the network is given."""
+        """Return names, order and cardinalities of the inputs of the network."""
         schema, position = self.schema, (RELATIVE_POSITION,) if self.config.relative_position else ()
 
         def categories(role: Role) -> dict[str, int]:
             return {name: len(self.vocabularies[name]) + 1 for name in schema.names(role, Kind.CATEGORICAL)}
 
         name = series_variable(schema)
-        embedded = {name: len(self.vocabularies[name]) + 1} if name in self.vocabularies else {}
+        series_category = {name: len(self.vocabularies[name]) + 1} if name in self.vocabularies else {}
         return Inputs(
             targets=schema.targets,
             observed_reals=schema.names(Role.OBSERVED, Kind.REAL),
@@ -64,29 +64,29 @@ class FittedPreprocessor:
             static_reals=schema.names(Role.STATIC, Kind.REAL),
             observed_categories=categories(Role.OBSERVED),
             known_categories=categories(Role.KNOWN) | {f.column: f.cardinality for f in self.calendar},
-            static_categories=categories(Role.STATIC) | embedded,
+            static_categories=categories(Role.STATIC) | series_category,
         )
 
     def encode(self, panel: Panel, history_end: ArrayLike | None = None) -> EncodedPanel:
-        """Scale and encode a panel of the schema fitted on. Rows and series stay where they are.
+        """Scale and encode a panel of the fitted schema. The order of rows and series does not change.
 
-        Levels that training never saw get code 0. A series that training never saw is scaled by the statistics
+        Categories without training rows get code 0. A series without training rows is scaled by the statistics
         pooled over all training series; or, given `history_end` [S], by its own rows before ``history_end[s]``.
         A forecast from cutoff c is then free of leaks when ``history_end[s] <= c``.
 
         Raises
         ------
         SchemaError
-            When columns or frequency of the panel's schema are not those fitted on.
+            When columns or frequency of the panel's schema are not those of the fitted one.
         DataError
             When a target is negative and its transform is `log1p`.
         """
-        self._check(panel.schema)
-        number = {name: place for place, name in enumerate(self.series)}
-        series = np.array([number.get(name, -1) for name in series_names(panel)], dtype=np.int64)
-        own = None
+        self._check_schema(panel.schema)
+        position = {name: i for i, name in enumerate(self.series)}
+        series = np.array([position.get(name, -1) for name in panel.names], dtype=np.int64)
+        histories: TrainingRows | None = None  # of the series without training rows
         if history_end is not None and (series < 0).any():
-            own = TrainingRows(panel, np.where(series < 0, np.asarray(history_end, dtype=np.int64), 0))
+            histories = TrainingRows(panel, np.where(series < 0, np.asarray(history_end, dtype=np.int64), 0))
 
         targets, lengths, num_rows = self.schema.targets, panel.lengths, panel.num_rows
         reals = np.empty((num_rows, len(self.scales)), dtype=np.float32)
@@ -95,53 +95,55 @@ class FittedPreprocessor:
         for column, (name, statistics) in enumerate(self.scales.items()):
             values, is_target = panel.reals[name], column < len(targets)
             if is_target:
-                values = transform(values, self.config.target_transform, name, panel)
+                values = transform_target(values, self.config.target_transform, name, panel)
             center, scale = statistics.at(series)
-            if own is not None and not statistics.shared:
+            if histories is not None and not statistics.shared:
                 kind = self.config.target_scaling if is_target else self.config.covariate_scaling
-                center, scale = own.replace(center, scale, values, kind, like=statistics)
+                center, scale = histories.replace_statistics(
+                    center, scale, values, kind, pooled_scale=statistics.pooled_scale
+                )
             if is_target:
                 centers[:, column], scales[:, column] = center, scale
             present[:, column] = ~np.isnan(values)
-            reals[:, column] = _scaled(values, np.repeat(center, lengths), np.repeat(scale, lengths))
+            reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
 
         static_names = self.schema.names(Role.STATIC, Kind.REAL)
         static = np.empty((panel.num_series, len(static_names)), dtype=np.float32)
         static_present = np.empty((panel.num_series, len(static_names)), dtype=np.bool_)
         for column, name in enumerate(static_names):
-            values, one = panel.static_reals[name], self.static_scales[name]
+            values, statistics = panel.static_reals[name], self.static_scales[name]
             static_present[:, column] = ~np.isnan(values)
-            static[:, column] = _scaled(values, one.pooled_center, one.pooled_scale)
+            static[:, column] = _scale(values, statistics.pooled_center, statistics.pooled_scale)
 
         return EncodedPanel(
             inputs=self.inputs,
             indptr=panel.indptr,
             reals=reals,
-            reals_present=_unless_full(present),
-            categories=self._categories(panel),
+            reals_present=_drop_full_mask(present),
+            categories=self._encode_categories(panel),
             static_reals=static,
-            static_reals_present=_unless_full(static_present),
-            static_categories=self._static_categories(panel),
+            static_reals_present=_drop_full_mask(static_present),
+            static_categories=self._encode_static_categories(panel),
             center=centers,
             scale=scales,
             window_scaling=self.config.window_scaling,
         )
 
-    def invert(self, values: Floats, center: Floats, scale: Floats) -> Floats:
-        """Give scaled values [..., Y] in the units of the data.
+    def invert(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
+        """Convert scaled values [..., Y] to the units of the data.
 
-        `center` and `scale` are [Y], or [W, Y] for values [W, ..., Y]. With `log1p` the result is never negative:
-        the data are not, and quantiles keep their order.
+        `center` and `scale` are [Y], or [W, Y] for values [W, ..., Y]. With `log1p` the result is never negative,
+        like the data, and quantiles keep their order.
         """
         values = np.asarray(values, dtype=np.float64)
         center, scale = (np.asarray(array, dtype=np.float64) for array in (center, scale))
         if center.ndim == 2:
             shape = (len(center), *(1,) * (values.ndim - 2), center.shape[1])
             center, scale = center.reshape(shape), scale.reshape(shape)
-        return back_transform(values * scale + center, self.config.target_transform)
+        return invert_transform(values * scale + center, self.config.target_transform)
 
     def to_json(self) -> str:
-        """Everything, as JSON; :meth:`from_json` gives a preprocessor that computes exactly the same."""
+        """Return all statistics as JSON; the preprocessor that :meth:`from_json` returns computes exactly the same."""
         values = {
             "format": FORMAT,
             "version": VERSION,
@@ -156,12 +158,12 @@ class FittedPreprocessor:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Inverse of :meth:`to_json`.
+        """Return the preprocessor that :meth:`to_json` describes.
 
         Raises
         ------
         ArtifactError
-            When the text is something else, damaged, or written by a newer fusecast.
+            When the text is not a preprocessor, is damaged, or was written by a newer fusecast.
         """
         try:
             values = json.loads(text)
@@ -177,26 +179,24 @@ class FittedPreprocessor:
                 schema=Schema.from_dict(values["schema"]),
                 config=FeatureConfig(**values["config"]),
                 series=tuple(values["series"]),
-                scales={name: Scales.from_dict(one) for name, one in values["scales"].items()},
-                static_scales={name: Scales.from_dict(one) for name, one in values["static_scales"].items()},
+                scales={name: Scales.from_dict(scales) for name, scales in values["scales"].items()},
+                static_scales={name: Scales.from_dict(scales) for name, scales in values["static_scales"].items()},
                 vocabularies={name: tuple(levels) for name, levels in values["vocabularies"].items()},
             )
-            fitted._check_whole()
+            fitted._check_completeness()
         except (KeyError, TypeError, ValueError, AttributeError, FusecastError) as error:
             raise ArtifactError.not_a_preprocessor(f"it is damaged ({type(error).__name__}: {error})") from None
         return fitted
 
-    def _check_whole(self) -> None:
-        schema = self.schema
-        if tuple(self.scales) != scaled_columns(schema) or set(self.static_scales) != set(
-            schema.names(Role.STATIC, Kind.REAL)
-        ):
+    def _check_completeness(self) -> None:
+        columns, static_columns = scaled_columns(self.schema), self.schema.names(Role.STATIC, Kind.REAL)
+        if tuple(self.scales) != columns or set(self.static_scales) != set(static_columns):
             raise ValueError("scales are not those of the schema's columns")
         if any(not scales.shared and len(scales.center) != len(self.series) for scales in self.scales.values()):
             raise ValueError("scales are not as many as series")
         self.inputs  # noqa: B018  needs every vocabulary
 
-    def _check(self, schema: Schema) -> None:
+    def _check_schema(self, schema: Schema) -> None:
         if differences := [
             f"{name} is {theirs!r}, not {ours!r}"
             for name, ours, theirs in (
@@ -206,51 +206,53 @@ class FittedPreprocessor:
             )
             if ours != theirs
         ]:
-            raise SchemaError.not_as_fitted(differences)
+            raise SchemaError.differs_from_fitted(differences)
 
-    def _categories(self, panel: Panel) -> NDArray[np.int32]:
+    def _encode_categories(self, panel: Panel) -> NDArray[np.int32]:
         names = self.schema.names(Role.OBSERVED, Kind.CATEGORICAL) + self.schema.names(Role.KNOWN, Kind.CATEGORICAL)
         codes = np.empty((panel.num_rows, len(names) + len(self.calendar)), dtype=np.int32)
         for column, name in enumerate(names):
-            codes[:, column] = encode(panel.categories[name], panel.levels[name], self.vocabularies[name])
+            codes[:, column] = encode_categories(panel.categories[name], panel.levels[name], self.vocabularies[name])
         if self.calendar:
-            times = local_times(panel.times(), self.schema.time_zone)
+            times = to_local_times(panel.times(), self.schema.time_zone)
             for column, feature in enumerate(self.calendar, start=len(names)):
                 codes[:, column] = feature.codes(times)
         return codes
 
-    def _static_categories(self, panel: Panel) -> NDArray[np.int32]:
+    def _encode_static_categories(self, panel: Panel) -> NDArray[np.int32]:
         columns = [
-            encode(panel.static_categories[name], panel.levels[name], self.vocabularies[name])
+            encode_categories(panel.static_categories[name], panel.levels[name], self.vocabularies[name])
             for name in self.schema.names(Role.STATIC, Kind.CATEGORICAL)
         ]
         if (name := series_variable(self.schema)) in self.vocabularies:
-            series = series_names(panel)
-            columns.append(encode(np.arange(len(series), dtype=np.int32), series, self.vocabularies[name]))
+            codes = np.arange(panel.num_series, dtype=np.int32)
+            columns.append(encode_categories(codes, panel.names, self.vocabularies[name]))
         empty = np.empty((panel.num_series, 0), dtype=np.int32)
         return np.column_stack([empty, *columns]).astype(np.int32, copy=False)
 
 
 def series_variable(schema: Schema) -> str:
-    """Name of the static category that says which series it is."""
+    """Return the name of the static category that identifies the series."""
     return f"series:{schema.id or 'id'}"
 
 
 def scaled_columns(schema: Schema) -> tuple[str, ...]:
-    """Real columns with a value a row, in the order of an encoded panel: targets, observed, known."""
+    """Return the real columns with a value a row, in the order of an encoded panel: targets, observed, known."""
     return (*schema.targets, *schema.names(Role.OBSERVED, Kind.REAL), *schema.names(Role.KNOWN, Kind.REAL))
 
 
-def _scaled(values: Floats, center: Floats | float, scale: Floats | float) -> Floats:
-    scaled: Floats = np.nan_to_num((values - center) / scale, copy=False, nan=0.0)
+def _scale(values: FloatArray, center: FloatArray | float, scale: FloatArray | float) -> FloatArray:
+    scaled: FloatArray = np.nan_to_num((values - center) / scale, copy=False, nan=0.0)
     return scaled
 
 
-def _unless_full(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _drop_full_mask(present: BoolArray) -> BoolArray:
+    """Return the mask, or one of width 0 where nothing is missing."""
     return present[:, :0] if present.all() else present
 
 
-def _column_pairs(ours: Schema, theirs: Schema) -> list[tuple[str, Any, Any]]:
-    """Each column's role and kind in both schemas, whatever the order they are declared in."""
-    mine, yours = ({c.name: f"{c.role} {c.kind}" for c in schema.columns} for schema in (ours, theirs))
-    return [(f"column {name!r}", mine.get(name), yours.get(name)) for name in {**mine, **yours}]
+def _column_pairs(ours: Schema, theirs: Schema) -> list[tuple[str, str | None, str | None]]:
+    """Return each column's role and kind in both schemas, whatever the order of their columns."""
+    our_columns, their_columns = ({c.name: f"{c.role} {c.kind}" for c in s.columns} for s in (ours, theirs))
+    names = {**our_columns, **their_columns}
+    return [(f"column {name!r}", our_columns.get(name), their_columns.get(name)) for name in names]

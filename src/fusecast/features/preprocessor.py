@@ -1,39 +1,37 @@
-"""Preprocessor: fits what the network's numbers depend on, from training rows alone."""
+"""Preprocessor: fits scales and vocabularies to the training rows of a panel."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fusecast.config import FeatureConfig
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.errors import DataError, SchemaError
-from fusecast.features.calendar import calendar_features
-from fusecast.features.config import FeatureConfig
+from fusecast.features.calendar import select_calendar_features
 from fusecast.features.encoded_panel import RELATIVE_POSITION
 from fusecast.features.fitted_preprocessor import FittedPreprocessor, scaled_columns, series_variable
-from fusecast.features.scaling import fit_covariate, fit_static, fit_target, transform
+from fusecast.features.scaling import fit_covariate, fit_static, fit_target, transform_target
 from fusecast.features.training_rows import TrainingRows
 from fusecast.features.vocabulary import fit_vocabulary
 
-__all__ = ["FeatureConfig", "FittedPreprocessor", "Preprocessor"]
-
 
 class Preprocessor:
-    """Unfitted: choices only. :meth:`fit` gives a :class:`FittedPreprocessor`."""
+    """The choices of the feature layer, not fitted yet; :meth:`fit` returns a :class:`FittedPreprocessor`."""
 
     def __init__(self, config: FeatureConfig | None = None) -> None:
         self.config = config or FeatureConfig()
 
     def fit(self, panel: Panel, train_end: ArrayLike) -> FittedPreprocessor:
-        """Measure statistics and collect vocabularies from the first ``train_end[s]`` rows of each series.
+        """Fit statistics and vocabularies to the first ``train_end[s]`` rows of each series.
 
         Later rows, and series without training rows, change nothing in the result; neither does the order of series.
 
         Raises
         ------
         ConfigError
-            When a calendar feature is asked for that the frequency does not have.
+            When a requested calendar feature does not vary at the frequency.
         SchemaError
             When a column has the name of a feature.
         DataError
@@ -42,13 +40,12 @@ class Preprocessor:
         schema, config = panel.schema, self.config
         _check_names(schema, config)
         training = TrainingRows(panel, np.asarray(train_end, dtype=np.int64))
-        names = tuple(training.names[number] for number in training.series.tolist())
 
         scales = {}
         for column in scaled_columns(schema):
             if column in schema.targets:
-                seen = transform(panel.reals[column], config.target_transform, column, panel, training.mask)
-                values, counts = training.values(seen)
+                target = transform_target(panel.reals[column], config.target_transform, column, panel, training.mask)
+                values, counts = training.values(target)
                 if not len(values):
                     raise DataError.target_without_values(column)
                 scales[column] = fit_target(values, counts, config.target_scaling)
@@ -62,13 +59,14 @@ class Preprocessor:
         }
         for name in schema.names(Role.STATIC, Kind.CATEGORICAL):
             vocabularies[name] = fit_vocabulary(panel.static_categories[name][training.series], panel.levels[name])
-        if config.series_embedding if config.series_embedding is not None else len(names) > 1:
-            vocabularies[series_variable(schema)] = names
+        embed_series = config.series_embedding
+        if embed_series or (embed_series is None and len(training.names) > 1):
+            vocabularies[series_variable(schema)] = training.names
 
         return FittedPreprocessor(
             schema=schema,
             config=config,
-            series=names,
+            series=training.names,
             scales=scales,
             static_scales={
                 name: fit_static(panel.static_reals[name][training.series], config.covariate_scaling)
@@ -79,11 +77,14 @@ class Preprocessor:
 
 
 def _check_names(schema: Schema, config: FeatureConfig) -> None:
-    made = {feature.column: "a calendar feature" for feature in calendar_features(config.calendar, schema.frequency)}
+    """Refuse a column with the name of a variable that is derived from the table."""
+    derived = {
+        feature.column: "a calendar feature" for feature in select_calendar_features(config.calendar, schema.frequency)
+    }
     if config.relative_position:
-        made[RELATIVE_POSITION] = "the relative position"
+        derived[RELATIVE_POSITION] = "the relative position"
     if config.series_embedding is not False:
-        made[series_variable(schema)] = "the name of the series as an input"
+        derived[series_variable(schema)] = "the name of the series as an input"
     for column in schema.columns:
-        if column.name in made:
-            raise SchemaError.reserved_name(column.name, made[column.name])
+        if column.name in derived:
+            raise SchemaError.reserved_name(column.name, derived[column.name])

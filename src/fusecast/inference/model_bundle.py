@@ -1,4 +1,4 @@
-"""The deployable bundle: a folder with a network, its preprocessor and what is to be known about them. No pickle.
+"""The deployable bundle: a folder with a network, its preprocessor, and values saved with them. No pickle.
 
 ==================  =================================================================================
 config.json         format, versions, the ``ModelConfig``, checksums of the other two, and extra values
@@ -9,7 +9,6 @@ model.safetensors   the weights, by the names of ``TemporalFusionTransformer.sta
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.fitted_preprocessor import FittedPreprocessor
-from fusecast.io.atomic import replacing
+from fusecast.io.atomic import compute_checksum, write_bytes_atomically
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
 
@@ -33,18 +33,22 @@ CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safet
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
-    """What a saved folder holds."""
+    """A network with its preprocessor, as saved in a folder."""
 
     network: TemporalFusionTransformer  # on the CPU, in eval mode
-    fitted: FittedPreprocessor
+    preprocessor: FittedPreprocessor
     extra: Mapping[str, Any] = field(default_factory=dict)  # as given to save_bundle
     version: str = __version__  # of the fusecast that wrote it
+
+    def __repr__(self) -> str:
+        config = self.network.config
+        return f"Bundle(lookback={config.lookback}, horizon={config.horizon}, head={config.head!r})"
 
 
 def save_bundle(
     folder: Path,
     network: TemporalFusionTransformer,
-    fitted: FittedPreprocessor,
+    preprocessor: FittedPreprocessor,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle; files of an older bundle in the folder are replaced, each atomically, the config last.
@@ -52,30 +56,29 @@ def save_bundle(
     Parameters
     ----------
     folder
-        Made if it does not exist; other files in it are left alone.
+        Created if it does not exist; other files in it are not touched.
     network
         On any device.
-    fitted
+    preprocessor
         The preprocessor whose numbers the network was trained on.
     extra
-        Plain values to be kept with it.
+        Plain values to save with it.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     contents = {
-        PREPROCESSOR: fitted.to_json().encode(),
+        PREPROCESSOR: preprocessor.to_json().encode(),
         WEIGHTS: tensors_to_bytes(weights, metadata={"format": "pt"}),
     }
     config = {
         "format": FORMAT,
         "fusecast": __version__,
         "model": network.config.to_dict(),
-        "sha256": {name: _checksum(content) for name, content in contents.items()},
+        "sha256": {name: compute_checksum(content) for name, content in contents.items()},
         "extra": dict(extra or {}),
     }
     contents[CONFIG] = json.dumps(config, indent=2, allow_nan=False).encode()
     for name, content in contents.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
+        write_bytes_atomically(folder / name, content)
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -85,36 +88,36 @@ def load_bundle(folder: Path) -> Bundle:
     ------
     ArtifactError
         If a file is missing, truncated, from another save or from a newer fusecast, or if the weights do not fit
-        the network described.
+        the network of the configuration.
     """
     config = _read_config(folder / CONFIG)
     contents = {name: _read(folder / name) for name in (PREPROCESSOR, WEIGHTS)}
     for name, content in contents.items():
-        if _checksum(content) != config["sha256"].get(name):
+        if compute_checksum(content) != config["sha256"].get(name):
             raise ArtifactError.unreadable(folder / name, f"it is not the file that {CONFIG} was written for")
     try:
         network = TemporalFusionTransformer(ModelConfig(**config["model"]))
-        fitted = FittedPreprocessor.from_json(contents[PREPROCESSOR].decode())
+        preprocessor = FittedPreprocessor.from_json(contents[PREPROCESSOR].decode())
         weights = tensors_from_bytes(contents[WEIGHTS])
     except ArtifactError:
         raise
     except (SafetensorError, FusecastError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError.unreadable(folder, str(error)) from error
     load_weights(network, weights, folder / WEIGHTS)
-    return Bundle(network=network.eval(), fitted=fitted, extra=config["extra"], version=config["fusecast"])
+    return Bundle(network=network.eval(), preprocessor=preprocessor, extra=config["extra"], version=config["fusecast"])
 
 
-def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Any], path: Path) -> None:
+def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Tensor], path: Path) -> None:
     """Copy tensors into a network; every name and shape must agree.
 
     Raises
     ------
     ArtifactError
-        Naming the tensors that are missing, unexpected, or of another shape; `path` says where they came from.
+        Naming their file, `path`, and the tensors that are missing, unexpected, or of another shape.
     """
-    own = network.state_dict()
-    shapes = {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape}
-    missing, unexpected = own.keys() - weights.keys(), weights.keys() - own.keys()
+    state = network.state_dict()
+    shapes = {name for name in state.keys() & weights.keys() if state[name].shape != weights[name].shape}
+    missing, unexpected = state.keys() - weights.keys(), weights.keys() - state.keys()
     if missing or unexpected or shapes:
         raise ArtifactError.wrong_tensors(path, missing, unexpected, shapes)
     network.load_state_dict(dict(weights))
@@ -143,7 +146,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if absent:
         raise ArtifactError.unreadable(path, f"it lacks {', '.join(sorted(absent))}")
     return config
-
-
-def _checksum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

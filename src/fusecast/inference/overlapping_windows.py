@@ -1,79 +1,81 @@
-"""The backtest engine: overlapping windows of a series share what depends on their steps alone."""
+"""OverlappingWindows: forecasts of windows that overlap, with the computation that they share done once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel
+from fusecast.data.arrays import IntArray
+from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.inference.shared_selection import SharedSelection
-from fusecast.kernels.decoder import Decoder, Sums
+from fusecast.kernels.decoder import GateSums, decode
 from fusecast.model.batch import Batch
-from fusecast.model.tft import StaticContexts, TemporalFusionTransformer, future_presence, past_presence
+from fusecast.model.decoder import FusedDecoder
+from fusecast.model.masking import future_presence, past_presence
+from fusecast.model.tft import StaticContexts, TemporalFusionTransformer
 from fusecast.windows.device_gatherer import DevicePanel
-from fusecast.windows.gatherer import gatherer_of
+from fusecast.windows.gatherer import make_gatherer
+from fusecast.windows.torch_gatherer import relative_positions
 from fusecast.windows.window_index import WindowIndex
 
-ROWS_AT_ONCE = 2048
-"""Steps of a series whose selections are kept at a time, and worked on by one thread."""
+MAX_STEPS_PER_RUN = 2048
+"""Steps of a series in one chunk: their selected vectors are kept in memory, and one thread computes them."""
 
-ROWS_TOGETHER = 1024
-"""Steps up to which series are worked on together: what is done once a call is then little, and threads have shares."""
+MAX_STEPS_PER_CHUNK = 1024
+"""Steps up to which short runs of several series are joined: enough to spread the cost of a call, and over threads."""
 
-NUMBERS_AT_ONCE = 2**20
+MAX_NUMBERS_DECODED = 2**20
 """Numbers in a tensor ``[W, T, d]`` of windows that are decoded at a time: more would leave the caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowRun:
-    """Windows of one series, `apart` steps from one another, all of whose rows are the series' own."""
+    """Consecutive windows of one series, `stride` steps apart, with all of their rows inside the series."""
 
     series: int
     number: int  # of the first window in the index
     count: int
     cutoff: int  # of the first window
-    apart: int
+    stride: int
 
-    def part(self, begin: int, count: int) -> WindowRun:
-        """Some of the windows."""
-        cutoff = self.cutoff + begin * self.apart
-        return WindowRun(series=self.series, number=self.number + begin, count=count, cutoff=cutoff, apart=self.apart)
+    def slice(self, begin: int, count: int) -> WindowRun:
+        """Return some of the windows."""
+        return replace(self, number=self.number + begin, count=count, cutoff=self.cutoff + begin * self.stride)
 
     @property
-    def windows(self) -> NDArray[np.int64]:
+    def windows(self) -> IntArray:
         """Their numbers in the index."""
         return np.arange(self.number, self.number + self.count)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What is worked on at a time: runs of different series, in their order, of equally many windows each."""
+    """Windows that are computed together: runs of different series, in their order, of equally many windows each."""
 
     runs: tuple[WindowRun, ...]
 
     @property
-    def windows(self) -> NDArray[np.int64]:
+    def windows(self) -> IntArray:
         """The numbers of the windows in the index."""
         return np.concatenate([run.windows for run in self.runs])
 
-    def takes(self, run: WindowRun, steps: int) -> bool:
-        """Whether a run may join, with which each has so many steps."""
+    def can_append(self, run: WindowRun, steps: int) -> bool:
+        """Return whether a run of so many steps may join."""
         last = self.runs[-1]
-        fits = (len(self.runs) + 1) * steps <= ROWS_TOGETHER
+        fits = (len(self.runs) + 1) * steps <= MAX_STEPS_PER_CHUNK
         return fits and run.count == last.count and run.series > last.series
 
 
-class BacktestEngine:
-    """Forecasts many windows of the same series; the same quantiles as the network gives window by window.
+class OverlappingWindows:
+    """Forecasts many windows of the same series, with the same quantiles as the network's forward pass.
 
-    Everything before the LSTM depends on the step, and at most on its place in the window: see
-    :class:`SharedSelection`. It is of use where windows overlap and are not scaled one by one.
+    Everything before the LSTM depends on the time step, and at most on its position in the window: see
+    :class:`SharedSelection`. This is useful where windows overlap and are not scaled one by one.
     """
 
     def __init__(
@@ -82,83 +84,81 @@ class BacktestEngine:
         self.network, self.source, self.index = network, source, index
         self.encoded = encoded = source.encoded if isinstance(source, DevicePanel) else source
         self.device = network.head.projection.weight.device
-        known = encoded.inputs.known_reals
-        L, H = index.lookback, index.horizon
         self.position: Tensor | None = None
-        if known and known[-1] == RELATIVE_POSITION:
-            self.position = (torch.arange(L + H, dtype=torch.float32, device=self.device) - L) / max(L, H)
+        if encoded.has_position:
+            self.position = relative_positions(index.lookback, index.horizon, self.device)
 
     @cached_property
-    def decoder(self) -> Decoder | None:
-        """What decodes in one pass, from the network's weights as they were at first use."""
-        return self.network.decoder(self.index.horizon)
+    def decoder(self) -> FusedDecoder | None:
+        """The kernel that decodes in one pass, with the network's weights at first use; None where there is none."""
+        return self.network.fused_decoder(self.index.horizon)
 
-    def runs(self) -> list[WindowRun]:
-        """Give the windows worth sharing; the others have padding or little in common."""
+    def find_runs(self) -> list[WindowRun]:
+        """Return the windows that share most of their steps; the others have padding or little overlap."""
         if self.encoded.window_scaling != "none":
             return []
         index, lengths = self.index, np.diff(self.encoded.indptr)
-        L, H, apart = index.lookback, index.horizon, index.stride
+        L, H, stride = index.lookback, index.horizon, index.stride
         runs = []
         for series in np.flatnonzero(index.counts).tolist():
-            cutoffs = index.first_cutoff[series] + apart * np.arange(index.counts[series])
+            cutoffs = index.first_cutoff[series] + stride * np.arange(index.counts[series])
             inside = np.flatnonzero((cutoffs >= L) & (cutoffs + H <= lengths[series]))
             count = len(inside)
-            if not count or count * (L + H) < 2 * ((count - 1) * apart + L + H):
+            if not count or count * (L + H) < 2 * ((count - 1) * stride + L + H):
                 continue
             first = int(inside[0])
             number = int(index.offsets[series]) + first
-            runs.append(WindowRun(series=series, number=number, count=count, cutoff=int(cutoffs[first]), apart=apart))
+            runs.append(WindowRun(series=series, number=number, count=count, cutoff=int(cutoffs[first]), stride=stride))
         return runs
 
-    def parts(self, runs: list[WindowRun]) -> list[Chunk]:
-        """Cut runs, or join those of neighbouring series, into what is worked on at a time."""
+    def split_into_chunks(self, runs: list[WindowRun]) -> list[Chunk]:
+        """Split long runs, and join short ones of neighbouring series."""
         L, H = self.index.lookback, self.index.horizon
-        at_once = max(1, (ROWS_AT_ONCE - L - H) // self.index.stride)
-        parts: list[Chunk] = []
+        max_count = max(1, (MAX_STEPS_PER_RUN - L - H) // self.index.stride)
+        chunks: list[Chunk] = []
         for run in runs:
-            for begin in range(0, run.count, at_once):
-                piece = run.part(begin, min(at_once, run.count - begin))
-                if parts and parts[-1].takes(piece, (piece.count - 1) * piece.apart + L + H):
-                    parts[-1] = Chunk((*parts[-1].runs, piece))
+            for begin in range(0, run.count, max_count):
+                piece = run.slice(begin, min(max_count, run.count - begin))
+                if chunks and chunks[-1].can_append(piece, (piece.count - 1) * piece.stride + L + H):
+                    chunks[-1] = Chunk((*chunks[-1].runs, piece))
                 else:
-                    parts.append(Chunk((piece,)))
-        return parts
+                    chunks.append(Chunk((piece,)))
+        return chunks
 
-    def forecast(self, part: Chunk, levels: Sequence[float] | None = None) -> Tensor:
-        """Give the scaled quantiles of the windows of a part: [W, H, Y, Q]; `levels` as the network takes them."""
+    def forecast(self, chunk: Chunk, levels: Sequence[float] | None = None) -> Tensor:
+        """Return the scaled quantiles of the windows of a chunk: [W, H, Y, Q]; `levels` as in the network's forward."""
         steps = self.index.lookback + self.index.horizon
-        together = max(1, NUMBERS_AT_ONCE // (steps * self.network.config.hidden_size))
-        shared, count = _Shared(self, part), part.runs[0].count
+        batch_size = max(1, MAX_NUMBERS_DECODED // (steps * self.network.config.hidden_size))
+        shared, count = _SharedSteps(self, chunk), chunk.runs[0].count
         return torch.cat(
             [
-                shared.quantiles(number, start, min(together, count - start), levels)
-                for number in range(len(part.runs))
-                for start in range(0, count, together)
+                shared.quantiles(run, begin, min(batch_size, count - begin), levels)
+                for run in range(len(chunk.runs))
+                for begin in range(0, count, batch_size)
             ]
         )
 
     def batch(self, series: list[int], cutoffs: list[int], lookback: int, horizon: int) -> Batch:
         """Gather one long window of each series, which are in order, on the network's device."""
-        none = np.zeros(len(self.encoded.indptr) - 1, dtype=np.int64)
-        first, last = none.copy(), none - 1
+        zeros = np.zeros(len(self.encoded.indptr) - 1, dtype=np.int64)
+        first, last = zeros.copy(), zeros - 1
         first[series] = last[series] = cutoffs
         index = WindowIndex(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last)
-        batch = gatherer_of(self.source, index)(np.arange(len(series)))
+        batch = make_gatherer(self.source, index)(np.arange(len(series)))
         return Batch(*(tensor.to(self.device) for tensor in batch))
 
 
-class _Shared:
-    """What the windows of each run share; G runs."""
+class _SharedSteps:
+    """The static contexts and the selected vectors of all steps of G runs, from which their windows are forecast."""
 
-    def __init__(self, engine: BacktestEngine, part: Chunk) -> None:
-        run = part.runs[0]
-        self.network, self.apart = engine.network, run.apart
-        L, H = engine.index.lookback, engine.index.horizon
-        reach = (run.count - 1) * run.apart
-        series, cutoffs = [run.series for run in part.runs], [run.cutoff for run in part.runs]
-        network, position = self.network, engine.position
-        past = engine.batch(series, [cutoff + reach for cutoff in cutoffs], L + reach, H)
+    def __init__(self, windows: OverlappingWindows, chunk: Chunk) -> None:
+        run = chunk.runs[0]
+        self.network, self.stride = windows.network, run.stride
+        L, H = windows.index.lookback, windows.index.horizon
+        reach = (run.count - 1) * run.stride
+        series, cutoffs = [run.series for run in chunk.runs], [run.cutoff for run in chunk.runs]
+        network, position = self.network, windows.position
+        past = windows.batch(series, [cutoff + reach for cutoff in cutoffs], L + reach, H)
         contexts, _ = network.encode_static(past)
         self.contexts: StaticContexts = contexts
         self.units = past.center, past.scale  # [G, Y]
@@ -166,7 +166,7 @@ class _Shared:
         self.lookback, self.past_steps, self.future_steps = L, L + reach, H + reach
         self.past = SharedSelection(
             network.select_past,
-            network.past_codebook,
+            network.past_embedding,
             past.past_real,
             past.past_cat,
             present=past_presence(past),
@@ -175,12 +175,12 @@ class _Shared:
             length=L,
         )
         self.future: SharedSelection | None = None
-        self.nothing = past.past_real.new_zeros(1, H, network.config.hidden_size)
+        self.no_future = past.past_real.new_zeros(1, H, network.config.hidden_size)
         if network.select_future is not None:
-            future = engine.batch(series, cutoffs, 1, H + reach)
+            future = windows.batch(series, cutoffs, 1, H + reach)
             self.future = SharedSelection(
                 network.select_future,
-                network.future_codebook,
+                network.future_embedding,
                 future.future_real,
                 future.future_cat,
                 present=future_presence(future),
@@ -189,48 +189,50 @@ class _Shared:
                 length=H,
             )
 
-        self.decoder = engine.decoder
-        self.enrichment = network.enrichment(contexts).expand(len(series), -1)
-        self.sums: Sums | None = None
+        self.decoder = windows.decoder
+        self.enrichment = network.enrichment_bias(contexts).expand(len(series), -1)
+        self.sums: GateSums | None = None
         if self.decoder is not None:
             self.past.pad(self.decoder.width)
-            self.nothing = self.decoder.padded(self.nothing)
+            self.no_future = self.decoder.pad(self.no_future)
             if self.future is not None:
                 self.future.pad(self.decoder.width)
             if self.future is not None and not self.past.by_position:
-                self.sums = Sums(
-                    self.decoder.first_sums(self.past.steps, future=False),
-                    self.decoder.first_sums(self.future.steps, future=True),
+                self.sums = GateSums(
+                    self.decoder.compute_gate_sums(self.past.steps, future=False),
+                    self.decoder.compute_gate_sums(self.future.steps, future=True),
                 )
 
-    def quantiles(self, number: int, start: int, count: int, levels: Sequence[float] | None = None) -> Tensor:
-        """Give the scaled quantiles of `count` windows of a run, from the start-th on: [W, H, Y, Q]."""
-        apart, begin = self.apart, start * self.apart
-        first, first_future = number * self.past_steps + begin, number * self.future_steps + begin
-        past = self.past.windows(number, first, count, apart)
-        future = self.nothing.expand(count, -1, -1)
+    def quantiles(self, run: int, begin: int, count: int, levels: Sequence[float] | None = None) -> Tensor:
+        """Return the scaled quantiles of windows [begin, begin + count) of a run: [W, H, Y, Q]."""
+        stride, step = self.stride, begin * self.stride
+        first, first_future = run * self.past_steps + step, run * self.future_steps + step
+        past = self.past.windows(run, first, count, stride)
+        future = self.no_future.expand(count, -1, -1)
         if self.future is not None:
-            future = self.future.windows(number, first_future, count, apart)
+            future = self.future.windows(run, first_future, count, stride)
         mask = None
         if self.mask is not None:
-            mask = self.mask[number, begin:].as_strided((count, self.lookback), (apart, 1))
-        contexts = StaticContexts(*(None if c is None else c[number].expand(count, -1) for c in self.contexts))
-        center, scale = (unit[number].expand(count, -1) for unit in self.units)
+            mask = self.mask[run, step:].as_strided((count, self.lookback), (stride, 1))
+        contexts = StaticContexts(*(None if c is None else c[run].expand(count, -1) for c in self.contexts))
+        center, scale = (unit[run].expand(count, -1) for unit in self.units)
         if self.decoder is None:
             quantiles, *_ = self.network.decode(past, future, contexts, mask, units=(center, scale), levels=levels)
             return quantiles
         sums = None
         if self.sums is not None and self.future is not None:
-            of_past, of_future = self.sums
-            sums = Sums(
-                self.past.cut(of_past, first, count, apart), self.future.cut(of_future, first_future, count, apart)
+            past_sums, future_sums = self.sums
+            sums = GateSums(
+                self.past.view_windows(past_sums, first, count, stride),
+                self.future.view_windows(future_sums, first_future, count, stride),
             )
-        decoded, _ = self.decoder(
+        decoded, _ = decode(
+            self.decoder.weights,
             past,
             future,
             hidden=contexts.hidden,
             cell=contexts.cell,
-            context=self.enrichment[number].expand(count, -1),
+            context=self.enrichment[run].expand(count, -1),
             past_mask=mask,
             sums=sums,
             with_attention=False,

@@ -1,4 +1,4 @@
-"""Predictor: whatever forecasts the windows of an index."""
+"""Predictor: the protocol of every model that forecasts the windows of an index."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fusecast.windows.window_index import WindowIndex
 
 
 class Predictor(Protocol):
-    """All that evaluation knows of a model: a name and the forecasts it makes."""
+    """The interface of models in evaluation: a name, and forecasts."""
 
     @property
     def name(self) -> str:
-        """How tables call it, such as ``TFT`` or ``seasonal naive 24``."""
+        """Name in tables, such as ``TFT`` or ``seasonal naive 24``."""
         ...
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:

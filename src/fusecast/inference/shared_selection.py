@@ -1,4 +1,4 @@
-"""Variable selection for overlapping windows: what they share is computed once."""
+"""SharedSelection: variable selection for overlapping windows, computed once a time step."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.embedding import Codebook
+from fusecast.model.embedding import EmbeddingWeights
 from fusecast.model.variable_selection import VariableSelection
 
 
 class SharedSelection:
-    """What a :class:`VariableSelection` makes of the steps of series of one length, to be cut into windows.
+    """The vectors that a :class:`VariableSelection` selects at the steps of series of one length, viewed as windows.
 
     Where inputs depend on the step alone, so do the selected vectors. A relative position depends on the window as
-    well; then the other variables' transformed embeddings are shared, and the joint network's first map, which is a
-    sum over variables, comes in two parts: one a step, and one a position.
+    well; then the transformed embeddings of the other variables are shared, and the first map of the joint network,
+    which is a sum over variables, has two terms: one a step, and one a position.
 
     Parameters
     ----------
-    selection, codebook
-        Of the network, in evaluation.
+    selection, embedding
+        Of the network, in evaluation mode.
     reals, codes, present, context
-        Of all steps of each series, as if they were one window: ``[G, R, ...]``, and ``[G, d]``. Steps are then known
-        by their number in all series, end to end: N = G R.
+        Of all steps of each series, as if they were one window: ``[G, R, ...]``, and ``[G, d]``. Steps are then
+        numbered over all series, end to end: N = G R.
     position
-        Relative positions of the T steps of a window, ``[T]``, which take the place of the last real; or None.
+        Relative positions of the T steps of a window, ``[T]``, which replace the last real; or None.
     length
         Steps of a window, T.
     """
@@ -33,7 +33,7 @@ class SharedSelection:
     def __init__(
         self,
         selection: VariableSelection,
-        codebook: Codebook,
+        embedding: EmbeddingWeights,
         reals: Tensor,
         codes: Tensor,
         *,
@@ -45,32 +45,30 @@ class SharedSelection:
         self.selection, self.length, self.context = selection, length, context
         self.by_position = position is not None
         if position is None:
-            selected, _ = selection(codebook, reals, codes, present=present, context=context)
+            selected, _ = selection(embedding, reals, codes, present=present, context=context)
             self.steps = selected.flatten(0, 1)  # [N, d]
             return
-        place = selection.num_reals - 1
-        self.place = place
+        self.position_index = last = selection.num_reals - 1
         self.present = None if present is None else present.flatten(0, 1)  # [N, V]
         others = torch.ones(*reals.shape[:2], reals.shape[2] + codes.shape[2], dtype=torch.bool, device=reals.device)
-        others[..., place] = False
-        mapped = selection.map(codebook, reals, codes, others if present is None else present & others)
-        self.transformed = selection.variables.finish(mapped.own, mapped.embedded)  # [V, N, d]
-        self.joint = mapped.joint  # [N, d + V]
+        others[..., last] = False
+        mapped = selection.embed(embedding, reals, codes, others if present is None else present & others)
+        self.transformed = selection.variables.finish(mapped.variable_input, mapped.residual)  # [V, N, d]
+        self.joint = mapped.joint_input  # [N, d + V]
 
-        at = reals.new_zeros(1, length, selection.num_reals)
-        at[0, :, place] = position
-        only = torch.zeros(1, length, others.shape[-1], dtype=torch.bool, device=reals.device)
-        only[..., place] = True
-        no_step = codes.new_zeros(1, length, codes.shape[2])
-        alone = selection.map(codebook, at, no_step, only)
-        absent = selection.map(codebook, torch.zeros_like(at), no_step, torch.zeros_like(only))
-        self.joint_of_position = (
-            alone.joint - absent.joint
-        )  # [T, d + V]: less what the categories of no step have in it
-        self.of_position = selection.variables.finish(alone.own, alone.embedded)[place]  # [T, d]
+        positions = reals.new_zeros(1, length, selection.num_reals)
+        positions[0, :, last] = position
+        only_position = torch.zeros(1, length, others.shape[-1], dtype=torch.bool, device=reals.device)
+        only_position[..., last] = True
+        no_codes = codes.new_zeros(1, length, codes.shape[2])
+        alone = selection.embed(embedding, positions, no_codes, only_position)
+        absent = selection.embed(embedding, torch.zeros_like(positions), no_codes, torch.zeros_like(only_position))
+        # [T, d + V]: without the term of absent categories
+        self.joint_of_position = alone.joint_input - absent.joint_input
+        self.of_position = selection.variables.finish(alone.variable_input, alone.residual)[last]  # [T, d]
 
     def pad(self, width: int) -> None:
-        """Pad the selected vectors with zeros, and all that windows are made of."""
+        """Pad the selected vectors to a width with zeros, and all tensors that they are computed from."""
         more = (0, width - self.selection.d_model)
         if more[1] == 0:
             return
@@ -80,21 +78,22 @@ class SharedSelection:
         self.transformed = functional.pad(self.transformed, more)
         self.of_position = functional.pad(self.of_position, more)
 
-    def windows(self, series: int, first: int, count: int, apart: int) -> Tensor:
-        """Give the selected vectors [W, T, d] of windows of a series, the first of which begins at step `first`."""
+    def windows(self, series: int, first: int, count: int, stride: int) -> Tensor:
+        """Return the selected vectors [W, T, d] of windows of a series, the first of which begins at step `first`."""
         if not self.by_position:
-            return self.cut(self.steps, first, count, apart)
-        joint = self.cut(self.joint, first, count, apart) + self.joint_of_position
-        present = None if self.present is None else self.cut(self.present, first, count, apart)
+            return self.view_windows(self.steps, first, count, stride)
+        joint = self.view_windows(self.joint, first, count, stride) + self.joint_of_position
+        present = None if self.present is None else self.view_windows(self.present, first, count, stride)
         context = None if self.context is None else self.context[series].expand(count, -1)
         weights = self.selection.weigh(joint, present, context)
-        selected = weights[..., self.place, None] * self.of_position
+        selected = weights[..., self.position_index, None] * self.of_position
         for variable, transformed in enumerate(self.transformed):
-            if variable != self.place:
-                selected.addcmul_(weights[..., variable, None], self.cut(transformed, first, count, apart))
+            if variable != self.position_index:
+                vectors = self.view_windows(transformed, first, count, stride)
+                selected.addcmul_(weights[..., variable, None], vectors)
         return selected
 
-    def cut(self, rows: Tensor, first: int, count: int, apart: int) -> Tensor:
+    def view_windows(self, rows: Tensor, first: int, count: int, stride: int) -> Tensor:
         """View rows ``[N, w]`` as overlapping windows ``[count, T, w]``."""
         width = rows.shape[1]
-        return rows[first:].as_strided((count, self.length, width), (apart * rows.stride(0), rows.stride(0), 1))
+        return rows[first:].as_strided((count, self.length, width), (stride * rows.stride(0), rows.stride(0), 1))

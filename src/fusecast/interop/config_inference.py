@@ -52,7 +52,7 @@ def config_of(
     """
     sizes = {name: value for name, value in found.items() if value is not None} | checked(given)
     if quantiles_only and sizes.get("head", HEADS[0]) != HEADS[0]:
-        raise ConfigError.weights_of_quantiles(str(sizes["head"]))
+        raise ConfigError.head_needs_training(str(sizes["head"]))
     asked = {name for name, value in found.items() if value is None} | set(NEEDED)
     unknown = [name for name in FIELDS if name in asked and name not in sizes]
     if unknown:
@@ -60,7 +60,7 @@ def config_of(
     try:
         return ModelConfig(**sizes)
     except TypeError:  # a number where a list is expected, or the other way round
-        raise ConfigError.size_of_wrong_kind(sizes) from None
+        raise ConfigError.wrong_size_types(sizes) from None
 
 
 def module_of(config: ModelConfig) -> Callable[[], ResumableModule]:

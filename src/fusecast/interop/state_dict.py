@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fusecast.errors import ArtifactError
 from fusecast.errors.artifact import UnsafeArtifactError
-from fusecast.io.atomic import replacing
+from fusecast.io.atomic import replace_file
 from fusecast.training.checkpoints import load_checkpoint
 from fusecast.training.resumable_module import ResumableModule
 
@@ -137,6 +137,6 @@ def write_checkpoint(path: Path, module: ResumableModule) -> Path:
         "hparams_name": "kwargs",
     }
     module.on_save_checkpoint(checkpoint)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         torch.save(checkpoint, temporary)
     return path

@@ -1,95 +1,88 @@
-"""Results: the files of one command in a folder, in place of those that its earlier calls left there."""
+"""Write the files of one command into a folder, in place of those that its earlier calls wrote there."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fusecast.errors import ArtifactError
+from fusecast.io.atomic import compute_checksum, write_text_atomically
 
 Checksums = dict[str, list[str]]
-"""Name of a file -> SHA-256 of what a command wrote under it: one, or two where it was cut off while replacing it."""
-
-
-def check_results(folder: Path) -> None:
-    """Find out before the work whether a folder of results can be made, or written into.
-
-    Raises
-    ------
-    ArtifactError
-        When a file has its name, or nothing can be written there.
-    """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise ArtifactError.not_a_folder(place)
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ArtifactError.not_writable(place)
+"""Name of a file -> SHA-256 of what a command wrote to it: one, or two if it was interrupted while replacing it."""
 
 
 @contextmanager
-def results(folder: Path, command: str) -> Iterator[Path]:
-    """Give an empty folder to write files into; on leaving without an error they go into `folder`, which is made.
+def replace_results(folder: Path, command: str) -> Iterator[Path]:
+    """Yield an empty folder to write files into; on success they are moved into `folder`, which is created.
 
-    What earlier calls of the same command wrote there goes away, so that a reader finds the results of one call; after
-    an error they stay whole. No other file is removed: ``.fusecast-<command>.json`` says what was written, and a file
-    whose content is no longer that is its owner's.
+    What earlier calls of the same command wrote there is removed, so that the folder holds the results of one call;
+    after an error they stay whole. No other file is removed: ``.fusecast-<command>.json`` lists what was written, and
+    a file whose content has changed since belongs to the user.
 
     Raises
     ------
     ArtifactError
-        As :func:`check_results`, and where a folder has the name of a file.
+        As :func:`check_results_folder`, and where a folder has the name of a file to write.
     """
-    check_results(folder)
+    check_results_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".fusecast-{command}-", dir=folder))
     try:
         yield scratch
-        _replace(folder, folder / f".fusecast-{command}.json", scratch)
+        _move_results(scratch, folder, folder / f".fusecast-{command}.json")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _replace(folder: Path, ledger: Path, scratch: Path) -> None:
-    before, made = _read(ledger), {path.name: [_checksum(path)] for path in sorted(scratch.iterdir())}
-    for name in made:
+def check_results_folder(folder: Path) -> None:
+    """Check, before the work, that a folder of results can be created or written into.
+
+    Raises
+    ------
+    ArtifactError
+        When a file has its name, or it cannot be written into.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ArtifactError.not_a_folder(existing)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ArtifactError.not_writable(existing)
+
+
+def _move_results(scratch: Path, folder: Path, ledger: Path) -> None:
+    earlier = _read_ledger(ledger)
+    results = {path.name: [compute_checksum(path)] for path in sorted(scratch.iterdir())}
+    for name in results:
         if (folder / name).is_dir():
-            raise ArtifactError.folder_in_the_way(folder / name)
-    # Cut off from here on, the next call knows the files of both.
-    _write(ledger, {name: before.get(name, []) + made.get(name, []) for name in {**before, **made}}, scratch)
-    for name in made:
+            raise ArtifactError.is_a_folder(folder / name)
+    # If interrupted from here on, the next call finds the files of both calls in the ledger.
+    _write_ledger(ledger, {name: earlier.get(name, []) + results.get(name, []) for name in {**earlier, **results}})
+    for name in results:
         (scratch / name).replace(folder / name)
-    for name, checksums in before.items():
+    for name, checksums in earlier.items():
         path = folder / name
-        if name not in made and path.is_file() and not path.is_symlink() and _checksum(path) in checksums:
+        if name not in results and path.is_file() and not path.is_symlink() and compute_checksum(path) in checksums:
             path.unlink()
-    _write(ledger, made, scratch)
+    _write_ledger(ledger, results)
 
 
-def _read(ledger: Path) -> Checksums:
-    """Read what was written; nothing where there is no such file, or a damaged one: then nothing is removed."""
+def _read_ledger(ledger: Path) -> Checksums:
+    """Read what was written; empty where the ledger is missing or damaged: then no file is removed."""
     try:
         written = json.loads(ledger.read_text(encoding="utf-8"))["written"]
-        pairs = [(str(name), [str(each) for each in checksums]) for name, checksums in written.items()]
+        pairs = [(str(name), [str(checksum) for checksum in checksums]) for name, checksums in written.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return {name: checksums for name, checksums in pairs if name == Path(name).name}  # in this folder, not elsewhere
+    return {name: checksums for name, checksums in pairs if name == Path(name).name}  # in this folder only
 
 
-def _write(ledger: Path, written: Mapping[str, list[str]], scratch: Path) -> None:
-    text = json.dumps({"format": 1, "written": dict(written)}, indent=1, ensure_ascii=False)
-    temporary = scratch / ledger.name
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(ledger)
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _write_ledger(ledger: Path, written: Checksums) -> None:
+    write_text_atomically(ledger, json.dumps({"format": 1, "written": written}, indent=1, ensure_ascii=False) + "\n")

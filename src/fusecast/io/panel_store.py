@@ -1,7 +1,7 @@
-"""Storage: a panel as a folder of plain arrays that can be mapped into memory.
+"""Save a panel as a folder of plain arrays, and open it with the arrays mapped into memory.
 
-``panel.json`` names everything else: schema, clock, ids, levels and the columns in order; column k of a group is
-``real_k.npy``, ``category_k.npy``, ``static_real_k.npy`` or ``static_category_k.npy``.
+``panel.json`` holds everything but the arrays: schema, time grid, ids, levels and the columns in order; column k of a
+group is ``real_k.npy``, ``category_k.npy``, ``static_real_k.npy`` or ``static_category_k.npy``.
 """
 
 from __future__ import annotations
@@ -18,92 +18,100 @@ from fusecast.data.panel import Panel
 from fusecast.data.schema import Schema
 from fusecast.data.time_grid import TimeGrid
 from fusecast.errors import ArtifactError
+from fusecast.io.atomic import replace_file, write_text_atomically
 
 HEADER = "panel.json"
 FORMAT = 1
-GROUPS = {
+STEMS = {
     "reals": "real",
     "categories": "category",
     "static_reals": "static_real",
     "static_categories": "static_category",
 }
+"""Groups of columns in a panel, and the names of their files."""
 
 
-def save_panel(panel: Panel, folder: Path) -> None:
-    """Write a panel; a panel mapped from the same folder stays valid, for files are replaced and never rewritten."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for group, stem in GROUPS.items():
+def save_panel(panel: Panel, folder: str | Path) -> None:
+    """Write a panel into a folder, which is created where it does not exist.
+
+    A panel that is mapped from the same folder stays valid: files are replaced, never rewritten.
+    """
+    folder = Path(folder)
+    for group, stem in STEMS.items():
         for k, values in enumerate(getattr(panel, group).values()):
             write_array(folder / f"{stem}_{k}.npy", values)
-    write_header(panel, folder, {group: list(getattr(panel, group)) for group in GROUPS})
+    write_header(panel, folder, {group: list(getattr(panel, group)) for group in STEMS})
 
 
-def write_header(panel: Panel, folder: Path, columns: Mapping[str, list[str]]) -> None:
-    """Write what a panel holds besides its columns; the header comes last and says that all is there."""
-    write_array(folder / "indptr.npy", panel.indptr)
-    write_array(folder / "start.npy", panel.start)
-    header = {
-        "format": FORMAT,
-        "schema": panel.schema.to_dict(),
-        "clock": panel.clock.to_dict(),
-        "ids": panel.ids.tolist(),
-        "ids_dtype": "str" if panel.ids.dtype.kind == "U" else panel.ids.dtype.name,
-        "levels": {name: list(levels) for name, levels in panel.levels.items()},
-        "columns": dict(columns),
-    }
-    partial = folder / f"{HEADER}.partial"
-    partial.write_text(json.dumps(header, ensure_ascii=False), encoding="utf-8")
-    partial.replace(folder / HEADER)
+def open_panel(folder: str | Path) -> Panel:
+    """Open a saved panel, its columns mapped into memory; nothing is unpickled.
 
-
-def write_array(path: Path, values: NDArray[Any]) -> None:
-    """Write an array beside its place, then move it there."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-    partial.replace(path)
-
-
-def open_panel(folder: Path) -> Panel:
-    """Open a panel; see :meth:`Panel.open`."""
+    Raises
+    ------
+    ArtifactError
+        When the folder holds no panel, or its files are missing or truncated.
+    """
+    folder = Path(folder)
     path = folder / HEADER
     if not path.is_file():
-        raise ArtifactError.missing(path, "a folder that Panel.save wrote")
+        raise ArtifactError.missing(path, "a folder written by `save_panel`")
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
         if header["format"] > FORMAT:
             raise ArtifactError.newer(path, header["format"], FORMAT)
         ids = np.array(header["ids"], dtype=header["ids_dtype"])
-        schema, clock = Schema.from_dict(header["schema"]), TimeGrid.from_dict(header["clock"])
-        levels = {name: tuple(each) for name, each in header["levels"].items()}
-        columns: Mapping[str, list[str]] = {group: header["columns"][group] for group in GROUPS}
+        schema, time_grid = Schema.from_dict(header["schema"]), TimeGrid.from_dict(header["clock"])
+        levels = {name: tuple(values) for name, values in header["levels"].items()}
+        columns: Mapping[str, list[str]] = {group: header["columns"][group] for group in STEMS}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError.unreadable(path, f"{type(error).__name__}: {error}") from error
-    indptr = read_array(folder / "indptr.npy", np.int64, len(ids) + 1)
+    indptr = open_array(folder / "indptr.npy", np.int64, len(ids) + 1)
     arrays = {
         group: {
-            name: read_array(
+            name: open_array(
                 folder / f"{stem}_{k}.npy",
                 np.float64 if "real" in stem else np.int32,
                 len(ids) if "static" in stem else int(indptr[-1]),
             )
             for k, name in enumerate(columns[group])
         }
-        for group, stem in GROUPS.items()
+        for group, stem in STEMS.items()
     }
     return Panel(
         schema=schema,
-        clock=clock,
+        time_grid=time_grid,
         ids=ids,
         indptr=indptr,
-        start=read_array(folder / "start.npy", np.int64, len(ids)),
+        start=open_array(folder / "start.npy", np.int64, len(ids)),
         levels=levels,
         **arrays,
     )
 
 
-def read_array(path: Path, dtype: type[np.generic], length: int) -> NDArray[Any]:
-    """Map an array read-only, checked against the type and length that the header promises."""
+def write_header(panel: Panel, folder: Path, columns: Mapping[str, list[str]]) -> None:
+    """Write what a panel holds besides its columns; the header comes last and marks the folder as complete."""
+    write_array(folder / "indptr.npy", panel.indptr)
+    write_array(folder / "start.npy", panel.start)
+    header = {
+        "format": FORMAT,
+        "schema": panel.schema.to_dict(),
+        "clock": panel.time_grid.to_dict(),
+        "ids": panel.ids.tolist(),
+        "ids_dtype": "str" if panel.ids.dtype.kind == "U" else panel.ids.dtype.name,
+        "levels": {name: list(levels) for name, levels in panel.levels.items()},
+        "columns": dict(columns),
+    }
+    write_text_atomically(folder / HEADER, json.dumps(header, ensure_ascii=False))
+
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """Write an array atomically."""
+    with replace_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+
+
+def open_array(path: Path, dtype: type[np.generic], length: int) -> NDArray[Any]:
+    """Map an array read-only, checked against the type and length stated in the header."""
     if not path.is_file():
         raise ArtifactError.missing(path, "an array of a saved panel")
     try:
@@ -111,6 +119,6 @@ def read_array(path: Path, dtype: type[np.generic], length: int) -> NDArray[Any]
     except (ValueError, OSError, EOFError) as error:
         raise ArtifactError.unreadable(path, str(error)) from error
     if values.dtype != dtype or values.shape != (length,):
-        reason = f"expected {np.dtype(dtype)} of length {length}, found {values.dtype} {values.shape}"
+        reason = f"expected {np.dtype(dtype)} of length {length}, not {values.dtype} {values.shape}"
         raise ArtifactError.unreadable(path, reason)
     return values

@@ -1,8 +1,11 @@
 """Optional kernels in C for CPUs: the same results as the plain network, in a fraction of the time.
 
-The plain path, in torch alone, is the definition; a kernel computes what one of its modules computes, forward and
-backward, while a tile of rows stays in the processor's cache. See ``docs/performance.md``.
+The plain path, in torch alone, is the definition; a kernel computes what one module of the network computes, forward
+and backward, while a tile of rows stays in the processor's cache. See ``docs/performance.md``.
 
-- `build` compiles the C files once a machine, into the user's cache; `native` describes their functions to Python.
-- `rows`, `select` and `recur` are the three autograd functions.
+- :mod:`~fusecast.kernels.library` compiles ``csrc/`` once a machine, loads it and calls its functions;
+  :mod:`~fusecast.kernels.bindings` mirrors its structures.
+- :mod:`~fusecast.kernels.grn`, :mod:`~fusecast.kernels.variable_selection`, :mod:`~fusecast.kernels.lstm` and
+  :mod:`~fusecast.kernels.attention` are autograd functions; :mod:`~fusecast.kernels.decoder` is for prediction alone;
+  :mod:`~fusecast.kernels.adamw` is the optimizer.
 """

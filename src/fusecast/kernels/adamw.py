@@ -1,4 +1,4 @@
-"""Adam: the optimizer, and the clipping of gradients, in one call each for all parameters."""
+"""AdamW and the clipping of gradients, in one call each for all parameters."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from fusecast.kernels.bindings import Adam, call
-from fusecast.kernels.library import library
+from fusecast.kernels.bindings import AdamWArguments
+from fusecast.kernels.library import call, library
 
 
 class AdamW(torch.optim.AdamW):
-    """``torch.optim.AdamW`` whose step is one call of a kernel, where it can be (Loshchilov, Hutter 2019).
+    """``torch.optim.AdamW`` (Loshchilov, Hutter 2019) whose step is one call of a kernel, where it can be.
 
     A network has some 140 small tensors, and torch spends more time on calls than on their numbers. State and state
-    dict are those of torch, and go from one to the other.
+    dict are those of torch, and can be loaded from one into the other.
     """
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Do a step; the closure, where there is one, is called first and its loss given back."""
+        """Do a step; call the closure first, if there is one, and return its loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        moved = [(group, with_gradients(group["params"])) for group in self.param_groups]
-        if all(_is_plain(group) and usable(parameters) for group, parameters in moved):
-            for group, parameters in moved:
+        groups = [(group, select_with_gradient(group["params"])) for group in self.param_groups]
+        if all(_has_plain_options(group) and gradients_supported(parameters) for group, parameters in groups):
+            for group, parameters in groups:
                 self._step(group, parameters)
         else:
             super().step()
         return loss
 
     def _step(self, group: dict[str, Any], parameters: Sequence[Tensor]) -> None:
-        states = [self._state_of(parameter) for parameter in parameters]
-        arrays = Arrays(parameters)
+        states = [self._get_state(parameter) for parameter in parameters]
+        addresses = ParameterAddresses(parameters)
         beta1, beta2 = group["betas"]
-        arguments = arrays.arguments(
+        arguments = addresses.build_arguments(
             rate=group["lr"], decay=group["weight_decay"], beta1=beta1, beta2=beta2, eps=group["eps"]
         )
-        arguments.parameter = arrays.addresses(parameters)
-        arguments.mean = arrays.addresses([state["exp_avg"] for state in states])
-        arguments.square = arrays.addresses([state["exp_avg_sq"] for state in states])
-        arguments.steps = arrays.addresses([state["step"] for state in states])
+        arguments.parameter = addresses.collect(parameters)
+        arguments.mean = addresses.collect([state["exp_avg"] for state in states])
+        arguments.square = addresses.collect([state["exp_avg_sq"] for state in states])
+        arguments.steps = addresses.collect([state["step"] for state in states])
         call("adamw", arguments)
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def _get_state(self, parameter: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
@@ -58,59 +58,55 @@ class AdamW(torch.optim.AdamW):
         return state
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, most: float) -> None:
-    """Scale the gradients of all parameters of an optimizer in place, so that their norm together is `most` at most.
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Scale the gradients of all parameters of an optimizer in place, so that their joint norm is at most `max_norm`.
 
-    It is ``clip_grad_norm_`` in one call.
+    The same as ``clip_grad_norm_``, in one call.
     """
-    parameters = with_gradients(p for group in optimizer.param_groups for p in group["params"])
-    if usable(parameters):
-        arrays = Arrays(parameters)
-        call("clip", arrays.arguments(most=most))
+    parameters = select_with_gradient(p for group in optimizer.param_groups for p in group["params"])
+    if gradients_supported(parameters):
+        addresses = ParameterAddresses(parameters)
+        call("clip", addresses.build_arguments(max_norm=max_norm))
     else:
-        clip_grad_norm_(parameters, most)
+        clip_grad_norm_(parameters, max_norm)
 
 
-class Arrays:
-    """Arrays of sizes and addresses, which live as long as this."""
+class ParameterAddresses:
+    """Sizes and addresses of tensors in arrays, which live as long as this object."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.kept: list[NDArray[Any]] = []
+        self._arrays: list[NDArray[Any]] = []
         self.count = len(parameters)
-        self.start = self._keep(np.array([0, *accumulate(p.numel() for p in parameters)], dtype=np.int64))
-        self.gradient = self.addresses([gradient_of(p) for p in parameters])
+        self.offsets = self._keep(np.array([0, *accumulate(p.numel() for p in parameters)], dtype=np.int64))
+        self.gradient = self.collect([_gradient(p) for p in parameters])
 
-    def arguments(self, **numbers: float) -> Adam:
-        """Give the kernel's arguments, with sizes and gradients filled in."""
+    def build_arguments(self, **numbers: float) -> AdamWArguments:
+        """Build the kernel's arguments, with sizes and gradients filled in."""
         threads = torch.get_num_threads()
-        return Adam(tensors=self.count, threads=threads, start=self.start, gradient=self.gradient, **numbers)
+        return AdamWArguments(
+            tensors=self.count, threads=threads, offsets=self.offsets, gradient=self.gradient, **numbers
+        )
 
-    def addresses(self, tensors: Sequence[Tensor]) -> int:
-        """Give the address of an array of the addresses of tensors."""
+    def collect(self, tensors: Sequence[Tensor]) -> int:
+        """Collect the addresses of tensors in an array, and return the address of that."""
         return self._keep(np.array([tensor.data_ptr() for tensor in tensors], dtype=np.uint64))
 
     def _keep(self, array: NDArray[Any]) -> int:
-        self.kept.append(array)
+        self._arrays.append(array)
         return array.ctypes.data
 
 
-def with_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """Give those parameters that have a gradient."""
+def select_with_gradient(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Return those parameters that have a gradient."""
     return [parameter for parameter in parameters if parameter.grad is not None]
 
 
-def gradient_of(parameter: Tensor) -> Tensor:
-    """Give the gradient of a parameter that has one."""
-    assert parameter.grad is not None
-    return parameter.grad
-
-
-def usable(parameters: Sequence[Tensor]) -> bool:
-    """Say whether the kernels may work on these and their gradients, whose kind and device torch keeps equal."""
+def gradients_supported(parameters: Sequence[Tensor]) -> bool:
+    """Return whether the kernels may work on these and their gradients; torch keeps type and device of both equal."""
     if library() is None:
         return False
     for parameter in parameters:
-        gradient = gradient_of(parameter)
+        gradient = _gradient(parameter)
         if not (gradient.is_cpu and gradient.dtype is torch.float32 and gradient.layout is torch.strided):
             return False
         if not (gradient.is_contiguous() and parameter.is_contiguous()):
@@ -118,7 +114,12 @@ def usable(parameters: Sequence[Tensor]) -> bool:
     return True
 
 
-def _is_plain(group: dict[str, Any]) -> bool:
-    """Whether a group of parameters asks for nothing that the kernel does not know."""
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _has_plain_options(group: dict[str, Any]) -> bool:
+    """Whether a group of parameters has no option that the kernel does not implement."""
     others = ("amsgrad", "maximize", "capturable", "differentiable")
     return bool(group["fused"]) and not any(group[name] for name in others) and not isinstance(group["lr"], Tensor)

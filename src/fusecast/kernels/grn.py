@@ -10,50 +10,52 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fusecast.kernels.bindings import Dropout, Parameters, Rows, call, padded, pointer
+from fusecast.kernels.bindings import Dropout, GrnArguments, GrnParameters, SelectionArguments, padded, pointers
+from fusecast.kernels.library import call
 
-KEEP_UP_TO = 2**27
-"""Bytes that one call may keep. Computing anew costs a quarter more products; memory grows with rows and variables."""
+MAX_SAVED_BYTES = 2**27
+"""Bytes that one call may save for its backward pass; beyond, it recomputes them, a quarter more products."""
 
 
-class Kept(NamedTuple):
+class SavedRows(NamedTuple):
     """Per row: the hidden map after dropout ``[rows, dp]``; values and open gates ``[rows, 2 op]``; widths padded."""
 
     z: Tensor
     gates: Tensor
 
 
-def room_to_keep(like: Tensor, networks: int, rows: int, d: int, out: int) -> list[Kept] | None:
-    """Give the room for `rows` rows of each network, or None where they are too many.
+def allocate_saved_rows(like: Tensor, networks: int, rows: int, d: int, out: int) -> list[SavedRows] | None:
+    """Allocate what the forward pass saves of each network, or return None where that is more than MAX_SAVED_BYTES.
 
-    Each network has tensors of its own: glibc keeps the memory of freed ones only up to a size.
+    Each network has its own tensors: glibc reuses the memory of freed ones only up to a size.
     """
     width, gates = padded(d), 2 * padded(out)
-    if networks * rows * (width + gates) * like.element_size() > KEEP_UP_TO:
+    if networks * rows * (width + gates) * like.element_size() > MAX_SAVED_BYTES:
         return None
-    return [Kept(like.new_empty(rows, width), like.new_empty(rows, gates)) for _ in range(networks)]
+    return [SavedRows(like.new_empty(rows, width), like.new_empty(rows, gates)) for _ in range(networks)]
 
 
-def hand_over(kept: list[Kept] | None, arguments: Any) -> None:
-    """Point the arguments of a kernel to what is kept; they hold the addresses as long as they live."""
-    if kept is None:
+def attach_saved_rows(saved: list[SavedRows] | None, arguments: GrnArguments | SelectionArguments) -> None:
+    """Point the arguments of a kernel to saved rows; the arrays of addresses live as long as the arguments."""
+    if saved is None:
         return
-    array: Any = ctypes.c_void_p * len(kept)
-    arguments.addresses = array(*(one.z.data_ptr() for one in kept)), array(*(one.gates.data_ptr() for one in kept))
-    arguments.kept_z, arguments.kept_gates = map(ctypes.addressof, arguments.addresses)
+    array = ctypes.c_void_p * len(saved)
+    addresses = array(*(rows.z.data_ptr() for rows in saved)), array(*(rows.gates.data_ptr() for rows in saved))
+    arguments.saved_z, arguments.saved_gates = map(ctypes.addressof, addresses)
+    arguments.addresses = addresses
 
 
 def gated_rows(
     x: Tensor, skip: Tensor, context: Tensor | None, parameters: Sequence[Tensor | None], dropout: float, eps: float
 ) -> Tensor:
-    """Give ``LayerNorm(skip + GLU(dropout(W_h elu(x + context) + b_h)))``, or without W_h and the ELU.
+    """Compute ``LayerNorm(skip + GLU(dropout(W_h elu(x + context) + b_h)))``, or without W_h and the ELU.
 
     Parameters
     ----------
     x, skip
         ``[..., d]`` and ``[..., out]``.
     context
-        ``[B, d]``, or None: added to the rows of x, of which B divides the number; equally many to each, in order.
+        ``[B, d]``, or None: added to the rows of x, equally many consecutive rows for each of the B.
     parameters
         Weight and bias of the hidden map (None and None without it), of the gate, and of the norm.
     dropout
@@ -84,11 +86,11 @@ class _GatedRows(torch.autograd.Function):
         ctx.save_for_backward(x, skip, context, *parameters)
         y = torch.empty_like(skip)
         rows = skip.numel() // skip.shape[-1]
-        ctx.kept = None if may_fold else room_to_keep(x, 1, rows, x.shape[-1], skip.shape[-1])
+        ctx.saved_rows = None if may_fold else allocate_saved_rows(x, 1, rows, x.shape[-1], skip.shape[-1])
         arguments = _arguments(x, skip, context, parameters, ctx.dropout, eps, may_fold)
-        arguments.y = pointer(y)
-        hand_over(ctx.kept, arguments)
-        call("rows_forward", arguments)
+        arguments.y = y.data_ptr()
+        attach_saved_rows(ctx.saved_rows, arguments)
+        call("grn_forward", arguments)
         return y
 
     @staticmethod
@@ -98,11 +100,11 @@ class _GatedRows(torch.autograd.Function):
         gradients = [None if p is None else torch.zeros_like(p) for p in parameters]
         dx, dskip, dy = torch.empty_like(x), torch.empty_like(skip), dy.contiguous()
         arguments = _arguments(x, skip, context, parameters, ctx.dropout, ctx.eps)
-        kept, ctx.kept = ctx.kept, None  # used once: another backward pass computes it anew
-        hand_over(kept, arguments)
-        arguments.gradients = Parameters.of(gradients)
-        arguments.dy, arguments.dx, arguments.dskip = pointer(dy), pointer(dx), pointer(dskip)
-        call("rows_backward", arguments)
+        saved_rows, ctx.saved_rows = ctx.saved_rows, None  # overwritten: another backward pass recomputes them
+        attach_saved_rows(saved_rows, arguments)
+        arguments.gradients = GrnParameters.point_to(gradients)
+        arguments.dy, arguments.dx, arguments.dskip = (tensor.data_ptr() for tensor in (dy, dx, dskip))
+        call("grn_backward", arguments)
         dcontext = None if context is None else dx.view(len(context), -1, dx.shape[-1]).sum(dim=1)
         return dx, dskip, dcontext, None, None, None, *gradients
 
@@ -115,9 +117,9 @@ def _arguments(
     dropout: Dropout,
     eps: float,
     may_fold: bool = False,
-) -> Rows:
+) -> GrnArguments:
     rows = x.numel() // x.shape[-1]
-    return Rows(
+    return GrnArguments(
         rows=rows,
         d=x.shape[-1],
         out=skip.shape[-1],
@@ -125,9 +127,7 @@ def _arguments(
         threads=torch.get_num_threads(),
         may_fold=may_fold,
         eps=eps,
-        parameters=Parameters.of(parameters),
+        parameters=GrnParameters.point_to(parameters),
         dropout=dropout,
-        x=pointer(x),
-        context=pointer(context),
-        skip=pointer(skip),
+        **pointers(x=x, context=context, skip=skip),
     )

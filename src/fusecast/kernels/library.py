@@ -1,4 +1,4 @@
-"""Compile the kernels once a machine and load them; without a compiler, say so quietly and do without."""
+"""Compile the kernels once a machine, load them, and call them; without a compiler torch alone computes everything."""
 
 from __future__ import annotations
 
@@ -9,81 +9,153 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import warnings
+from ctypes import POINTER, Structure
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-SOURCES = ("matmul.c", "rows.c", "selection.c", "lstm.c", "attention.c", "decode.c", "windows.c", "adam.c")
-HEADERS = ("simd.h", "matmul.h", "gated.h", "entries.h", "few.h")
+import torch
+from torch import Tensor
+
+from fusecast.kernels.bindings import find_layout_mismatches
+
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
 
 SWITCH = "FUSECAST_KERNELS"
-"""Environment variable: ``0`` does without the kernels, ``1`` (the default) uses them where they can be built."""
+"""Environment variable: ``0`` switches the kernels off, ``1`` (the default) uses them where they can be built."""
+
+PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+"""Tensors that are numbers in memory, not the fakes and wrappers of exporters and of torch.func."""
+
+CHECKSUM_BYTES = 32
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Give the compiled kernels, or None where they are switched off or cannot be built; decided once a process."""
+    """Return the compiled kernels, or None where they are switched off or cannot be built; decided once a process.
+
+    A library whose structures differ from those of :mod:`fusecast.kernels.bindings` is refused with a RuntimeWarning.
+    """
     if os.environ.get(SWITCH, "1") == "0" or platform.system() != "Linux":
         return None
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
-    built = _built(compiler)
-    if built is None:
+    path = _build(compiler)
+    if path is None:
         return None
     _share_openmp()
     try:
-        return ctypes.CDLL(str(built))
+        return load_checked(path)
     except OSError:
         return None
 
 
+def load_checked(path: Path) -> ctypes.CDLL | None:
+    """Load a compiled library; return None, with a RuntimeWarning, where its structures are not those of Python."""
+    loaded = ctypes.CDLL(str(path))
+    try:
+        mismatches = find_layout_mismatches(loaded)
+    except AttributeError:
+        mismatches = [("fusecast_layouts", "absent in C")]
+    if not mismatches:
+        return loaded
+    name, difference = mismatches[0]
+    warnings.warn(
+        f"the compiled kernels are not used, torch computes instead: their structures differ from those of Python "
+        f"({len(mismatches)} differences, first {name}: {difference})\nHint: please report this, and delete {path}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def call(name: str, arguments: Structure) -> None:
+    """Call ``fusecast_<name>``; other Python threads run meanwhile.
+
+    Raises
+    ------
+    MemoryError
+        When there is no memory for what the function works with.
+    """
+    loaded = library()
+    assert loaded is not None
+    function = getattr(loaded, f"fusecast_{name}")
+    function.argtypes = [POINTER(type(arguments))]
+    function.restype = ctypes.c_int
+    if function(ctypes.byref(arguments)):
+        raise MemoryError(f"no memory for the kernel {name}")
+
+
+def kernels_supported(*tensors: Tensor | None) -> bool:
+    """Return whether kernels may compute on these: float32 on the CPU, not traced, and a loaded library."""
+    return (
+        all(
+            t is None or (t.dtype == torch.float32 and t.device.type == "cpu" and type(t) in PLAIN_TYPES)
+            for t in tensors
+        )
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and library() is not None
+    )
+
+
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: ``fusecast/kernels`` in the user's cache folder."""
+    """Return where compiled kernels are stored: ``fusecast/kernels`` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "fusecast" / "kernels"
 
 
-def _built(compiler: str | None) -> Path | None:
-    """Give the library, compiled first where the cache has none for these sources on this processor."""
+def read_sources() -> dict[str, bytes]:
+    """Read the C files, by name."""
     folder = files("fusecast.kernels") / "csrc"
-    text = {name: folder.joinpath(name).read_bytes() for name in (*HEADERS, *SOURCES)}
-    digest = hashlib.sha256(repr((FLAGS, _processor(), sorted(text.items()))).encode()).hexdigest()[:16]
-    try:
-        cached = cache_folder()
-        cached.mkdir(mode=0o700, parents=True, exist_ok=True)
-        built = cached / f"kernels-{digest}.so"
-        if _whole(built):
-            return built
-        return built if compiler is not None and _compile(compiler, text, built) else None
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # no home, or one that cannot be written to
-        return None
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith((".c", ".h"))}
 
 
-def _compile(compiler: str, text: dict[str, bytes], built: Path) -> bool:
-    """Compile in a folder of this process; several may do so at once, and the last to finish puts the same in place."""
-    with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
-        for name, content in text.items():
+def compile_sources(compiler: str, sources: dict[str, bytes], path: Path) -> bool:
+    """Compile to `path`, with a checksum appended; return whether that worked.
+
+    Several processes may do so at once: each in a folder of its own, and the last replaces the file by an equal one.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        for name, content in sources.items():
             Path(scratch, name).write_bytes(content)
-        made = Path(scratch, built.name)
-        command = [compiler, *FLAGS, *(str(Path(scratch, name)) for name in SOURCES), "-o", str(made)]
+        result = Path(scratch, path.name)
+        units = [str(Path(scratch, name)) for name in sorted(sources) if name.endswith(".c")]
+        command = [compiler, *FLAGS, *units, "-o", str(result)]
         done = subprocess.run(command, capture_output=True, check=False, timeout=300)  # noqa: S603  a fixed command
         if done.returncode == 0:
-            content = made.read_bytes()
-            made.write_bytes(content + hashlib.sha256(content).digest())  # a loader does not look behind the end
-            made.replace(built)
+            content = result.read_bytes()
+            result.write_bytes(content + hashlib.sha256(content).digest())  # loaders ignore bytes after the end
+            result.replace(path)
         return done.returncode == 0
 
 
-def _whole(built: Path) -> bool:
-    """Whether the library is there and undamaged: loading one that was cut off kills the process."""
-    if not built.exists():
+def _build(compiler: str | None) -> Path | None:
+    """Return the path of the library, compiled first where the cache has none for these sources on this processor."""
+    sources = read_sources()
+    digest = hashlib.sha256(repr((FLAGS, _processor(), sorted(sources.items()))).encode()).hexdigest()[:16]
+    try:
+        folder = cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"kernels-{digest}.so"
+        if _is_intact(path):
+            return path
+        return path if compiler is not None and compile_sources(compiler, sources, path) else None
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # no home folder, or one that cannot be written to
+        return None
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether the library exists and has its checksum: loading a truncated one kills the process."""
+    if not path.exists():
         return False
-    content = built.read_bytes()
-    return hashlib.sha256(content[:-32]).digest() == content[-32:]
+    content = path.read_bytes()
+    return hashlib.sha256(content[:-CHECKSUM_BYTES]).digest() == content[-CHECKSUM_BYTES:]
 
 
 def _processor() -> str:
-    """Describe what ``-march=native`` looks at."""
+    """Describe what ``-march=native`` depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -93,8 +165,6 @@ def _processor() -> str:
 
 
 def _share_openmp() -> None:
-    """Make the OpenMP of torch visible to the kernels: a second one would have threads of its own."""
-    import torch
-
+    """Load the OpenMP of torch globally, so that the kernels use its threads: a second one would start its own."""
     for path in sorted(Path(torch.__file__).parent.joinpath("lib").glob("libgomp*.so*")):
         ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)

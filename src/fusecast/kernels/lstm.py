@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fusecast.kernels.bindings import Recurrence, call, pointer
+from fusecast.kernels.bindings import LstmArguments, pointer, pointers
+from fusecast.kernels.library import call
 
 
-def recur(
+def lstm_layer(
     x: Tensor, hidden: Tensor, cell: Tensor, parameters: tuple[Tensor, Tensor, Tensor, Tensor], mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer of an LSTM over ``x [B, T, d_in]`` from the states ``[B, d]``.
 
-    `parameters` are those of ``nn.LSTM``: weights of inputs and states, biases of both. Steps that `mask` [B, T] leaves
-    out are passed over: their output is 0, the state goes on from the step before.
+    `parameters` are those of ``nn.LSTM``: weights of inputs and states, biases of both. Steps that are False in `mask`
+    ``[B, T]`` are skipped: their output is 0, and the state is that of the step before.
 
     Returns
     -------
@@ -25,13 +26,13 @@ def recur(
     """
     from_input, from_state, input_bias, state_bias = parameters
     bias = input_bias + state_bias
-    output, last_hidden, last_cell = _Recurrence.apply(
+    output, last_hidden, last_cell = _LstmLayer.apply(
         x, hidden, cell, from_input, from_state, bias, mask, torch.is_grad_enabled()
     )
     return output, last_hidden, last_cell
 
 
-class _Recurrence(torch.autograd.Function):
+class _LstmLayer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -51,11 +52,11 @@ class _Recurrence(torch.autograd.Function):
         hiddens, cells = x.new_empty(B, T + 1, d), x.new_empty(B, T + 1, d)
         hiddens[:, 0], cells[:, 0] = hidden, cell
         output = None if mask is None else x.new_empty(B, T, d)
-        kept = (x, gates, hiddens, cells, from_input, from_state, bias, mask)
-        arguments = _arguments(*kept)
+        tensors = (x, gates, hiddens, cells, from_input, from_state, bias, mask)
+        arguments = _arguments(*tensors)
         arguments.output = pointer(output)
-        call("recurrence_forward", arguments)
-        ctx.save_for_backward(*kept)
+        call("lstm_forward", arguments)
+        ctx.save_for_backward(*tensors)
         return hiddens[:, 1:] if output is None else output, hiddens[:, -1].clone(), cells[:, -1].clone()
 
     @staticmethod
@@ -69,7 +70,7 @@ class _Recurrence(torch.autograd.Function):
         arguments.doutput, arguments.dhidden, arguments.dcell = map(pointer, (doutput, dhidden, dcell))
         arguments.dgates, arguments.dx = pointer(dgates), pointer(dx)
         arguments.dfrom_input, arguments.dfrom_state, arguments.dbias = map(pointer, sums)
-        call("recurrence_backward", arguments)
+        call("lstm_backward", arguments)
         return dx, dhidden, dcell, *sums, None, None
 
 
@@ -82,19 +83,13 @@ def _arguments(
     from_state: Tensor,
     bias: Tensor,
     mask: Tensor | None,
-) -> Recurrence:
-    return Recurrence(
+) -> LstmArguments:
+    return LstmArguments(
         windows=x.shape[0],
         steps=x.shape[1],
         inputs=x.shape[2],
         d=hiddens.shape[-1],
         threads=torch.get_num_threads(),
-        from_input=pointer(from_input),
-        from_state=pointer(from_state),
-        bias=pointer(bias),
-        mask=pointer(mask),
-        x=pointer(x),
-        gates=pointer(gates),
-        hidden=pointer(hiddens),
-        cell=pointer(cells),
+        **pointers(from_input=from_input, from_state=from_state, bias=bias, mask=mask),
+        **pointers(x=x, gates=gates, hidden=hiddens, cell=cells),
     )

@@ -1,4 +1,4 @@
-"""The last steps of a sequence, without the price that slicing has in the backward pass."""
+"""The last steps of a sequence, without the cost of a slice in the backward pass."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fusecast.kernels.bindings import kernels_supported
+from fusecast.kernels.library import kernels_supported
 
 
-def with_tail(steps: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Give ``steps [B, T, d]`` again, to be used in place of the argument, and the last of them, ``[B, length, d]``.
+def split_tail(steps: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Return ``steps [B, T, d]``, to be used in place of the argument, and the last of them, ``[B, length, d]``.
 
-    The gradient of a slice is a tensor of zeros with little in it, which is then added to that of the whole. Here it
-    is added in place, to the gradient of the first result: which must therefore only go where gradients are made
-    anew, into linear maps and kernels.
+    The gradient of a slice is a tensor of zeros but for the slice, which is then added to that of the whole. Here it is
+    added in place, to the gradient of the first result: that must therefore only be used where gradients are new
+    tensors, in linear maps and kernels.
     """
     if kernels_supported(steps) and torch.is_grad_enabled() and steps.requires_grad:
-        whole, tail = _Tail.apply(steps, length)
+        whole, tail = _SplitTail.apply(steps, length)
         return whole, tail
     return steps, steps[:, steps.shape[1] - length :]
 
 
-class _Tail(torch.autograd.Function):
+class _SplitTail(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, steps: Tensor, length: int) -> tuple[Tensor, Tensor]:
         ctx.length = length

@@ -1,4 +1,4 @@
-"""Variable selection over rows as one autograd function."""
+"""Variable selection over rows (equations 6 to 8) as one autograd function."""
 
 from __future__ import annotations
 
@@ -9,55 +9,60 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fusecast.kernels.bindings import Dropout, Parameters, Selection, call, pointer
-from fusecast.kernels.grn import hand_over, room_to_keep
+from fusecast.kernels.bindings import Dropout, GrnParameters, SelectionArguments, pointer, pointers
+from fusecast.kernels.grn import allocate_saved_rows, attach_saved_rows
+from fusecast.kernels.library import call
 
 
 class Values(NamedTuple):
-    """Values of the variables at N rows; nothing here is differentiated."""
+    """Values of the variables at N rows; they are not differentiated."""
 
     reals: Tensor  # float [N, Vr], 0 where missing
-    entries: Tensor  # int64 [N, Vc]: entries of the dictionary
+    codes: Tensor  # int64 [N, Vc]: rows of the tables
     present: Tensor | None  # bool [N, V]
 
 
-class Dictionary(NamedTuple):
-    """What the variables' values stand for: two entries for each real (slope, intercept), then one for each code."""
+class EmbeddingTables(NamedTuple):
+    """Embeddings and their first linear maps: two rows for each real (slope, intercept), then one for each code."""
 
-    embedded: Tensor  # [R, d]: the embedding
-    own: Tensor  # [R, d]: what the first map of the variable's own network makes of it
-    common: Tensor  # [R, d + V]: what the first map of the joint network, and its skip, make of it
+    embedded: Tensor  # [R, d]: the embeddings
+    variable_input: Tensor  # [R, d]: after the first map of the variable's own network
+    joint_input: Tensor  # [R, d + V]: after the first map of the joint network, and after its skip
 
 
 def select_rows(
     values: Values,
-    dictionary: Dictionary,
-    start: Tensor,
+    tables: EmbeddingTables,
+    joint_bias: Tensor,
     context: Tensor | None,
     variables: Sequence[Tensor],
     joint: Sequence[Tensor],
     dropout: float,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Select among the variables of N rows: the selected vectors ``[N, d]``, and the weights ``[N, V]``.
+    """Select among the variables of N rows.
 
     Parameters
     ----------
-    start
+    joint_bias
         ``[d + V]``: biases of the joint network's first map and of its skip.
     context
-        ``[B, d]``, or None: added to the joint network's first map; N / B rows in a row share one of it.
+        ``[B, d]``, or None: added to the joint network's first map; N / B consecutive rows share one.
     variables, joint
         Weight and bias of the hidden map, of the gate and of the norm: of all variables, stacked; of the joint network.
     dropout
         Share to drop; 0 outside training.
     eps
         Added to the variance in the norms.
+
+    Returns
+    -------
+    The selected vectors ``[N, d]``, and the weights ``[N, V]``.
     """
     selected: Tensor
     weights: Tensor
     selected, weights = _Select.apply(
-        *values, dropout, eps, not torch.is_grad_enabled(), *dictionary, start, context, *variables, *joint
+        *values, dropout, eps, not torch.is_grad_enabled(), *tables, joint_bias, context, *variables, *joint
     )
     return selected, weights
 
@@ -67,49 +72,49 @@ class _Select(torch.autograd.Function):
     def forward(
         ctx: Any,
         reals: Tensor,
-        entries: Tensor,
+        codes: Tensor,
         present: Tensor | None,
         dropout: float,
         eps: float,
         may_fold: bool,
         *params: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        values = Values(reals.contiguous(), entries.contiguous(), None if present is None else present.contiguous())
+        values = Values(reals.contiguous(), codes.contiguous(), None if present is None else present.contiguous())
         params = tuple(None if tensor is None else tensor.contiguous() for tensor in params)
         ctx.dropout, ctx.eps = Dropout.draw(dropout), eps
         embedded = params[0]
         assert embedded is not None
         selected = embedded.new_empty(len(reals), embedded.shape[1])
-        weights = embedded.new_empty(len(reals), reals.shape[1] + entries.shape[1])
+        weights = embedded.new_empty(len(reals), reals.shape[1] + codes.shape[1])
         ctx.save_for_backward(weights, *values, *params)
         d = embedded.shape[1]
-        ctx.kept = None if may_fold else room_to_keep(embedded, weights.shape[1], len(reals), d, d)
+        ctx.saved_rows = None if may_fold else allocate_saved_rows(embedded, weights.shape[1], len(reals), d, d)
         arguments = _arguments(values, params, weights, ctx.dropout, eps, may_fold)
-        hand_over(ctx.kept, arguments)
+        attach_saved_rows(ctx.saved_rows, arguments)
         arguments.selected = pointer(selected)
-        call("selection_forward", arguments)
+        call("variable_selection_forward", arguments)
         ctx.set_materialize_grads(False)
         return selected, weights
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dselected: Tensor | None, dweights: Tensor | None) -> tuple[Any, ...]:
-        weights, reals, entries, present, *params = ctx.saved_tensors
+        weights, reals, codes, present, *params = ctx.saved_tensors
         if dselected is None:
             dselected = weights.new_zeros(len(weights), params[0].shape[1])
         dselected = dselected.contiguous()
         dweights = None if dweights is None else dweights.contiguous()
         gradients = [None if tensor is None else torch.zeros_like(tensor) for tensor in params]
-        arguments = _arguments(Values(reals, entries, present), params, weights, ctx.dropout, ctx.eps)
-        kept, ctx.kept = ctx.kept, None  # used once: another backward pass computes it anew
-        hand_over(kept, arguments)
+        arguments = _arguments(Values(reals, codes, present), params, weights, ctx.dropout, ctx.eps)
+        saved_rows, ctx.saved_rows = ctx.saved_rows, None  # overwritten: another backward pass recomputes them
+        attach_saved_rows(saved_rows, arguments)
         arguments.dselected, arguments.dweights = pointer(dselected), pointer(dweights)
-        names = ("dembedded", "down", "dcommon", "dstart", "dcontext")
+        names = ("dembedded", "dvariable_input", "djoint_input", "djoint_bias", "dcontext")
         for name, gradient in zip(names, gradients[:5], strict=True):
             setattr(arguments, name, pointer(gradient))
-        arguments.variables_gradients = Parameters.of(gradients[5:11])
-        arguments.joint_gradients = Parameters.of(gradients[11:])
-        call("selection_backward", arguments)
+        arguments.variables_gradients = GrnParameters.point_to(gradients[5:11])
+        arguments.joint_gradients = GrnParameters.point_to(gradients[11:])
+        call("variable_selection_backward", arguments)
         return *(None,) * 6, *gradients
 
 
@@ -120,30 +125,24 @@ def _arguments(
     dropout: Dropout,
     eps: float,
     may_fold: bool = False,
-) -> Selection:
-    embedded, own, common, start, context = params[:5]
+) -> SelectionArguments:
+    embedded, variable_input, joint_input, joint_bias, context = params[:5]
     assert embedded is not None
     rows = len(values.reals)
-    return Selection(
+    return SelectionArguments(
         rows=rows,
         d=embedded.shape[1],
         reals=values.reals.shape[1],
-        categories=values.entries.shape[1],
+        categories=values.codes.shape[1],
         entries=len(embedded),
         repeat=1 if context is None or not len(context) else rows // len(context),
         threads=torch.get_num_threads(),
         may_fold=may_fold,
         eps=eps,
-        variables=Parameters.of(params[5:11]),
-        joint=Parameters.of(params[11:]),
+        variables=GrnParameters.point_to(params[5:11]),
+        joint=GrnParameters.point_to(params[11:]),
         dropout=dropout,
-        values=pointer(values.reals),
-        present=pointer(values.present),
-        codes=pointer(values.entries),
-        embedded=pointer(embedded),
-        own=pointer(own),
-        common=pointer(common),
-        context=pointer(context),
-        start=pointer(start),
-        weights=pointer(weights),
+        **pointers(values=values.reals, present=values.present, codes=values.codes, weights=weights),
+        **pointers(embedded=embedded, variable_input=variable_input, joint_input=joint_input),
+        **pointers(context=context, joint_bias=joint_bias),
     )

@@ -1,4 +1,4 @@
-"""The network, in torch alone. Names are loaded when they are first asked for."""
+"""The network, in torch alone. Names are imported on first use."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelConfig", "TemporalFusionTransformer", "example_batch", "quantile_loss"]
 
-_HOME = {
+_MODULES = {
     "ModelConfig": "config",
     "TemporalFusionTransformer": "tft",
-    "example_batch": "example",
+    "example_batch": "batch",
     "quantile_loss": "losses",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

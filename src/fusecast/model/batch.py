@@ -1,6 +1,6 @@
 """The two types that pass through the network, and the names of their dimensions.
 
-The letters below are used everywhere in the library:
+These letters denote dimensions everywhere in the library:
 
 =====  ======================================================================
 B      windows in a batch
@@ -22,8 +22,8 @@ Order of the variables of a group, in tensors, selection weights and names alike
 - past:   observed reals (the targets first), known reals, observed categories, known categories
 - future: known reals, known categories
 
-A group that a model does not have is a tensor of width 0, never None. A *mask* of width 0 says that
-nothing is missing: the network then takes the path without masks, and no value has to be looked at for it.
+An absent group is a tensor of width 0, never None. A *mask* of width 0 means that nothing is missing: the network
+then takes the path without masks, and no value has to be read to decide so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from fusecast.model.config import ModelConfig
 
 
 class Batch(NamedTuple):
-    """Everything the network may see for B forecasts, and what it is to be judged by."""
+    """Everything the network may use for B forecasts, and the targets of the loss."""
 
     static_real: Tensor  # float [B, Vr]
     static_cat: Tensor  # int64 [B, Vc], 0 = unknown or missing
@@ -56,8 +56,8 @@ class Batch(NamedTuple):
     target_mask: Tensor  # bool [B, H, Y], True = counts in the loss; or [B, H, 0]
     center: Tensor  # float [B, Y]: value = scaled * scale + center, in the units of the data (or their logs)
     scale: Tensor  # float [B, Y]
-    weight: Tensor  # float [B, Y]: what an error of 1 counts in the loss; or [B, 0] when all count alike
-    window: Tensor  # int64 [B]: number of the window in its WindowIndex
+    weight: Tensor  # float [B, Y]: factor of errors in the loss; or [B, 0] when all count alike
+    window: Tensor  # int64 [B]: index of the window in its WindowIndex
 
 
 class Output(NamedTuple):
@@ -68,7 +68,7 @@ class Output(NamedTuple):
     past_weights: Tensor  # float [B, L, V_past]; rows of masked steps are 0
     future_weights: Tensor  # float [B, H, V_future]
     attention: Tensor  # float [B, H, T], heads averaged, each row sums to 1; masked and later steps are 0
-    parameters: Tensor  # float [B, H, Y, P] of the forecast distributions; [B, H, Y, 0] for a head of quantiles
+    parameters: Tensor  # float [B, H, Y, P] of the forecast distributions; [B, H, Y, 0] for a quantile head
 
 
 def example_batch(
@@ -81,8 +81,8 @@ def example_batch(
 ) -> Batch:
     """Draw a batch for a network of this config, with H and L as configured.
 
-    With `missing` above 0 every mask is there, and that share of values, of past steps and of targets is masked;
-    the past of the first window is padded on the left as well. With 0 all masks have width 0.
+    With `missing` above 0 no mask has width 0, and that share of values, past steps and targets is masked; the past of
+    the first window is also padded on the left. With 0 all masks have width 0.
     """
     B, L, H, Y = batch_size, config.lookback, config.horizon, config.num_targets
 
@@ -93,35 +93,35 @@ def example_batch(
         columns = [torch.randint(card, shape, generator=generator) for card in cardinalities]
         return torch.stack(columns, dim=-1) if columns else torch.zeros(*shape, 0, dtype=torch.int64)
 
-    def present(*shape: int) -> Tensor:
+    def mask(*shape: int) -> Tensor:
         if missing == 0:
             return torch.zeros(*shape[:-1], 0, dtype=torch.bool)
         return torch.rand(shape, generator=generator) >= missing
 
-    static_real, past_real = reals(B, config.static_reals), reals(B, L, config.observed_reals + config.known_reals)
+    static_real, past_real = reals(B, config.static_reals), reals(B, L, config.past_reals)
     future_real, target = reals(B, H, config.known_reals), reals(B, H, Y)
-    past_mask = present(B, L)
-    static_present, past_present = present(*static_real.shape), present(*past_real.shape)
-    future_present, target_mask = present(*future_real.shape), present(*target.shape)
+    past_mask = mask(B, L)
+    static_present, past_present = mask(*static_real.shape), mask(*past_real.shape)
+    future_present, target_mask = mask(*future_real.shape), mask(*target.shape)
     if missing > 0:
         past_mask[0, : L // 3] = False
         past_present = past_present & past_mask.unsqueeze(-1)
 
-    def blank(values: Tensor, mask: Tensor) -> Tensor:
-        return values if missing == 0 else values.masked_fill(~mask, 0.0)
+    def zero_missing(values: Tensor, present: Tensor) -> Tensor:
+        return values if missing == 0 else values.masked_fill(~present, 0.0)
 
     return Batch(
-        static_real=blank(static_real, static_present),
+        static_real=zero_missing(static_real, static_present),
         static_cat=codes(config.static_categories, B),
-        past_real=blank(past_real, past_present),
-        past_cat=codes((*config.observed_categories, *config.known_categories), B, L),
-        future_real=blank(future_real, future_present),
+        past_real=zero_missing(past_real, past_present),
+        past_cat=codes(config.past_categories, B, L),
+        future_real=zero_missing(future_real, future_present),
         future_cat=codes(config.known_categories, B, H),
         static_real_present=static_present,
         past_real_present=past_present,
         future_real_present=future_present,
         past_mask=past_mask,
-        target=blank(target, target_mask),
+        target=zero_missing(target, target_mask),
         target_mask=target_mask,
         center=torch.zeros(B, Y, dtype=dtype),
         scale=torch.ones(B, Y, dtype=dtype),

@@ -1,39 +1,34 @@
-"""What determines the shape of a network, in plain numbers."""
+"""The configuration of a network: sizes and switches, with their defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fusecast.errors import ConfigError
 
-ATTENTION_MASKS = ("inclusive", "strict", "none")
-VARIABLE_SKIPS = ("identity", "linear", "normalised")
-HEADS = ("quantile", "normal", "student_t", "negative_binomial", "tweedie")
+Head = Literal["quantile", "normal", "student_t", "negative_binomial", "tweedie"]
+AttentionMask = Literal["inclusive", "strict", "none"]
+VariableSkip = Literal["identity", "linear", "normalised"]
 
-
-def validate_quantile_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """Check quantile levels.
-
-    Raises
-    ------
-    ConfigError
-        When there are none, they do not increase, or one lies outside (0, 1).
-    """
-    wanted = tuple(float(level) for level in levels)
-    if not wanted or any(not 0.0 < q < 1.0 for q in wanted) or any(a >= b for a, b in pairwise(wanted)):
-        raise ConfigError.bad_quantiles(wanted)
-    return wanted
+HEADS: tuple[Head, ...] = get_args(Head)
+ATTENTION_MASKS: tuple[AttentionMask, ...] = get_args(AttentionMask)
+VARIABLE_SKIPS: tuple[VariableSkip, ...] = get_args(VariableSkip)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Sizes of a Temporal Fusion Transformer.
+    """Sizes of a Temporal Fusion Transformer, and what may differ from the paper.
 
     Reals are counted, categories are listed by cardinality; every cardinality includes code 0 (unknown).
     The order of the variables is that of :mod:`fusecast.model.batch`.
+
+    Raises
+    ------
+    ConfigError
+        When a value is impossible.
     """
 
     horizon: int
@@ -42,7 +37,7 @@ class ModelConfig:
     """Steps of history, L. The parameters do not depend on it; a served model checks it."""
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     """Quantile levels, strictly increasing, inside (0, 1)."""
-    head: str = "quantile"
+    head: Head = "quantile"
     """What is forecast of each target and step: the quantiles themselves ("quantile"), or the parameters of a
     distribution whose quantiles they are: "normal", "student_t", "negative_binomial" (counts), "tweedie" (amounts that
     are often 0)."""
@@ -52,7 +47,7 @@ class ModelConfig:
     static_reals: int = 0
     static_categories: tuple[int, ...] = ()
     observed_reals: int = 1
-    """Real inputs known in the past only, the targets (always first) counted in."""
+    """Real inputs known in the past only, including the targets, which come first."""
     observed_categories: tuple[int, ...] = ()
     known_reals: int = 0
     """Real inputs known in past and future."""
@@ -62,21 +57,21 @@ class ModelConfig:
     num_lstm_layers: int = 1
     dropout: float = 0.1
 
-    # The rest is the paper's where it is not set. Weights that were trained elsewhere may need another setting.
+    # The defaults of the following are the paper's. Weights that were trained elsewhere may need others.
     layer_norm_eps: float = 1e-5
     """Added to the variance in every layer norm."""
     attention_bias: bool = False
     """Whether queries, keys and values have biases."""
-    attention_mask: str = "inclusive"
-    """What a step of the horizon sees of the horizon: up to itself ("inclusive"), before itself ("strict"), all of it
+    attention_mask: AttentionMask = "inclusive"
+    """Which steps of the horizon a step of it attends to: up to itself ("inclusive"), before itself ("strict"), all
     ("none")."""
-    variable_skip: str = "identity"
-    """What goes around a variable's own network: its embedding ("identity"), a linear map of it ("linear"), or that
+    variable_skip: VariableSkip = "identity"
+    """The residual of a variable's own network: its embedding ("identity"), a linear map of it ("linear"), or that
     map, layer-normed for reals ("normalised")."""
     selection_skip_norm: bool = False
-    """Whether what goes around the network that gives the selection weights is layer-normed."""
+    """Whether the residual of the network that computes the selection weights is layer-normed."""
     contexts_without_static: bool = False
-    """Whether a network without static variables has contexts all the same, those of a vector of zeros."""
+    """Whether a network without static variables still has contexts, those of a vector of zeros."""
 
     def __post_init__(self) -> None:
         for name in ("quantiles", "static_categories", "observed_categories", "known_categories"):
@@ -91,13 +86,10 @@ class ModelConfig:
         validate_quantile_levels(self.quantiles)
         if self.layer_norm_eps <= 0.0:
             raise ConfigError.out_of_range("layer_norm_eps", self.layer_norm_eps, "(0, inf)")
-        for name, choices in (
-            ("attention_mask", ATTENTION_MASKS),
-            ("variable_skip", VARIABLE_SKIPS),
-            ("head", HEADS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ConfigError.not_one_of(name, getattr(self, name), choices)
+        choices = {"attention_mask": ATTENTION_MASKS, "variable_skip": VARIABLE_SKIPS, "head": HEADS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError.not_one_of(name, getattr(self, name), allowed)
         if not 1.1 <= self.tweedie_power <= 1.9:
             raise ConfigError.out_of_range("tweedie_power", self.tweedie_power, "[1.1, 1.9]")
         if self.observed_reals < self.num_targets:
@@ -105,8 +97,18 @@ class ModelConfig:
 
     @property
     def has_contexts(self) -> bool:
-        """Whether the temporal part of the network is given static contexts."""
+        """Whether the temporal part of the network has static contexts."""
         return self.num_static > 0 or self.contexts_without_static
+
+    @property
+    def past_reals(self) -> int:
+        """Real variables of the past group."""
+        return self.observed_reals + self.known_reals
+
+    @property
+    def past_categories(self) -> tuple[int, ...]:
+        """Cardinalities of the categories of the past group."""
+        return (*self.observed_categories, *self.known_categories)
 
     @property
     def num_static(self) -> int:
@@ -116,7 +118,7 @@ class ModelConfig:
     @property
     def num_past(self) -> int:
         """Past variables, V of the past group."""
-        return self.observed_reals + len(self.observed_categories) + self.num_future
+        return self.past_reals + len(self.past_categories)
 
     @property
     def num_future(self) -> int:
@@ -124,5 +126,19 @@ class ModelConfig:
         return self.known_reals + len(self.known_categories)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only; ``ModelConfig(**config.to_dict())`` gives the same config."""
+        """Return plain values only; ``ModelConfig(**config.to_dict())`` is the same config."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def validate_quantile_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Return quantile levels as a tuple of floats.
+
+    Raises
+    ------
+    ConfigError
+        When there are none, they do not increase, or one lies outside (0, 1).
+    """
+    validated = tuple(float(level) for level in levels)
+    if not validated or any(not 0.0 < q < 1.0 for q in validated) or any(a >= b for a, b in pairwise(validated)):
+        raise ConfigError.bad_quantiles(validated)
+    return validated

@@ -1,4 +1,4 @@
-"""Embeddings of variables: a real is a line in d dimensions, a category a row of a table."""
+"""Embeddings of variables: a real is an affine function into d dimensions, a category a row of a table."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 
-class Codebook(NamedTuple):
-    """What the values of a group of variables stand for.
+class EmbeddingWeights(NamedTuple):
+    """The embeddings of a group of variables.
 
-    A real value x stands for ``[x, 1] @ lines[v]``, a code c for ``table[offsets[v] + c]``. Any linear map of an
-    embedding is therefore a code book too, of the mapped lines and tables: that is how products are folded.
+    A real x is embedded as ``[x, 1] @ lines[v]``, a code c as ``table[offsets[v] + c]``. A linear map of an embedding
+    has the same form, with mapped lines and tables: that is how products are folded.
     """
 
-    lines: Tensor  # [Vr, 2, d]: slope, then intercept, of each real
-    table: Tensor  # [R, d]: the rows of all categories, one after another
+    lines: Tensor  # [Vr, 2, d]: slope and intercept of each real
+    table: Tensor  # [R, d]: the rows of all categories, end to end
     offsets: Tensor  # int64 [Vc]: first row of each category
     cardinalities: tuple[int, ...]  # rows of each category
 
@@ -26,9 +26,9 @@ class Codebook(NamedTuple):
 class VariableEmbedding(nn.Module):
     """Embeddings of reals (a ``Linear(1, d)`` each) and categories (an ``Embedding(cardinality, d)`` each).
 
-    ``real_weight[v]`` and ``real_bias[v]`` belong to real v; `table` holds the categories' tables end to end.
-    Code 0, unknown, is a row like any other. Codes must lie below their cardinality: the preprocessor sees to it,
-    and nothing is checked here, because on a GPU a look at values stops the queue.
+    ``real_weight[v]`` and ``real_bias[v]`` are those of real v; `table` holds the categories' tables end to end.
+    Code 0, unknown, is a row like any other. Codes must lie below their cardinality, which the preprocessor ensures;
+    it is not checked here, because reading values of a GPU waits for its queue.
     """
 
     offsets: Tensor
@@ -42,11 +42,11 @@ class VariableEmbedding(nn.Module):
         starts = list(accumulate(self.cardinalities, initial=0))[:-1]
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
 
-    def codebook(self, *, first_real: int = 0, first_category: int = 0) -> Codebook:
-        """Give the code book of the reals and the categories from the given ones on."""
+    def slice_weights(self, *, first_real: int = 0, first_category: int = 0) -> EmbeddingWeights:
+        """Return the embeddings of the reals and categories from `first_real` and `first_category` on."""
         rows_before = sum(self.cardinalities[:first_category])
         lines = torch.stack((self.real_weight, self.real_bias), dim=1)
-        return Codebook(
+        return EmbeddingWeights(
             lines=lines[first_real:],
             table=self.table[rows_before:],
             offsets=self.offsets[first_category:] - rows_before,

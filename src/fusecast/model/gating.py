@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusecast.kernels.bindings import kernels_supported
 from fusecast.kernels.grn import gated_rows
+from fusecast.kernels.library import kernels_supported
+from fusecast.model.config import VariableSkip
 
 
 class GatedLinearUnit(nn.Module):
-    """Let a sigmoid decide how much of a linear map passes.
+    """Multiply a linear map by a sigmoid of another (equation 5).
 
         out = sigmoid(W_g x + b_g) * (W_v x + b_v)        g = 4, v = 5 in the paper
 
@@ -38,7 +39,7 @@ class GatedLinearUnit(nn.Module):
 
 
 class GateAddNorm(nn.Module):
-    """Add a gated branch to what went around it, and normalise: ``LayerNorm(around + GLU(dropout(branch)))``.
+    """Add a gated input to a residual, and normalise: ``LayerNorm(residual + GLU(dropout(x)))`` (equation 17).
 
     Shapes: both ``[..., d] -> [..., d]``.
     """
@@ -48,23 +49,23 @@ class GateAddNorm(nn.Module):
         self.gate = GatedLinearUnit(d_model, d_model, dropout=dropout)
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, branch: Tensor, around: Tensor) -> Tensor:
-        """Join the branch to what went around it: ``[..., d], [..., d] -> [..., d]``."""
-        if kernels_supported(branch, around):
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Gate `x`, and add `residual`: ``[..., d], [..., d] -> [..., d]``."""
+        if kernels_supported(x, residual):
             projection, norm = self.gate.projection, self.norm
             parameters = (None, None, projection.weight, projection.bias, norm.weight, norm.bias)
-            return gated_rows(branch, around, None, parameters, _share(self.gate.dropout), norm.eps)
-        normed: Tensor = self.norm(around + self.gate(branch))
+            return gated_rows(x, residual, None, parameters, _active_dropout(self.gate.dropout), norm.eps)
+        normed: Tensor = self.norm(residual + self.gate(x))
         return normed
 
 
 class GatedResidualNetwork(nn.Module):
-    """Transform `x`, given an optional context, and let a gate decide how much of it to keep.
+    """Transform `x`, given an optional context, and gate the result (equations 2 to 4).
 
         h   = elu(W_x x + b_x + W_c c)                 x = `a`, c = `c`, h = `eta_2` in the paper
         out = LayerNorm(skip(x) + GLU(dropout(W_h h + b_h)))
 
-    The skip is the identity, or a linear map where the widths differ (or `linear_skip` asks for one).
+    The skip is the identity, or a linear map where the widths differ (or with `linear_skip`).
 
     Shapes: ``x [..., d_in]``, ``context [..., d_model]`` (broadcast), result ``[..., d_out]``.
     """
@@ -92,36 +93,27 @@ class GatedResidualNetwork(nn.Module):
         return self.finish(self.from_input(x), self.skip(x), context)
 
     def finish(self, from_input: Tensor, skip: Tensor, context: Tensor | None) -> Tensor:
-        """Do all that follows the two maps of `x`, for callers that have got those in a cheaper way."""
+        """Compute all that follows the two maps of `x`, for callers that compute those in a cheaper way."""
         assert (context is None) == (self.from_context is None)
         if self.from_context is not None:
             context = self.from_context(context)
-        if kernels_supported(from_input, skip, context) and _one_a_window(context, from_input):
+        if kernels_supported(from_input, skip, context) and _is_one_per_window(context, from_input):
             flat = None if context is None else context.flatten(0, 1)
-            behind = self.parameters_behind_first_map()
-            return gated_rows(from_input, skip, flat, behind, _share(self.gate.dropout), self.norm.eps)
+            parameters = self.parameters_after_first_map()
+            return gated_rows(from_input, skip, flat, parameters, _active_dropout(self.gate.dropout), self.norm.eps)
         if context is not None:
             from_input = from_input + context
         normed: Tensor = self.norm(skip + self.gate(self.hidden(functional.elu(from_input))))
         return normed
 
-    def parameters_behind_first_map(self) -> tuple[Tensor, ...]:
-        """Weight and bias of the hidden map, of the gate and of the norm."""
+    def parameters_after_first_map(self) -> tuple[Tensor, ...]:
+        """Return weight and bias of the hidden map, of the gate and of the norm."""
         hidden, gate, norm = self.hidden, self.gate.projection, self.norm
         return hidden.weight, hidden.bias, gate.weight, gate.bias, norm.weight, norm.bias
 
 
-def _share(dropout: nn.Dropout) -> float:
-    return dropout.p if dropout.training else 0.0
-
-
-def _one_a_window(context: Tensor | None, x: Tensor) -> bool:
-    """Whether a context is ``[B, 1, d]`` for ``x [B, T, d]``, or None."""
-    return context is None or (context.shape == (len(x), 1, x.shape[-1]) and x.ndim == 3)
-
-
 class GroupedLinear(nn.Module):
-    """V linear maps side by side; ``weight[v]`` and ``bias[v]`` are those of a ``nn.Linear``, with the same start.
+    """V linear maps; ``weight[v]`` and ``bias[v]`` are those of a ``nn.Linear``, and initialised as those.
 
     Shapes: ``[V, N, d_in] -> [V, N, d_out]``.
     """
@@ -138,7 +130,7 @@ class GroupedLinear(nn.Module):
 
 
 class GroupedLayerNorm(nn.Module):
-    """V layer norms side by side, each with its own gain and shift. Shapes: ``[V, N, d] -> [V, N, d]``."""
+    """V layer norms, each with its own gain and shift. Shapes: ``[V, N, d] -> [V, N, d]``."""
 
     def __init__(self, num_variables: int, d_model: int) -> None:
         super().__init__()
@@ -157,11 +149,11 @@ class GroupedGatedResidualNetwork(nn.Module):
 
     The first linear, `from_input`, is not applied here: its input is an embedding, so its product is folded into the
     embedding by :class:`fusecast.model.variable_selection.VariableSelection`. So is the linear map of the skip, which
-    the paper does not have: `skip` says what goes around, as ``ModelConfig.variable_skip``.
+    the paper does not have; `skip` is ``ModelConfig.variable_skip``.
     """
 
     def __init__(
-        self, num_variables: int, d_model: int, *, dropout: float, skip: str = "identity", num_reals: int = 0
+        self, num_variables: int, d_model: int, *, dropout: float, skip: VariableSkip = "identity", num_reals: int = 0
     ) -> None:
         super().__init__()
         self.num_reals = num_reals
@@ -174,11 +166,25 @@ class GroupedGatedResidualNetwork(nn.Module):
         self.gate = GroupedLinear(num_variables, d_model, 2 * d_model)
         self.norm = GroupedLayerNorm(num_variables, d_model)
 
+    def parameters_after_first_map(self) -> tuple[Tensor, ...]:
+        """Return weight and bias of the hidden maps, of the gates and of the norms."""
+        hidden, gate, norm = self.hidden, self.gate, self.norm
+        return hidden.weight, hidden.bias, gate.weight, gate.bias, norm.weight, norm.bias
+
     def finish(self, from_input: Tensor, skip: Tensor) -> Tensor:
-        """Do all that follows the first linear map: both ``[V, N, d] -> [V, N, d]``."""
+        """Compute all that follows the first linear map: both ``[V, N, d] -> [V, N, d]``."""
         gated = functional.glu(self.gate(self.dropout(self.hidden(functional.elu(from_input)))), dim=-1)
         if self.skip_norm is not None:
             reals, categories = skip[: self.num_reals], skip[self.num_reals :]
             skip = torch.cat((self.skip_norm(reals), categories))
         normed: Tensor = self.norm(skip + gated)
         return normed
+
+
+def _active_dropout(dropout: nn.Dropout) -> float:
+    return dropout.p if dropout.training else 0.0
+
+
+def _is_one_per_window(context: Tensor | None, x: Tensor) -> bool:
+    """Whether a context is ``[B, 1, d]`` for ``x [B, T, d]``, or None."""
+    return context is None or (context.shape == (len(x), 1, x.shape[-1]) and x.ndim == 3)

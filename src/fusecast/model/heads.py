@@ -1,4 +1,4 @@
-"""Heads: from what the network understood to a forecast."""
+"""Heads: from the decoded steps to quantiles (equation 22) or to a distribution."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusecast.errors import ConfigError
-from fusecast.model.config import ModelConfig
-from fusecast.model.distributions.base import Family
+from fusecast.model.config import Head, ModelConfig
+from fusecast.model.distributions.base import Distribution
 from fusecast.model.distributions.negative_binomial import NegativeBinomial
 from fusecast.model.distributions.normal import Normal
 from fusecast.model.distributions.student_t import StudentT
@@ -18,9 +18,9 @@ from fusecast.model.distributions.tweedie import Tweedie
 
 
 class _LinearHead(nn.Module):
-    """One linear map for every number of every target: ``[B, H, d] -> [B, H, Y, P]``.
+    """A linear map for every number of every target: ``[B, H, d] -> [B, H, Y, P]``.
 
-    It always works in the precision of its weights: bfloat16 forecasts would have less than three digits.
+    It always computes in the precision of its weights: bfloat16 forecasts would have fewer than three digits.
     """
 
     def __init__(self, d_model: int, num_targets: int, num_outputs: int) -> None:
@@ -37,7 +37,7 @@ class _LinearHead(nn.Module):
 
 
 class QuantileHead(_LinearHead):
-    """One linear map a target and quantile level (equation 22): ``[B, H, d] -> [B, H, Y, Q]``."""
+    """A linear map for each target and quantile level (equation 22): ``[B, H, d] -> [B, H, Y, Q]``."""
 
     def forecast(
         self,
@@ -46,12 +46,12 @@ class QuantileHead(_LinearHead):
         scale: Tensor,  # noqa: ARG002
         levels: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Give quantiles ``[B, H, Y, Q]`` at the levels of the network, and no parameters ``[B, H, Y, 0]``.
+        """Return quantiles ``[B, H, Y, Q]`` at the levels of the network, and no parameters ``[B, H, Y, 0]``.
 
         Raises
         ------
         ConfigError
-            When other levels are asked for.
+            When levels are requested.
         """
         if levels is not None:
             raise ConfigError.levels_are_fixed()
@@ -60,50 +60,50 @@ class QuantileHead(_LinearHead):
 
 
 class DistributionHead(_LinearHead):
-    """One linear map a target and parameter of a distribution, and what the distribution makes of them."""
+    """A linear map for each target and parameter of a distribution, and the quantiles of that distribution."""
 
-    def __init__(self, d_model: int, num_targets: int, family: Family) -> None:
-        super().__init__(d_model, num_targets, len(family.names))
-        self.family = family
+    def __init__(self, d_model: int, num_targets: int, distribution: Distribution) -> None:
+        super().__init__(d_model, num_targets, len(distribution.parameter_names))
+        self.distribution = distribution
 
     def forecast(
         self, x: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Give scaled quantiles ``[B, H, Y, Q]``, and the parameters ``[B, H, Y, P]`` of the distributions.
+        """Return scaled quantiles ``[B, H, Y, Q]``, and the parameters ``[B, H, Y, P]`` of the distributions.
 
         Parameters
         ----------
         x
             ``[B, H, d]``.
         center, scale
-            ``[B, Y]``: what leads from scaled units to those of the data.
+            ``[B, Y]``: ``value = scaled * scale + center``, in the units of the data.
         levels
-            None for those of the network; an empty list for no quantiles, which saves their work.
+            None for those of the network; an empty list for no quantiles, which saves computing them.
         """
         with torch.autocast(x.device.type, enabled=False):
             raw = self(x)
             units = center.to(raw.dtype).unsqueeze(1), scale.to(raw.dtype).unsqueeze(1)
-            parameters = self.family.constrain(raw, *units)
+            parameters = self.distribution.constrain(raw, *units)
             if levels is not None and not len(levels):
                 return raw[..., :0], parameters
-            return self.family.quantiles(parameters, *units, levels).to(raw.dtype), parameters
+            return self.distribution.quantiles(parameters, *units, levels).to(raw.dtype), parameters
 
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-        """Logarithm of the density or probability of scaled targets ``[B, H, Y]``; `center`, `scale` as above."""
+        """Return the logarithm of the density or probability of scaled targets ``[B, H, Y]``."""
         with torch.autocast(target.device.type, enabled=False):
-            return self.family.log_prob(parameters, target, center.unsqueeze(1), scale.unsqueeze(1))
+            return self.distribution.log_prob(parameters, target, center.unsqueeze(1), scale.unsqueeze(1))
 
 
-def make_head(config: ModelConfig) -> QuantileHead | DistributionHead:
-    """Make the head that a configuration names."""
+def build_head(config: ModelConfig) -> QuantileHead | DistributionHead:
+    """Build the head of a configuration."""
     d, targets, levels = config.hidden_size, config.num_targets, config.quantiles
     if config.head == "quantile":
         return QuantileHead(d, targets, len(levels))
     if config.head == "tweedie":
         return DistributionHead(d, targets, Tweedie(levels, config.tweedie_power))
-    families: dict[str, Callable[[Sequence[float]], Family]] = {
+    distributions: dict[Head, Callable[[Sequence[float]], Distribution]] = {
         "normal": Normal,
         "student_t": StudentT,
         "negative_binomial": NegativeBinomial,
     }
-    return DistributionHead(d, targets, families[config.head](levels))
+    return DistributionHead(d, targets, distributions[config.head](levels))

@@ -8,21 +8,10 @@ import torch
 from torch import Tensor
 
 
-def as_levels(levels: Sequence[float], like: Tensor) -> Tensor:
-    """Give levels [Q] on the device of a tensor, and of its type; on a GPU, the host does not wait for it.
-
-    It would with ``torch.tensor``: what that makes is copied from memory that is not pinned, the copy is waited for,
-    and so is everything that the device was told before. Hence the device fills in each number by itself.
-    """
-    if like.device.type == "cpu":
-        return torch.tensor(tuple(levels), dtype=like.dtype)
-    return torch.cat([like.new_full((1,), level) for level in levels])
-
-
 def quantile_loss(
     quantiles: Tensor, target: Tensor, mask: Tensor, levels: Sequence[float], weight: Tensor | None = None
 ) -> Tensor:
-    """Pinball loss, summed over the quantile levels and averaged over the entries that count.
+    """Compute the pinball loss, summed over the quantile levels and averaged over the entries that count (equation 24).
 
         loss_q = q * max(0, y - y_q) + (1 - q) * max(0, y_q - y)
 
@@ -37,7 +26,7 @@ def quantile_loss(
     levels
         The Q quantile levels.
     weight
-        float ``[B, Y]``: what an error of 1 counts; None, or width 0, when all count alike.
+        float ``[B, Y]``: factor of the errors; None, or width 0, when all count alike.
 
     Returns
     -------
@@ -56,7 +45,7 @@ def quantile_loss(
 
 
 def likelihood_loss(log_prob: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Negative log-likelihood, averaged over the entries that count.
+    """Compute the negative log-likelihood, averaged over the entries that count.
 
     Parameters
     ----------
@@ -66,9 +55,9 @@ def likelihood_loss(log_prob: Tensor, mask: Tensor, weight: Tensor | None = None
         As in :func:`quantile_loss`.
     weight
         float ``[B, Y]``: how much the entries of a window count; None, or width 0, when all count alike. It does not
-        scale errors as in :func:`quantile_loss`: a likelihood is free of units, and a density in other units differs by
-        a constant. But a window counts for as much of the sum as its pinball loss would: in proportion to its scale.
-        Since that scale is known before the forecast, such weights move no distribution away from the true one.
+        scale errors as in :func:`quantile_loss`: a density in other units differs by a constant. But a window counts
+        for as much of the sum as its pinball loss would: in proportion to its scale. Since that scale is known before
+        the forecast, such weights do not bias the distribution.
 
     Returns
     -------
@@ -80,3 +69,14 @@ def likelihood_loss(log_prob: Tensor, mask: Tensor, weight: Tensor | None = None
     if mask.shape[-1] == 0:
         return loss.mean()
     return loss.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def as_levels(levels: Sequence[float], like: Tensor) -> Tensor:
+    """Return levels ``[Q]`` with device and type of a tensor, without synchronising with a GPU.
+
+    ``torch.tensor`` would copy from memory that is not pinned, which waits for everything queued on the device. Hence
+    the device fills in each number.
+    """
+    if like.device.type == "cpu":
+        return torch.tensor(tuple(levels), dtype=like.dtype)
+    return torch.cat([like.new_full((1,), level) for level in levels])

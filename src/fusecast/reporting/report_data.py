@@ -1,46 +1,53 @@
-"""What a report is made of: plain arrays and rows, whoever made them."""
+"""The data of a report: plain arrays and rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray
+from fusecast.data.quality import QualityCheck
+from fusecast.errors.base import format_count
+from fusecast.evaluation.breakdown import ScoreBreakdown
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.explain.agreement import Agreement
 from fusecast.explain.attention import AttentionProfile
+from fusecast.explain.explanation import Explanation
 from fusecast.explain.importance import Importance
 
+MIN_LINE_POINTS = 5
+"""Forecasts that a series needs for a line of its own in a timeline."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FanForecast:
     """One forecast of a series, in the units of the data."""
 
     times: Sequence[Any]  # [H] datetimes, NumPy datetimes, ISO text, or integers
-    quantiles: NDArray[np.float64]  # [H, Q]
+    quantiles: FloatArray  # [H, Q]
     levels: tuple[float, ...]
     name: str = "forecast"
     """What it is, in words: ``last test window``, ``next 24 h``."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ForecastPlot:
-    """The last actuals of a series and the forecasts laid over them."""
+    """The last actuals of a series and forecasts over them."""
 
     series: str
     target: str
     times: Sequence[Any]  # [n]
-    actual: NDArray[np.float64]  # [n], NaN where missing
+    actual: FloatArray  # [n], NaN where missing
     forecasts: tuple[FanForecast, ...]
     note: str = ""
-    """Why it is shown, such as ``among the worst``; empty where evenly taken."""
+    """Why it is shown, such as ``among the worst``; empty where evenly spread."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainingCurves:
     """What training logged, one value an epoch; NaN where nothing was logged."""
 
@@ -50,63 +57,64 @@ class TrainingCurves:
     learning_rate: Sequence[float] = ()  # [E], or empty
 
 
-@dataclass(frozen=True, kw_only=True)
-class HealthCheck:
-    """One thing looked at in the data: what, what was found, and whether it asks for attention."""
-
-    what: str
-    found: str
-    verdict: Literal["good", "note", "bad"] = "good"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesScores:
-    """How the model did on one series, and how much better than the best baseline (1 - WQL / WQL).
-
-    The skill is minus infinity where the baseline was exact and the model was not.
-    """
-
-    series: str
-    wql: float
-    mase: float
-    coverage: float  # of the widest interval
-    skill: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScoreBreakdown:
-    """Scores of the first target apart: by step ahead and by series."""
-
-    by_step: Mapping[str, NDArray[np.float64]]
-    """Predictor -> WQL of each step ahead, [H]; the model first."""
-    worst: Sequence[SeriesScores] = ()
-    """The series of lowest skill first."""
-    worse_than_baseline: int = 0
-    """Series on which the best baseline does better."""
-    judged: int = 0
-    """Series judged."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Timeline:
-    """How far the attention of one series' forecasts strays from usual."""
+    """How far the attention of the forecasts of one series lies from its average."""
 
     series: str
+    """Its name, or their number where several with few forecasts are shown together."""
     target: str
     times: Sequence[Any]  # [W]
-    distance: NDArray[np.float64]  # [W]
+    distance: FloatArray  # [W]
     threshold: float
-    actual: NDArray[np.float64]  # [W] the target at those times, NaN where missing
+    actual: FloatArray | None = None
+    """The target at those times, [W], NaN where missing; None where several series are shown together."""
     events: Sequence[tuple[str, str, float]] = ()
-    """Begin, end and greatest distance of the events of all series, in words, the farthest first."""
+    """Time span, series and greatest distance of the events of all series, the farthest first."""
     series_flagged: int = 0
-    looked_at: int = 1
-    """Series whose forecasts were looked at."""
+    num_series: int = 1
+    """Series whose forecasts were explained."""
+
+    @classmethod
+    def from_explanation(cls, explanation: Explanation) -> Self | None:
+        """Take the series whose attention lies farthest above its threshold, and the events of all; None without any.
+
+        Where that series has too few forecasts for a line, those of all such series are taken: they share one average.
+        """
+        regimes, panel = explanation.regimes, explanation.panel
+        if not len(regimes.series):
+            return None
+        excess = np.where(np.isfinite(regimes.distance), regimes.distance - regimes.threshold, -np.inf)
+        series = int(regimes.series[int(excess.argmax())])
+        counts = np.bincount(regimes.series)
+        several = counts[series] < MIN_LINE_POINTS
+        windows = np.flatnonzero(counts[regimes.series] < MIN_LINE_POINTS if several else regimes.series == series)
+        times = panel.times_at(regimes.series[windows], regimes.cutoff[windows])
+        if several:
+            order = times.arg_sort().to_numpy()
+            windows, times = windows[order], times.gather(order)
+        target = panel.schema.targets[0]
+        rows = panel.indptr[regimes.series[windows]] + regimes.cutoff[windows]
+        events = explanation.events
+        return cls(
+            series=format_count(len(np.unique(regimes.series[windows])), "series") if several else panel.names[series],
+            target=target,
+            times=times.to_list(),
+            distance=regimes.distance[windows],
+            threshold=float(regimes.threshold[windows][0]),
+            actual=None if several else panel.reals[target][rows],
+            events=[
+                (f"{e['begin']}" + (f" to {e['end']}" if e["end"] != e["begin"] else ""), e["series"], e["distance"])
+                for e in events.iter_rows(named=True)
+            ],
+            series_flagged=events["series"].n_unique() if events.height else 0,
+            num_series=len(np.unique(regimes.series)),
+        )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ReportData:
-    """Everything a report shows. What is empty or None is left out of the page."""
+    """Everything that a report shows. What is empty or None is left out of the page."""
 
     title: str
     """What was forecast, such as the name of the table."""
@@ -116,30 +124,30 @@ class ReportData:
     lookback: int
     num_series: int
     data_facts: Mapping[str, str] = field(default_factory=dict)
-    """Label -> value in words, shown in this order: ``{"Rows": "17,544"}``."""
+    """Label -> value as text, shown in this order: ``{"Rows": "17,544"}``."""
     run_facts: Mapping[str, str] = field(default_factory=dict)
     """The same about network and training."""
     evaluation: Evaluation | None = None
-    held: Evaluation | None = None
-    """The model, and the model calibrated, at origins all over the test span: how often the intervals held."""
-    chance: Sequence[Mapping[float, float]] = ()
-    """Of each target, interval -> standard error of the model's share in `held`."""
-    calibrated_by: str = ""
+    coverage: Evaluation | None = None
+    """The model, and the calibrated model, at origins all over the test span: the coverage of their intervals."""
+    coverage_error: Sequence[Mapping[float, float]] = ()
+    """Of each target, interval -> standard error of the model's coverage in `coverage`."""
+    calibration_method: str = ""
     """Method of the calibration that the evaluation has a predictor of; empty without one."""
     curves: TrainingCurves | None = None
-    fans: Sequence[ForecastPlot] = ()
+    forecast_plots: Sequence[ForecastPlot] = ()
     importances: Sequence[Importance] = ()
     attention: AttentionProfile | None = None
-    health: Sequence[HealthCheck] = ()
-    apart: ScoreBreakdown | None = None
+    quality: Sequence[QualityCheck] = ()
+    breakdown: ScoreBreakdown | None = None
     attention_by_step: Sequence[AttentionProfile] = ()
-    lags: str = ""
-    """The seasonal lags in words: ``looks back 24 h and 168 h``."""
-    over_time: pl.DataFrame | None = None
-    """Importance over time, as ``Explanation.importance_over_time``."""
+    patterns: str = ""
+    """The seasonal lags and periods, as from ``describe_patterns``."""
+    importance_over_time: pl.DataFrame | None = None
+    """As ``Explanation.importance_over_time``."""
     agreement: Agreement | None = None
     timeline: Timeline | None = None
-    explained: str = ""
-    """Which windows the importances and the attention are about: ``730 windows of the test span``."""
-    made: str = ""
-    """When and with what the page was made, for its last line."""
+    explained_windows: str = ""
+    """The windows behind importances and attention: ``730 windows of the test span``."""
+    created: str = ""
+    """When and with what the page was created, for its last line."""

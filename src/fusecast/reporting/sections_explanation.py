@@ -1,4 +1,4 @@
-"""Sections about what the network looks at: variables, attention, regimes."""
+"""Report sections on what the network selects and attends to: variables, attention, regimes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from html import escape
 
 import polars as pl
 
-from fusecast.reporting import figures, text
-from fusecast.reporting.html import Canvas, Section, section
+from fusecast.errors.base import format_count
+from fusecast.reporting.figures_explanation import (
+    MAX_BARS,
+    attention_figure,
+    attention_map_figure,
+    importance_figure,
+    importance_over_time_figure,
+    permutation_figure,
+    timeline_figure,
+)
+from fusecast.reporting.html import PageFigures, Section, scrolling_table, section
+from fusecast.reporting.text import describe_season_peaks
 
-MOST_VARIABLES = 15
-MOST_EVENTS = 8
+MAX_EVENTS = 8
+MAX_NOTES = 8
 GROUPS = {
     "past": ("Past", "everything known up to the cutoff"),
     "future": ("Future", "known ahead of time"),
@@ -18,110 +28,101 @@ GROUPS = {
 }
 
 
-def importances(canvas: Canvas) -> Section | None:
-    """Bars for each group of variables, their course over time, and the check by shuffling."""
-    data, panels = canvas.data, ""
+def variables_section(page: PageFigures) -> Section | None:
+    """Show the importances of each group of variables, their course over time, and the check by shuffling."""
+    data, panels = page.data, ""
     for group, (name, meaning) in GROUPS.items():
         rows = [row for row in data.importances if row.group == group]
         if not rows:
             continue
-        rest = f", the first {MOST_VARIABLES} of {len(rows)}" if len(rows) > MOST_VARIABLES else ""
-        drawn = figures.importance_figure(rows[:MOST_VARIABLES])
-        panels += canvas.panel(
-            f"importance-{group}", drawn, f"Importance of the {group} variables", name, meaning + rest, "panel"
+        rest = f", the first {MAX_BARS} of {len(rows)}" if len(rows) > MAX_BARS else ""
+        label = f"Importance of the {group} variables"
+        panels += page.add_panel(
+            f"importance-{group}", importance_figure(rows[:MAX_BARS]), label, name, meaning + rest, "panel"
         )
     if not panels:
         return None
-    about = f"<p>From {escape(data.explained)}.</p>" if data.explained else ""
+    about = f"<p>From {escape(data.explained_windows)}.</p>" if data.explained_windows else ""
     return section(
         "variables",
         "Variables",
-        "<p>How much of the network's selection each variable gets. Bars are means, dots medians, and whiskers "
-        "hold 8 of 10 cases. A large share says that the network uses a variable, not that it causes anything."
+        "<p>The share of each variable in the network's variable selection. Bars are means, dots medians, and whiskers "
+        "hold 8 of 10 cases. A large share means that the network uses a variable, not that the variable is a cause."
         f"</p>{about}",
-        f'<div class="panels">{panels}</div>{_over_time(canvas)}{_check(canvas)}',
+        f'<div class="panels">{panels}</div>{_importance_over_time(page)}{_permutation(page)}',
     )
 
 
-def attention(canvas: Canvas) -> Section | None:
-    """Attention over lags, and step ahead by lag."""
-    data = canvas.data
-    if data.attention is None:
-        return None
-    body = canvas.draw(
-        "attention-lags", figures.attention_figure(data.attention, data.frequency), "Attention by position in time"
-    )
-    if len(data.attention_by_step) > 1:
-        drawn = figures.attention_map(data.attention_by_step, data.frequency)
-        label = "Attention of each step ahead to each position"
-        about = "the stronger the colour, the more attention"
-        body += canvas.panel("attention-map", drawn, label, "By step ahead", about, "below")
-    found = f"<p>The network {escape(data.lags)}.</p>" if data.lags else ""
-    return section(
-        "attention",
-        "Attention",
-        "<p>Where in time the network looks, averaged over the steps it forecasts. "
-        f"{text.seasons_back(data.frequency, data.lookback)}</p>{found}",
-        body,
-    )
-
-
-def regimes(canvas: Canvas) -> Section | None:
-    """When the network looks elsewhere than usual."""
-    timeline = canvas.data.timeline
-    if timeline is None or not len(timeline.times):
-        return None
-    events = "".join(
-        f"<tr><th scope='row'>{escape(begin)}</th><td>{escape(series)}</td><td>{distance:.2f}</td></tr>"
-        for begin, series, distance in timeline.events[:MOST_EVENTS]
-    )
-    spans = "1 span is" if len(timeline.events) == 1 else f"{len(timeline.events):,} spans are"
-    said = (
-        f"<p>{spans} flagged, in {timeline.series_flagged:,} of the {timeline.looked_at:,} series looked at.</p>"
-        if timeline.events
-        else "<p>No forecast is flagged: no sign of another regime.</p>"
-    )
-    table = (
-        '<div class="scroll below"><table class="metrics"><thead><tr><th scope="col">When</th>'
-        '<th scope="col">Series</th><th scope="col">Distance</th></tr></thead>'
-        f"<tbody>{events}</tbody></table></div>"
-        if events
-        else ""
-    )
-    drawn = figures.timeline_figure(timeline)
-    caption = canvas.panel("timeline", drawn, "Distance of the attention over time", timeline.series)
-    return section(
-        "regimes",
-        "Regimes and events",
-        "<p>How far the attention of each forecast lies from the average of its series, 0 to 1 (section 7.3 of the "
-        "paper). Where it strays far, the series does something else than it usually does, and the forecast rests on "
-        f"less experience.</p>{said}",
-        caption + table,
-    )
-
-
-def _over_time(canvas: Canvas) -> str:
-    frame = canvas.data.over_time
+def _importance_over_time(page: PageFigures) -> str:
+    frame = page.data.importance_over_time
     if frame is None or not frame.height:
         return ""
     panels = ""
     for group in ("past", "future"):
-        own = frame.filter(pl.col("group") == group)
-        if own["time"].n_unique() > 2 and own["variable"].n_unique() > 1:
-            drawn = figures.over_time_figure(own)
+        rows = frame.filter(pl.col("group") == group)
+        if rows["time"].n_unique() > 2 and rows["variable"].n_unique() > 1:
             label = f"Importance of the {group} variables over time"
             about = "variables by date" if group == "past" else "known ahead of time, by date"
-            panels += canvas.panel(f"over-time-{group}", drawn, label, GROUPS[group][0], about, "below")
+            figure = importance_over_time_figure(rows)
+            panels += page.add_panel(f"over-time-{group}", figure, label, GROUPS[group][0], about, "below")
     return panels
 
 
-def _check(canvas: Canvas) -> str:
-    agreement = canvas.data.agreement
+def _permutation(page: PageFigures) -> str:
+    agreement = page.data.agreement
     if agreement is None:
         return ""
-    drawn = figures.agreement_figure(agreement.table)
-    panel = canvas.panel(
-        "shuffled", drawn, "Rise of the loss when a variable is shuffled", "The check", "each variable shuffled"
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in agreement.notes[:8])
+    label = "Increase of the loss when a variable is shuffled"
+    figure = permutation_figure(agreement.table)
+    panel = page.add_panel("shuffled", figure, label, "Check", "each variable shuffled")
+    notes = "".join(f"<li>{escape(note)}</li>" for note in agreement.notes[:MAX_NOTES])
     return f'<div class="pair below">{panel}<ul class="notes">{notes}</ul></div>'
+
+
+def attention_section(page: PageFigures) -> Section | None:
+    """Show the attention by lag, and of each step ahead by lag."""
+    data = page.data
+    if data.attention is None:
+        return None
+    figure = attention_figure(data.attention, data.frequency)
+    body = page.add("attention-lags", figure, "Attention by position in time")
+    if len(data.attention_by_step) > 1:
+        figure = attention_map_figure(data.attention_by_step, data.frequency)
+        label, about = "Attention of each step ahead to each position", "the stronger the colour, the more attention"
+        body += page.add_panel("attention-map", figure, label, "By step ahead", about, "below")
+    patterns = f"<p>The network {escape(data.patterns)}.</p>" if data.patterns else ""
+    return section(
+        "attention",
+        "Attention",
+        "<p>The time steps to which the network attends, averaged over the steps forecast. "
+        f"{describe_season_peaks(data.frequency, data.lookback)}</p>{patterns}",
+        body,
+    )
+
+
+def regimes_section(page: PageFigures) -> Section | None:
+    """Show when the attention of the network differs from the usual."""
+    timeline = page.data.timeline
+    if timeline is None or not len(timeline.times):
+        return None
+    rows = "".join(
+        f'<tr><th scope="row">{escape(when)}</th><td>{escape(series)}</td><td>{distance:.2f}</td></tr>'
+        for when, series, distance in timeline.events[:MAX_EVENTS]
+    )
+    found, table = "No forecast is flagged: there is no sign of another regime.", ""
+    if rows:
+        spans = format_count(len(timeline.events), "span")
+        verb = "is" if len(timeline.events) == 1 else "are"
+        flagged, explained = f"{timeline.series_flagged:,}", f"{timeline.num_series:,}"
+        found = f"{spans} {verb} flagged, in {flagged} of the {explained} series explained."
+        columns = [(title, "") for title in ("When", "Series", "Distance")]
+        table = f'<div class="below">{scrolling_table(columns, rows)}</div>'
+    label = "Distance of the attention over time"
+    return section(
+        "regimes",
+        "Regimes and events",
+        "<p>The distance of the attention of each forecast from the average of its series, 0 to 1 (section 7.3 of the "
+        "paper). Where it is large, the series behaves differently from its past, and the forecast is less "
+        f"reliable.</p><p>{found}</p>",
+        page.add_panel("timeline", timeline_figure(timeline), label, timeline.series) + table,
+    )

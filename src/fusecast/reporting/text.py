@@ -1,4 +1,4 @@
-"""The sentences and numbers of a report."""
+"""Sentences and numbers of a report as text."""
 
 from __future__ import annotations
 
@@ -8,120 +8,112 @@ from collections.abc import Sequence
 from fusecast.calibration.calibrated_predictor import calibrated_name
 from fusecast.data.duration_text import format_duration
 from fusecast.data.frequency import seasons_for
+from fusecast.errors.base import join_words
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.reporting.report_data import ReportData
 
 MINUS = "\N{MINUS SIGN}"
-NOTHING = "\N{EN DASH}"
+MISSING = "\N{EN DASH}"
 
 
 def span(steps: int, frequency: str) -> str:
-    """Say how long some steps are, short: ``24 h``."""
-    return format_duration(steps, frequency).split(" (")[0]
-
-
-def joined(words: Sequence[str]) -> str:
-    """Join words as a sentence does: ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-def seasons_back(frequency: str, lookback: int) -> str:
-    """Say what a peak of the attention a season back means, where the lookback holds a season; empty elsewhere."""
-    seasons = [season for season in seasons_for(frequency) if 1 < season <= lookback]
-    named = " or ".join(span(season, frequency) for season in seasons)
-    return f"A peak {named} back is a season it has found." if named else ""
-
-
-def of_first(targets: Sequence[str]) -> str:
-    """Name the first target where figures are about it and there are others: `` of sales``; empty with one."""
-    return f" of {targets[0]}" if len(targets) > 1 else ""
+    """Return the length of some steps, short: ``24 h``."""
+    return format_duration(steps, frequency).partition(" (")[0]
 
 
 def decimals_for(values: Sequence[float]) -> int:
-    """Give the decimals that show three digits of the largest of some numbers."""
+    """Return the number of decimals that shows three digits of the largest of some numbers."""
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
     return 0 if largest == 0 else min(6, max(0, 2 - math.floor(math.log10(largest))))
 
 
-def number(value: float, decimals: int) -> str:
-    """Write a number with so many decimals; a dash where there is none."""
-    return f"{value:,.{decimals}f}".replace("-", MINUS) if math.isfinite(value) else NOTHING
+def format_number(value: float, decimals: int) -> str:
+    """Format a number with so many decimals; a dash where there is none."""
+    return f"{value:,.{decimals}f}".replace("-", MINUS) if math.isfinite(value) else MISSING
 
 
-def percent(value: float) -> str:
-    """Write a share in whole percent; a dash where there is none."""
-    return f"{value:.0%}".replace("-", MINUS) if math.isfinite(value) else NOTHING
+def format_percent(value: float) -> str:
+    """Format a share in whole percent; a dash where there is none."""
+    return f"{value:.0%}".replace("-", MINUS) if math.isfinite(value) else MISSING
 
 
-def models_of(evaluation: Evaluation) -> list[str]:
-    """Names of the predictors that are no baselines."""
+def model_names(evaluation: Evaluation) -> list[str]:
+    """Return the names of the predictors that are no baselines."""
     return [name for name in evaluation.scores if name not in evaluation.baselines]
 
 
-def calibrated_of(evaluation: Evaluation, name: str) -> str | None:
-    """Name of the predictor that is another one with its calibration; None where there is none."""
+def calibrated_name_in(evaluation: Evaluation, name: str) -> str | None:
+    """Return the name of the calibrated predictor of a model; None where it was not evaluated."""
     calibrated = calibrated_name(name)
     return calibrated if calibrated in evaluation.scores else None
 
 
-def summary(data: ReportData) -> list[str]:
-    """Say in a few sentences what was forecast, how good it is, and what it goes by."""
+def first_target_suffix(targets: Sequence[str]) -> str:
+    """Return `` of sales`` for figures about the first target where there are others; empty with one target."""
+    return f" of {targets[0]}" if len(targets) > 1 else ""
+
+
+def describe_season_peaks(frequency: str, lookback: int) -> str:
+    """Return what a peak of the attention a season back means, where the lookback holds a season; else nothing."""
+    seasons = [span(season, frequency) for season in seasons_for(frequency) if 1 < season <= lookback]
+    return f"A peak {' or '.join(seasons)} back is a season that the network uses." if seasons else ""
+
+
+def summarise(data: ReportData) -> list[str]:
+    """Return a few sentences: what was forecast, how accurately, and from which variables and lags."""
     series = "one series" if data.num_series == 1 else f"{data.num_series:,} series"
     opening = (
-        f"A Temporal Fusion Transformer forecasts {joined(data.targets)} of {series}, the next "
+        f"A Temporal Fusion Transformer forecasts {join_words(data.targets)} of {series}, the next "
         f"{span(data.horizon, data.frequency)} from the last {span(data.lookback, data.frequency)}."
     )
-    sentences = [opening]
+    accuracy = []
     if data.evaluation is not None:
-        sentences += [line for y in range(min(2, len(data.targets))) if (line := verdict(data.evaluation, y))]
-    reasons = _reasons(data)
-    return [*sentences, reasons] if reasons else sentences
+        accuracy = [describe_accuracy(data.evaluation, target) for target in range(min(2, len(data.targets)))]
+    return [sentence for sentence in (opening, *accuracy, _describe_inputs(data)) if sentence]
 
 
-def verdict(evaluation: Evaluation, target: int = 0) -> str:
-    """Say how the model compares with the best baseline, and whether its intervals hold."""
-    models = models_of(evaluation)
+def describe_accuracy(evaluation: Evaluation, target: int = 0) -> str:
+    """Return how the model compares with the best baseline, and the coverage of its widest interval."""
+    models = model_names(evaluation)
     if not models:
         return ""
     name = models[0]
     scores, skill = evaluation.scores[name][target], evaluation.skill(name, target)["WQL"]
+    baseline = evaluation.best_baseline(target)
+    calibrated = calibrated_name_in(evaluation, name)
     of_target = f" for {evaluation.targets[target]}" if len(evaluation.targets) > 1 else ""
-    rival = evaluation.best_baseline(target)
-    words = f"Over {evaluation.windows:,} forecasts it was not trained on{of_target}, "
-    if rival is not None and evaluation.scores[rival][target].wql == 0 < scores.wql:
-        words += (
-            f"its weighted quantile loss is {scores.wql:.3g}, and the best baseline, {rival}, is exact: "
-            "prefer the baseline until this changes"
-        )
-    elif rival is None or not math.isfinite(skill):
-        words += f"its weighted quantile loss is {scores.wql:.3g}"
+    sentence = f"Over {evaluation.windows:,} forecasts it was not trained on{of_target}, its weighted quantile loss "
+    if baseline is not None and evaluation.scores[baseline][target].wql == 0 < scores.wql:
+        sentence += f"is {scores.wql:.3g}, and the best baseline, {baseline}, is exact: prefer the baseline for now"
+    elif baseline is None or not math.isfinite(skill):
+        sentence += f"is {scores.wql:.3g}"
     elif abs(skill) < 0.005:
-        words += f"its weighted quantile loss equals that of the best baseline, {rival}"
+        sentence += f"equals that of the best baseline, {baseline}"
     elif skill > 0:
-        words += f"its weighted quantile loss is {percent(skill)} lower than that of the best baseline, {rival}"
+        sentence += f"is {format_percent(skill)} lower than that of the best baseline, {baseline}"
     else:
-        words += (
-            f"its weighted quantile loss is {percent(-skill)} higher than that of the best baseline, {rival}: "
-            "prefer the baseline until this changes"
+        sentence += (
+            f"is {format_percent(-skill)} higher than that of the best baseline, {baseline}: "
+            "prefer the baseline for now"
         )
-    for share, held in scores.coverage.items():
-        words += f"; its {share:.0%} intervals held {percent(held)} of what happened"
-        if (calibrated := calibrated_of(evaluation, name)) is not None:
-            words += f", {percent(evaluation.scores[calibrated][target].coverage[share])} once calibrated"
-        break
-    return words + "."
+    for share, coverage in list(scores.coverage.items())[:1]:
+        sentence += f"; its {share:.0%} intervals covered {format_percent(coverage)} of the actual values"
+        if calibrated is not None:
+            sentence += f", {format_percent(evaluation.scores[calibrated][target].coverage[share])} after calibration"
+    return sentence + "."
 
 
-def _reasons(data: ReportData) -> str:
-    """Name the variables that count most and the lags looked back to."""
+def _describe_inputs(data: ReportData) -> str:
+    """Return the variables of the largest weight and the lags of the most attention as a sentence."""
     parts = []
     past = [f"“{row.variable}”" for row in data.importances if row.group == "past"][:2]
     future = [f"“{row.variable}”" for row in data.importances if row.group == "future"][:1]
     if past:
-        ahead = f" and on the coming {future[0]}" if future else ""
-        parts.append(f"relies most on past {joined(past)}{ahead}")
-    if data.lags.startswith("looks"):
-        parts.append(data.lags)
-    elif not data.lags and data.attention is not None and (lags := data.attention.top_lags(2)):
-        parts.append(f"looks back most to {joined([format_duration(-lag, data.frequency) for lag, _ in lags])} before")
+        known = f" and on the future values of {future[0]}" if future else ""
+        parts.append(f"relies most on past {join_words(past)}{known}")
+    if data.patterns and not data.patterns.startswith("attends to no "):
+        parts.append(data.patterns)
+    elif not data.patterns and data.attention is not None and (lags := data.attention.top_lags(2)):
+        words = join_words([format_duration(-lag, data.frequency) for lag, _ in lags])
+        parts.append(f"attends most to {words} before")
     return f"It {', and '.join(parts)}." if parts else ""

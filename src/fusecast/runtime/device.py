@@ -1,65 +1,76 @@
-"""Which accelerator and which precision, where the user leaves it to us."""
+"""Devices and precision: what the machine has, and what is chosen where the user leaves it open."""
 
 from __future__ import annotations
 
 import torch
 
 from fusecast.errors import ConfigError
-from fusecast.training.config import PRECISIONS
+
+PRECISIONS = {
+    "32": "32-true",
+    "32-true": "32-true",
+    "64": "64-true",
+    "64-true": "64-true",
+    "16": "16-mixed",
+    "16-mixed": "16-mixed",
+    "bf16": "bf16-mixed",
+    "bf16-mixed": "bf16-mixed",
+}
+"""Lightning's name of each precision that a user may write."""
 
 
 def available_accelerators() -> dict[str, int]:
-    """Give the kinds of devices there are and how many of each, the best first."""
-    found = {}
+    """Return the kinds of devices of this machine and how many of each, the best first."""
+    counts = {}
     if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.device_count()
+        counts["cuda"] = torch.cuda.device_count()
     if torch.backends.mps.is_available():
-        found["mps"] = 1
-    return {**found, "cpu": 1}
+        counts["mps"] = 1
+    return {**counts, "cpu": 1}
 
 
-def choose_accelerator(asked: str = "auto", devices: int = 1) -> str:
-    """Give ``cuda``, ``mps`` or ``cpu``.
+def choose_accelerator(requested: str = "auto", devices: int = 1) -> str:
+    """Return ``cuda``, ``mps`` or ``cpu``.
 
     Raises
     ------
     ConfigError
-        If the accelerator asked for is absent, or has fewer devices; the devices there are are named.
+        If the requested accelerator is absent, or has fewer devices; the message lists those of the machine.
     """
-    there = available_accelerators()
-    kind = {"auto": next(iter(there)), "gpu": "cuda"}.get(asked, asked)
-    if kind not in there:
-        raise ConfigError.device_absent(kind, there)
-    if kind != "cpu" and devices > there[kind]:  # processes on a CPU are as many as one likes
-        raise ConfigError.too_few_devices(kind, devices, there[kind])
+    counts = available_accelerators()
+    kind = {"auto": next(iter(counts)), "gpu": "cuda"}.get(requested, requested)
+    if kind not in counts:
+        raise ConfigError.missing_device(kind, counts)
+    if kind != "cpu" and devices > counts[kind]:  # on a CPU there may be any number of processes
+        raise ConfigError.too_few_devices(kind, devices, counts[kind])
     return kind
 
 
-def choose_precision(asked: str | int | None, accelerator: str) -> str:
-    """Give the precision as Lightning spells it; ``accelerator`` as :func:`choose_accelerator` gives it."""
-    if asked is not None:
-        return PRECISIONS[str(asked)]
+def choose_precision(requested: str | int | None, accelerator: str) -> str:
+    """Return the precision by Lightning's name; ``accelerator`` as :func:`choose_accelerator` returns it."""
+    if requested is not None:
+        return PRECISIONS[str(requested)]
     if accelerator != "cuda":
         return "32-true"
     # emulated bf16 on cards before Ampere is slower than float32
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
-def torch_device(asked: str | torch.device | None = None) -> torch.device:
-    """Give the torch device for inference: the one asked for, or the best there is.
+def torch_device(requested: str | torch.device | None = None) -> torch.device:
+    """Return the torch device for inference: the requested one, or the best of the machine.
 
     Raises
     ------
     ConfigError
-        If the device asked for is absent; the devices there are are named.
+        If the requested device is absent; the message lists those of the machine.
     """
-    if asked is None or asked == "auto":
+    if requested is None or requested == "auto":
         return torch.device(choose_accelerator())
+    counts = available_accelerators()
     try:
-        device = torch.device(asked)
+        device = torch.device(requested)
     except RuntimeError:
-        raise ConfigError.device_absent(str(asked), available_accelerators()) from None
-    there = available_accelerators()
-    if device.type not in there or (device.index or 0) >= there[device.type]:
-        raise ConfigError.device_absent(str(device), there)
+        raise ConfigError.missing_device(str(requested), counts) from None
+    if device.type not in counts or (device.index or 0) >= counts[device.type]:
+        raise ConfigError.missing_device(str(device), counts)
     return device

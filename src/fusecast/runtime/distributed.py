@@ -1,34 +1,31 @@
-"""Ranks of distributed processes, and gathering what each of them computed."""
+"""Processes that work together: their ranks, what they agree on, and gathering what each of them computed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
 from itertools import chain, zip_longest
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from torch import Tensor, distributed
 
-from fusecast.inference.forecasts import Forecasts
-from fusecast.windows.window_index import WindowIndex
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+SINGLE_PROCESS = (0, 1)
+"""Rank and world size of a process that works alone."""
+STEPS_BETWEEN_AGREEMENTS = 10
 
 
 def is_first_process() -> bool:
-    """Whether this process writes files and talks: the first, or the only one.
+    """Whether this process writes files and prints: the first, or the only one.
 
     True before a run has other processes too, in the process that will start them.
     """
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
-SINGLE_PROCESS = (0, 1)
-"""The share of a process that does everything."""
-
-
 def rank_and_world_size(together: bool) -> tuple[int, int]:
-    """Give the number of this process and how many there are: (0, 1) unless they are to work together.
+    """Return the rank of this process and how many there are: (0, 1) unless they are to work together.
 
     Joins the processes that ``torchrun`` has started, where they have not been joined yet.
     """
@@ -41,43 +38,22 @@ def rank_and_world_size(together: bool) -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def gather_batches(own: list[Tensor]) -> list[Tensor]:
-    """Put the batches of all processes in their order: process r had batches r, r + world, r + 2 world, ..."""
-    everyone = gather(own)
-    return [batch for batch in chain.from_iterable(zip_longest(*everyone)) if batch is not None]
+def holds_in_any_process(trainer: pl.Trainer, condition: bool) -> bool:
+    """Whether a condition holds in any process of a training, the same answer in all of them after the same step.
 
-
-def gather(own: list[Tensor]) -> list[list[Tensor]]:
-    """Give every process the tensors [n, ...] (on the CPU) of all, a list a process."""
-    world = distributed.get_world_size()
-    found: list[list[Tensor]] = [[] for _ in range(world)]
-    distributed.all_gather_object(found, [tensor.contiguous() for tensor in own])
-    return found
-
-
-def predict_together(predict: Callable[[WindowIndex], Forecasts], index: WindowIndex) -> Forecasts:
-    """Forecast the windows of an index, each process its share of them; all are given all, once and in order.
-
-    Every process must make the same call. A single process forecasts all.
-
-    Parameters
-    ----------
-    predict
-        Forecasts the windows of an index, such as ``lambda part: predictor.predict(panel, part)``.
-    index
-        The windows. A process takes neighbouring ones of every series, which share most of their steps.
+    Clocks and signals differ between processes, and all must act on them at the same step. To agree, each waits for
+    its device, so several processes do it every tenth step only; between them the answer is False.
     """
-    rank, world = rank_and_world_size(together=True)
-    if world == 1:
-        return predict(index)
-    first, end = index.counts * rank // world, index.counts * (rank + 1) // world
-    start = index.first_cutoff
-    mine = replace(index, first_cutoff=start + first * index.stride, last_cutoff=start + (end - 1) * index.stride)
-    own = predict(mine)
-    parts = [own.series, own.cutoff, own.quantiles]
-    everyone = gather([torch.from_numpy(np.ascontiguousarray(part)) for part in parts])
-    series, cutoff, quantiles = (
-        torch.cat([found[number] for found in everyone]).numpy() for number in range(len(parts))
-    )
-    order = np.lexsort((cutoff, series))
-    return Forecasts(series=series[order], cutoff=cutoff[order], quantiles=quantiles[order], levels=own.levels)
+    if trainer.world_size > 1 and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
+        return False
+    return trainer.strategy.reduce_boolean_decision(condition, all=False)
+
+
+def gather_batches(batches: list[Tensor]) -> list[Tensor]:
+    """Return the batches [n, ...] (on the CPU) of all processes in their order, in every process.
+
+    Process r had the batches r, r + world, r + 2 world, ...
+    """
+    of_all: list[list[Tensor]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(of_all, [batch.contiguous() for batch in batches])
+    return [batch for batch in chain.from_iterable(zip_longest(*of_all)) if batch is not None]

@@ -1,4 +1,4 @@
-"""One process at a time trains into a folder."""
+"""A lock on a run's folder, so that one run at a time trains into it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fusecast.runtime.distributed import is_first_process
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, which is made where it does not exist; the processes of one run share it.
+    """Keep other runs out of a folder, which is created where it does not exist; the processes of one run share it.
 
-    The lock is the system's, on the folder itself: it leaves no file, and ends with the process however that dies.
-    Systems and file systems without such locks keep nobody out.
+    The lock is the operating system's, on the folder itself: it leaves no file, and ends with the process however that
+    dies. On systems and file systems without such locks other runs are not kept out.
 
     Raises
     ------
     TrainingError
-        If another run is in there.
+        If another run holds the lock.
     """
     try:
         import fcntl

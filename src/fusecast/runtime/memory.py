@@ -1,4 +1,4 @@
-"""How the process handles freed memory while networks run on CPUs."""
+"""What glibc does with freed memory while networks run on CPUs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import platform
 from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-_LARGEST = 32 * 2**20  # of what glibc accepts as the second
-_KEPT = 512 * 2**20
+_MAX_MMAP_THRESHOLD = 32 * 2**20  # the largest that glibc accepts
+_MAX_FREED = 512 * 2**20
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Ask glibc to keep up to 512 MiB of freed memory for what comes next, once a process.
+    """Let glibc keep up to 512 MiB of freed memory for later allocations, once a process.
 
-    By default the tensors of each batch are given back to the system and fetched again, page by page: a sixth of the
-    time of a training step. Nothing is done elsewhere than with glibc, nor where the user has set glibc's own variables
+    By default the tensors of each batch are returned to the system and fetched again, page by page: a sixth of the
+    time of a training step. Nothing is done without glibc, nor where the user has set glibc's own variables
     (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``).
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
-    libc.mallopt(_TRIM_THRESHOLD, _KEPT)
+    libc.mallopt(_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
+    libc.mallopt(_TRIM_THRESHOLD, _MAX_FREED)

@@ -3,54 +3,49 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from fusecast.errors import TrainingError
-from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.model.batch import Batch
-from fusecast.training.config import TrainingConfig
 from fusecast.windows.dataloader import WindowLoader, make_loader
 from fusecast.windows.device_gatherer import DevicePanel, maybe_move_to_device
-from fusecast.windows.window_index import WindowIndex
 
-SAMPLED = 128
-SAME = 1e-3
-"""Numbers of a table that are looked at, and how far they may be off where it is the same one."""
+if TYPE_CHECKING:
+    from fusecast.config import TrainingConfig
+    from fusecast.features.encoded_panel import EncodedPanel
+    from fusecast.windows.window_index import WindowIndex
+
+SAMPLE_SIZE = 128
+"""Values of each array of a table that are kept in checkpoints, so that another table is recognised."""
+SAMPLE_TOLERANCE = 1e-3
 
 
 class WindowDataModule(pl.LightningDataModule):
-    """Windows of one encoded panel, for training, validation and test.
+    """Windows of one encoded panel, for training and validation.
 
     The order of training windows follows from seed and epoch, and every process takes its own share of them. Lightning
     must not put samplers of its own in between: ``Trainer(use_distributed_sampler=False)``.
 
     When the first loader is made, the panel is copied to the device, where it fits there
-    (``TrainingConfig.panel_on_device``); all loaders share that copy. It is given back when training ends.
+    (``TrainingConfig.panel_on_device``); all loaders share that copy. It is released when training ends.
     """
 
     def __init__(
-        self,
-        encoded: EncodedPanel,
-        *,
-        train: WindowIndex,
-        valid: WindowIndex | None = None,
-        test: WindowIndex | None = None,
-        config: TrainingConfig,
+        self, encoded: EncodedPanel, *, train: WindowIndex, valid: WindowIndex | None = None, config: TrainingConfig
     ) -> None:
         super().__init__()
         self.encoded = encoded
         self.train = train
-        self.valid = (
-            valid if valid is None or config.validation_windows is None else valid.thin(config.validation_windows)
-        )
-        self.test = test
+        if valid is not None and config.validation_windows is not None:
+            valid = valid.thin(config.validation_windows)
+        self.valid = valid
         self.config = config
         self.seed = config.seed
-        self.resident: DevicePanel | None = None  # the panel on the device, while it is there
+        self.panel_on_device: DevicePanel | None = None  # while it is there
 
     @property
     def validates(self) -> bool:
@@ -58,34 +53,30 @@ class WindowDataModule(pl.LightningDataModule):
         return self.valid is not None and len(self.valid) > 0
 
     def train_dataloader(self) -> WindowLoader:
-        """Shuffled windows, an epoch's worth at a time."""
-        return self._loader(self.train, shuffle=True)
+        """Return a loader of shuffled windows, an epoch at a time."""
+        return self._make_loader(self.train, shuffle=True)
 
     def val_dataloader(self) -> WindowLoader | list[WindowLoader]:
-        """Validation windows in order; nothing where there are none."""
-        return self._loader(self.valid) if self.valid is not None and self.validates else []
-
-    def test_dataloader(self) -> WindowLoader | list[WindowLoader]:
-        """Test windows in order; nothing where there are none."""
-        return self._loader(self.test) if self.test is not None and len(self.test) > 0 else []
+        """Return a loader of validation windows in order; an empty list where there are none."""
+        return self._make_loader(self.valid) if self.valid is not None and self.validates else []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch; where it is there, nothing is left to Lightning, whose search costs half a millisecond."""
-        there = device.type == "cpu" or (isinstance(batch, Batch) and batch.window.device == device)
-        return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        """Move a batch, unless it is there already: Lightning's search for tensors costs half a millisecond."""
+        is_there = device.type == "cpu" or (isinstance(batch, Batch) and batch.window.device == device)
+        return batch if is_there else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
-    def teardown(self, stage: str) -> None:  # noqa: ARG002  the signature is Lightning's
-        """Give back the memory of the device; the loaders made so far are of no use any more then."""
-        if self.resident is not None:
-            self.resident.release()
-            self.resident = None
+    def teardown(self, stage: str) -> None:  # noqa: ARG002  the signature is that of Lightning
+        """Release the memory of the device; the loaders made so far cannot be used any more."""
+        if self.panel_on_device is not None:
+            self.panel_on_device.release()
+            self.panel_on_device = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the order of training windows follows from, beside the epoch, and a few numbers of the table."""
+        """Return what the order of training windows follows from, beside the epoch, and a few numbers of the table."""
         return {"seed": self.seed, "windows": len(self.train), "sample": self._sample}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the order of the run that wrote a checkpoint.
+        """Continue in the order of the run that wrote a checkpoint.
 
         Raises
         ------
@@ -94,28 +85,30 @@ class WindowDataModule(pl.LightningDataModule):
         """
         if state_dict["windows"] != len(self.train):
             raise TrainingError.other_windows(state_dict["windows"], len(self.train))
-        then, now = state_dict.get("sample"), self._sample
-        if then is not None and not (len(then) == len(now) and np.allclose(then, now, rtol=SAME, atol=SAME)):
+        saved, sample = state_dict.get("sample"), self._sample
+        if saved is not None and not (
+            len(saved) == len(sample) and np.allclose(saved, sample, rtol=SAMPLE_TOLERANCE, atol=SAMPLE_TOLERANCE)
+        ):
             raise TrainingError.other_data()
         self.seed = state_dict["seed"]
 
     @cached_property
     def _sample(self) -> list[float]:
-        """Some hundred numbers by which a table is known again, whatever another machine rounds."""
-        parts = (self.encoded.reals, self.encoded.center, self.encoded.scale)
-        flat = [part.reshape(-1) for part in parts if part.size]
-        chosen = [part[np.linspace(0, part.size - 1, SAMPLED).astype(np.int64)] for part in flat]
+        """Some hundred numbers by which a table is recognised, whatever another machine rounds."""
+        arrays = (self.encoded.reals, self.encoded.center, self.encoded.scale)
+        flat = [array.reshape(-1) for array in arrays if array.size]
+        chosen = [array[np.linspace(0, array.size - 1, SAMPLE_SIZE).astype(np.int64)] for array in flat]
         sample: list[float] = np.concatenate(chosen).astype(np.float64).tolist()
         return sample
 
-    def _loader(self, index: WindowIndex, *, shuffle: bool = False) -> WindowLoader:
+    def _make_loader(self, index: WindowIndex, *, shuffle: bool = False) -> WindowLoader:
         trainer = self.trainer
-        world = 1 if trainer is None else trainer.world_size
-        if not shuffle and len(index) < world:  # each judges all of them: an idle process would keep others waiting
-            world = 1
         device = torch.device("cpu") if trainer is None else trainer.strategy.root_device
-        source = self._placed(device)
-        stays = source is self.encoded
+        rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        if not shuffle and len(index) < world_size:  # each validates all: a process without windows would block others
+            rank, world_size = 0, 1
+        source = self._choose_source(device)
+        on_host = source is self.encoded
         return make_loader(
             source,
             index,
@@ -123,15 +116,15 @@ class WindowDataModule(pl.LightningDataModule):
             shuffle=shuffle,
             seed=self.seed,
             windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,
-            num_workers=self.config.num_workers if stays else 0,
-            pin_memory=stays and device.type == "cuda",
-            rank=0 if trainer is None or world == 1 else trainer.global_rank,
-            world=world,
+            num_workers=self.config.num_workers if on_host else 0,
+            pin_memory=on_host and device.type == "cuda",
+            rank=rank,
+            world_size=world_size,
         )
 
-    def _placed(self, device: torch.device) -> EncodedPanel | DevicePanel:
-        """Put the panel where its windows are to be cut."""
-        if self.resident is None:
-            placed = maybe_move_to_device(self.encoded, device, self.config.panel_on_device)
-            self.resident = placed if isinstance(placed, DevicePanel) else None
-        return self.resident or self.encoded
+    def _choose_source(self, device: torch.device) -> EncodedPanel | DevicePanel:
+        """Return the panel where its windows are to be gathered: its copy on the device, or the panel on the host."""
+        if self.panel_on_device is None:
+            source = maybe_move_to_device(self.encoded, device, self.config.panel_on_device)
+            self.panel_on_device = source if isinstance(source, DevicePanel) else None
+        return self.panel_on_device or self.encoded

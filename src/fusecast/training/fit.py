@@ -1,4 +1,4 @@
-"""fit: from windows to a trained network."""
+"""fit: train a network on the windows of a panel, and return it with its best weights."""
 
 from __future__ import annotations
 
@@ -6,44 +6,48 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from fusecast.errors import TrainingError
+from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.inference.model_bundle import load_weights
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.model.weights import start
+from fusecast.model.weights import initialize_weights
 from fusecast.runtime.distributed import is_first_process
 from fusecast.runtime.lock import lock_folder
 from fusecast.runtime.memory import keep_freed_memory
-from fusecast.training.callbacks.history import History
-from fusecast.training.callbacks.limits import Limits
-from fusecast.training.callbacks.progress import say
-from fusecast.training.checkpoints import intact_or_newest, load_checkpoint, newest_checkpoint
-from fusecast.training.config import TrainingConfig
+from fusecast.training.checkpoints import choose_checkpoint, load_checkpoint, load_training_state, require_same_network
 from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.lightning_module import TFTModule
-from fusecast.training.trainer import RunFiles, make_trainer, quiet_lightning, run_training
+from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
 from fusecast.windows.window_index import WindowIndex
 
-C = TypeVar("C", bound=pl.Callback)
+if TYPE_CHECKING:
+    from fusecast.config import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitResult:
-    """What training came to."""
+    """A trained network, and how its training went."""
 
     network: TemporalFusionTransformer  # with the best weights, on the CPU, in eval mode
-    best_loss: float | None  # scaled validation loss of these weights (training loss where nothing validates)
-    checkpoint: Path | None  # that the weights came from; None if training was interrupted before the first
+    best_loss: float  # scaled validation loss of these weights (training loss where nothing validates)
+    checkpoint: Path  # that the weights are from
     history: list[dict[str, Any]]  # one row an epoch, columns as in History
     seconds: float
     stopped_why: str
+
+    def __repr__(self) -> str:
+        return (
+            f"FitResult(best_loss={self.best_loss:.6g}, epochs={len(self.history)}, seconds={self.seconds:.0f}, "
+            f"stopped_why={self.stopped_why!r}, checkpoint={self.checkpoint.name!r})"
+        )
 
 
 def fit(
@@ -56,27 +60,35 @@ def fit(
     folder: Path,
     resume: Path | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
 ) -> FitResult:
-    """Train a network, and give it back with the weights that validated best.
+    """Train a network, and return it with the weights that validated best.
+
+    First everything that can be refused is refused: no windows, a folder in use, an unfit checkpoint. Then `on_start`
+    may write what describes the run. Only then the seed is set, from which the first weights and all that is random
+    follow, so that a resumed run and an undisturbed one draw the same numbers. The caller's random state is restored
+    at the end.
 
     Parameters
     ----------
     model_config, training_config
         Shape of the network, and how it is trained.
     encoded
-        The panel whose windows are numbered by `train` and `valid`.
+        The panel whose windows `train` and `valid` number.
     train, valid
-        Windows to learn from and to be judged by. Without validation windows (None, or an index of length 0) the
+        Windows to train on and to validate with. Without validation windows (None, or an index of length 0) the
         training loss of an epoch decides about the best weights, the learning rate and early stopping.
     folder
         Where ``checkpoints/``, ``logs/`` and ``history.csv`` are written.
     resume
-        A checkpoint of an earlier run of the same configuration to go on from; where it is truncated, the newest intact
-        one beside it, which is said on stderr. A folder stands for its newest intact checkpoint, and for a start from
-        the beginning where it holds none.
+        A checkpoint of an earlier run of the same configuration to continue from; where it is truncated, the newest
+        intact one beside it, which is printed on stderr. A folder stands for its newest intact checkpoint, and for a
+        start from the beginning where it holds none; ``folder/checkpoints`` need not exist.
     callbacks
-        More callbacks for Lightning.
+        More callbacks of Lightning; :class:`~fusecast.training.trainer.TrainingRun` has the order of all.
+    logger
+        One or several loggers of Lightning in place of that of the configuration.
     on_start
         Called once, in the first process, when everything has been checked and before anything is written.
 
@@ -86,40 +98,57 @@ def fit(
         If there is no window, if `folder` holds checkpoints of another run or one is training there, if the
         checkpoint to resume from belongs to another network or another table, or if a loss is not finite.
     ConfigError
-        If the accelerator asked for is absent.
+        If the requested accelerator is absent, or the library of the logger is not installed.
     ArtifactError
         If the checkpoint to resume from is missing, truncated or unsafe.
+    TrainingInterrupted
+        A KeyboardInterrupt: where Ctrl+C came before the weights of a validated epoch were written. Later on it ends
+        training, and the result has the best weights so far.
     SystemExit
-        With code 143 where the process was told to terminate (SIGTERM): what is half trained is no result.
+        With code 143 where the process was terminated (SIGTERM): a half trained network is no result.
     """
     if len(train) == 0:
         raise TrainingError.no_windows()
-    files = RunFiles.under(folder)
+    files = RunFiles.in_folder(folder)
     began = time.monotonic()
     keep_freed_memory()
     with lock_folder(folder), quiet_lightning(), isolate_rng():
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
+        checkpoint = None
         if resume is not None:
-            resume = _resumable(resume, model_config, data)
+            checkpoint = _checkpoint_to_resume(resume, files, model_config, data)
         elif is_first_process():
             files.refuse_to_overwrite()
         if on_start is not None and is_first_process():
             on_start()
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
         module = make_module(model_config, training_config)
-        monitor = "val_loss" if data.validates else "train_loss"
-        trainer = make_trainer(
-            training_config, files, monitor=monitor, names=encoded.inputs.past_names, callbacks=callbacks
+        run = TrainingRun(
+            training_config,
+            files,
+            monitor="val_loss" if data.validates else "train_loss",
+            callbacks=callbacks,
+            logger=logger,
         )
         try:
-            interrupted = run_training(trainer, module, datamodule=data, ckpt_path=resume)
+            interrupted = run.fit(module, datamodule=data, ckpt_path=checkpoint)
         finally:
             data.teardown("fit")  # which Lightning does not call where training breaks off
-    return _result(trainer, module, seconds=time.monotonic() - began, interrupted=interrupted)
+    best, loss = run.best_checkpoint, run.best_loss
+    if best is None or loss is None:
+        raise TrainingInterrupted.before_first_model(folder, run.trainer.global_step)
+    return FitResult(
+        network=_load_network(module, best),
+        best_loss=loss,
+        checkpoint=best,
+        history=run.history.rows,
+        seconds=time.monotonic() - began,
+        stopped_why="it was interrupted" if interrupted else run.stop_reason,
+    )
 
 
 def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
-    """Make the network and what trains it; its first weights follow from torch's current seed."""
+    """Return the network with what trains it; its first weights follow from torch's current seed."""
     module = TFTModule(
         model.to_dict(),
         learning_rate=config.learning_rate,
@@ -128,66 +157,31 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
         lr_scheduler_patience=config.lr_scheduler_patience,
         seed=config.seed,
     )
-    if config.start == "paper":
-        start(module.network)
+    if config.weight_init == "paper":
+        initialize_weights(module.network)
     if config.compile:
         module.network.compile()
     return module
 
 
-def _resumable(asked: Path, model: ModelConfig, data: WindowDataModule) -> Path | None:
+def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, data: WindowDataModule) -> Path | None:
     """Choose the checkpoint; refuse an unfit one before anything is written, not deep inside Lightning."""
-    found = newest_checkpoint(asked) if asked.is_dir() else intact_or_newest(asked)
-    if found.skipped:
-        say(found.in_words())
-    if found.path is None:
-        say(f"{asked} holds no checkpoint yet: training starts from the beginning")
+    path = choose_checkpoint(resume, files.checkpoints)
+    if path is None:
         return None
-    content = load_checkpoint(found.path)
-    if not content.keys() >= {"state_dict", "optimizer_states", "loops", "epoch_loss", "hyper_parameters"}:
-        raise TrainingError.unfit_checkpoint(found.path, "it holds no state of a training by fusecast")
-    usual = {option.name: option.default for option in fields(ModelConfig)}  # for options that came later
-    then, now = {**usual, **content["hyper_parameters"]["model"]}, model.to_dict()
-    differences = [f"{name} was {then[name]} and is {now[name]}" for name in now if then[name] != now[name]]
-    if differences:
-        raise TrainingError.unfit_checkpoint(found.path, "; ".join(differences))
-    if (of_data := content.get(type(data).__qualname__)) is not None:
-        data.load_state_dict(of_data)
-    return found.path
+    content = load_training_state(path)
+    defaults = {option.name: option.default for option in fields(ModelConfig)}  # for options that came later
+    require_same_network(path, {**defaults, **content["hyper_parameters"]["model"]}, model.to_dict())
+    state_of_data = content.get(type(data).__qualname__)
+    if state_of_data is not None:
+        data.load_state_dict(state_of_data)
+    return path
 
 
-def _result(trainer: pl.Trainer, module: TFTModule, *, seconds: float, interrupted: bool) -> FitResult:
-    best = trainer.checkpoint_callback
-    assert isinstance(best, ModelCheckpoint)
-    path = Path(best.best_model_path) if best.best_model_path else None
-    if path is not None and not path.is_file():  # a second Ctrl+C broke off its writing
-        path = None
+def _load_network(module: TFTModule, checkpoint: Path) -> TemporalFusionTransformer:
+    """Return the network of a module with the weights of a checkpoint, on the CPU, in eval mode."""
     network = module.network.cpu()
-    if path is not None:
-        state = load_checkpoint(path)["state_dict"]
-        prefix = "network."
-        load_weights(network, {name.removeprefix(prefix): tensor for name, tensor in state.items()}, path)
-    (history,) = _callbacks(trainer, History)
-    return FitResult(
-        network=network.eval(),
-        best_loss=None if best.best_model_score is None else float(best.best_model_score),
-        checkpoint=path,
-        history=history.rows,
-        seconds=seconds,
-        stopped_why="it was interrupted" if interrupted else _reason(trainer),
-    )
-
-
-def _reason(trainer: pl.Trainer) -> str:
-    for limits in _callbacks(trainer, Limits):
-        if limits.reached:
-            return limits.reached
-    for early in _callbacks(trainer, EarlyStopping):
-        if early.wait_count >= early.patience:
-            return f"{early.monitor} did not improve in {early.wait_count} epochs"
-    return f"{trainer.max_epochs} epochs are done"
-
-
-def _callbacks(trainer: pl.Trainer, kind: type[C]) -> list[C]:
-    there: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by a helper of Lightning's
-    return [callback for callback in there if isinstance(callback, kind)]
+    prefix = "network."
+    state = load_checkpoint(checkpoint)["state_dict"]
+    load_weights(network, {name.removeprefix(prefix): tensor for name, tensor in state.items()}, checkpoint)
+    return network.eval()

@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from fusecast.data.arrays import FloatArray
 from fusecast.model.batch import Batch, Output
 from fusecast.model.config import ModelConfig
 from fusecast.model.heads import DistributionHead
@@ -21,7 +20,9 @@ from fusecast.training.resumable_module import ResumableModule
 
 
 def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Tensor:
-    """Mean absolute error [], weighted as in the loss, of the level nearest to the median, over the targets that count.
+    """Return the mean absolute error [], weighted as in the loss, of the level nearest to the median.
+
+    Targets that are missing do not count.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Te
     levels
         The Q quantile levels.
     """
-    middle = min(range(len(levels)), key=lambda number: abs(levels[number] - 0.5))
+    middle = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
     error = (quantiles[..., middle] - batch.target).abs()
     if batch.weight.shape[-1]:
         error = error * batch.weight[:, None]
@@ -65,9 +66,16 @@ class TFTModule(ResumableModule):
             seed=seed,
         )
         self.model_config = ModelConfig(**model)
-        plain = {"learning_rate": learning_rate, "weight_decay": weight_decay, "seed": self.seed}
-        plain |= {f"lr_scheduler_{name}": value for name, value in self.scheduling.items()}
-        self.save_hyperparameters({"model": self.model_config.to_dict(), **plain})
+        self.save_hyperparameters(
+            {
+                "model": self.model_config.to_dict(),
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "seed": self.seed,
+                "lr_scheduler_factor": lr_scheduler_factor,
+                "lr_scheduler_patience": lr_scheduler_patience,
+            }
+        )
         self.network = self.register_network(TemporalFusionTransformer(self.model_config))
 
     def forward(self, batch: Batch) -> Output:
@@ -76,38 +84,39 @@ class TFTModule(ResumableModule):
         return output
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the loss of a batch, []."""
+        """Return the loss of a batch, []."""
         levels = None if self.model_config.head == "quantile" else ()  # a likelihood needs no quantiles
         loss = self._loss(self.network(batch, levels), batch)
         self.record_loss(loss, len(batch.window), batch.window)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Judge a batch of the validation windows."""
+        """Record the loss and the error of the median for a batch of the validation windows."""
         output = self.network(batch)
         mae = median_error(output.quantiles, batch, self.model_config.quantiles)
         metrics = {"val_loss": self._loss(output, batch), "val_mae": mae}
         self.record_metrics(metrics, len(batch.window))
 
-    def show(self, batch: Batch) -> FigureData:
-        """Forecast a batch for a picture, in the units of the data (or their logs)."""
+    def compute_figure_data(self, batch: Batch) -> FigureData:
+        """Forecast a batch for the images, in the units of the data (or their logs)."""
         output = self.network(batch)
         center, scale = batch.center[0, 0], batch.scale[0, 0]
 
-        def plain(values: Tensor) -> NDArray[np.float64]:
+        def unscaled(values: Tensor) -> FloatArray:
             return (values.double() * scale + center).cpu().numpy()
 
         return FigureData(
-            past=plain(batch.past_real[0, :, 0]),
-            actual=plain(batch.target[0, :, 0]),
-            quantiles=plain(output.quantiles[0, :, 0]),
+            past=unscaled(batch.past_real[0, :, 0]),
+            actual=unscaled(batch.target[0, :, 0]),
+            quantiles=unscaled(output.quantiles[0, :, 0]),
+            levels=self.model_config.quantiles,
             weights=output.past_weights.double().mean(dim=(0, 1)).cpu().numpy(),
         )
 
     def _loss(self, output: Output, batch: Batch) -> Tensor:
         head = self.network.head
         if isinstance(head, DistributionHead):
-            found = head.log_prob(output.parameters, batch.target, batch.center, batch.scale)
-            return likelihood_loss(found, batch.target_mask, batch.weight)
+            likelihood = head.log_prob(output.parameters, batch.target, batch.center, batch.scale)
+            return likelihood_loss(likelihood, batch.target_mask, batch.weight)
         levels = self.model_config.quantiles
         return quantile_loss(output.quantiles, batch.target, batch.target_mask, levels, batch.weight)

@@ -1,4 +1,4 @@
-"""Where a run's curves go: TensorBoard, CSV, MLflow or Weights & Biases, by one option."""
+"""Loggers of a run's curves: TensorBoard, CSV, MLflow or Weights & Biases, chosen by one option."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROJECT = "fusecast"
 
 
 def make_logger(name: str, folder: Path) -> Logger | None:
-    """Make the logger of a run; None for ``none``.
+    """Return the logger of a run; None for ``none``.
 
     Parameters
     ----------
@@ -34,19 +34,7 @@ def make_logger(name: str, folder: Path) -> Logger | None:
     if name == "csv":
         return CSVLogger(folder.parent, name=folder.name, version="")
     if name == "mlflow":
-        _require("mlflow", "MLflow")
-        from pytorch_lightning.loggers import MLFlowLogger
-
-        place = os.environ.get("MLFLOW_TRACKING_URI")
-        if place:
-            return MLFlowLogger(experiment_name=PROJECT, tracking_uri=place)
-        folder.mkdir(parents=True, exist_ok=True)
-        here = folder.absolute()
-        return MLFlowLogger(
-            experiment_name=PROJECT,
-            tracking_uri=f"sqlite:///{here / 'mlflow.db'}",
-            artifact_location=(here / "mlruns").as_uri(),
-        )
+        return _make_mlflow_logger(folder)
     if name == "wandb":
         _require("wandb", "Weights & Biases")
         from pytorch_lightning.loggers import WandbLogger
@@ -56,6 +44,22 @@ def make_logger(name: str, folder: Path) -> Logger | None:
     return None
 
 
-def _require(module: str, what: str) -> None:
+def _make_mlflow_logger(folder: Path) -> Logger:
+    _require("mlflow", "MLflow")
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return MLFlowLogger(experiment_name=PROJECT, tracking_uri=uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    absolute = folder.absolute()
+    return MLFlowLogger(
+        experiment_name=PROJECT,
+        tracking_uri=f"sqlite:///{absolute / 'mlflow.db'}",
+        artifact_location=(absolute / "mlruns").as_uri(),
+    )
+
+
+def _require(module: str, library: str) -> None:
     if find_spec(module) is None:
-        raise ConfigError.extra_missing(f"logger {module!r}", what, module)
+        raise ConfigError.missing_extra(f"logger {module!r}", library, module)

@@ -1,4 +1,4 @@
-"""ResumableModule: optimizer, schedule, loss checks and exact resumption for every LightningModule of fusecast."""
+"""ResumableModule: optimizer, learning rate, loss checks and exact resumption, for all modules of fusecast."""
 
 # ruff: noqa: ARG002  the signatures are those of Lightning
 
@@ -23,107 +23,13 @@ from fusecast.runtime.seeding import seed_step
 from fusecast.training.checkpoints import load_checkpoint
 
 
-class _Seen(NamedTuple):
-    step: int
-    epoch: int
-    loss: Tensor  # float []
-    windows: Tensor  # int64 [B]
-
-
-class LossGuard:
-    """Looks at every loss, without making a GPU wait for each.
-
-    On a CPU a loss is looked at as soon as it is there, so that the weights stay clean. On other devices losses are
-    kept and looked at together every `interval` steps: the weights are spoiled then, the checkpoints are not.
-    """
-
-    def __init__(self, interval: int = 20) -> None:
-        self.interval = interval
-        self._waiting: list[_Seen] = []
-
-    def see(self, loss: Tensor, windows: Tensor, *, step: int, epoch: int) -> None:
-        """Note the loss of a step.
-
-        Raises
-        ------
-        TrainingError
-            If this loss, or one seen since the last look, is not finite.
-        """
-        self._waiting.append(_Seen(step, epoch, loss.detach(), windows))
-        if _at_hand(loss) or len(self._waiting) >= self.interval:
-            self.look()
-
-    def look(self) -> None:
-        """Look at the losses seen since the last look; called at the end of an epoch too."""
-        seen, self._waiting = self._waiting, []
-        losses = torch.stack([entry.loss for entry in seen]).tolist() if seen else []  # one wait for all of them
-        for loss, (step, epoch, _, windows) in zip(losses, seen, strict=True):
-            if not math.isfinite(loss):
-                raise TrainingError.loss_not_finite(loss, step, epoch, windows.tolist())
-
-
-def _at_hand(loss: Tensor) -> bool:
-    """Whether reading the value makes nothing wait."""
-    return loss.device.type == "cpu"
-
-
-class RunningMean:
-    """A weighted mean in float64 (float32 on devices without it) that can be saved half way."""
-
-    def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
-        self._total: Tensor | float = total
-        self._weight = weight
-
-    def add(self, value: Tensor, weight: float) -> None:
-        """Count a value [] in."""
-        self._total = self._total + value.detach().to(_widest(value.device)) * weight
-        self._weight += weight
-
-    def mean(self, device: torch.device) -> Tensor:
-        """Give the mean, float32 []; 0 where nothing was added."""
-        total = torch.as_tensor(self._total, device=device, dtype=_widest(device))
-        return (total / max(self._weight, 1e-12)).float()
-
-    def state(self) -> list[float]:
-        """Plain values; ``RunningMean(*state)`` goes on from them."""
-        return [float(self._total), self._weight]
-
-
-def _widest(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def end_the_epoch_first(fit_loop: dict[str, Any]) -> None:
-    """Let a run resumed from after the last step of an epoch validate, and end the epoch, before the next begins.
-
-    A ``ModelCheckpoint(every_n_train_steps=...)`` may write after an epoch's last step, before its validation.
-    Lightning (2.6) takes such an epoch for ended: its validation, early stopping and learning rate would be left out.
-    Told that it stopped within validation, it does what is right. Other checkpoints are left as they are.
-
-    Parameters
-    ----------
-    fit_loop
-        ``checkpoint["loops"]["fit_loop"]``, changed in place.
-    """
-    batches, epochs = fit_loop["epoch_loop.batch_progress"], fit_loop["epoch_progress"]
-    within_epoch = epochs["current"]["processed"] < epochs["current"]["started"]
-    after_step = batches["current"]["completed"] < batches["current"]["processed"]
-    if not (batches["is_last_batch"] and within_epoch and after_step):
-        return
-    for count in (batches["current"], batches["total"]):
-        count["completed"] = count["processed"]
-    validation = fit_loop["epoch_loop.val_loop.batch_progress"]
-    validation["total"].update(ready=1, started=1, processed=0, completed=0)
-    validation["current"].update(ready=1, started=1, processed=0, completed=0)
-
-
 class ResumableModule(pl.LightningModule):
-    """Trains so that a resumed run equals an undisturbed one.
+    """Train so that a resumed run equals an undisturbed one, bit for bit on a CPU.
 
     The random numbers of a step are seeded by (seed, step, rank), so that no random state need be saved, and the
     learning rate is adapted before checkpoints are written, not after. Checkpoints hold plain values only.
 
-    Who inherits calls :meth:`record_loss` in its training step, and :meth:`record_metrics` with a ``val_loss`` in its
+    Subclasses call :meth:`record_loss` in their training step, and :meth:`record_metrics` with a ``val_loss`` in their
     validation step.
     """
 
@@ -138,16 +44,16 @@ class ResumableModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.scheduling: dict[str, Any] = {"factor": lr_scheduler_factor, "patience": lr_scheduler_patience}
+        self.lr_scheduler_factor, self.lr_scheduler_patience = lr_scheduler_factor, lr_scheduler_patience
         self.seed = torch.initial_seed() if seed is None else seed
-        self.guard = LossGuard()
-        self.losses = RunningMean()  # of this epoch
+        self._loss_checker = LossChecker()
+        self._train_loss = WeightedMean()  # of this epoch
         self._latest: tuple[Tensor, int] | None = None  # loss of a step, and its weight
-        self._judged: dict[str, RunningMean] = {}  # of this validation or test
+        self._metrics: dict[str, WeightedMean] = {}  # of this validation or test
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, *_: Any, **changes: Any) -> Self:
-        """Make the module that wrote a checkpoint; the path is enough.
+        """Return the module that wrote a checkpoint; the path is enough.
 
         Parameters
         ----------
@@ -178,41 +84,44 @@ class ResumableModule(pl.LightningModule):
         return module
 
     def register_network(self, network: TemporalFusionTransformer) -> TemporalFusionTransformer:
-        """Make a network ready to be trained by several processes."""
-        for parameter in network.parameters():  # DDP waits for the gradient of each, even of an empty table
+        """Return a network that several processes can train: DDP waits for every gradient, even of an empty table."""
+        for parameter in network.parameters():
             parameter.requires_grad_(parameter.numel() > 0)
         return network
 
+    # Losses and metrics
+
     def record_loss(self, loss: Tensor, weight: int, windows: Tensor) -> None:
-        """Count the loss of a step into the epoch's mean, and refuse one that is no number; `windows` names them."""
-        self.guard.see(loss, windows, step=self.global_step, epoch=self.current_epoch)
-        self.losses.add(loss, weight)
+        """Add the loss of a step to the epoch's mean, and refuse one that is not finite; `windows` are its numbers."""
+        self._loss_checker.record(loss, windows, step=self.global_step, epoch=self.current_epoch)
+        self._train_loss.add(loss, weight)
         self._latest = loss.detach(), weight
 
     def epoch_loss(self) -> Tensor:
-        """Mean training loss of the epoch so far, [], over all processes."""
-        return self.trainer.strategy.reduce(self.losses.mean(self.device), reduce_op="mean")
+        """Return the mean training loss of the epoch so far, [], over all processes."""
+        return self.trainer.strategy.reduce(self._train_loss.mean(self.device), reduce_op="mean")
 
     def record_metrics(self, metrics: Mapping[str, Tensor], weight: int) -> None:
-        """Count the metrics of a batch of validation or test into their means, which are logged at its end.
+        """Add the metrics of a batch of validation or test to their means, which are logged at its end.
 
         Lightning's own means over processes are off where those have different numbers of windows: it averages their
         numbers as integers.
         """
         for name, value in metrics.items():
-            self._judged.setdefault(name, RunningMean()).add(value, weight)
+            self._metrics.setdefault(name, WeightedMean()).add(value, weight)
 
     def on_validation_epoch_start(self) -> None:
         """Begin the means anew."""
-        self._judged = {}
+        self._metrics = {}
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over all windows of all processes."""
-        names = sorted(self._judged)
+        names = sorted(self._metrics)
         if not names:
             return
-        widest = torch.float32 if self.device.type == "mps" else torch.float64
-        sums = torch.tensor([self._judged[name].state() for name in names], dtype=widest, device=self.device)
+        sums = torch.tensor(
+            [self._metrics[name].state() for name in names], dtype=_widest_float(self.device), device=self.device
+        )
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         for name, (total, weight) in zip(names, sums, strict=True):
             self.log(name, (total / weight).float(), sync_dist=True)
@@ -220,22 +129,26 @@ class ResumableModule(pl.LightningModule):
     on_test_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end
 
+    # Training
+
     def on_train_start(self) -> None:
         """End at once where the run that is resumed had stopped early."""
-        stops = [each for each in self.trainer.early_stopping_callbacks if isinstance(each, EarlyStopping)]
-        if any(0 < each.patience <= each.wait_count for each in stops):
+        callbacks = [
+            callback for callback in self.trainer.early_stopping_callbacks if isinstance(callback, EarlyStopping)
+        ]
+        if any(0 < callback.patience <= callback.wait_count for callback in callbacks):
             self.trainer.should_stop = True
 
     def on_train_epoch_start(self) -> None:
         """Begin the mean of the epoch's losses anew."""
-        self.losses = RunningMean()
+        self._train_loss = WeightedMean()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
         seed_step(self.seed, self.global_step, self.global_rank, self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the loss of the step, where loggers are told: Lightning's bookkeeping takes a millisecond."""
+        """Log the loss of the step, only where loggers write it: Lightning's bookkeeping takes a millisecond."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a helper of Lightning's
         due = self.trainer.should_stop or (every and self.global_step % every == 0)
         if self._latest is not None and due:
@@ -243,29 +156,31 @@ class ResumableModule(pl.LightningModule):
             self.log("train_loss_step", loss, batch_size=weight)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's loss, refuse one that is no number, adapt the learning rate."""
-        self.guard.look()
+        """Log the epoch's loss, refuse one that is not finite, adapt the learning rate."""
+        self._loss_checker.check()
         self.log("train_loss", self.epoch_loss(), sync_dist=True)
         monitor = "val_loss" if self.trainer.enable_validation else "train_loss"
-        judged = self.trainer.callback_metrics.get(monitor)
-        if judged is None:  # validation comes less often than epochs
+        loss = self.trainer.callback_metrics.get(monitor)
+        if loss is None:  # validation comes less often than epochs
             return
-        if not math.isfinite(float(judged)):
-            raise TrainingError.validation_not_finite(float(judged), self.current_epoch)
+        if not math.isfinite(float(loss)):
+            raise TrainingError.validation_not_finite(float(loss), self.current_epoch)
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, ReduceLROnPlateau)
-        scheduler.step(float(judged))
+        scheduler.step(float(loss))
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Do nothing where Lightning would: it comes after the epoch's checkpoints are written."""
+    # Optimizer
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and a learning rate that falls when the loss does not."""
+        """Return AdamW, and a learning rate that falls when the loss does not."""
         # the fused step unscales gradients itself, so that gradients of fp16 could not be clipped
         fused = self.trainer.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
         optimizer = AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
-        scheduler = ReduceLROnPlateau(optimizer, **self.scheduling)
+        scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Do nothing where Lightning would step: that is after the epoch's checkpoints are written."""
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -276,13 +191,112 @@ class ResumableModule(pl.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    # Checkpoints
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's losses so far, and the hour."""
-        checkpoint["epoch_loss"] = self.losses.state()
+        """Add the epoch's losses so far, and the time."""
+        checkpoint["epoch_loss"] = self._train_loss.state()
         checkpoint["saved"] = time.time()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the losses and the seed of the run that wrote the checkpoint."""
-        self.losses = RunningMean(*checkpoint["epoch_loss"])
+        """Continue with the losses and the seed of the run that wrote the checkpoint."""
+        self._train_loss = WeightedMean(*checkpoint["epoch_loss"])
         self.seed = checkpoint["hyper_parameters"]["seed"]
-        end_the_epoch_first(checkpoint["loops"]["fit_loop"])
+        restart_validation(checkpoint["loops"]["fit_loop"])
+
+
+def restart_validation(fit_loop: dict[str, Any]) -> None:
+    """Let a run resumed between the last step of an epoch and the end of its validation do the whole validation.
+
+    Two kinds of checkpoints lie there. A ``ModelCheckpoint(every_n_train_steps=...)`` may write after the last step;
+    Lightning (2.6) takes such an epoch for ended, and its validation, early stopping and learning rate would be left
+    out. ``Interruption`` may write within validation, and Lightning would skip the batches done, whose metrics are
+    lost. In both cases Lightning is made to believe that it stopped in the first batch of the validation, and does what
+    is right. Other checkpoints are left as they are.
+
+    Parameters
+    ----------
+    fit_loop
+        ``checkpoint["loops"]["fit_loop"]``, changed in place.
+    """
+    batches, epochs = fit_loop["epoch_loop.batch_progress"], fit_loop["epoch_progress"]
+    validation = fit_loop["epoch_loop.val_loop.batch_progress"]
+    within_epoch = epochs["current"]["processed"] < epochs["current"]["started"]
+    after_step = batches["current"]["completed"] < batches["current"]["processed"]
+    within_validation = validation["total"]["completed"] < validation["total"]["ready"]
+    if not (batches["is_last_batch"] and within_epoch and (after_step or within_validation)):
+        return
+    for count in (batches["current"], batches["total"]):
+        count["completed"] = count["processed"]
+    for count in (validation["current"], validation["total"]):
+        count.update(ready=1, started=1, processed=0, completed=0)
+
+
+class _StepLoss(NamedTuple):
+    step: int
+    epoch: int
+    loss: Tensor  # float []
+    windows: Tensor  # int64 [B]
+
+
+class LossChecker:
+    """Check that every loss is finite, without making a GPU wait for each.
+
+    On a CPU a loss is checked at once, so that the weights stay clean. On other devices losses are collected and
+    checked together every `interval` steps: the weights are spoiled then, the checkpoints are not.
+    """
+
+    def __init__(self, interval: int = 20) -> None:
+        self.interval = interval
+        self._unchecked: list[_StepLoss] = []
+
+    def record(self, loss: Tensor, windows: Tensor, *, step: int, epoch: int) -> None:
+        """Record the loss of a step.
+
+        Raises
+        ------
+        TrainingError
+            If this loss, or one recorded since the last check, is not finite.
+        """
+        self._unchecked.append(_StepLoss(step, epoch, loss.detach(), windows))
+        if _is_readable_at_once(loss) or len(self._unchecked) >= self.interval:
+            self.check()
+
+    def check(self) -> None:
+        """Check the losses recorded since the last check; called at the end of an epoch too."""
+        steps, self._unchecked = self._unchecked, []
+        losses = torch.stack([step.loss for step in steps]).tolist() if steps else []  # one wait for all of them
+        for loss, (step, epoch, _, windows) in zip(losses, steps, strict=True):
+            if not math.isfinite(loss):
+                raise TrainingError.loss_not_finite(loss, step, epoch, windows.tolist())
+
+
+class WeightedMean:
+    """A weighted mean in float64 (float32 on devices without it), whose state can be saved at any time."""
+
+    def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
+        self._total: Tensor | float = total
+        self._weight = weight
+
+    def add(self, value: Tensor, weight: float) -> None:
+        """Add a value []."""
+        self._total = self._total + value.detach().to(_widest_float(value.device)) * weight
+        self._weight += weight
+
+    def mean(self, device: torch.device) -> Tensor:
+        """Return the mean, float32 []; 0 where nothing was added."""
+        total = torch.as_tensor(self._total, device=device, dtype=_widest_float(device))
+        return (total / max(self._weight, 1e-12)).float()
+
+    def state(self) -> list[float]:
+        """Return plain values; ``WeightedMean(*state)`` continues from them."""
+        return [float(self._total), self._weight]
+
+
+def _is_readable_at_once(loss: Tensor) -> bool:
+    """Whether reading the value waits for no device."""
+    return loss.device.type == "cpu"
+
+
+def _widest_float(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,4 +1,4 @@
-"""Build and run the Lightning Trainer: files, callbacks, loggers, interruption."""
+"""TrainingRun: the Lightning trainer of every run of fusecast, with its files, callbacks and loggers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from fusecast.errors import TrainingError
 from fusecast.runtime.device import choose_accelerator, choose_precision
 from fusecast.training.callbacks.history import History
-from fusecast.training.callbacks.images import ImageLogger
 from fusecast.training.callbacks.interruption import Interruption
 from fusecast.training.callbacks.last_checkpoint import LastCheckpoint
 from fusecast.training.callbacks.limits import Limits
-from fusecast.training.callbacks.progress import ProgressReport, say
+from fusecast.training.callbacks.progress import ProgressReport, notify
 from fusecast.training.checkpoints import AtomicCheckpointIO, MovableCheckpoint
-from fusecast.training.config import TrainingConfig
 from fusecast.training.loggers import make_logger
+
+if TYPE_CHECKING:
+    from fusecast.config import TrainingConfig
 
 SILENCED = (
     r".*does not have many workers.*",  # gathering a batch is quicker than sending it between processes
     r".*Checkpoint directory .* exists and is not empty.*",  # refused by us, or a resumed run
     r".*available but not used.*",  # the user chose the accelerator
-    r"Be aware that when using `ckpt_path`, callbacks used.*",  # who watches a resumed run may change
+    r"Be aware that when using `ckpt_path`, callbacks used.*",  # those of a resumed run may change
     r"Grad strides do not match bucket view strides.*",  # of a [1, d, d] weight, whose layout is the same either way
     r"The number of training batches .* is smaller than the logging interval.*",  # epochs are logged in any case
     r".*isinstance\(treespec, LeafSpec\).* is deprecated.*",  # Lightning's own call of torch
@@ -59,129 +61,161 @@ def quiet_lightning() -> Iterator[None]:
 class RunFiles:
     """Where a run writes."""
 
-    checkpoints: Path  # folder: tft-epoch=..-val_loss=...ckpt (the best) and last.ckpt
+    checkpoints: Path  # folder: tft-epoch=..-val_loss=...ckpt (the best), last.ckpt and previous.ckpt
     history: Path | None  # CSV, one row an epoch; None: not written
     logs: Path  # folder of the logger
 
     @classmethod
-    def under(cls, folder: Path) -> RunFiles:
-        """Lay a run out in a folder."""
+    def in_folder(cls, folder: Path) -> RunFiles:
+        """Return the usual files of a run in a folder."""
         return cls(checkpoints=folder / "checkpoints", history=folder / "history.csv", logs=folder / "logs")
 
     def refuse_to_overwrite(self) -> None:
         """Raise a TrainingError where checkpoints of another run are in the way."""
-        found = sorted(path.name for path in self.checkpoints.glob("*.ckpt"))
-        if found:
-            raise TrainingError.checkpoints_in_the_way(self.checkpoints, found)
+        names = sorted(path.name for path in self.checkpoints.glob("*.ckpt"))
+        if names:
+            raise TrainingError.checkpoints_exist(self.checkpoints, names)
 
 
-def make_trainer(
-    config: TrainingConfig,
-    files: RunFiles,
-    *,
-    monitor: str = "val_loss",
-    names: Sequence[str] = (),
-    callbacks: Sequence[pl.Callback] = (),
-    lines: bool = True,
-) -> pl.Trainer:
-    """Make the trainer that every run of fusecast goes through.
+class TrainingRun:
+    """A Lightning trainer, and those of its callbacks that are read when training has ended.
+
+    Lightning calls the callbacks in this order: history, limits, progress, learning rate, early stopping; those
+    of the user; then whatever writes checkpoints: the best one, those of the user, ``last.ckpt``, interruption. What
+    ``last.ckpt`` holds is therefore the state of all the others after the same step.
 
     Parameters
     ----------
+    config, files
+        How the run trains, and where it writes.
     monitor
-        ``val_loss``, or ``train_loss`` where nothing validates: what decides about the best weights and early stopping.
-    names
-        Of the past variables, for the pictures in the log; without names nothing is drawn.
-    lines
-        Print a line an epoch (or leave that to one of the callbacks).
+        ``val_loss``, or ``train_loss`` where nothing is validated: decides about the best weights and early stopping.
+    callbacks
+        More callbacks of Lightning.
+    logger
+        One or several loggers of Lightning in place of that of the configuration.
+    print_epochs
+        Whether a line is printed after every epoch (or one of `callbacks` prints it).
 
     Raises
     ------
     ConfigError
-        If the accelerator asked for is absent, or the library of the logger is not installed.
+        If the requested accelerator is absent, or the library of the logger is not installed.
     """
-    accelerator = choose_accelerator(config.accelerator, config.devices)
-    logger = make_logger(config.logger, files.logs)
-    history = History(files.history)
-    own: list[pl.Callback] = [history, Limits(config.max_steps, config.max_minutes), Interruption()]
-    if config.progress:
-        own.append(ProgressReport(history, lines=lines))
-    if names:
-        own.append(ImageLogger(names))
-    if logger is not None:
-        own.append(LearningRateMonitor(logging_interval="epoch"))
-    if config.early_stopping_patience is not None:
-        own.append(
-            EarlyStopping(
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        files: RunFiles,
+        *,
+        monitor: str = "val_loss",
+        callbacks: Sequence[pl.Callback] = (),
+        logger: Logger | Sequence[Logger] | None = None,
+        print_epochs: bool = True,
+    ) -> None:
+        accelerator = choose_accelerator(config.accelerator, config.devices)
+        loggers = logger if logger is not None else make_logger(config.logger, files.logs)
+        self.history = History(files.history)
+        self.limits = Limits(config.max_steps, config.max_minutes)
+        self.early_stopping: EarlyStopping | None = None
+        self.best = MovableCheckpoint(
+            files.checkpoints,
+            f"tft-{{epoch:02d}}-{{{monitor}:.6f}}",
+            monitor=monitor,
+            save_top_k=1,
+            save_on_train_epoch_end=True,
+        )
+        last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
+        self.interruption = Interruption(last)
+        first: list[pl.Callback] = [self.history, self.limits]
+        if config.progress:
+            first.append(ProgressReport(self.history, lines=print_epochs))
+        if loggers:
+            first.append(LearningRateMonitor(logging_interval="epoch"))
+        if config.early_stopping_patience is not None:
+            self.early_stopping = EarlyStopping(
                 monitor,
                 patience=config.early_stopping_patience,
                 min_delta=config.early_stopping_min_delta,
-                check_finite=False,  # ResumableModule refuses such a loss, in words
+                check_finite=False,  # ResumableModule refuses such a loss, with a message of its own
                 check_on_train_epoch_end=True,
             )
+            first.append(self.early_stopping)
+        self.trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            precision=choose_precision(config.precision, accelerator),  # type: ignore[arg-type]  # one of Lightning's
+            max_epochs=config.max_epochs,
+            gradient_clip_val=config.gradient_clip,
+            deterministic=config.deterministic or None,
+            logger=loggers or False,  # type: ignore[arg-type]  # a sequence will do
+            callbacks=[*first, self.best, *callbacks, last, self.interruption],
+            plugins=[AtomicCheckpointIO()],
+            use_distributed_sampler=False,  # our samplers give each process its share
+            default_root_dir=files.checkpoints.parent,
+            log_every_n_steps=10,
+            num_sanity_val_steps=0,
+            limit_val_batches=None if monitor == "val_loss" else 0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
         )
-    best = MovableCheckpoint(
-        files.checkpoints,
-        f"tft-{{epoch:02d}}-{{{monitor}:.6f}}",
-        monitor=monitor,
-        save_top_k=1,
-        save_on_train_epoch_end=True,
-    )
-    last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
-    own += [best, last]
-    return pl.Trainer(
-        accelerator=accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        precision=choose_precision(config.precision, accelerator),  # type: ignore[arg-type]  # one of Lightning's names
-        max_epochs=config.max_epochs,
-        gradient_clip_val=config.gradient_clip,
-        deterministic=config.deterministic or None,
-        logger=logger or False,
-        callbacks=[*own, *callbacks],
-        plugins=[AtomicCheckpointIO()],
-        use_distributed_sampler=False,  # our samplers give each process its share
-        default_root_dir=files.checkpoints.parent,
-        log_every_n_steps=10,
-        num_sanity_val_steps=0,
-        limit_val_batches=None if monitor == "val_loss" else 0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
+    def __repr__(self) -> str:
+        return f"TrainingRun(epochs={len(self.history.rows)}, folder={str(self.best.dirpath)!r})"
 
-def run_training(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    train: Any = None,
-    valid: Any = None,
-    *,
-    datamodule: pl.LightningDataModule | None = None,
-    ckpt_path: Path | None = None,
-) -> bool:
-    """Train with a trainer of :func:`make_trainer`; say whether the user interrupted it.
+    def fit(
+        self,
+        module: pl.LightningModule,
+        train: Any = None,
+        valid: Any = None,
+        *,
+        datamodule: pl.LightningDataModule | None = None,
+        ckpt_path: Path | None = None,
+    ) -> bool:
+        """Train, and return whether the user interrupted it.
 
-    Parameters
-    ----------
-    train, valid, datamodule, ckpt_path
-        Loaders (or what makes them) and checkpoint, as ``Trainer.fit`` takes them.
+        Parameters
+        ----------
+        train, valid, datamodule, ckpt_path
+            Loaders (or what makes them) and checkpoint, as ``Trainer.fit`` takes them.
 
-    Raises
-    ------
-    SystemExit
-        With code 143 where the process was told to terminate (SIGTERM): what is half trained is no result.
-    """
-    there: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by a helper of Lightning's
-    (interruption,) = (each for each in there if isinstance(each, Interruption))
-    try:
-        with interruption.listening():
-            trainer.fit(module, train, valid, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl+C and of SIGTERM, after it has closed everything
-        if trainer.state.status != TrainerStatus.INTERRUPTED:
-            raise
-        if trainer.received_sigterm:
-            if trainer.is_global_zero:
-                say("terminated: the checkpoints so far are kept, and training can be resumed from them")
-            raise SystemExit(128 + signal.SIGTERM) from None
-        return True
-    return False
+        Raises
+        ------
+        SystemExit
+            With code 143 where the process was terminated (SIGTERM): a half trained network is no result.
+        """
+        trainer = self.trainer
+        try:
+            with self.interruption.handle_signal():
+                trainer.fit(module, train, valid, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl+C and of SIGTERM, after it has closed everything
+            if trainer.state.status != TrainerStatus.INTERRUPTED:
+                raise
+            if trainer.received_sigterm:
+                if trainer.is_global_zero:
+                    notify("terminated: the checkpoints so far are kept, and training can be resumed from them")
+                raise SystemExit(128 + signal.SIGTERM) from None
+            return True
+        return False
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The file of the best weights; None before the first validated epoch, or where its writing was broken off."""
+        path = Path(self.best.best_model_path)
+        return path if self.best.best_model_path and path.is_file() else None
+
+    @property
+    def best_loss(self) -> float | None:
+        """The monitored loss of the best weights."""
+        return None if self.best.best_model_score is None else float(self.best.best_model_score)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training that was not interrupted has ended."""
+        if self.limits.reached:
+            return self.limits.reached
+        early = self.early_stopping
+        if early is not None and early.wait_count >= early.patience:
+            return f"{early.monitor} did not improve in {early.wait_count} epochs"
+        return f"{self.trainer.max_epochs} epochs are done"

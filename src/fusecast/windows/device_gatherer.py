@@ -1,77 +1,52 @@
-"""Batches cut from a panel on the device of the network, and the decision whether the panel is copied there."""
+"""Batches gathered from a panel on the device of the network, and the decision whether the panel is copied there."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fusecast.data.arrays import IntArray
 from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.model.batch import Batch
-from fusecast.windows.panel_tensors import PanelTensors
-from fusecast.windows.torch_gatherer import Cut, MissingMasks, Runs, TorchGatherer, WindowLocation
+from fusecast.windows.torch_gatherer import Missing, PanelTensors, RowCopier, TorchGatherer, WindowLocation, WindowRows
 from fusecast.windows.window_index import WindowIndex
 
-STEP, PAST, KNOWN, TARGET, STATIC = 1, 2, 4, 8, 16
-"""What a row, a series or a batch lacks: everything; a real, but not everything; a known real; a target; a static."""
-ROWS_AT_ONCE = 2**20
+MAX_SHARE_OF_FREE_MEMORY = 0.5
+"""Share of a device's free memory that a panel may take without being requested; the network needs the rest."""
+ROWS_PER_SCAN = 2**20
+"""Rows whose missing values are looked up at once."""
 
 
 class DevicePanel(PanelTensors):
-    """An encoded panel on a device, for all gatherers of its windows to share.
+    """An encoded panel on a device, shared by all gatherers of its windows.
 
-    On the host remain the bounds of the series and, where values are missing, a byte a row that says of which kind.
+    The bounds of the series stay on the host and, where values are missing, a byte a row: what it lacks.
     """
 
     def __init__(self, encoded: EncodedPanel, device: torch.device) -> None:
         super().__init__(encoded, device)
         self.encoded = encoded
-        missing = missing_by_row(encoded)
+        missing = find_missing_by_row(encoded)
         self.missing = None if missing is None else torch.from_numpy(missing)  # uint8 [N, 1], on the host
         self.static_missing = np.asarray((~encoded.static_reals_present).any(axis=1))  # bool [S]
 
+    def __repr__(self) -> str:
+        return f"DevicePanel({self.encoded!r}, device={str(self.device)!r})"
+
     def release(self) -> None:
-        """Give the device's memory back, whoever still knows this panel; no window can be cut out of it any more."""
+        """Free the memory of the device, whoever still refers to this panel; no window can be gathered any more."""
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
                 setattr(self, name, value.new_empty(0))
 
 
-def bytes_on_device(encoded: EncodedPanel) -> int:
-    """Bytes that a panel takes on a device. By its shapes alone: nothing is read."""
-    of_rows = (encoded.reals, encoded.reals_present, encoded.categories)
-    of_series = (encoded.static_reals, encoded.static_reals_present, encoded.static_categories)
-    return sum(array.nbytes for array in (*of_rows, *of_series)) + 4 * (encoded.center.size + encoded.scale.size)
-
-
-def missing_by_row(encoded: EncodedPanel) -> NDArray[np.uint8] | None:
-    """Say of each row [N, 1] what it lacks, as a sum of the bits above; None where no real is missing anywhere."""
-    if not encoded.reals_present.shape[1]:
-        return None
-    observed = len(encoded.inputs.targets) + len(encoded.inputs.observed_reals)
-    found = np.empty((len(encoded.reals), 1), dtype=np.uint8)
-    for begin in range(0, len(found), ROWS_AT_ONCE):
-        rows = slice(begin, begin + ROWS_AT_ONCE)
-        present = encoded.reals_present[rows]
-        nothing = ~(present.any(axis=1) | (encoded.categories[rows] != 0).any(axis=1))
-        found[rows, 0] = (
-            STEP * nothing
-            + PAST * (~present.all(axis=1) & ~nothing)
-            + KNOWN * ~present[:, observed:].all(axis=1)
-            + TARGET * ~present[:, : len(encoded.inputs.targets)].all(axis=1)
-        )
-    return found
-
-
 class DeviceGatherer(TorchGatherer):
-    """Gives the batches of a :class:`TorchGatherer` on the device of the panel, widths of masks included.
+    """Gathers the batches of a :class:`TorchGatherer` on the device of the panel, widths of masks included.
 
-    The host finds the rows, from cutoffs and lengths, and sends their numbers over in one small copy a batch. It asks
-    the device for nothing, and so may run ahead of it: which masks are needed follows from where the rows are, and from
-    what it kept of them.
+    The host finds the rows, from cutoffs and lengths, and sends their numbers to the device in one small copy a batch.
+    It reads nothing from the device, so it never waits for it: which masks are needed follows from where the rows are,
+    and from the byte a row that stayed on the host.
     """
 
     panel: DevicePanel
@@ -80,97 +55,119 @@ class DeviceGatherer(TorchGatherer):
         super().__init__(panel, index)
         self.steps = torch.arange(index.lookback + index.horizon, device=panel.device)
 
-    def batches(self, windows: NDArray[np.int64], size: int) -> Iterator[Batch]:
-        """Give the batches of windows [W], `size` at a time; the last may be smaller."""
-        for begin in range(0, len(windows), size):
-            yield self(windows[begin : begin + size])
-
-    def locate(self, number: NDArray[np.int64]) -> WindowLocation:
-        """Find the rows of windows [B], and what is missing in them."""
-        runs = Runs.of(number, self.index, self.panel.indptr)
-        sent = _send(np.stack((number, runs.series, runs.first, runs.begin, runs.end)), self.panel.device)
-        on_device, series, first, begin, end = sent.unbind()
+    def locate(self, numbers: IntArray) -> WindowLocation:
+        """Return where the rows of windows [B] lie, and what is missing in them."""
+        ranges = WindowRows.locate(numbers, self.index, self.panel.indptr)
+        sent = _send(np.stack((numbers, ranges.series, ranges.first, ranges.begin, ranges.end)), self.panel.device)
+        numbers_there, series, first, begin, end = sent.unbind()
         rows = first[:, None] + self.steps  # [B, T]
         inside: Tensor | None = None
-        if not runs.all_inside(0, len(self.steps)):
+        if not ranges.all_inside(0, len(self.steps)):
             inside = (rows >= begin[:, None]) & (rows < end[:, None])
-            rows = rows.clamp(0, len(self.panel.reals) - 1)  # beyond an end of the panel, any row will do
-        cut = Cut(rows.flatten(), len(self.steps), inside, by_row=True)
-        return WindowLocation(on_device, series, inside, cut, self._lacks(runs))
+            rows = rows.clamp(0, len(self.panel.reals) - 1)  # rows outside are cleared anyway
+        copier = RowCopier(rows.flatten(), len(self.steps), inside, by_row=True)
+        return WindowLocation(numbers_there, series, inside, copier, self._missing_in(ranges))
 
-    def look(
+    def find_missing(
         self,
-        located: WindowLocation,
+        location: WindowLocation,
         present: Tensor | None,
         categories: Tensor,
-        static_present: Tensor,  # noqa: ARG002  known beforehand
-    ) -> MissingMasks:
-        """Say what is known to be missing; only the mask of the past's steps is made of values, on the device."""
-        step: Tensor | None = None
-        if located.lacks & STEP and present is not None:
-            step = present[:, : self.index.lookback].any(dim=2) | (categories != 0).any(dim=2)
-        past, known, target, static = (bool(located.lacks & bit) for bit in (PAST, KNOWN, TARGET, STATIC))
-        return MissingMasks(step, past, known, target, static)
+        static_present: Tensor,  # noqa: ARG002  the location has what is missing
+    ) -> tuple[Missing, Tensor | None]:
+        """Return what the location says; only the mask of the past steps is computed from values, on the device."""
+        past_mask: Tensor | None = None
+        if location.missing & Missing.PAST_STEP and present is not None:
+            past_mask = present[:, : self.index.lookback].any(dim=2) | (categories != 0).any(dim=2)
+        return location.missing, past_mask
 
-    def _lacks(self, runs: Runs) -> int:
-        """Add up the bits of what is missing in the windows."""
+    def _missing_in(self, ranges: WindowRows) -> Missing:
         panel, L, T = self.panel, self.index.lookback, len(self.steps)
-        lacks = 0 if runs.all_inside(0, L) else STEP
-        if not runs.all_inside(L, T):
-            lacks |= TARGET | (KNOWN if panel.reals.shape[1] > panel.num_observed else 0)
+        missing = Missing.NONE if ranges.all_inside(0, L) else Missing.PAST_STEP
+        if not ranges.all_inside(L, T):
+            missing |= Missing.TARGET
+            if panel.reals.shape[1] > panel.num_observed:
+                missing |= Missing.FUTURE_REAL
         if panel.missing is not None:
-            of_rows = runs.cut(T, runs.inside(T), len(panel.missing))(panel.missing).numpy()  # [B, T, 1]
-            lacks |= int(np.bitwise_or.reduce(of_rows[:, :L], axis=None)) & (STEP | PAST)
-            lacks |= int(np.bitwise_or.reduce(of_rows[:, L:], axis=None)) & (KNOWN | TARGET)
-        if panel.static_missing[runs.series].any():
-            lacks |= STATIC
-        return lacks
-
-
-def _send(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
-    """Copy to a device without waiting: a GPU fetches it from pinned memory when it comes to that."""
-    sent = torch.from_numpy(numbers)
-    return sent.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else sent.to(device)
-
-
-SHARE = 0.5
-"""Of a device's free memory that a panel may take by itself; the rest is the network's."""
+            copier = ranges.make_copier(T, ranges.inside(T), len(panel.missing))
+            by_row = copier(panel.missing).numpy()  # [B, T, 1]
+            past, future = (int(np.bitwise_or.reduce(rows, axis=None)) for rows in (by_row[:, :L], by_row[:, L:]))
+            missing |= past & (Missing.PAST_REAL | Missing.PAST_STEP)
+            missing |= future & (Missing.FUTURE_REAL | Missing.TARGET)
+        if panel.static_missing[ranges.series].any():
+            missing |= Missing.STATIC_REAL
+        return missing
 
 
 def maybe_move_to_device(
-    encoded: EncodedPanel, device: torch.device, asked: bool | None = None
+    encoded: EncodedPanel, device: torch.device, requested: bool | None = None
 ) -> EncodedPanel | DevicePanel:
-    """Copy a panel to a device where that is asked for or, where None is, where it fits; else give it as it is.
+    """Copy a panel to a device where that is requested or, with None, where it fits; else return the panel itself.
 
-    By itself this happens on CUDA alone. On a CPU the panel is where it has to be, and a kernel cuts its windows. On
-    MPS device and host share one memory, in which a second copy would save little, and what of it is free is not told.
+    With None this happens on CUDA alone. On a CPU the panel is where it has to be, and a kernel gathers its windows. On
+    MPS, device and host share one memory, in which a second copy would save little, and its free part is unknown.
 
-    Nothing of a panel that stays is read: arrays mapped from a file stay in their file.
+    A panel that stays is not read: arrays mapped from a file stay in their file.
 
     Parameters
     ----------
-    asked
+    requested
         True for any device, whatever is free there; False for none.
     """
-    if asked is None:
-        free = free_bytes(device)
-        asked = free is not None and bytes_on_device(encoded) <= SHARE * free
-        if asked:
-            try:
-                return DevicePanel(encoded, device)
-            except torch.OutOfMemoryError:  # somebody else was faster
-                return encoded
-    return DevicePanel(encoded, device) if asked else encoded
+    if requested is not None:
+        return DevicePanel(encoded, device) if requested else encoded
+    free = free_bytes(device)
+    if free is None or bytes_on_device(encoded) > MAX_SHARE_OF_FREE_MEMORY * free:
+        return encoded
+    try:
+        return DevicePanel(encoded, device)
+    except torch.OutOfMemoryError:  # another process was faster
+        return encoded
 
 
 def is_worth_copying(encoded: EncodedPanel, index: WindowIndex) -> bool:
-    """Whether the windows, each looked at once, hold more rows than the panel: then they overlap, or are all of it."""
+    """Return whether the windows together hold more rows than the panel: then they overlap, or cover all of it."""
     return len(index) * (index.lookback + index.horizon) >= len(encoded.reals)
 
 
+def bytes_on_device(encoded: EncodedPanel) -> int:
+    """Return the bytes that a panel takes on a device, from its shapes alone: nothing is read."""
+    arrays = (
+        *(encoded.reals, encoded.reals_present, encoded.categories),
+        *(encoded.static_reals, encoded.static_reals_present, encoded.static_categories),
+    )
+    return sum(array.nbytes for array in arrays) + 4 * (encoded.center.size + encoded.scale.size)
+
+
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes free on a CUDA device, what torch keeps for later use counted in; None on other devices."""
+    """Return the free bytes of a CUDA device, including what torch keeps for later use; None for other devices."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def find_missing_by_row(encoded: EncodedPanel) -> NDArray[np.uint8] | None:
+    """Return what each row lacks [N, 1], as :class:`Missing`; None where no real is missing anywhere."""
+    if not encoded.reals_present.shape[1]:
+        return None
+    num_targets = len(encoded.inputs.targets)
+    num_observed = num_targets + len(encoded.inputs.observed_reals)
+    missing = np.empty((len(encoded.reals), 1), dtype=np.uint8)
+    for begin in range(0, len(missing), ROWS_PER_SCAN):
+        rows = slice(begin, begin + ROWS_PER_SCAN)
+        present = encoded.reals_present[rows]
+        empty = ~(present.any(axis=1) | (encoded.categories[rows] != 0).any(axis=1))
+        missing[rows, 0] = (
+            int(Missing.PAST_STEP) * empty
+            + int(Missing.PAST_REAL) * (~present.all(axis=1) & ~empty)
+            + int(Missing.FUTURE_REAL) * ~present[:, num_observed:].all(axis=1)
+            + int(Missing.TARGET) * ~present[:, :num_targets].all(axis=1)
+        )
+    return missing
+
+
+def _send(numbers: IntArray, device: torch.device) -> Tensor:
+    """Copy to a device without waiting: a GPU reads pinned memory when it comes to that."""
+    tensor = torch.from_numpy(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

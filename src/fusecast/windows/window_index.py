@@ -1,4 +1,4 @@
-"""WindowIndex: which windows there are, by arithmetic."""
+"""WindowIndex: the windows of a panel, computed from the lengths of its series."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from fusecast.data.arrays import IntArray
 from fusecast.errors import ConfigError
 
 
@@ -16,15 +17,15 @@ from fusecast.errors import ConfigError
 class WindowIndex:
     """All (series, cutoff) pairs of a panel between two bounds a series; memory grows with series, not with windows.
 
-    A cutoff is the number of a series' rows that are known: the first step to forecast is row ``cutoff`` of the
-    series, the lookback is the rows ``cutoff - lookback`` to ``cutoff - 1`` (rows before the first are padding).
+    A cutoff is the number of known rows of a series: the first step to forecast is row ``cutoff`` of the series,
+    the lookback is the rows ``cutoff - lookback`` to ``cutoff - 1`` (rows before the first are padding).
     Windows are numbered series by series, each from its first cutoff to its last.
     """
 
     lookback: int
     horizon: int
-    first_cutoff: NDArray[np.int64]  # [S]
-    last_cutoff: NDArray[np.int64]  # [S], included; below first_cutoff where a series has no window
+    first_cutoff: IntArray  # [S]
+    last_cutoff: IntArray  # [S], included; below first_cutoff where a series has no window
     stride: int = 1
 
     def __post_init__(self) -> None:
@@ -47,17 +48,17 @@ class WindowIndex:
         min_history: int | None = None,
         align: Literal["begin", "end"] = "begin",
     ) -> Self:
-        """All windows whose target rows lie in ``[begin[s], end[s])`` of their series; the lookback may reach before.
+        """Return all windows with target rows in ``[begin[s], end[s])`` of their series; the lookback may be earlier.
 
         Parameters
         ----------
         lengths, begin, end
             Rows of each series and the bounds of its targets, [S] or one number for all; `end` is capped by `lengths`.
         min_history
-            Rows that a window must know at least. None: the whole lookback, or in a series too short for that, as
-            many as it has before its last possible target rows, at least 1 (the rest is padding).
+            Least number of known rows of a window. None: the whole lookback, or in a series too short for that, as
+            many rows as precede its last possible target rows, at least 1 (the rest is padding).
         align
-            Where the stride starts counting: at the first possible cutoff, or back from the last.
+            Whether the stride is counted from the first possible cutoff, or back from the last.
         """
         lengths, begin, end = np.broadcast_arrays(*(np.asarray(a, dtype=np.int64) for a in (lengths, begin, end)))
         last = np.minimum(end, lengths) - horizon
@@ -69,52 +70,56 @@ class WindowIndex:
 
     @classmethod
     def at_end(cls, *, lengths: ArrayLike, lookback: int, horizon: int) -> Self:
-        """One window a series, whose first target row is row ``lengths[s]``: the first after the known rows.
+        """Return one window a series, whose first target row is row ``lengths[s]``: the first after the known rows.
 
         A series without rows has no window.
         """
         cutoff = np.asarray(lengths, dtype=np.int64)
         return cls(lookback=lookback, horizon=horizon, first_cutoff=np.maximum(cutoff, 1), last_cutoff=cutoff)
 
+    def __repr__(self) -> str:
+        sizes = f"lookback={self.lookback}, horizon={self.horizon}, stride={self.stride}"
+        return f"WindowIndex({len(self)} windows of {len(self.first_cutoff)} series, {sizes})"
+
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
     @cached_property
-    def counts(self) -> NDArray[np.int64]:
-        """Windows of each series, [S]."""
-        counts: NDArray[np.int64] = np.maximum(0, (self.last_cutoff - self.first_cutoff) // self.stride + 1)
+    def counts(self) -> IntArray:
+        """Number of windows of each series, [S]."""
+        counts: IntArray = np.maximum(0, (self.last_cutoff - self.first_cutoff) // self.stride + 1)
         return counts
 
     @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """Windows before each series, [S + 1]."""
+    def offsets(self) -> IntArray:
+        """Number of windows before each series, [S + 1]."""
         return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(self.counts)))
 
-    def locate(self, windows: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give the series and the cutoff of each numbered window, two arrays [W].
+    def locate(self, windows: ArrayLike) -> tuple[IntArray, IntArray]:
+        """Return the series and the cutoff of each numbered window, two arrays [W].
 
         Raises
         ------
         IndexError
             When there is no window of such a number.
         """
-        number = np.asarray(windows, dtype=np.int64)
-        if number.size and (number.min() < 0 or number.max() >= len(self)):
-            raise IndexError(f"windows are numbered 0 to {len(self) - 1}, not {number.min()} to {number.max()}")
+        numbers = np.asarray(windows, dtype=np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+            raise IndexError(f"windows are numbered 0 to {len(self) - 1}, not {numbers.min()} to {numbers.max()}")
         offsets = self.offsets
-        series = np.searchsorted(offsets, number, side="right") - 1
-        return series, self.first_cutoff[series] + (number - offsets[series]) * self.stride
+        series = np.searchsorted(offsets, numbers, side="right") - 1
+        return series, self.first_cutoff[series] + (numbers - offsets[series]) * self.stride
 
     def subset(self, series: ArrayLike) -> Self:
-        """Keep the windows of some series only, given by number or as a mask [S]; series keep their numbers."""
-        kept, chosen = np.zeros(len(self.first_cutoff), dtype=np.bool_), np.asarray(series)
-        kept[chosen if chosen.size else chosen.astype(np.int64)] = True  # an empty list would be one of floats
-        return replace(self, last_cutoff=np.where(kept, self.last_cutoff, self.first_cutoff - 1))
+        """Return the windows of some series only, given by number or as a mask [S]; series keep their numbers."""
+        mask, selected = np.zeros(len(self.first_cutoff), dtype=np.bool_), np.asarray(series)
+        mask[selected if selected.size else selected.astype(np.int64)] = True  # an empty list would be one of floats
+        return replace(self, last_cutoff=np.where(mask, self.last_cutoff, self.first_cutoff - 1))
 
     def thin(self, max_windows: int) -> Self:
-        """Keep at most `max_windows`, evenly spread, always the same ones.
+        """Return at most `max_windows` windows, evenly spread, always the same ones.
 
-        The stride is raised as little as need be, counted back from each series' last window; where one window a
+        The stride is raised as little as necessary, counted back from each series' last window; where one window a
         series is still too many, series are left out evenly.
         """
         if max_windows < 1:
@@ -122,17 +127,17 @@ class WindowIndex:
         if len(self) <= max_windows:
             return self
         counts = self.counts
-        busy = np.flatnonzero(counts)
-        if len(busy) > max_windows:
-            chosen = busy[np.linspace(0, len(busy) - 1, max_windows).round().astype(np.int64)]
-            return self.subset(chosen).thin(max_windows)
+        nonempty = np.flatnonzero(counts)
+        if len(nonempty) > max_windows:
+            selected = nonempty[np.linspace(0, len(nonempty) - 1, max_windows).round().astype(np.int64)]
+            return self.subset(selected).thin(max_windows)
         low, high = 1, int(counts.max())  # with a factor of `high`, each series keeps one
         while low < high:
-            middle = (low + high) // 2
-            if int((-(-counts // middle)).sum()) <= max_windows:
-                high = middle
+            factor = (low + high) // 2
+            if int(((counts - 1) // factor + 1).sum()) <= max_windows:
+                high = factor
             else:
-                low = middle + 1
+                low = factor + 1
         stride = self.stride * low
         last = self.first_cutoff + (counts - 1) * self.stride
         first = np.where(counts > 0, last - (counts - 1) // low * stride, self.first_cutoff)

@@ -1,31 +1,34 @@
-"""Calibration: what the validation span teaches about the spread of a trained model's forecasts."""
+"""Calibrate a trained model: learn from the validation rows how far its quantiles must be shifted."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from fusecast.calibration.calibrated_predictor import Calibrated
-from fusecast.calibration.conformal import Conformal
+from fusecast.calibration.calibrated_predictor import CalibratedPredictor
+from fusecast.calibration.conformal import CalibrationMethod, Conformal
 from fusecast.data.frequency import seasons_for
 from fusecast.errors import ConfigError
-from fusecast.evaluation.actuals import actuals
-from fusecast.evaluation.seasonal_error import seasonal_error
-from fusecast.features.target_checks import AMOUNTS, COUNTS
-from fusecast.inference.model_bundle import Bundle
-from fusecast.inference.predictor import Predictor
-from fusecast.inference.sample_paths import Dependence
-from fusecast.workflows.prepare import Prepared
+from fusecast.evaluation.actuals import gather_actuals, seasonal_error
+from fusecast.features.target_checks import AMOUNT_HEAD, COUNT_HEAD
+
+if TYPE_CHECKING:
+    from fusecast.inference.model_bundle import Bundle
+    from fusecast.inference.predictor import Predictor
+    from fusecast.workflows.prepare import Prepared
 
 CALIBRATION = "calibration"
-"""Where a bundle keeps it, among its extra values."""
+"""Key of the calibration among the extra values of a bundle."""
 
 
-def calibrate(prepared: Prepared, predictor: Predictor, method: str, *, max_windows: int = 20_000) -> Conformal:
-    """Learn a conformal calibration from the validation span.
+def calibrate(
+    prepared: Prepared, predictor: Predictor, method: CalibrationMethod, *, max_windows: int = 20_000
+) -> Conformal:
+    """Fit a conformal calibration on the validation rows.
 
-    The span has chosen the weights, but not by the coverage of single quantiles; the calibration is honest on the
-    test span, which it never sees.
+    These rows have chosen the weights, but not by the coverage of single quantiles; the test rows are never used, so
+    that coverage measured there is honest.
     """
     panel = prepared.panel
     index = prepared.windows("validation").thin(max_windows)
@@ -35,16 +38,16 @@ def calibrate(prepared: Prepared, predictor: Predictor, method: str, *, max_wind
         method,
         panel,
         forecasts,
-        actuals(panel, forecasts.series, forecasts.cutoff, index.horizon),
-        seasonal_error(panel, prepared.parts.train_end, season),
-        every=steps_between(index.horizon),
+        gather_actuals(panel, forecasts.series, forecasts.cutoff, index.horizon),
+        seasonal_error(panel, prepared.splits.train_end, season),
+        every=steps_between_origins(index.horizon),
     )
 
 
-def steps_between(horizon: int) -> int:
-    """Give the steps between origins that `adaptive` learns from: about four a horizon, at every hour of the week.
+def steps_between_origins(horizon: int) -> int:
+    """Return the steps between the origins that `adaptive` learns from: about four a horizon, at all hours of the week.
 
-    Six hours would learn from four hours of the day alone, and hold there what it misses at others.
+    With six hours, it would learn from four hours of the day alone, and miss the coverage at the others.
     """
     every = max(1, horizon // 4)
     while math.gcd(every, 24 * 7) > 1:
@@ -52,44 +55,36 @@ def steps_between(horizon: int) -> int:
     return every
 
 
-def dependence(prepared: Prepared, predictor: Predictor, *, max_windows: int = 2_000) -> Dependence:
-    """Learn from the validation span how the steps of a forecast hang together."""
-    panel = prepared.panel
-    index = prepared.windows("validation").thin(max_windows)
-    forecasts = predictor.predict(panel, index)
-    return Dependence.learn(forecasts, actuals(panel, forecasts.series, forecasts.cutoff, index.horizon))
-
-
-def calibrated_by(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> Calibrated:
-    """Put a bundle's calibration around a predictor.
+def calibrated_predictor(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> CalibratedPredictor:
+    """Return a predictor that shifts the quantiles of another by the calibration of a bundle.
 
     Raises
     ------
     ConfigError
-        When the bundle has none.
+        When the bundle has no calibration.
     """
     stored = bundle.extra.get(CALIBRATION)
     if stored is None:
         raise ConfigError.not_calibrated()
-    return Calibrated(
+    return CalibratedPredictor(
         predictor=predictor,
         conformal=Conformal.from_dict(stored),
-        since=prepared.parts.valid_end,
+        since=prepared.splits.valid_end,
         lowest=lowest_value(prepared),
     )
 
 
-def calibrated_if_any(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> Calibrated | None:
-    """Put a bundle's calibration around a predictor; None where the bundle has none."""
-    return calibrated_by(bundle, predictor, prepared) if bundle.extra.get(CALIBRATION) is not None else None
+def calibrated_predictor_if_any(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> CalibratedPredictor | None:
+    """Return the calibrated predictor, or None when the bundle has no calibration."""
+    return calibrated_predictor(bundle, predictor, prepared) if bundle.extra.get(CALIBRATION) is not None else None
 
 
 def lowest_value(prepared: Prepared) -> float | None:
-    """Smallest value of the targets, where the preprocessor's transform or the network's head implies one."""
-    positive = prepared.config.network.head in (COUNTS, AMOUNTS)
-    return 0.0 if positive or prepared.fitted.config.target_transform == "log1p" else None
+    """Return the smallest possible target value, where the transform of the targets or the head implies one."""
+    positive = prepared.config.network.head in (COUNT_HEAD, AMOUNT_HEAD)
+    return 0.0 if positive or prepared.preprocessor.config.target_transform == "log1p" else None
 
 
 def with_calibration(bundle: Bundle, conformal: Conformal) -> Bundle:
-    """Give the bundle with a calibration in it."""
+    """Return the bundle with a calibration in it."""
     return replace(bundle, extra={**bundle.extra, CALIBRATION: conformal.to_dict()})

@@ -1,18 +1,18 @@
-"""A model on the test span of a prepared table: how good it is."""
+"""Evaluate a model on the test rows of a prepared table, beside naive baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fusecast.data.frequency import seasons_for
-from fusecast.evaluation.baselines.seasonal_naive import naive_baselines_for
+from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import Evaluation, evaluate
-from fusecast.inference.network_predictor import NetworkPredictor
-from fusecast.inference.predictor import Predictor
-from fusecast.workflows.prepare import Prepared
 
-Progress = Callable[[int, int], None]
-"""Called with what is done and what there is."""
+if TYPE_CHECKING:
+    from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.inference.predictor import Predictor
+    from fusecast.workflows.prepare import Prepared, ProgressCallback
 
 
 def evaluate_run(
@@ -21,20 +21,24 @@ def evaluate_run(
     *,
     beside: Sequence[Predictor] = (),
     stride: int | None = None,
-    on_progress: Progress | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Score a model on the test span beside the last value and the seasonal naive of every usual season.
+    """Return the scores of a model on the test rows, beside the last value and the seasonal naive of each season.
 
-    `stride` is the number of steps between cutoffs; None is the horizon, so that each step is forecast once. Models
-    `beside` it, such as the calibrated one, come after it.
+    Parameters
+    ----------
+    beside
+        More predictors to score, such as the calibrated one.
+    stride
+        Steps between cutoffs; None for the horizon, so that each step is forecast once.
     """
-    panel, config, train_end = prepared.panel, prepared.config, prepared.parts.train_end
+    panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
     return evaluate(
         [predictor, *beside],
         panel,
         prepared.windows("test", config.horizon if stride is None else stride),
         train_end=train_end,
         season=seasons_for(panel.schema.frequency)[0],
-        baselines=naive_baselines_for(panel, train_end, config.horizon, config.network.quantiles),
+        baselines=build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles),
         on_progress=on_progress,
     )

@@ -1,74 +1,99 @@
-"""From a table and a configuration to everything that training needs."""
+"""Prepare a table: read, check and split it, and fit the preprocessor on its training rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fusecast.config import RunConfig, TableConfig
-from fusecast.data.panel import Panel
-from fusecast.data.panel_builder import validate
+import numpy as np
+
+from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import Schema, make_schema
-from fusecast.data.splits import Split, check_spacing, restore_split, split
+from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
 from fusecast.errors import DataError
-from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.features.fitted_preprocessor import FittedPreprocessor
 from fusecast.features.preprocessor import Preprocessor
-from fusecast.features.target_checks import check_support
-from fusecast.inference.forecasts import check_keys
-from fusecast.io.tables import keys_of, read_table
+from fusecast.features.target_checks import check_targets
+from fusecast.inference.forecasts import check_key_columns
+from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
 from fusecast.windows.window_index import WindowIndex
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fusecast.config import RunConfig, TableConfig
+    from fusecast.data.panel import Panel
+    from fusecast.features.encoded_panel import EncodedPanel
+    from fusecast.features.fitted_preprocessor import FittedPreprocessor
+    from fusecast.io.table_types import TableLike
+
+SplitName = Literal["train", "validation", "test", "all"]
+"""A split of the table by its targets, or all of its rows."""
+ProgressCallback = Callable[[int, int], None]
+"""Called with the windows done so far and their total."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """A checked panel, its three parts, and what was fitted on the first of them."""
+    """A checked panel, its splits, and the preprocessor fitted on the training rows."""
 
     config: RunConfig
     panel: Panel
-    parts: Split
-    fitted: FittedPreprocessor
+    splits: Split
+    preprocessor: FittedPreprocessor
+
+    def __repr__(self) -> str:
+        return (
+            f"Prepared({self.panel.num_series} series, {self.panel.num_rows} rows, "
+            f"lookback={self.config.lookback}, horizon={self.config.horizon})"
+        )
 
     @cached_property
     def encoded(self) -> EncodedPanel:
-        """The panel as the network's numbers."""
-        return self.fitted.encode(self.panel)
+        """Return the panel as the numbers that the network reads."""
+        return self.preprocessor.encode(self.panel)
 
     @property
     def model_config(self) -> ModelConfig:
-        """The shape of the network that these inputs need."""
+        """Return the configuration of the network for these inputs."""
         return ModelConfig(
             horizon=self.config.horizon,
             lookback=self.config.lookback,
             **self.config.network.model_dump(),
-            **self.fitted.inputs.sizes(),
+            **self.preprocessor.inputs.sizes(),
         )
 
     @cached_property
     def train(self) -> WindowIndex:
-        """Windows whose targets lie in the training span."""
+        """Return the windows whose targets are training rows."""
         return self.windows("train")
 
     @cached_property
     def valid(self) -> WindowIndex:
-        """Windows whose targets lie in the validation span; they look back into the training span."""
+        """Return the windows whose targets are validation rows; their lookback reaches into the training rows."""
         return self.windows("validation")
 
-    def windows(self, part: str, stride: int = 1, *, align: Literal["begin", "end"] = "begin") -> WindowIndex:
-        """Windows whose targets lie in one part of the split: train, validation or test; or in all of the table.
+    def windows(self, name: SplitName, stride: int = 1, *, align: Literal["begin", "end"] = "begin") -> WindowIndex:
+        """Return the windows whose targets lie in one split, or in any row of the table.
 
-        The stride counts from each series' first window, or back from its last.
+        Parameters
+        ----------
+        stride
+            Steps between cutoffs, counted from the first window of each series, or back from its last.
+        align
+            Whether the stride is counted from the beginning or from the end.
         """
+        nothing, splits, lengths = np.zeros_like(self.splits.train_end), self.splits, self.panel.lengths
         begin, end = {
-            "train": (self.parts.train_end * 0, self.parts.train_end),
-            "validation": (self.parts.train_end, self.parts.valid_end),
-            "test": (self.parts.valid_end, self.panel.lengths),
-            "all": (self.parts.train_end * 0, self.panel.lengths),
-        }[part]
+            "train": (nothing, splits.train_end),
+            "validation": (splits.train_end, splits.valid_end),
+            "test": (splits.valid_end, lengths),
+            "all": (nothing, lengths),
+        }[name]
         return WindowIndex.between(
-            lengths=self.panel.lengths,
+            lengths=lengths,
             begin=begin,
             end=end,
             lookback=self.config.lookback,
@@ -78,12 +103,12 @@ class Prepared:
         )
 
 
-def schema_of(frame: Any, table: TableConfig) -> Schema:
-    """Declare a frame's columns as the configuration says; without the default id column, it is one series."""
-    known_id = table.id if table.id != TableConfig().id or table.id in frame.columns else None
+def declare_schema(frame: pl.DataFrame, table: TableConfig) -> Schema:
+    """Return the schema that a configuration declares; a frame without the default id column is one series."""
+    has_id = table.id != type(table)().id or table.id in frame.columns
     return make_schema(
         frame,
-        id=known_id,
+        id=table.id if has_id else None,
         time=table.time,
         targets=table.target,
         static=table.static,
@@ -95,8 +120,8 @@ def schema_of(frame: Any, table: TableConfig) -> Schema:
     )
 
 
-def prepare(source: Any, config: RunConfig) -> Prepared:
-    """Read, check and split a table, and fit the preprocessor on its training span.
+def prepare(source: TableLike, config: RunConfig) -> Prepared:
+    """Read, check and split a table, and fit the preprocessor on its training rows.
 
     Parameters
     ----------
@@ -106,28 +131,41 @@ def prepare(source: Any, config: RunConfig) -> Prepared:
     Raises
     ------
     SchemaError, DataError, ConfigError
-        In words, before any training.
+        Before any training, naming column, series and row.
     """
-    frame = read_table(source, keys=keys_of(config.table.id))
-    schema = schema_of(frame, config.table)
-    check_keys(schema)
-    panel = validate(frame, schema)
-    check_support(panel, config.network.head, config.features.target_transform)
-    parts = split(panel, config.split, config.horizon)
-    fitted = Preprocessor(config.features).fit(panel, parts.train_end)
-    resolved = config.model_copy(
-        update={"table": config.table.model_copy(update={"id": schema.id, "frequency": schema.frequency})}
+    frame = read_table(source, keys=key_columns(config.table.id))
+    schema = declare_schema(frame, config.table)
+    check_key_columns(schema)
+    panel = build_panel(frame, schema)
+    check_targets(panel, config.network.head, config.features.target_transform)
+    splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
+    fitted = Preprocessor(config.features).fit(panel, splits.train_end)
+    table = config.table.model_copy(update={"id": schema.id, "frequency": schema.frequency})
+    prepared = Prepared(
+        config=config.model_copy(update={"table": table}), panel=panel, splits=splits, preprocessor=fitted
     )
-    prepared = Prepared(config=resolved, panel=panel, parts=parts, fitted=fitted)
     if len(prepared.train) == 0:
         raise DataError.nothing_to_train_on(config.horizon, int(panel.lengths.max(initial=0)))
     return prepared
 
 
-def prepare_for_model(source: Any, config: RunConfig, fitted: FittedPreprocessor, marks: dict[str, Any]) -> Prepared:
-    """Read and check a table for a model fitted before: nothing is fitted, and the split is the model's own."""
-    panel = validate(read_table(source, keys=keys_of(fitted.schema.id)), fitted.schema)
+def prepare_for_model(
+    source: TableLike, config: RunConfig, fitted: FittedPreprocessor, split_record: dict[str, Any]
+) -> Prepared:
+    """Read and check a table for a fitted model: nothing is fitted, and the splits begin where those of the fit did.
+
+    Parameters
+    ----------
+    split_record
+        What :func:`fusecast.data.splits.record_split` kept at the fit.
+
+    Raises
+    ------
+    DataError
+        When the table breaks the schema, has a time zone that the model does not know, or another spacing of rows.
+    """
+    panel = build_panel(read_table(source, keys=key_columns(fitted.schema.id)), fitted.schema)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
-        raise DataError.zone_of_its_own(fitted.schema.time, panel.schema.time_zone)
-    check_spacing(panel, marks)
-    return Prepared(config=config, panel=panel, parts=restore_split(panel, marks), fitted=fitted)
+        raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
+    check_row_spacing(panel, split_record)
+    return Prepared(config=config, panel=panel, splits=restore_split(panel, split_record), preprocessor=fitted)

@@ -1,49 +1,51 @@
-"""Refit: models that have learned from everything up to an origin, and from nothing after it."""
+"""Refits of a backtest: models trained on everything up to an origin, and on nothing after it."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
-from torch import Tensor
 
 from fusecast.errors import DataError
-from fusecast.evaluation.backtest.origins import Origins
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bundle
 from fusecast.model.config import ModelConfig
-from fusecast.training.fit import fit
-from fusecast.training.unknown_categories import settle_unknown_categories
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.prepare import Prepared
+from fusecast.workflows.fit import train_bundle
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fusecast.data.arrays import IntArray
+    from fusecast.evaluation.backtest.origins import Origins
+    from fusecast.workflows.prepare import Prepared
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Refits:
-    """The model of each block of a backtest, trained when it is asked for and kept in a folder.
+    """The models of the blocks of a backtest, each trained when it is first needed and kept in a folder.
 
-    A model learns from each series' rows before the first origin of its block; the last of them, as many as the run
-    keeps for validation, choose its weights. Its training starts from the weights of the block before (and keeps that
-    block's preprocessor, so that scales and categories mean the same), or, without `warm`, from the beginning, with a
+    A model is trained on the rows of each series before the first origin of its block; the last of them, as many as
+    the run keeps for validation, choose its weights. With `warm_start` training begins with the weights of the block
+    before, and keeps its preprocessor, so that scales and categories mean the same; without it, with new weights and a
     preprocessor fitted anew.
 
-    The first block has the model of the run itself, unless that has seen rows from the block's origins on: then it is
-    trained from the beginning, so that nothing of what the run has seen gets into a forecast.
+    The first block has the model of the run itself, unless that was trained or chosen on rows from the origins of the
+    block on: then it is trained from the beginning, so that nothing that the run has seen reaches a forecast.
     """
 
     prepared: Prepared
     bundle: Bundle
     origins: Origins
     folder: Path
-    warm: bool = True
+    warm_start: bool = True
 
-    def of(self, block: int) -> Bundle:
-        """Give the model of a block; those of the blocks before it are made first where they are needed.
+    def model_for_block(self, block: int) -> Bundle:
+        """Return the model of a block; earlier blocks are trained first where it starts from their weights.
 
         Raises
         ------
@@ -54,34 +56,35 @@ class Refits:
             return self.bundle
         folder = self.folder / f"refit-{block:04d}"
         if not (folder / CONFIG).exists():
-            before = self.of(block - 1) if self.warm and block > 0 else None
-            made = self._train(block, before)
-            save_bundle(folder, made.network, made.fitted)
+            before = self.model_for_block(block - 1) if self.warm_start and block > 0 else None
+            bundle = self._train(block, before)
+            save_bundle(folder, bundle.network, bundle.preprocessor)
         return load_bundle(folder)
 
     @property
     def training_overlaps_origins(self) -> bool:
         """Whether the run's own model was trained on, or chosen by, rows from the first origins on."""
         index = self.origins.index
-        return bool((index.first_cutoff < self.prepared.parts.valid_end)[index.counts > 0].any())
+        return bool((index.first_cutoff < self.prepared.splits.valid_end)[index.counts > 0].any())
 
-    def known_rows(self, block: int) -> NDArray[np.int64]:
-        """Rows of each series that the model of a block may learn from, [S].
+    def known_rows(self, block: int) -> IntArray:
+        """Return the rows of each series that the model of a block may be trained on, [S].
 
-        A series that nothing is forecast of lends what the run has learned from, as far as it lies before the origins.
+        A series without forecasts contributes the rows that the run was trained on, as far as they lie before the
+        origins.
         """
-        panel, parts = self.prepared.panel, self.prepared.parts
+        panel, splits = self.prepared.panel, self.prepared.splits
         known = self.origins.known_rows(block, panel.lengths)
-        before = np.where(known > 1, known, 0)  # a first cutoff is 1 at least, also where a series begins after them
-        return np.where(self.origins.index.counts > 0, known, np.minimum(parts.valid_end, before))
+        before = np.where(known > 1, known, 0)  # a first cutoff is at least 1, also where a series begins after them
+        return np.where(self.origins.index.counts > 0, known, np.minimum(splits.valid_end, before))
 
     def _train(self, block: int, before: Bundle | None) -> Bundle:
-        config, parts = self.prepared.config, self.prepared.parts
+        config, splits = self.prepared.config, self.prepared.splits
         known = self.known_rows(block)
-        panel = self.prepared.panel.truncate(known)  # what is not there cannot leak
-        valid_begin = np.maximum(known - (parts.valid_end - parts.train_end), 0)
+        panel = self.prepared.panel.truncate(known)  # rows that are not there cannot leak
+        valid_begin = np.maximum(known - (splits.valid_end - splits.train_end), 0)
 
-        def windows(begin: NDArray[np.int64] | int, end: NDArray[np.int64]) -> WindowIndex:
+        def windows(begin: IntArray | int, end: IntArray) -> WindowIndex:
             return WindowIndex.between(
                 lengths=known, begin=begin, end=end, lookback=config.lookback, horizon=config.horizon
             )
@@ -89,21 +92,18 @@ class Refits:
         train = windows(0, valid_begin)
         if len(train) == 0:
             raise DataError.nothing_to_train_on(config.horizon, int(valid_begin.max(initial=0)))
-        fitted = before.fitted if before else Preprocessor(config.features).fit(panel, valid_begin)
-        encoded = fitted.encode(panel)
-        shape = self.bundle.network.config.to_dict() | fitted.inputs.sizes()
-        with tempfile.TemporaryDirectory() as scratch:
-            result = fit(
-                model_config=ModelConfig(**shape),
-                training_config=replace(config.training, logger="none", progress=False),
-                encoded=encoded,
-                train=train,
-                valid=windows(valid_begin, known),
-                folder=Path(scratch),
-                callbacks=[LoadInitialWeights(before.network.state_dict())] if before else [],
-            )
-        settle_unknown_categories(result.network, encoded, train)
-        return Bundle(network=result.network, fitted=fitted)
+        preprocessor = before.preprocessor if before else Preprocessor(config.features).fit(panel, valid_begin)
+        quiet = config.training.model_copy(update={"logger": "none", "progress": False})
+        _, bundle = train_bundle(
+            config.model_copy(update={"training": quiet}),
+            ModelConfig(**self.bundle.network.config.to_dict() | preprocessor.inputs.sizes()),
+            preprocessor.encode(panel),
+            preprocessor,
+            train=train,
+            valid=windows(valid_begin, known),
+            callbacks=[LoadInitialWeights(before.network.state_dict())] if before else [],
+        )
+        return bundle
 
 
 class LoadInitialWeights(pl.Callback):
@@ -112,6 +112,6 @@ class LoadInitialWeights(pl.Callback):
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.weights = weights
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  Lightning's
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  of Lightning
         """Copy the weights into the network."""
         pl_module.network.load_state_dict(dict(self.weights))  # type: ignore[union-attr]

@@ -36,7 +36,7 @@ def test_yes_and_no_are_read_however_they_are_written(kind: str) -> None:
 
 @pytest.mark.parametrize("odd", ["maybe", np.nan, None])
 def test_what_is_neither_yes_nor_no_is_refused(odd: Any) -> None:
-    with pytest.raises(DataError, match=r"'need_prediction' holds .* in row 2, neither yes nor no"):
+    with pytest.raises(DataError, match=r"'need_prediction' holds .* in row 2, which is neither true nor false"):
         read_rows(frame(need_prediction=pd.Series([True, False, odd, *[True] * 5], dtype=object)))
 
 
@@ -65,7 +65,7 @@ def test_a_setting_that_does_not_exist_cannot_be_set() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("num_epochs", "2"), ("random_seed", -1), ("gradient_clip_val", 0)])
 def test_a_setting_out_of_its_range_is_called_by_the_name_it_has_here(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{name} must lie in .*, not {value!r}$"):
+    with pytest.raises(ConfigError, match=f"^{name} must be a .*, not {value!r}$"):
         LightningTrainingConfig(**{name: value}).training()
 
 

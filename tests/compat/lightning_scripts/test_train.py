@@ -119,10 +119,10 @@ def test_predictions_come_beside_what_came_to_pass_with_the_scores_of_scikit_lea
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test says is absent")
 def test_a_device_that_is_absent_is_said_with_those_there_are(trained: Path) -> None:
-    with pytest.raises(ConfigError, match=r"device 'cuda' is not on this machine\nHint: there is .*cpu"):
+    with pytest.raises(ConfigError, match=r"device 'cuda' is not available on this machine\nHint: available are .*cpu"):
         predict_with_model(trained, make_dataloaders(table(), 6, 16)[2], device="cuda")
 
 
 def test_a_loader_that_gives_nothing_is_refused(trained: Path) -> None:
-    with pytest.raises(DataError, match="gives no batch"):
+    with pytest.raises(DataError, match="yields no batch"):
         predict_with_model(trained, [], device="cpu")

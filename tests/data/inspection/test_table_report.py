@@ -37,7 +37,7 @@ def test_known_columns_are_proposed_with_a_remark_that_the_user_decides(frame):
 def test_what_the_user_says_is_taken_as_said(frame):
     seen = inspect_table(frame, target="temp", observed=["y", "price"], categorical=["price"], frequency="H")
     assert (seen.targets, seen.observed[:2], seen.categorical) == (("temp",), ("y", "price"), ("price",))
-    assert next(p.reason for p in seen.columns if p.name == "temp") == "as you say"
+    assert next(p.reason for p in seen.columns if p.name == "temp") == "chosen by the user"
 
 
 def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
@@ -49,7 +49,7 @@ def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
     seen = inspect_table(broken, known=["price", "promo"])
     assert (seen.gaps, seen.duplicates) == (1, 1)
     assert {p.name: p.missing for p in seen.columns if p.missing} == {"y": 3, "temp": 6}
-    assert "1 row repeat a time of their series" in " ".join(seen.warnings)
+    assert "1 row with a time that its series already has" in " ".join(seen.warnings)
     assert "missing in the last row of 3 series" in " ".join(seen.warnings)
 
 
@@ -74,8 +74,8 @@ def test_a_table_without_time_or_target_says_so():
     ("column", "warning"),
     [
         (pl.Series("ds", ["01/02/2021", "03/04/2021"] * 9), "day first or month first"),
-        (pl.Series("ds", [datetime(2021, 1, 1)] * 18), "cannot be told: no series has two"),
-        (pl.Series("ds", [None, *range(17)]), "1 row have no time or no id"),
+        (pl.Series("ds", [datetime(2021, 1, 1)] * 18), "cannot be inferred: no series has two"),
+        (pl.Series("ds", [None, *range(17)]), "1 row without a time or an id"),
     ],
 )
 def test_times_that_cannot_be_used_are_a_warning_and_no_error(frame, column, warning):

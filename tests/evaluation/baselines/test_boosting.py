@@ -1,13 +1,13 @@
-"""LightGBM by quantile: inputs against loops, blind to the future, better than naive where there is a wave."""
+"""LightGBM by quantile: inputs against loops, blind to the future, better than the last value on a wave."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from fusecast.evaluation.actuals import actuals
-from fusecast.evaluation.baselines.boosting import Boosting, inputs_of
-from fusecast.evaluation.baselines.seasonal_naive import LastValue
+from fusecast.evaluation.actuals import gather_actuals
+from fusecast.evaluation.baselines.boosting import Boosting, build_inputs
+from fusecast.evaluation.baselines.simple import SeasonalNaive
 from fusecast.evaluation.metrics import score
 from fusecast.windows.window_index import WindowIndex
 
@@ -24,12 +24,12 @@ def test_inputs_of_a_step_are_those_of_a_loop(panel_of) -> None:
     first, second = a_wave(300, 0), a_wave(400, 1)
     first[250] = np.nan
     panel = panel_of(first, second)
-    inputs, center, scale = inputs_of(panel, 0, np.array([0, 1]), np.array([260, 350]), 30)
+    inputs, center, scale = build_inputs(panel, 0, np.array([0, 1]), np.array([260, 350]), 30)
     rows = inputs.reshape(2, 30, -1)
     recent = first[236:260]
     assert center[0] == pytest.approx(np.nanmean(recent))
     assert scale[0] == pytest.approx(np.nanstd(recent))
-    row = rows[0, 25]  # 26 steps ahead: row 285; the latest known at its place of the day is row 237
+    row = rows[0, 25]  # 26 steps ahead: row 285; the latest known at its hour of the day is row 237
     assert row[0] == 25
     np.testing.assert_allclose(row[1:5], (first[259:255:-1] - center[0]) / scale[0])
     assert row[5] == center[0]
@@ -40,23 +40,23 @@ def test_inputs_of_a_step_are_those_of_a_loop(panel_of) -> None:
     assert row[15] == 285 % 24 + 1  # the hour
 
 
-def test_it_learns_a_wave_that_the_last_value_misses_at_any_size_of_series(panel_of) -> None:
+def test_boosting_is_better_than_the_last_value_on_a_wave_of_any_amplitude(panel_of) -> None:
     panel = panel_of(a_wave(400, 0), a_wave(400, 1, size=1000.0))
     train_end = np.array([300, 300])
     index = WindowIndex.between(lengths=panel.lengths, begin=train_end, end=400, lookback=4, horizon=12, stride=5)
-    made = Boosting(levels=LEVELS, rounds=60).fit(panel, train_end, 12).predict(panel, index)
-    naive = LastValue(LEVELS).fit(panel, train_end, 12).predict(panel, index)
-    truth = actuals(panel, made.series, made.cutoff, 12)
-    assert (np.diff(made.quantiles, axis=-1) >= 0).all()
+    boosted = Boosting(levels=LEVELS, rounds=60).fit(panel, train_end, 12).predict(panel, index)
+    naive = SeasonalNaive(season=1, levels=LEVELS).fit(panel, train_end, 12).predict(panel, index)
+    actual = gather_actuals(panel, boosted.series, boosted.cutoff, 12)
+    assert (np.diff(boosted.quantiles, axis=-1) >= 0).all()
     for s in range(2):
-        own = made.series == s
-        assert (
-            score(made.quantiles[own], truth[own], LEVELS)[0].wql
-            < 0.5 * score(naive.quantiles[own], truth[own], LEVELS)[0].wql
+        of_series = boosted.series == s
+        wql, naive_wql = (
+            score(forecasts.quantiles[of_series], actual[of_series], LEVELS)[0].wql for forecasts in (boosted, naive)
         )
+        assert wql < 0.5 * naive_wql
 
 
-def test_it_sees_nothing_after_the_cutoff(panel_of) -> None:
+def test_boosting_ignores_values_from_the_cutoff_on(panel_of) -> None:
     y = a_wave(300, 0)
     tampered = y.copy()
     tampered[200:] = -7

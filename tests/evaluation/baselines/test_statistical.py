@@ -1,4 +1,4 @@
-"""AutoETS and AutoTheta: as statsforecast itself makes them, blind to the future, absent in words."""
+"""AutoETS and AutoTheta: as statsforecast itself makes them, blind to the future, a clear error without the library."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ def test_a_forecast_is_that_of_the_library_on_the_rows_before_the_cutoff(kind, m
     panel = panel_of(first, second, frequency="1mo")
     fitted = Statistical(kind=kind, season=12, levels=LEVELS).fit(panel, np.array([50, 48]))
     index = WindowIndex(lookback=2, horizon=4, first_cutoff=[50, 52], last_cutoff=[51, 52])
-    made = fitted.predict(panel, index)
+    forecasts = fitted.predict(panel, index)
     model = {"ets": models.AutoETS, "theta": models.AutoTheta}[kind](season_length=12).fit(first[:50])
     expected = model.forward(first[:51], h=4, level=[80])
-    np.testing.assert_allclose(made.quantiles[1, :, 0, 0], expected["lo-80"], rtol=1e-6)
-    np.testing.assert_allclose(made.quantiles[1, :, 0, 1], expected["mean"], rtol=1e-6)
-    np.testing.assert_allclose(made.quantiles[1, :, 0, 2], expected["hi-80"], rtol=1e-6)
+    np.testing.assert_allclose(forecasts.quantiles[1, :, 0, 0], expected["lo-80"], rtol=1e-6)
+    np.testing.assert_allclose(forecasts.quantiles[1, :, 0, 1], expected["mean"], rtol=1e-6)
+    np.testing.assert_allclose(forecasts.quantiles[1, :, 0, 2], expected["hi-80"], rtol=1e-6)
     tampered = panel_of(np.concatenate([first[:51], first[51:] * 100]), second * 1, frequency="1mo")
     again = Statistical(kind=kind, season=12, levels=LEVELS).fit(tampered, np.array([50, 48])).predict(tampered, index)
-    np.testing.assert_array_equal(again.quantiles[:2], made.quantiles[:2])
+    np.testing.assert_array_equal(again.quantiles[:2], forecasts.quantiles[:2])
 
 
 @pytest.mark.parametrize("kind", ["ets", "theta"])
-def test_seasons_stay_in_their_place_at_every_origin(kind, models, panel_of) -> None:
+def test_the_season_keeps_its_phase_at_every_origin(kind, models, panel_of) -> None:
     t = np.arange(420)
     y = 20 + 12 * np.sin(2 * np.pi * t / 12) + np.random.default_rng(3).normal(0, 0.3, size=420)
     y[400] = np.nan
     panel = panel_of(y, frequency="1mo")
-    fitted = Statistical(kind=kind, season=12, levels=LEVELS).fit(panel, np.array([390]))  # looks back on 360
+    fitted = Statistical(kind=kind, season=12, levels=LEVELS).fit(panel, np.array([390]))  # on 360 rows
     index = WindowIndex(lookback=2, horizon=6, first_cutoff=[390], last_cutoff=[412])
-    made = fitted.predict(panel, index)
-    step = made.cutoff[:, None] + np.arange(6)
-    truth = 20 + 12 * np.sin(2 * np.pi * step / 12)
-    assert np.abs(made.quantiles[:, :, 0, 1] - truth).max() < 1.5
+    forecasts = fitted.predict(panel, index)
+    step = forecasts.cutoff[:, None] + np.arange(6)
+    expected = 20 + 12 * np.sin(2 * np.pi * step / 12)
+    assert np.abs(forecasts.quantiles[:, :, 0, 1] - expected).max() < 1.5
 
 
-def test_a_model_is_carried_on_from_the_row_it_was_fitted_from() -> None:
+def test_a_history_is_continued_from_the_row_that_the_model_was_fitted_from() -> None:
     model = Statistical(kind="ets", season=12, levels=LEVELS)
     values = np.arange(500.0)
     values[[*range(140, 145), 300]] = np.nan
@@ -76,9 +76,9 @@ def test_a_model_is_carried_on_from_the_row_it_was_fitted_from() -> None:
 def test_a_series_that_is_constant_or_too_short_has_its_last_value_repeated(models, panel_of) -> None:
     panel = panel_of(np.full(40, 3.0), [1.0, 2.0, np.nan, 5.0], frequency="1mo")
     fitted = Statistical(kind="ets", season=12, levels=LEVELS).fit(panel, panel.lengths)
-    made = fitted.predict(panel, WindowIndex.at_end(lengths=panel.lengths, lookback=1, horizon=2))
-    np.testing.assert_array_equal(made.quantiles[0], np.full((2, 1, 3), 3.0))
-    np.testing.assert_array_equal(made.quantiles[1], np.full((2, 1, 3), 5.0))
+    forecasts = fitted.predict(panel, WindowIndex.at_end(lengths=panel.lengths, lookback=1, horizon=2))
+    np.testing.assert_array_equal(forecasts.quantiles[0], np.full((2, 1, 3), 3.0))
+    np.testing.assert_array_equal(forecasts.quantiles[1], np.full((2, 1, 3), 5.0))
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_a_series_that_is_constant_or_too_short_has_its_last_value_repeated(mode
     [("ets", "statsforecast", "stats"), ("theta", "statsforecast", "stats"), ("lightgbm", "lightgbm", "boosting")],
 )
 def test_an_absent_library_is_named_with_the_line_that_installs_it(name, library, extra, panel_of, monkeypatch) -> None:
-    load = builtins.__import__
+    original_import = builtins.__import__
 
-    def without(module: str, *args, **kwargs):
+    def import_without(module: str, *args, **kwargs):
         if module.split(".", maxsplit=1)[0] == library:
             raise ImportError(module)
-        return load(module, *args, **kwargs)
+        return original_import(module, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(builtins, "__import__", import_without)
     panel = panel_of(a_series(0))
     with pytest.raises(ConfigError, match=rf"{name}.*needs {library}.*\n.*pip install 'fusecast\[{extra}\]'"):
         build_baselines([name], panel, np.array([50]), 2, LEVELS)

@@ -1,77 +1,183 @@
+"""Ctrl+C ends training between two steps: with the best model so far, or with nothing but a state to resume from."""
+
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from tests.helpers.training_fixtures import AfterSteps, Train, same_weights
 
-from fusecast.training.checkpoints import AtomicCheckpointIO
-from fusecast.training.fit import FitResult
+from fusecast.errors.training import TrainingInterrupted
+from fusecast.training.checkpoints import AtomicCheckpointIO, load_checkpoint
 
-Train = Callable[..., FitResult]
+STEPS_AN_EPOCH = 4
+COMPARED = ("epoch", "step", "train_loss", "val_loss", "val_mae", "lr")
 
 
 @pytest.fixture(autouse=True)
 def _usual_handler() -> Iterator[None]:
-    """Have Ctrl+C do what it does in a terminal; a shell's background jobs ignore it."""
+    """Let Ctrl+C do what it does in a terminal; background jobs of a shell ignore it."""
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, inherited)
 
 
-class After(pl.Callback):
-    """Does something after so many steps."""
-
-    def __init__(self, steps: int, action: Callable[[], Any]) -> None:
-        self.steps, self.action = steps, action
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.steps:
-            self.action()
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_while_a_checkpoint_is_written_waits_for_the_next_step(
+class AtBatch(pl.Callback):
+    """Press Ctrl+C at a hook of a batch: of training, before the step; of validation, before and after it."""
+
+    def __init__(self, hook: str, batch: int, epoch: int) -> None:
+        def press(trainer: pl.Trainer, *args: Any, **_: Any) -> None:
+            if args[-1] == batch and trainer.current_epoch == epoch:
+                press_ctrl_c()
+
+        setattr(self, hook, press)
+
+
+def rows(result: Any) -> list[list[Any]]:
+    return [[row[name] for name in COMPARED] for row in result.history]
+
+
+def test_an_interrupted_run_keeps_the_best_so_far(train: Train) -> None:
+    result = train(max_epochs=50, callbacks=[AfterSteps(10, press_ctrl_c)])
+    assert result.stopped_why == "it was interrupted"
+    assert len(result.history) == 2
+    assert result.best_loss == pytest.approx(min(row["val_loss"] for row in result.history))
+
+
+@pytest.mark.parametrize("step", [1, 3, STEPS_AN_EPOCH])
+def test_a_run_interrupted_before_its_first_validation_is_no_model_and_is_resumed_exactly(
+    train: Train, tmp_path: Path, step: int
+) -> None:
+    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    with pytest.raises(TrainingInterrupted, match=rf"after step {step}, .*no model yet\nHint: .*--resume --out .*run"):
+        train(max_epochs=3, callbacks=[AfterSteps(step, press_ctrl_c)])
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert load_checkpoint(checkpoints / "last.ckpt")["global_step"] == step
+    resumed = train(max_epochs=3, resume=checkpoints)
+    assert rows(resumed) == rows(whole)
+    assert same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    ("hook", "batch", "epoch"),
+    [
+        ("on_train_batch_start", 0, 0),
+        ("on_train_batch_start", 0, 1),
+        ("on_train_batch_start", 2, 1),
+        ("on_validation_batch_start", 0, 0),
+        ("on_validation_batch_start", 1, 0),
+        ("on_validation_batch_start", 1, 1),
+        ("on_validation_batch_end", 0, 0),
+    ],
+)
+def test_a_run_interrupted_anywhere_and_resumed_ends_as_if_undisturbed(
+    train: Train, tmp_path: Path, hook: str, batch: int, epoch: int
+) -> None:
+    options = {"max_epochs": 3, "learning_rate": 0.3, "lr_scheduler_patience": 0}
+    whole = train(folder=tmp_path / "whole", **options)
+    interruption = [AtBatch(hook, batch, epoch)]
+    if epoch == 0:
+        with pytest.raises(TrainingInterrupted):
+            train(callbacks=interruption, **options)
+    else:
+        first = train(callbacks=interruption, **options)
+        assert first.stopped_why == "it was interrupted"
+        assert len(first.history) == epoch
+    resumed = train(resume=tmp_path / "run" / "checkpoints", **options)
+    assert rows(resumed) == rows(whole)
+    assert same_weights(resumed, whole)
+
+
+def test_a_run_interrupted_again_and_again_ends_as_if_undisturbed(train: Train, tmp_path: Path) -> None:
+    whole = train(folder=tmp_path / "whole", max_epochs=2)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for step in (1, 2, 3, 4):
+        with pytest.raises(TrainingInterrupted):
+            train(resume=checkpoints, callbacks=[AfterSteps(step, press_ctrl_c)])
+    resumed = train(resume=checkpoints)
+    assert rows(resumed) == rows(whole)
+    assert same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 6}, {"max_minutes": 1e-9}])
+def test_a_run_that_has_only_to_validate_finishes(train: Train, limit: dict[str, Any]) -> None:
+    step = limit.get("max_steps", 1)
+    result = train(max_epochs=50, callbacks=[AfterSteps(step, press_ctrl_c)], **limit)
+    assert result.history[-1]["step"] == step
+    assert result.stopped_why.endswith(("steps are done", "minutes are over"))
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_waits_until_it_is_whole(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = AtomicCheckpointIO.save_checkpoint
 
     def press_and_write(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Path, **rest: Any) -> None:
         if "epoch=00" in Path(path).name:
-            os.kill(os.getpid(), signal.SIGINT)
+            press_ctrl_c()
         write(self, checkpoint, path, **rest)
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", press_and_write)
     result = train(max_epochs=50)
     assert result.stopped_why == "it was interrupted"
-    assert result.checkpoint is not None
     assert result.checkpoint.is_file()
+    assert load_checkpoint(result.checkpoint.parent / "last.ckpt")["global_step"] == STEPS_AN_EPOCH
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_where_python_ignores_exceptions_is_not_lost(train: Train) -> None:
     class Pressed:
         def __del__(self) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
+            press_ctrl_c()
 
-    result = train(max_epochs=50, callbacks=[After(3, Pressed)])
+    result = train(max_epochs=50, callbacks=[AfterSteps(6, Pressed)])
     assert result.stopped_why == "it was interrupted"
+    assert len(result.history) == 1
 
 
-def test_a_second_ctrl_c_is_not_put_off(train: Train) -> None:
+def test_a_second_ctrl_c_does_not_wait(train: Train, tmp_path: Path) -> None:
     def press_twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        press_ctrl_c()
+        press_ctrl_c()
         raise AssertionError
 
-    assert train(max_epochs=50, callbacks=[After(3, press_twice)]).stopped_why == "it was interrupted"
+    assert train(max_epochs=50, callbacks=[AfterSteps(6, press_twice)]).stopped_why == "it was interrupted"
+    with pytest.raises(TrainingInterrupted, match="after step 3"):
+        train(folder=tmp_path / "other", callbacks=[AfterSteps(3, press_twice)])
+    assert same_weights(
+        train(folder=tmp_path / "other", resume=tmp_path / "other" / "checkpoints"), train(folder=tmp_path / "whole")
+    )
 
 
-def test_a_run_told_to_terminate_is_no_success_and_can_be_resumed(train: Train, tmp_path: Path) -> None:
+def test_a_model_whose_writing_was_broken_off_is_no_model_and_the_run_can_be_resumed(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Path, **_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AtomicCheckpointIO, "save_checkpoint", interrupt)
+        with pytest.raises(TrainingInterrupted, match="no model yet"):
+            train()
+    resumed = train(resume=tmp_path / "run" / "checkpoints")
+    assert same_weights(resumed, train(folder=tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_a_terminated_run_is_no_success_and_can_be_resumed(train: Train, tmp_path: Path, step: int) -> None:
+    whole = train(folder=tmp_path / "whole")
     with pytest.raises(SystemExit) as left:
-        train(callbacks=[After(6, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+        train(callbacks=[AfterSteps(step, lambda: os.kill(os.getpid(), signal.SIGTERM))])
     assert left.value.code == 128 + signal.SIGTERM
-    assert len(train(resume=tmp_path / "run" / "checkpoints").history) == 2
+    resumed = train(resume=tmp_path / "run" / "checkpoints")
+    assert rows(resumed) == rows(whole)
+    assert same_weights(resumed, whole)

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import StringIO
-from typing import Any
+from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 from rich.console import Console
+from tests.helpers.training_fixtures import AfterSteps, Train
 
+from fusecast.errors.training import TrainingInterrupted
 from fusecast.training.callbacks.history import History
 from fusecast.training.callbacks.progress import ProgressReport
-from fusecast.training.fit import FitResult
-
-Train = Callable[..., FitResult]
-
-
-class Stop(pl.Callback):
-    def on_train_batch_end(self, *_: Any) -> None:
-        raise KeyboardInterrupt
 
 
 def test_elsewhere_than_on_a_terminal_an_epoch_is_a_line(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,11 +29,20 @@ def test_a_terminal_is_shown_a_bar(train: Train) -> None:
     assert "━" in written.getvalue()
 
 
-def test_nothing_is_said_when_progress_is_off(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_when_progress_is_off(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     train()
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_interruption_is_confirmed(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    train(progress=True, callbacks=[Stop()])
-    assert "interrupted: the best weights so far are kept" in capsys.readouterr().err
+def test_an_interruption_is_confirmed_where_there_are_weights_to_keep(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    message = "interrupted: the best weights so far are kept"
+    train(progress=True, callbacks=[AfterSteps(6, interrupt)])
+    assert message in capsys.readouterr().err
+    with pytest.raises(TrainingInterrupted):
+        train(folder=tmp_path / "other", progress=True, callbacks=[AfterSteps(2, interrupt)])
+    assert message not in capsys.readouterr().err

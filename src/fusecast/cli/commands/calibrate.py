@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fusecast.cli.options import Data, Device, RunFolder
+
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    method: Annotated[str, typer.Option(help="cqr, split or adaptive; auto takes what suits the span.")] = "auto",
-    data: Annotated[
-        Path | None, typer.Option(help="Table with the validation span [the run's own].", show_default=False)
-    ] = None,
+    run: RunFolder,
+    method: Annotated[
+        str, typer.Option(help="cqr, split or adaptive; auto chooses by the length of the validation split.")
+    ] = "auto",
+    data: Data = None,
+    device: Device = None,
 ) -> None:
-    """Learn from the validation span how to shift quantiles so that they hold what they promise."""
+    """Learn from the validation split how to shift quantiles so that their coverage is right."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
 
-    found = Forecaster.load(run).calibrate(method, data=data)
-    output.console.print(f"Calibrated by {found.method} on {found.windows:,} windows of the validation span.")
-    output.console.print(f"Next:\n  fusecast backtest {run} --calibrated\n  fusecast predict {run} --calibrated")
-    output.written("calibration", run / "config.json")
+    calibration = Forecaster.load(run).calibrate(method, data=data, device=device)  # type: ignore[arg-type]  # checked
+    output.print_calibration(calibration, run)

@@ -14,16 +14,18 @@ def demo(
     from fusecast.cli.commands import evaluate, fit, predict, report
     from fusecast.data.samples import sample_future_path, sample_path
 
-    data = sample_path("bike_sharing")
-    fit.fit(
-        data,
-        out=out,
-        horizon=24,
-        lookback=168,
-        known="holiday,workingday",
-        observed="weather,temp,atemp,hum,windspeed",
-        lr=0.002,
-        max_minutes=max_minutes,
+    fit.train(
+        {
+            "data": str(sample_path("bike_sharing")),
+            "horizon": 24,
+            "lookback": 168,
+            "table": {
+                "known": ["holiday", "workingday"],
+                "observed": ["weather", "temp", "atemp", "hum", "windspeed"],
+            },
+            "training": {"learning_rate": 0.002, "max_minutes": max_minutes},
+        },
+        folder=out,
     )
     evaluate.evaluate(out)
     predict.predict(out, out=out / "forecasts.parquet", future=sample_future_path("bike_sharing"))

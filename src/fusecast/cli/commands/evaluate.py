@@ -1,22 +1,23 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fusecast.cli.options import Data, Device, RunFolder
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    data: Annotated[Path | None, typer.Option(help="Table to judge on, grown since the fit [the run's own].")] = None,
-    stride: Annotated[int | None, typer.Option(help="Steps between cutoffs [the horizon].", show_default=False)] = None,
+    run: RunFolder,
+    data: Data = None,
+    stride: Annotated[int | None, typer.Option(help="Steps between cutoffs.", show_default="the horizon")] = None,
+    device: Device = None,
 ) -> None:
-    """Judge a run on its test span, beside seasonal-naive forecasts."""
+    """Evaluate a run on its test split, beside seasonal naive forecasts."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
 
-    with output.progress("judging") as on_progress:
-        evaluation = Forecaster.load(run).evaluate(data=data, stride=stride, on_progress=on_progress)
-    (run / "metrics.json").write_text(json.dumps(evaluation.to_dict(), indent=2), encoding="utf-8")
-    output.evaluation(evaluation, run / "metrics.json")
+    with output.show_progress("evaluating") as on_progress:
+        evaluation = Forecaster.load(run).evaluate(data=data, stride=stride, device=device, on_progress=on_progress)
+    evaluation.write(run / "metrics.json")
+    output.print_evaluation(evaluation, run / "metrics.json")

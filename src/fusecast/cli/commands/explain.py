@@ -5,79 +5,94 @@ from typing import Annotated
 
 import typer
 
+from fusecast.cli.options import Data, Device, Future, RunFolder
+
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    data: Annotated[Path | None, typer.Option(help="Table, grown since the fit [the run's own].")] = None,
+    run: RunFolder,
+    data: Data = None,
     series: Annotated[
-        list[str] | None, typer.Option(help="Look at this series only, and explain its latest forecast; repeatable.")
+        list[str] | None,
+        typer.Option(help="Explain this series only, and its latest forecast; repeatable.", show_default="all series"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables and figures [RUN/explanation].", show_default=False)
+        Path | None, typer.Option(help="Folder for tables and figures.", show_default="RUN/explanation")
     ] = None,
-    part: Annotated[str, typer.Option(help="Span to explain: test, validation, train, all.")] = "test",
-    windows: Annotated[int, typer.Option(help="Forecasts at most, evenly spread; 0 is all.")] = 2000,
-    shuffle: Annotated[int, typer.Option(help="Forecasts to shuffle variables over, as a check; 0 is none.")] = 300,
+    split: Annotated[str, typer.Option(help="Split to explain: test, validation, train, all.")] = "test",
+    max_windows: Annotated[int, typer.Option(help="Forecasts at most, evenly spread; 0 for all.")] = 2000,
+    permutation: Annotated[
+        int, typer.Option(help="Forecasts to permute variables over, as a check; 0 for no check.")
+    ] = 300,
     threshold: Annotated[
-        float | None, typer.Option(help="Distance from which a forecast is flagged [chosen].", show_default=False)
+        float | None,
+        typer.Option(help="Distance of the attention from which a forecast is flagged.", show_default="chosen"),
     ] = None,
-    future: Annotated[Path | None, typer.Option(help="Table of the known columns for the steps to forecast.")] = None,
+    future: Future = None,
     what_if: Annotated[
-        list[str] | None, typer.Option(help="Change a known column, such as price=9.9, and forecast anew; repeatable.")
+        list[str] | None,
+        typer.Option(help="Change a known column, such as price=9.9, and forecast again; repeatable."),
     ] = None,
-    tables: Annotated[str, typer.Option(help="Kind of tables: csv, parquet, arrow.")] = "csv",
-    figures: Annotated[str, typer.Option(help="Kind of figures: png, svg, pdf, none.")] = "png",
+    tables: Annotated[str, typer.Option(help="Format of tables: csv, parquet, arrow.")] = "csv",
+    figures: Annotated[str, typer.Option(help="Format of figures: png, svg, pdf, none.")] = "png",
+    device: Device = None,
 ) -> None:
-    """Say what a run looks at and why: variables, lags, regimes, single forecasts, what-if."""
+    """Explain a run's forecasts: variables, lags, regimes, single forecasts, what-if."""
     from fusecast.cli import options, output
     from fusecast.errors import ConfigError
     from fusecast.errors.config import NothingToExplainError
-    from fusecast.explain.explanation import write_tables
     from fusecast.forecaster import Forecaster
-    from fusecast.io.output_dir import check_results
-    from fusecast.io.tables import ENDINGS
-    from fusecast.reporting.explanation_figures import ENDINGS as FIGURES
-    from fusecast.reporting.explanation_figures import check_installed
+    from fusecast.io.output_dir import check_results_folder
+    from fusecast.io.tables import WRITABLE_ENDINGS
+    from fusecast.reporting.explanation_report import write_explanation_tables
+    from fusecast.reporting.export import FIGURE_ENDINGS, check_can_draw
 
-    if f".{tables}" not in ENDINGS:
-        raise ConfigError.not_one_of("the kind of tables", tables, [ending[1:] for ending in ENDINGS])
-    if figures != "none" and f".{figures}" not in FIGURES:
-        raise ConfigError.not_one_of("the kind of figures", figures, ["none", *(ending[1:] for ending in FIGURES)])
+    if f".{tables}" not in WRITABLE_ENDINGS:
+        raise ConfigError.not_one_of("the kind of tables", tables, [ending[1:] for ending in WRITABLE_ENDINGS])
+    if figures != "none" and f".{figures}" not in FIGURE_ENDINGS:
+        kinds = ["none", *(ending[1:] for ending in FIGURE_ENDINGS)]
+        raise ConfigError.not_one_of("the kind of figures", figures, kinds)
     if figures != "none":
-        check_installed()
+        check_can_draw()
     folder = out or run / "explanation"
-    changes = options.changes(what_if or [])
+    changes = options.parse_changes(what_if or [])
     forecaster = Forecaster.load(run)
-    check_results(folder)
-    single = [forecaster.explain_forecast(name, future, data=data) for name in series or ()]
-    moved = forecaster.what_if(changes, future, data=data, series=series or None) if changes else None
-    found, note = None, ""
+    check_results_folder(folder)
+    forecasts = [forecaster.explain_forecast(name, future, data=data, device=device) for name in series or ()]
+    comparison = None
+    if changes:
+        comparison = forecaster.what_if(changes, future, data=data, series=series or None, device=device)
+    explanation, note = None, ""
     try:
-        with output.progress("shuffling") as on_progress:
-            found = forecaster.explain(
+        with output.show_progress("permuting") as on_progress:
+            explanation = forecaster.explain(
                 data=data,
                 series=series or None,
-                part=part,
-                max_windows=windows or None,
-                permutation=shuffle,
+                split=split,  # type: ignore[arg-type]  # checked there
+                max_windows=max_windows or None,
+                permutation=permutation,
                 threshold=threshold,
+                device=device,
                 on_progress=on_progress,
             )
-    except NothingToExplainError as error:
-        if not single and moved is None:
+    except NothingToExplainError as error:  # series too new for the split
+        if not forecasts and comparison is None:
             raise
         note = str(error)
-    more = {f"series_{n + 1}_{kind}": table for n, one in enumerate(single) for kind, table in one.tables().items()}
-    if moved is not None:
-        more["what_if"] = moved
-    if found is not None:
-        found.write(folder, table=tables, figure=None if figures == "none" else figures, more=more)
-        output.explanation(found)
-    else:  # series too new for the span
-        write_tables(more, folder, tables)
-        output.paragraph(f"Note: {note}")
-    for one in single:
-        output.paragraph(one.words)
-    if moved is not None:
-        output.what_if(moved, what_if or [])
-    output.written("tables and figures", folder)
+    more = {
+        f"series_{i + 1}_{name}": table
+        for i, forecast in enumerate(forecasts)
+        for name, table in forecast.tables().items()
+    }
+    if comparison is not None:
+        more["what_if"] = comparison
+    if explanation is not None:
+        explanation.write(folder, table=tables, figure=None if figures == "none" else figures, more=more)
+        output.print_explanation(explanation)
+    else:
+        write_explanation_tables(more, folder, tables)
+        output.print_paragraph(f"Note: {note}")
+    for forecast in forecasts:
+        output.print_paragraph(forecast.words)
+    if comparison is not None:
+        output.print_what_if(comparison, what_if or [])
+    output.print_path("tables and figures", folder)

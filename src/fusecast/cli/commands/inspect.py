@@ -9,10 +9,10 @@ import typer
 def inspect(
     data: Annotated[Path, typer.Argument(help="Table: .csv, .parquet, .feather or .arrow.", show_default=False)],
 ) -> None:
-    """Say what a table holds, and which `fit` command to run next."""
+    """Describe a table, and propose the `fit` command to run next."""
     from fusecast.cli import output
     from fusecast.data.inspection.role_inference import ID_NAMES
     from fusecast.data.inspection.table_report import inspect_table
     from fusecast.io.tables import read_table
 
-    output.inspection(inspect_table(read_table(data, keys=ID_NAMES)), data)
+    output.print_inspection(inspect_table(read_table(data, keys=ID_NAMES)), data)

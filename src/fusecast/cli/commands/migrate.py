@@ -7,65 +7,69 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusecast.errors import ConfigError
-
 if TYPE_CHECKING:
     from fusecast.interop.rules import Matching
 
 
 def migrate(
     old: Annotated[Path, typer.Argument(help="Old weights: .pth, .pt, .ckpt or .safetensors.", show_default=False)],
-    to: Annotated[Path | None, typer.Option(help="Checkpoint to write [none].", show_default=False)] = None,
+    to: Annotated[Path | None, typer.Option(help="Checkpoint to write.", show_default="none")] = None,
     kind: Annotated[
-        str, typer.Option("--from", help="native, scripts, nvidia, pytorch-forecasting, or auto to tell by the names.")
+        str,
+        typer.Option("--from", help="native, scripts, nvidia or pytorch-forecasting; auto decides by tensor names."),
     ] = "auto",
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="JSON or YAML that describes the old network, for what tensors do not say.", show_default=False
-        ),
+        typer.Option(help="JSON or YAML file with the sizes that the tensors do not have.", show_default=False),
     ] = None,
     sizes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A size that nothing else says: horizon=24, lookback=168, quantiles=[0.1,0.5,0.9]."),
+        typer.Option(
+            "--set",
+            help="A size that is in neither: horizon=24, lookback=168, quantiles=[0.1,0.5,0.9]; repeatable.",
+            show_default=False,
+        ),
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what matches, leave the rest untrained.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Convert the tensors that match, leave the rest untrained.")
+    ] = False,
 ) -> None:
-    """Take over weights that were trained elsewhere; nothing in the old file is executed."""
+    """Convert weights that were trained elsewhere; nothing in the old file is executed."""
     from fusecast.cli import output
-    from fusecast.cli.options import assignments
+    from fusecast.cli.options import parse_assignments
     from fusecast.interop.conversion import PartialMatchError, convert
 
-    described = {} if config is None else _read(config)
-    given = assignments(sizes or [])
+    described = {} if config is None else _read_description(config)
     try:
-        migration = convert(old, to, kind=kind, config=described, sizes=given, partial=partial)
+        migration = convert(old, to, kind=kind, config=described, sizes=parse_assignments(sizes or []), partial=partial)
     except PartialMatchError as error:
-        _print(error.matching, old)
+        _print_matching(error.matching, old)
         raise
-    _print(migration.matching, old)
+    _print_matching(migration.matching, old)
     for note in migration.notes:
-        output.console.print(f"Note: {note}", markup=False)
-    output.console.print(f"These are weights of kind {migration.kind}.")
+        output.print_line(f"Note: {note}")
+    output.print_line(f"These are weights of kind {migration.kind}.")
     if migration.path is not None:
-        output.written("checkpoint", migration.path)
+        output.print_path("checkpoint", migration.path)
 
 
-def _print(matching: Matching, old: Path) -> None:
+def _print_matching(matching: Matching, old: Path) -> None:
     from fusecast.cli import output
 
-    rows = [[row.status, row.name, _short(row.made_of), row.detail] for row in matching.rows]
-    output.table(f"Tensors of {old.name}", ["", "name", "made of", "shape, or why"], rows, numbers_from=9)
+    rows = [[row.status, row.name, _shorten(row.made_of), row.detail] for row in matching.rows]
+    output.print_table(f"Tensors of {old.name}", ["", "name", "made of", "shape, or why"], rows, numbers_from=9)
     counts = [f"{matching.count(status)} {status}" for status in ("matched", "missing", "unexpected", "wrong shape")]
-    output.console.print(", ".join(counts))
+    output.print_line(", ".join(counts))
 
 
-def _short(made_of: tuple[str, ...]) -> str:
-    return made_of[0] + (f" and {len(made_of) - 1} more" if len(made_of) > 1 else "") if made_of else ""
+def _shorten(sources: tuple[str, ...]) -> str:
+    return sources[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else "") if sources else ""
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read_description(path: Path) -> Mapping[str, Any]:
+    """Read the description of a network from a JSON or YAML file."""
     from fusecast.config import read_yaml
+    from fusecast.errors import ConfigError
 
     if path.suffix != ".json":
         return read_yaml(path)

@@ -5,16 +5,19 @@ from typing import Annotated
 
 import typer
 
+from fusecast.cli.options import Data, Device, Future, RunFolder
+
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Where the forecasts go: .parquet or .csv.")] = Path("forecasts.parquet"),
-    data: Annotated[Path | None, typer.Option(help="Newer table to forecast from [the run's own].")] = None,
-    future: Annotated[Path | None, typer.Option(help="Table of the known columns for the steps to forecast.")] = None,
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="File of the forecasts: .parquet or .csv.")] = Path("forecasts.parquet"),
+    data: Data = None,
+    future: Future = None,
     quantiles: Annotated[
-        str | None, typer.Option(help="Any quantile levels: 0.05,0.5,0.95 [those of the fit].", show_default=False)
+        str | None, typer.Option(help="Quantile levels, such as 0.05,0.5,0.95.", show_default="those of the fit")
     ] = None,
-    calibrated: Annotated[bool, typer.Option("--calibrated", help="Shift quantiles as `calibrate` learned.")] = False,
+    calibrated: Annotated[bool, typer.Option("--calibrated", help="Apply the calibration of `calibrate`.")] = False,
+    device: Device = None,
 ) -> None:
     """Forecast the steps after each series' last row."""
     from fusecast.cli import options, output
@@ -24,6 +27,7 @@ def predict(
     check_writable(out)
     forecaster = Forecaster.load(run)
     check_apart(out, data, future, forecaster.config.data)
-    forecasts = forecaster.predict(future, data=data, quantiles=options.numbers(quantiles), calibrated=calibrated)
+    levels = options.split_numbers(quantiles)
+    forecasts = forecaster.predict(future, data=data, quantiles=levels, calibrated=calibrated, device=device)
     write_table(forecasts, out)
-    output.forecasts(forecasts, out)
+    output.print_forecasts(forecasts, out)

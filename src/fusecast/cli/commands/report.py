@@ -5,21 +5,33 @@ from typing import Annotated
 
 import typer
 
+from fusecast.cli.options import Data, Device, Future, RunFolder
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Where the page goes [RUN/report.html].", show_default=False)] = None,
-    data: Annotated[Path | None, typer.Option(help="Table, grown since the fit [the run's own].")] = None,
-    future: Annotated[Path | None, typer.Option(help="Table of the known columns for the steps to forecast.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder for each figure as a file of its own.")] = None,
-    kind: Annotated[str, typer.Option(help="Kind of those files: png, svg, pdf.")] = "png",
+    run: RunFolder,
+    out: Annotated[Path | None, typer.Option(help="HTML file of the page.", show_default="RUN/report.html")] = None,
+    data: Data = None,
+    future: Future = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for each figure as a separate file.", show_default=False)
+    ] = None,
+    kind: Annotated[str, typer.Option(help="Format of those files: png, svg, pdf.")] = "png",
+    device: Device = None,
 ) -> None:
     """Write one self-contained HTML page about a run."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
 
     page = out or run / "report.html"
-    Forecaster.load(run).report(page, data=data, future=future, figures=figures, kind=kind)
-    output.written("report", page)
+    Forecaster.load(run).report(
+        page,
+        data=data,
+        future=future,
+        figures=figures,
+        kind=kind,  # type: ignore[arg-type]  # checked there
+        device=device,
+    )
+    output.print_path("report", page)
     if figures is not None:
-        output.written("figures", figures)
+        output.print_path("figures", figures)

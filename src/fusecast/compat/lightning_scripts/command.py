@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fusecast.compat.lightning_scripts.config import LightningTrainingConfig
 from fusecast.errors import FusecastError
-from fusecast.errors.artifact import os_errors_as_messages
+from fusecast.errors.os_errors import translate_os_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = LightningTrainingConfig.with_overrides(given.config)
         from fusecast.compat.lightning_scripts.train import train_tft_lightning
 
-        with os_errors_as_messages():
+        with translate_os_errors():
             train_tft_lightning(config)
     except FusecastError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fusecast.config import TrainingConfig, parse_yaml
 from fusecast.errors import ConfigError
-from fusecast.training.config import TrainingConfig
+from fusecast.errors.config import InvalidOptionsError
 
 NETWORK = ("hidden_size", "num_heads", "num_lstm_layers", "dropout")
 KNOWN_AS = {"max_epochs": "num_epochs", "seed": "random_seed", "gradient_clip": "gradient_clip_val"}
@@ -69,8 +70,6 @@ class LightningTrainingConfig:
         ConfigError
             If a text has another form, or names no setting.
         """
-        import yaml
-
         names = [field.name for field in fields(cls)]
         values: dict[str, Any] = {}
         for text in texts:
@@ -80,7 +79,7 @@ class LightningTrainingConfig:
                 raise ConfigError.not_an_assignment(text)
             if name not in names:
                 raise ConfigError.unknown_option(name, names)
-            values[name] = _typed(yaml.safe_load(value))
+            values[name] = parse_yaml(value)
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,44 +94,16 @@ class LightningTrainingConfig:
         ConfigError
             Naming the setting that is out of its range.
         """
+        settings = {field.name for field in fields(LightningTrainingConfig)}
+        names = {name: KNOWN_AS.get(name, name) for name in TrainingConfig.model_fields}
         try:
-            return self._training()
-        except ConfigError as error:
-            name, space, rest = str(error).partition(" ")
-            raise ConfigError(KNOWN_AS.get(name, name) + space + rest) from None
-
-    def _training(self) -> TrainingConfig:
-        return TrainingConfig(
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            max_epochs=self.num_epochs,
-            early_stopping_patience=self.early_stopping_patience,
-            early_stopping_min_delta=self.early_stopping_min_delta,
-            lr_scheduler_factor=self.lr_scheduler_factor,
-            lr_scheduler_patience=self.lr_scheduler_patience,
-            gradient_clip=self.gradient_clip_val,
-            precision=self.precision,
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            seed=self.random_seed,
-            logger=self.logger,
-            checkpoint_minutes=self.checkpoint_minutes,
-            checkpoint_steps=self.checkpoint_steps,
-        )
+            return TrainingConfig(**{name: getattr(self, here) for name, here in names.items() if here in settings})
+        except InvalidOptionsError as error:
+            problems = {name.removeprefix("training."): problem for name, problem in error.problems.items()}
+            raise InvalidOptionsError({names.get(name, name): text for name, text in problems.items()}) from None
 
     def checkpoint_to_resume(self) -> Path | None:
         """Where to go on from: a file, or the folder of checkpoints; None to start anew."""
         if self.ckpt_path is None:
             return None
         return Path(self.checkpoint_dir if self.ckpt_path == "last" else self.ckpt_path)
-
-
-def _typed(value: Any) -> Any:
-    """Read ``1e-3`` as a number, which YAML takes for a text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

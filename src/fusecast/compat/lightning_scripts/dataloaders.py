@@ -88,7 +88,7 @@ class StepSampler(DistributedSampler[int]):
 
     def __len__(self) -> int:
         self._take_place()
-        return self.order.share
+        return self.order.num_windows
 
     def __iter__(self) -> Iterator[int]:
         self._take_place()
@@ -102,7 +102,7 @@ class StepSampler(DistributedSampler[int]):
     def _take_place(self) -> None:
         there = self.shared and torch.distributed.is_available() and torch.distributed.is_initialized()
         self.order.rank = torch.distributed.get_rank() if there else 0
-        self.order.world = torch.distributed.get_world_size() if there else 1
+        self.order.world_size = torch.distributed.get_world_size() if there else 1
 
 
 class StepLoader(DataLoader[Pair]):
@@ -116,7 +116,7 @@ class StepLoader(DataLoader[Pair]):
         order = self.order
         epoch = order.epoch
         for batch in super().__iter__():
-            order.done += 1
+            order.batches_done += 1
             yield batch
         order.set_epoch(epoch + 1)
 
@@ -200,7 +200,7 @@ def make_dataloaders(
     validation, test
         Shares of the windows that are kept from training. Where ``seq_ix`` names three sequences or more, whole
         sequences are kept, the last ones; otherwise the last steps: everything to be forecast for validation lies
-        after everything params from, in all sequences, and the test after that.
+        after everything learnt from, in all sequences, and the test after that.
     seed
         Of the order of training windows, which differs from epoch to epoch.
 
@@ -229,7 +229,7 @@ def make_dataloaders(
     bounds = _bounds(table.moment[targets], validation, test)
     if bounds is None:
         needed = -1 if table.needed is None else int(table.needed.sum())
-        raise DataError.windows_do_not_fit(window_size, int(np.bincount(table.run).max()), needed)
+        raise DataError.windows_too_long(window_size, int(np.bincount(table.run).max()), needed)
     center, scale = _statistics(table, bounds[0])
     moment = table.moment[targets]
     parts = (moment < bounds[0], (moment >= bounds[0]) & (moment < bounds[1]), moment >= bounds[1])

@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from fusecast.io.atomic import replacing
+from fusecast.io.atomic import replace_file
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_mae", "val_rmse", "lr")
 
@@ -115,7 +115,7 @@ class MetricsCallback(pl.Callback):
         return Path(folder) / "metrics.csv"
 
     def _write(self, path: Path) -> None:
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(zip(*(self.history[name] for name in COLUMNS), strict=True))

@@ -135,14 +135,14 @@ class TemporalFusionTransformerLightning(ResumableModule):
         forecast: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return forecast
 
-    def show(self, batch: Pair) -> FigureData:
+    def compute_figure_data(self, batch: Pair) -> FigureData:
         """Forecast the first feature of a batch for a picture."""
         x, y = batch
         output = self.network(_batch((x - self.center) / self.scale))
         weights = output.past_weights.double().mean(dim=(0, 1)).cpu().numpy()
         forecast = self(x[:1]).double().cpu().numpy()
         past, actual = x[0, :, 0].double().cpu().numpy(), y[:1, 0].double().cpu().numpy()
-        return FigureData(past=past, actual=actual, quantiles=forecast[:, :1], weights=weights)
+        return FigureData(past=past, actual=actual, quantiles=forecast[:, :1], levels=(0.5,), weights=weights)
 
     def setup(self, stage: str) -> None:
         """Take the statistics of the training rows from a loader of ``make_dataloaders``."""

@@ -69,7 +69,7 @@ def predict_with_model(
     if world > 1:
         predictions, actuals = gather_batches(predictions), gather_batches(actuals)
     if not predictions:
-        raise DataError.nothing_in_loader()
+        raise DataError.empty_loader()
     forecast, actual = torch.cat(predictions).numpy(), torch.cat(actuals).numpy()
     if rank == 0:
         print("  ".join(f"{name} {value:.6f}" for name, value in scores(forecast, actual).items()), flush=True)

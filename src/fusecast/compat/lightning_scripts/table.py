@@ -87,7 +87,7 @@ def read_rows(data: Any) -> Table:
 def _array(data: Any) -> NDArray[np.float32]:
     values = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data)
     if values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise DataError.no_matrix(values.shape, str(values.dtype))
+        raise DataError.not_a_matrix(values.shape, str(values.dtype))
     if 0 in values.shape:
         raise DataError.empty_table("the array")
     if values.dtype == np.float32 and min(values.strides) > 0:
@@ -123,7 +123,7 @@ def _sequences(data: Any, name: str) -> NDArray[np.int64]:
     """Number the sequences of a column in which none may be missing."""
     column = _column(data, name)
     if (missing := _missing(column)).any():
-        raise DataError.no_sequence(name, int(missing.argmax()))
+        raise DataError.missing_sequence(name, int(missing.argmax()))
     return _codes(column)
 
 
@@ -135,7 +135,7 @@ def _flags(column: NDArray[Any], name: str) -> NDArray[np.bool_]:
     yes, no = np.isin(words, ("true", "1", "1.0")), np.isin(words, ("false", "0", "0.0"))
     if not (yes | no).all():
         row = int((~(yes | no)).argmax())
-        raise DataError.no_flag(name, str(column[row]), row)
+        raise DataError.not_a_flag(name, str(column[row]), row)
     return yes
 
 
@@ -164,16 +164,16 @@ def _steps(column: NDArray[Any], name: str) -> NDArray[np.int64]:
         try:
             column = column.astype("datetime64[us]")
         except (ValueError, TypeError):
-            raise DataError.no_steps(name, str(column[0])) from None
+            raise DataError.not_steps(name, str(column[0])) from None
     if column.dtype.kind == "f":
         if not np.all(np.isfinite(column)) or np.any(column != np.floor(column)):
-            raise DataError.no_steps(name, str(column[0]))
+            raise DataError.not_steps(name, str(column[0]))
         return column.astype(np.int64)
     if column.dtype.kind in "iu":
         return column.astype(np.int64, copy=False)
     if column.dtype.kind == "M" and not np.isnat(column).any():
         return column.view(np.int64)
-    raise DataError.no_steps(name, str(column[0]))
+    raise DataError.not_steps(name, str(column[0]))
 
 
 def _order(sequence: NDArray[np.int64], step: NDArray[np.int64] | None) -> NDArray[np.int64] | None:

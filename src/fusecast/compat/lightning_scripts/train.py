@@ -16,14 +16,15 @@ from fusecast.compat.lightning_scripts.metrics_callback import MetricsCallback
 from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
 from fusecast.compat.lightning_scripts.table import NEEDED, SEQUENCES, STEPS
 from fusecast.data.samples import sample_path
-from fusecast.errors import TrainingError
-from fusecast.io.atomic import replacing
+from fusecast.io.atomic import write_text_atomically
 from fusecast.io.tables import read_table
+from fusecast.reporting.training_images import draw_training_images
 from fusecast.runtime.distributed import is_first_process
 from fusecast.runtime.lock import lock_folder
-from fusecast.training.callbacks.progress import say
-from fusecast.training.checkpoints import intact_or_newest, load_checkpoint, newest_checkpoint
-from fusecast.training.trainer import RunFiles, make_trainer, quiet_lightning, run_training
+from fusecast.training.callbacks.images import ImageLogger
+from fusecast.training.callbacks.progress import notify
+from fusecast.training.checkpoints import choose_checkpoint, load_training_state, require_same_network
+from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
 
 LOGS, CONFIG = "tft_logs", "training_config.json"
 
@@ -69,13 +70,19 @@ def train_tft_lightning(
             seed=config.random_seed,
         )
         _tell(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-        trainer = make_trainer(
-            options, files, names=names, callbacks=[MetricsCallback(folder / "metrics.csv")], lines=False
+        run = TrainingRun(
+            options,
+            files,
+            callbacks=[MetricsCallback(folder / "metrics.csv"), ImageLogger(names, draw_training_images)],
+            print_epochs=False,
         )
+        trainer = run.trainer
         _tell(f"training on {trainer.accelerator.name()}, precision {trainer.precision}")
-        if run_training(trainer, model, loaders[0], loaders[1], ckpt_path=resume):
+        if run.fit(model, loaders[0], loaders[1], ckpt_path=resume):
+            if run.best_checkpoint is None and is_first_process():
+                notify('interrupted before the first epoch was validated; ckpt_path="last" goes on where it stopped')
             raise SystemExit(INTERRUPTED)
-        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]  # make_trainer gives it one
+        best = run.best.best_model_path
         tested = trainer.test(model, loaders[2], ckpt_path=best or None, verbose=False, weights_only=True)
     _tell(f"best checkpoint: {best}")
     _tell(f"test loss: {tested[0]['test_loss']:.6f}  (mean squared error of standardised values)")
@@ -105,35 +112,24 @@ def _table(path: str | None) -> DataFrame:
 
 
 def _checkpoint(config: LightningTrainingConfig, features: int) -> Path | None:
-    """Choose what to go on from, and say so where it is not the file that was named.
+    """Return the checkpoint to resume from; None to start from the beginning.
 
     Raises
     ------
     TrainingError
         If it is of another network, or of no training.
     """
-    asked = config.checkpoint_to_resume()
-    if asked is None:
-        return None
-    found = newest_checkpoint(asked) if asked.is_dir() else intact_or_newest(asked)
-    if found.skipped:
-        say(found.in_words())
-    _tell(f"going on from {found.path}" if found.path else f"{asked} holds no checkpoint yet: training starts anew")
-    if found.path is not None:
-        content = load_checkpoint(found.path)
-        if not content.keys() >= {"state_dict", "optimizer_states", "loops", "hyper_parameters"}:
-            raise TrainingError.unfit_checkpoint(found.path, "it holds no state of a training")
-        now = {"input_size": features, **{name: getattr(config, name) for name in SIZES}}
-        then = content["hyper_parameters"]
-        differences = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if then.get(name) != now[name]]
-        if differences:
-            raise TrainingError.unfit_checkpoint(found.path, "; ".join(differences))
-    return found.path
+    requested = config.checkpoint_to_resume()
+    path = None if requested is None else choose_checkpoint(requested, Path(config.checkpoint_dir))
+    if path is not None:
+        _tell(f"going on from {path}")
+        saved = load_training_state(path)["hyper_parameters"]
+        require_same_network(path, saved, {"input_size": features, **{name: getattr(config, name) for name in SIZES}})
+    return path
 
 
 def _write_config(config: LightningTrainingConfig, path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    write_text_atomically(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def _tell(text: Any) -> None:

@@ -1,4 +1,4 @@
-"""Propose: a role and a kind for a column, and the reason in words."""
+"""Infer the role and kind of each column of a table, with the reason as text."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from dataclasses import dataclass
 import polars as pl
 
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import odd_among_numbers, read_times
+from fusecast.data.parsing import find_odd_cell, read_times
 
 ID_NAMES = ("unique_id", "id", "series_id", "series", "item_id", "item", "seq_ix", "ts_id", "group", "key")
 TIME_NAMES = ("ds", "timestamp", "datetime", "date", "time", "step_in_seq", "period", "month", "week", "day", "year")
 TARGET_NAMES = ("y", "target", "value", "values", "sales", "demand", "volume", "count", "load", "price")
-PLANNED = re.compile(
+PLANNED_NAME = re.compile(
     r"holiday|event|promo|price|discount|calendar|weekend|working_?day|weekday|day_?of|month|week|hour|school|"
     r"easter|christmas|new_year|friday|_day$|memorial|fest|games|match|cup|open|campaign|forecast|planned|schedule",
     re.IGNORECASE,
 )
-FEW = 12
-"""Whole numbers of at most this many values may be codes of categories; more are measures."""
+MAX_CODES = 12
+"""Distinct values up to which a column of whole numbers may hold codes of categories; more are measurements."""
+USER_CHOICE = "chosen by the user"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """What a column seems to be."""
+class ColumnProposal:
+    """The proposed role and kind of a column."""
 
     name: str
     dtype: str
     role: str
     """id, time, target, static, known, observed, or unused."""
     kind: str
-    """real, categorical, or empty for ids, times and columns without use."""
+    """real, categorical, or empty for ids, times and unused columns."""
     reason: str
     missing: int
     distinct: int
@@ -40,7 +41,7 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True)
 class UserChoices:
-    """What the user has already decided."""
+    """The roles that the user has chosen."""
 
     id: str | None
     time: str | None
@@ -51,121 +52,118 @@ class UserChoices:
     categorical: tuple[str, ...]
 
     def role(self, name: str) -> str | None:
-        """Role that the user gave a column."""
+        """Return the role that the user chose for a column."""
         roles = {"static": self.static, "known": self.known, "observed": self.observed, "target": self.targets}
         if name in (self.id, self.time):
             return "id" if name == self.id else "time"
         return next((role for role, names in roles.items() if name in names), None)
 
 
-def propose(frame: pl.DataFrame, said: UserChoices) -> tuple[list[Proposal], list[str]]:
-    """Give a proposal a column, and remarks on those that only the user can decide."""
-    keys: dict[str, tuple[str, str]] = {}
-    time, why_time = find_time(frame, said)
-    if time is not None:
-        keys[time] = ("time", why_time)
-    id_, why_id = find_id(frame, said, time)
-    if id_ is not None:
-        keys[id_] = ("id", why_id)
-    target, why_target = find_target(frame, said, set(keys))
-    if target is not None:
-        keys[target] = ("target", why_target)
-    constant = constant_columns(frame, id_, [name for name in frame.columns if name not in keys])
-    planned: list[str] = []
+def infer_roles(frame: pl.DataFrame, choices: UserChoices) -> tuple[list[ColumnProposal], list[str]]:
+    """Return a proposal per column, and remarks on columns that only the user can decide about."""
+    time, time_reason = find_time(frame, choices)
+    id_, id_reason = find_id(frame, choices, time)
+    target, target_reason = find_target(frame, choices, {id_, time})
+    inferred = {}
+    for name, role, reason in ((time, "time", time_reason), (id_, "id", id_reason), (target, "target", target_reason)):
+        if name is not None:
+            inferred[name] = (role, reason)
+    constant = find_constant_columns(frame, id_, [name for name in frame.columns if name not in inferred])
     proposals = []
     for column in frame.iter_columns():
-        name, given = column.name, said.role(column.name)
+        name = column.name
         distinct = column.n_unique() - (1 if column.null_count() else 0)
-        if given is not None:
-            role, reason = given, "as you say"
-        elif name in keys:
-            role, reason = keys[name]
+        if (choice := choices.role(name)) is not None:
+            role, reason = choice, USER_CHOICE
+        elif name in inferred:
+            role, reason = inferred[name]
         else:
-            role, reason = covariate_role(column, distinct, is_constant=name in constant)
-        kind, why_kind = ("", "") if role in ("id", "time", "unused") else kind_of(column, distinct, role, said)
-        if role == "known" and given is None:
-            planned.append(name)
+            role, reason = infer_covariate_role(column, distinct, is_constant=name in constant)
+        kind, kind_reason = "", ""
+        if role not in ("id", "time", "unused"):
+            kind, kind_reason = infer_kind(column, distinct, role, choices)
         proposals.append(
-            Proposal(
+            ColumnProposal(
                 name=name,
                 dtype=str(column.dtype).partition("(")[0],
                 role=role,
                 kind=kind,
-                reason=f"{reason}; {why_kind}" if why_kind else reason,
-                missing=missing_in(column),
+                reason=f"{reason}; {kind_reason}" if kind_reason else reason,
+                missing=count_missing(column),
                 distinct=distinct,
             )
         )
-    return proposals, [planned_remark(planned)] if planned else []
+    planned = [p.name for p in proposals if p.role == "known" and choices.role(p.name) is None]
+    return proposals, [remark_on_planned(planned)] if planned else []
 
 
-def planned_remark(names: Sequence[str]) -> str:
-    """Say what only the user can decide about columns that look like plans."""
+def remark_on_planned(names: Sequence[str]) -> str:
+    """Return what only the user can decide about columns that look like plans."""
     listed = ", ".join(repr(name) for name in names)
     which = f"column {listed} looks like a plan" if len(names) == 1 else f"columns {listed} look like plans"
     return (
-        f"{which} or a calendar: keep in `known` only what you will know for the whole horizon, "
+        f"{which} or a calendar: keep in `known` only what will be known for the whole horizon, "
         "and move the rest to `observed`"
     )
 
 
-def missing_in(column: pl.Series) -> int:
-    """Cells without a value, NaN counted in."""
+def count_missing(column: pl.Series) -> int:
+    """Count the cells without a value, NaN included."""
     return column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
 
 
-def find_time(frame: pl.DataFrame, said: UserChoices) -> tuple[str | None, str]:
-    """Choose the time column: as said, by type and name, by type, by name."""
-    if said.time is not None:
-        return said.time, "as you say"
-    free = [name for name in frame.columns if said.role(name) is None]
+def find_time(frame: pl.DataFrame, choices: UserChoices) -> tuple[str | None, str]:
+    """Return the time column and the reason: as chosen, by type and name, by type, by name."""
+    if choices.time is not None:
+        return choices.time, USER_CHOICE
+    free = [name for name in frame.columns if choices.role(name) is None]
     temporal = [name for name in free if frame[name].dtype in (pl.Date, pl.Datetime)]
-    for name in by_name(free, TIME_NAMES):
+    for name in match_names(free, TIME_NAMES):
         if name in temporal or (frame[name].dtype.is_integer() and name.lower() in TIME_NAMES[:6]):
-            return name, "its name, and its type fits"
+            return name, "its name and type"
     if temporal:
         return temporal[0], "it holds times"
-    for name in by_name(free, TIME_NAMES):
+    for name in match_names(free, TIME_NAMES):
         if frame[name].dtype == pl.String and read_times(frame[name].head(1000), None, Issues()) is not None:
             return name, "its name, and its text can be read as times"
-    named = by_name(free, TIME_NAMES[:6])
+    named = match_names(free, TIME_NAMES[:6])
     return (named[0], "its name") if named else (None, "")
 
 
-def find_id(frame: pl.DataFrame, said: UserChoices, time: str | None) -> tuple[str | None, str]:
-    """Choose the id column: as said, by name, or the one column that makes times unique."""
-    if said.id is not None:
-        return said.id, "as you say"
-    free = [name for name in frame.columns if said.role(name) is None and name != time]
-    for name in by_name(free, ID_NAMES):
+def find_id(frame: pl.DataFrame, choices: UserChoices, time: str | None) -> tuple[str | None, str]:
+    """Return the id column and the reason: as chosen, by name, or the one column that makes times unique."""
+    if choices.id is not None:
+        return choices.id, USER_CHOICE
+    free = [name for name in frame.columns if choices.role(name) is None and name != time]
+    for name in match_names(free, ID_NAMES):
         if not frame[name].dtype.is_float():
             return name, "its name"
     if time is None or not frame[time].drop_nulls().is_duplicated().any():
         return None, ""
     for name in free:
         if frame[name].dtype in (pl.String, pl.Categorical) and not frame.select(name, time).is_duplicated().any():
-            return name, "text that repeats, and with it each time comes once"
+            return name, "text that repeats, and each time occurs once for each of its values"
     return None, ""
 
 
-def find_target(frame: pl.DataFrame, said: UserChoices, taken: set[str]) -> tuple[str | None, str]:
-    """Choose the target: as said, by name, or the only numeric column."""
-    if said.targets:
+def find_target(frame: pl.DataFrame, choices: UserChoices, keys: set[str | None]) -> tuple[str | None, str]:
+    """Return the target and the reason: by name, or the only numeric column; None where the user has chosen."""
+    if choices.targets:
         return None, ""
-    numeric = [c.name for c in frame.iter_columns() if c.dtype.is_numeric() and said.role(c.name) is None]
-    numeric = [name for name in numeric if name not in taken]
-    if named := by_name(numeric, TARGET_NAMES):
+    numeric = [c.name for c in frame.iter_columns() if c.dtype.is_numeric() and choices.role(c.name) is None]
+    numeric = [name for name in numeric if name not in keys]
+    if named := match_names(numeric, TARGET_NAMES):
         return named[0], "its name"
     return (numeric[0], "the only numeric column") if len(numeric) == 1 else (None, "")
 
 
-def by_name(names: list[str], wanted: tuple[str, ...]) -> list[str]:
-    """Those of the names that are wanted, in the order wanted."""
-    return [name for word in wanted for name in names if name.lower() == word]
+def match_names(names: list[str], usual: tuple[str, ...]) -> list[str]:
+    """Return the names that are among the usual ones, in the order of these."""
+    return [name for word in usual for name in names if name.lower() == word]
 
 
-def constant_columns(frame: pl.DataFrame, id_: str | None, names: list[str]) -> set[str]:
-    """Columns with one value a series (missing cells aside), where there are several series."""
+def find_constant_columns(frame: pl.DataFrame, id_: str | None, names: list[str]) -> set[str]:
+    """Return the columns with one value per series (missing cells aside), where there are several series."""
     if id_ is None or not names or frame[id_].n_unique() < 2:
         return set()
     plain = [name for name in names if not frame[name].dtype.is_nested()]
@@ -173,31 +171,31 @@ def constant_columns(frame: pl.DataFrame, id_: str | None, names: list[str]) -> 
     return {name for name in plain if (counts[name][0] or 0) <= 1}
 
 
-def covariate_role(column: pl.Series, distinct: int, *, is_constant: bool) -> tuple[str, str]:
-    """Propose the role of a column that is no id, time or target."""
+def infer_covariate_role(column: pl.Series, distinct: int, *, is_constant: bool) -> tuple[str, str]:
+    """Return the role, and the reason, of a column that is no id, time or target."""
     dtype = column.dtype
     if dtype.is_nested() or dtype.is_temporal() or dtype in (pl.Object, pl.Binary):
         return "unused", f"type {dtype} is neither a number nor a category"
-    if (odd := odd_among_numbers(column)) is not None:
-        return "unused", f"numbers, but for {odd[0]!r} in row {odd[1]}: mend it, or declare it categorical"
+    if (odd := find_odd_cell(column)) is not None:
+        return "unused", f"numbers except {odd[0]!r} in row {odd[1]}: correct it, or declare the column categorical"
     if distinct <= 1:
-        return "unused", "it has one value throughout" if distinct else "it is empty"
+        return "unused", "all its values are the same" if distinct else "it is empty"
     if is_constant:
         return "static", "one value within every series"
-    if PLANNED.search(column.name):
-        return "known", "its name sounds like a plan or a calendar"
-    return "observed", "it varies; whether its future is known cannot be seen"
+    if PLANNED_NAME.search(column.name):
+        return "known", "its name is that of a plan or a calendar"
+    return "observed", "it varies; whether its future is known cannot be inferred"
 
 
-def kind_of(column: pl.Series, distinct: int, role: str, said: UserChoices) -> tuple[str, str]:
-    """Propose the kind of a column."""
+def infer_kind(column: pl.Series, distinct: int, role: str, choices: UserChoices) -> tuple[str, str]:
+    """Return the kind of a column, and the reason."""
     dtype = column.dtype
-    if column.name in said.categorical:
-        return "categorical", "as you say"
+    if column.name in choices.categorical:
+        return "categorical", USER_CHOICE
     if role == "target":
         return "real", ""
     if dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum)):
         return "categorical", "text" if dtype != pl.Boolean else "yes or no"
-    if dtype.is_integer() and distinct <= FEW and distinct * 2 < len(column):
-        return "categorical", f"{distinct} whole numbers only"
+    if dtype.is_integer() and distinct <= MAX_CODES and distinct * 2 < len(column):
+        return "categorical", f"only {distinct} different whole numbers"
     return "real", ""

@@ -1,30 +1,33 @@
-"""Inspect: propose what the columns of a table mean. It proposes, the user decides."""
+"""Inspect a table: propose what its columns mean, and measure its series. The user decides."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusecast.data.frequency import Frequency, canonical
-from fusecast.data.frequency_inference import frequency_of, series_codes
-from fusecast.data.inspection.role_inference import Proposal, UserChoices, propose
-from fusecast.data.issues import Issues, counted
+from fusecast.data.frequency import Frequency, canonical_frequency
+from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.inspection.role_inference import ColumnProposal, UserChoices, infer_roles
+from fusecast.data.issues import Issues
 from fusecast.data.parsing import read_times
-from fusecast.data.time_grid import OFF_GRID, TimeGrid, sorting
+from fusecast.data.time_grid import OFF_GRID, TimeGrid, sort_order
 from fusecast.errors import DataError, SchemaError
+from fusecast.errors.base import format_count
+
+ROLES = ("id", "time", "target", "static", "known", "observed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a table seems to be, in plain values."""
+    """The proposed meaning of a table and the measures of its series, as plain values."""
 
     rows: int
-    columns: tuple[Proposal, ...]
-    """Every column of the table in its own order, with the role and kind proposed and why."""
+    columns: tuple[ColumnProposal, ...]
+    """Every column of the table in its order, with the proposed role and kind and the reason."""
     id: str | None
     time: str | None
     targets: tuple[str, ...]
@@ -32,7 +35,7 @@ class Inspection:
     known: tuple[str, ...]
     observed: tuple[str, ...]
     categorical: tuple[str, ...]
-    """Columns that should be declared categorical, those left out that are so by their type."""
+    """Columns to declare categorical, without those whose type makes them categorical anyway."""
     frequency: str | None
     time_zone: str | None
     num_series: int
@@ -43,13 +46,16 @@ class Inspection:
     gaps: int
     """Steps without a row between the first and the last row of their series."""
     duplicates: int
-    """Rows with the same series and time as another."""
-    warnings: tuple[str, ...] = field(default=())
-    """Remarks and problems, in words; empty for a table that can be used as proposed."""
+    """Rows with the same series and time as another row."""
+    warnings: tuple[str, ...] = ()
+    """Remarks and problems; empty for a table that can be used as proposed."""
+
+    def __repr__(self) -> str:
+        return f"Inspection({self.num_series} series, {self.rows} rows, targets={list(self.targets)})"
 
     def arguments(self) -> dict[str, str]:
-        """Give the options of ``fusecast fit`` that say what is proposed, commas between columns."""
-        named = {
+        """Return the options of ``fusecast fit`` for this proposal, with commas between columns."""
+        options = {
             "id": self.id or "",
             "time": self.time or "",
             "target": ",".join(self.targets),
@@ -59,13 +65,13 @@ class Inspection:
             "categorical": ",".join(self.categorical),
             "frequency": self.frequency or "",
         }
-        return {name: value for name, value in named.items() if value}
+        return {name: value for name, value in options.items() if value}
 
 
 def inspect_table(
     frame: pl.DataFrame,
     *,
-    id: str | None = None,  # noqa: A002 - the word of the schema
+    id: str | None = None,  # noqa: A002 - the same name as in the schema
     time: str | None = None,
     target: str | Sequence[str] | None = None,
     static: Sequence[str] = (),
@@ -74,146 +80,144 @@ def inspect_table(
     categorical: Sequence[str] = (),
     frequency: str | None = None,
 ) -> Inspection:
-    """Propose a role and a kind for each column and look for what would stand in the way.
+    """Propose a role and a kind for each column, and report what would prevent using the table.
 
-    What is given is taken as said; the rest is proposed from names, types and values. Problems with the rows become
-    warnings here; :func:`fusecast.data.panel_builder.validate` raises them.
+    Arguments are taken as they are; the rest is inferred from names, types and values. Problems with the rows become
+    warnings here; :func:`fusecast.data.panel_builder.build_panel` raises them.
 
     Raises
     ------
     SchemaError
-        When a column that is named is not in the table, or the frequency given is not understood.
+        When a named column is not in the table, or the frequency is not understood.
     """
     targets = (target,) if isinstance(target, str) else tuple(target or ())
-    for name in (
-        *((id,) if id else ()),
-        *((time,) if time else ()),
-        *targets,
-        *static,
-        *known,
-        *observed,
-        *categorical,
-    ):
+    keys = [name for name in (id, time) if name]
+    for name in (*keys, *targets, *static, *known, *observed, *categorical):
         if name not in frame.columns:
             raise SchemaError.unknown_column(name, frame.columns)
-    said = UserChoices(
-        id=id, time=time, targets=targets, static=tuple(static), known=tuple(known), observed=tuple(observed),
+    choices = UserChoices(
+        id=id,
+        time=time,
+        targets=targets,
+        static=tuple(static),
+        known=tuple(known),
+        observed=tuple(observed),
         categorical=tuple(categorical),
-    )  # fmt: skip
-    proposals, warnings = propose(frame, said)
-
-    def having(role: str) -> tuple[str, ...]:
-        return tuple(p.name for p in proposals if p.role == role)
-
-    id_, time_ = next(iter(having("id")), None), next(iter(having("time")), None)
+    )
+    proposals, warnings = infer_roles(frame, choices)
+    names = {role: tuple(p.name for p in proposals if p.role == role) for role in ROLES}
+    id_, time_ = next(iter(names["id"]), None), next(iter(names["time"]), None)
     if time_ is None:
         warnings.append("no time column is found: name it with `time`")
-    if not having("target"):
+    if not names["target"]:
         warnings.append("no target column is found: name the column to forecast with `target`")
-    layout = Layout(frame, id_, time_, canonical(frequency) if frequency else None, warnings)
-    note_empty_tails(frame, layout, having("target"), warnings)
+    layout = Layout(
+        num_series=frame[id_].n_unique() if id_ is not None else 1,
+        frequency=canonical_frequency(frequency) if frequency else None,
+    )
+    if time_ is not None and not frame.is_empty():
+        measure_layout(layout, frame, id_, time_, next(iter(names["target"]), None), warnings)
     textual = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
     return Inspection(
         rows=len(frame),
         columns=tuple(proposals),
         id=id_,
         time=time_,
-        targets=having("target"),
-        static=having("static"),
-        known=having("known"),
-        observed=having("observed"),
+        targets=names["target"],
+        static=names["static"],
+        known=names["known"],
+        observed=names["observed"],
         categorical=tuple(
             p.name
             for p in proposals
             if p.kind == "categorical" and (p.name in categorical or not isinstance(frame[p.name].dtype, textual))
         ),
-        frequency=layout.frequency,
-        time_zone=layout.time_zone,
-        num_series=layout.num_series,
-        lengths=layout.lengths,
-        span=layout.span,
-        gaps=layout.gaps,
-        duplicates=layout.duplicates,
         warnings=tuple(warnings),
+        **vars(layout),
     )
 
 
+@dataclass(kw_only=True)
 class Layout:
-    """Frequency, lengths and gaps of a table, as far as they can be told; what cannot becomes a warning."""
+    """The fields of an :class:`Inspection` about the series of a table, as far as they can be inferred."""
 
-    def __init__(
-        self, frame: pl.DataFrame, id_: str | None, time: str | None, frequency: str | None, warnings: list[str]
-    ) -> None:
-        self.frequency, self.time_zone = frequency, None
-        self.lengths: tuple[int, float, int] | None = None
-        self.span: tuple[str, str] | None = None
-        self.gaps = self.duplicates = 0
-        self.order: NDArray[np.int64] | None = None
-        self.num_series = frame[id_].n_unique() if id_ is not None else 1
-        if time is None or frame.is_empty():
-            return
+    num_series: int
+    frequency: str | None
+    time_zone: str | None = None
+    lengths: tuple[int, float, int] | None = None
+    span: tuple[str, str] | None = None
+    gaps: int = 0
+    duplicates: int = 0
+
+
+def measure_layout(
+    layout: Layout, frame: pl.DataFrame, id_: str | None, time: str, target: str | None, warnings: list[str]
+) -> None:
+    """Set the fields of a layout; what prevents it is added to `warnings`."""
+    try:
+        issues = Issues()
+        counted = None if layout.frequency is None else Frequency.parse(layout.frequency).is_integer
+        times = read_times(frame[time], None, issues, counted=counted)
+        issues.raise_if_any()
+    except DataError as error:
+        warnings.append(str(error))
+        return
+    assert times is not None
+    present = (times.is_not_null() & frame[id_].is_not_null()) if id_ is not None else times.is_not_null()
+    if not present.all():
+        warnings.append(f"{format_count(int((~present).sum()), 'row')} without a time or an id")
+        times = times.filter(present)
+    if times.is_empty():
+        return
+    series = number_series(frame[id_].filter(present) if id_ is not None else None, len(times))
+    layout.time_zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
+    layout.span = (str(times.min()), str(times.max()))
+    if layout.frequency is None:
         try:
-            problems = Issues()
-            in_steps = None if frequency is None else Frequency.parse(frequency).is_integer
-            times = read_times(frame[time], None, problems, counted=in_steps)
-            problems.raise_if_any()
-        except DataError as error:
+            layout.frequency = infer_frequency(times, series, time)
+        except SchemaError as error:
             warnings.append(str(error))
             return
-        assert times is not None
-        present = (times.is_not_null() & frame[id_].is_not_null()) if id_ is not None else times.is_not_null()
-        if not present.all():
-            warnings.append(f"{counted(int((~present).sum()), 'row')} have no time or no id")
-            times = times.filter(present)
-        if times.is_empty():
-            return
-        series = series_codes(frame[id_].filter(present) if id_ is not None else None, len(times))
-        self.time_zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
-        self.span = (str(times.min()), str(times.max()))
-        if self.frequency is None:
-            try:
-                self.frequency = frequency_of(times, series, time)
-            except SchemaError as error:
-                warnings.append(str(error))
-                return
-        self._measure(times, series, warnings)
-        if present.all():
-            self.order, self.series = sorting(series, times.to_physical().cast(pl.Int64).to_numpy()), series
-
-    def _measure(self, times: pl.Series, series: NDArray[np.int32], warnings: list[str]) -> None:
-        assert self.frequency is not None
-        clock = TimeGrid.of(times, self.frequency)
-        if clock.step.is_integer != times.dtype.is_integer():
-            warnings.append(f"frequency {self.frequency} does not go with times of type {times.dtype}")
-            return
-        ticks = clock.ticks(times)
-        pairs = pl.DataFrame({"series": series, "tick": ticks})
-        kept = pairs.unique()
-        self.duplicates = len(pairs) - len(kept)
-        if self.duplicates:
-            more = "" if self.num_series > 1 else "; is there a column that names the series?"
-            warnings.append(f"{counted(self.duplicates, 'row')} repeat a time of their series{more}")
-        kept = kept.with_columns(pl.col("tick").min().over("series").alias("start"))
-        steps = clock.steps_between(kept["start"].to_numpy(), kept["tick"].to_numpy())
-        off = int((steps == OFF_GRID).sum())
-        if off:
-            warnings.append(f"{counted(off, 'row')} lie off the {self.frequency} grid of their series")
-        ends = kept.with_columns(step=steps).group_by("series").agg(length=pl.col("step").max() + 1)["length"]
-        lengths = ends.to_numpy()
-        self.lengths = (int(lengths.min()), float(np.median(lengths)), int(lengths.max()))
-        self.gaps = int(lengths.sum()) - (len(kept) - off)
+    measure_lengths(layout, times, series, layout.frequency, warnings)
+    if present.all() and target is not None:
+        warn_of_empty_tails(frame[target], times, series, warnings)
 
 
-def note_empty_tails(frame: pl.DataFrame, layout: Layout, targets: tuple[str, ...], warnings: list[str]) -> None:
-    """Warn of rows at the ends of series that have no target: they are often future rows."""
-    if layout.order is None or not targets or not frame[targets[0]].null_count():
+def measure_lengths(
+    layout: Layout, times: pl.Series, series: NDArray[np.int32], frequency: str, warnings: list[str]
+) -> None:
+    """Set the lengths, gaps and duplicates of a layout."""
+    time_grid = TimeGrid.from_times(times, frequency)
+    if time_grid.step.is_integer != times.dtype.is_integer():
+        warnings.append(f"frequency {frequency} does not match times of type {times.dtype}")
         return
-    empty = frame[targets[0]].is_null().to_numpy()[layout.order]
-    series = layout.series[layout.order]
-    last = np.append(series[1:] != series[:-1], True)
-    tails = int((empty & last).sum())
+    rows = pl.DataFrame({"series": series, "tick": time_grid.ticks(times)})
+    unique = rows.unique()
+    layout.duplicates = len(rows) - len(unique)
+    if layout.duplicates:
+        question = "" if layout.num_series > 1 else "; is there an id column?"
+        warnings.append(f"{format_count(layout.duplicates, 'row')} with a time that its series already has{question}")
+    unique = unique.with_columns(pl.col("tick").min().over("series").alias("start"))
+    steps = time_grid.steps_between(unique["start"].to_numpy(), unique["tick"].to_numpy())
+    off_grid = int((steps == OFF_GRID).sum())
+    if off_grid:
+        warnings.append(f"{format_count(off_grid, 'row')} off the {frequency} grid of their series")
+    per_series = unique.with_columns(step=steps).group_by("series").agg(length=pl.col("step").max() + 1)
+    lengths = per_series["length"].to_numpy()
+    layout.lengths = (int(lengths.min()), float(np.median(lengths)), int(lengths.max()))
+    layout.gaps = int(lengths.sum()) - (len(unique) - off_grid)
+
+
+def warn_of_empty_tails(target: pl.Series, times: pl.Series, series: NDArray[np.int32], warnings: list[str]) -> None:
+    """Warn of rows without a target at the ends of series: they are often future rows."""
+    if not target.null_count():
+        return
+    order = sort_order(series, times.to_physical().cast(pl.Int64).to_numpy())
+    empty, series = target.is_null().to_numpy()[order], series[order]
+    is_last = np.append(series[1:] != series[:-1], True)
+    tails = int((empty & is_last).sum())
     if tails:
         warnings.append(
-            f"target {targets[0]!r} is missing in the last row of {counted(tails, 'series')}: if these rows are the "
-            "future, remove them here and give them to `fusecast predict` with --future"
+            f"target {target.name!r} is missing in the last row of {format_count(tails, 'series')}: if these rows are "
+            "the future, remove them here and pass them to `fusecast predict` with --future"
         )

@@ -1,24 +1,25 @@
-"""Origins: the cutoffs of a backtest, in blocks that share a model and pieces that fit into memory."""
+"""Origins: the cutoffs of a backtest, in blocks that share a model and chunks that fit into memory."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import IntArray
 from fusecast.errors import ConfigError
 from fusecast.windows.window_index import WindowIndex
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
-    """Some windows of a backtest that are forecast together, by the model of their block."""
+class Chunk:
+    """Windows of a backtest that are forecast together, by the model of their block, and stored in one part file."""
 
     number: int
     block: int
-    index: WindowIndex
+    index: WindowIndex = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,10 +30,10 @@ class Origins:
     b * `refit_every` up to the next block's; without `refit_every` there is one block.
     """
 
-    index: WindowIndex
+    index: WindowIndex = field(repr=False)
     refit_every: int | None = None
-    piece_windows: int = 10_000
-    """Windows of a piece, about."""
+    chunk_windows: int = 10_000
+    """Windows of a chunk, about."""
 
     def __post_init__(self) -> None:
         if self.refit_every is not None and self.refit_every < 1:
@@ -40,51 +41,47 @@ class Origins:
 
     @property
     def count(self) -> int:
-        """Origins of the series that has most of them."""
+        """Number of origins of the series that has most of them."""
         return int(self.index.counts.max(initial=0))
 
     @property
     def num_blocks(self) -> int:
-        """Blocks, each with a model of its own."""
-        return 1 if self.refit_every is None else -(-self.count // self.refit_every)
+        """Number of blocks, each with a model of its own."""
+        return 1 if self.refit_every is None else math.ceil(self.count / self.refit_every)
 
-    def number_of(self, series: NDArray[np.int64], cutoff: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the number of each window's origin, [W]."""
-        number: NDArray[np.int64] = (cutoff - self.index.first_cutoff[series]) // self.index.stride
-        return number
-
-    def block(self, number: int) -> WindowIndex:
-        """Give the windows of a block."""
+    def block_index(self, block: int) -> WindowIndex:
+        """Return the windows of a block."""
         if self.refit_every is None:
             return self.index
-        index, stride = self.index, self.index.stride
-        first = index.first_cutoff + number * self.refit_every * stride
-        last = np.minimum(index.last_cutoff, first + (self.refit_every - 1) * stride)
-        return replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1))
+        return _slice_origins(self.index, block * self.refit_every, self.refit_every)
 
-    def known_rows(self, number: int, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of each series that are known at the first origin of a block, [S]: what its model may learn from.
+    def known_rows(self, block: int, lengths: IntArray) -> IntArray:
+        """Return the rows of each series that are known at the first origin of a block, [S]: its model may use these.
 
-        Where a series has run out of origins, all its `lengths` [S] rows may be known; where it never had one, its
-        first cutoff says how far it is known, as for the others.
+        Where a series has no origin left, all its `lengths` [S] rows may be known; where it never had one, as many as
+        its first cutoff, as for the others.
         """
         first = self.index.first_cutoff
-        later = first + number * (self.refit_every or 0) * self.index.stride
+        later = first + block * (self.refit_every or 0) * self.index.stride
         return np.clip(np.where(self.index.counts > 0, later, first), 0, lengths)
 
-    def pieces(self) -> Iterator[Piece]:
-        """Give all windows in order of their origins, in pieces that are the same at every call.
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all windows in order of their origins, in chunks that are the same at every call.
 
-        A piece holds some origins in a row of all series, as many as make up `piece_windows`, one at least, of one
+        A chunk holds consecutive origins of all series, as many as make up `chunk_windows`, one at least, of one
         block.
         """
-        size = max(1, self.piece_windows // max(1, int((self.index.counts > 0).sum())))
+        size = max(1, self.chunk_windows // max(1, int((self.index.counts > 0).sum())))
         number = 0
         for block in range(self.num_blocks):
-            index = self.block(block)
+            index = self.block_index(block)
             for start in range(0, int(index.counts.max(initial=0)), size):
-                first = index.first_cutoff + start * index.stride
-                last = np.minimum(index.last_cutoff, first + (size - 1) * index.stride)
-                piece = replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1))
-                yield Piece(number=number, block=block, index=piece)
+                yield Chunk(number=number, block=block, index=_slice_origins(index, start, size))
                 number += 1
+
+
+def _slice_origins(index: WindowIndex, start: int, count: int) -> WindowIndex:
+    """Return the windows of `count` origins of each series, from origin `start` on."""
+    first = index.first_cutoff + start * index.stride
+    last = np.minimum(index.last_cutoff, first + (count - 1) * index.stride)
+    return replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1))

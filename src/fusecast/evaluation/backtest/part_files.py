@@ -1,4 +1,4 @@
-"""Parts: a long table that is written piece by piece, survives being killed, and ends as one Parquet file."""
+"""Part files: a long table that is written in parts, can be resumed after a kill, and ends as one Parquet file."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fusecast.errors import ArtifactError
-from fusecast.io.atomic import replacing
+from fusecast.io.atomic import replace_file, write_text_atomically
 
 MANIFEST = "manifest.json"
 
 
 class PartFiles:
-    """Numbered part files in a folder of their own, and a note of what they are parts of.
+    """Numbered part files in a folder of their own, and a manifest that identifies the work they belong to.
 
-    A part is there whole or not at all. Parts of the same work are kept and not made again; parts of another work are
-    never mixed in, and never deleted. A note without parts keeps nobody from anything.
+    A part file is complete or absent. Existing parts of the same work are reused; parts of other work are never mixed
+    in, and never deleted. A manifest without parts is overwritten.
 
     Parameters
     ----------
     folder
-        Made if it does not exist.
+        Created if it does not exist.
     identity
-        Plain values that the parts follow from: same values, same parts.
+        Plain values that determine the parts: same values, same parts.
 
     Raises
     ------
     ArtifactError
-        When the folder holds parts of something else.
+        When the folder holds parts of other work.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
@@ -42,37 +42,39 @@ class PartFiles:
         text = json.dumps(identity, indent=1, sort_keys=True, allow_nan=False)
         if manifest.exists() and manifest.read_text(encoding="utf-8") == text:
             return
-        if self._holds_something():
-            raise ArtifactError.other_parts(folder)
-        with replacing(manifest) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        if self._has_parts():
+            raise ArtifactError.other_backtest(folder)
+        write_text_atomically(manifest, text)
 
-    def _holds_something(self) -> bool:
-        """Whether there is anything but the note, and files that were being written when something was cut off."""
+    def __repr__(self) -> str:
+        return f"PartFiles({str(self.folder)!r})"
+
+    def _has_parts(self) -> bool:
+        """Return whether there is anything but the manifest, and temporary files of an interrupted write."""
         names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
         return any(name != MANIFEST and not name.startswith(".") for name in names)
 
     def path(self, number: int) -> Path:
-        """Where a part is, or will be."""
+        """Return the path of a part file, whether or not it exists."""
         return self.folder / f"part-{number:06d}.parquet"
 
     def has(self, number: int) -> bool:
-        """Whether a part is complete."""
+        """Return whether a part file exists; then it is complete."""
         return self.path(number).exists()
 
     def write(self, number: int, frame: pl.DataFrame) -> None:
-        """Write a part; it appears when it is whole."""
-        with replacing(self.path(number)) as temporary:
+        """Write a part file, whole or not at all."""
+        with replace_file(self.path(number)) as temporary:
             frame.write_parquet(temporary)
 
     def read(self, number: int) -> pl.DataFrame:
-        """Read a part."""
+        """Read a part file."""
         return pl.read_parquet(self.path(number), glob=False)
 
     def merge(self, count: int, path: Path) -> None:
-        """Put parts 0 to `count` - 1 into one Parquet file, a row group each; only one is in memory at a time."""
+        """Write parts 0 to `count` - 1 to one Parquet file, a row group each; only one is in memory at a time."""
         schema: pa.Schema | None = None
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             writer: pq.ParquetWriter | None = None
             try:
                 for number in range(count):
@@ -89,6 +91,6 @@ class PartFiles:
         shutil.rmtree(self.folder)
 
     def remove_if_empty(self) -> None:
-        """Remove the folder where no part was made."""
-        if not self._holds_something():
+        """Remove the folder where it has no part."""
+        if not self._has_parts():
             self.remove()

@@ -1,4 +1,4 @@
-"""Backtest: what rolling forecasts came to, overall and apart."""
+"""Backtest: the scores of rolling forecasts, overall and by group, and comparisons with the baselines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ import numpy as np
 import polars as pl
 
 from fusecast.errors import ConfigError
-from fusecast.evaluation.breakdown import Tally
+from fusecast.evaluation.breakdown import GroupedScores
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.significance import DieboldMariano, diebold_mariano
+from fusecast.io.atomic import replace_file, write_text_atomically
 
-FEWEST_ORIGINS = 10
-"""Origins that a Diebold-Mariano test needs: fewer have no variance to speak of."""
+MIN_ORIGINS = 10
+"""Origins that a Diebold-Mariano test needs: with fewer, the variance of the differences is too uncertain."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Backtest:
-    """The scores of a backtest, and where its forecasts are."""
+    """The scores of a backtest, and its table of forecasts."""
 
     targets: tuple[str, ...]
     season: int
@@ -32,42 +34,48 @@ class Backtest:
     windows: int
     horizon: int
     stride: int
-    span: tuple[Any, Any]
+    span: tuple[datetime | date | int, datetime | date | int]
     """Times of the first and the last step forecast."""
-    tallies: Mapping[str, Tally]
+    grouped_scores: Mapping[str, GroupedScores]
     """Name of the predictor -> its scores."""
     baselines: tuple[str, ...]
-    seen: int = 0
-    """Windows that forecast steps which the model was trained on or chosen by: their scores flatter it."""
-    calibration_seen: int = 0
-    """Windows of refitted models before the end of the span that the calibration was learned from: it flatters them."""
-    untrained: int = 0
-    """Series judged of which the table holds no training row."""
+    windows_seen_in_training: int = 0
+    """Windows that forecast steps which the model was trained on or chosen by: their scores are too good."""
+    windows_seen_in_calibration: int = 0
+    """Windows of refitted models before the end of the span that the calibration was fitted on: as above."""
+    series_without_training_rows: int = 0
+    """Series evaluated of which the table holds no training row."""
     path: Path | None = None
     """The long table of forecasts; None where it is in `table`."""
     table: pl.DataFrame | None = None
-    """The long table of forecasts, where no file was asked for."""
+    """The long table of forecasts, where no file was requested."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Backtest(predictors={list(self.grouped_scores)}, targets={list(self.targets)}, windows={self.windows}, "
+            f"horizon={self.horizon}, stride={self.stride}, span={self.span[0]} to {self.span[1]})"
+        )
 
     @property
     def groupings(self) -> tuple[str, ...]:
-        """What :meth:`metrics` can be asked for: all, series, step, slices of the calendar, origin."""
-        return next(iter(self.tallies.values())).by
+        """The groupings of :meth:`metrics`: all, series, step, those of the calendar, origin."""
+        return next(iter(self.grouped_scores.values())).groupings
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The scores over everything, as `evaluate` gives them, skill against the best baseline included."""
+        """The scores over everything, as `evaluate` returns them, skill against the best baseline included."""
         return Evaluation(
             targets=self.targets,
             season=self.season,
             windows=self.windows,
             horizon=self.horizon,
-            scores={name: tally.scores() for name, tally in self.tallies.items()},
+            scores={name: grouped.scores() for name, grouped in self.grouped_scores.items()},
             baselines=self.baselines,
-            untrained=self.untrained,
+            series_without_training_rows=self.series_without_training_rows,
         )
 
     def metrics(self, by: str = "all") -> pl.DataFrame:
-        """Every score of every predictor, one row a predictor, group and target.
+        """Return every score of every predictor, one row a predictor, group and target.
 
         Columns: predictor, by, group, target, count, then the scores of :class:`Scores`; scores by level or interval
         have a column each, such as ``pinball 0.9`` and ``coverage 0.8``.
@@ -75,71 +83,73 @@ class Backtest:
         Raises
         ------
         ConfigError
-            When there is no such grouping; those there are are named.
+            When there is no such grouping; the available ones are listed.
         """
         if by not in self.groupings:
             raise ConfigError.not_one_of("by", by, self.groupings)
-        return pl.concat(
-            (tally.frame(by).select(pl.lit(name).alias("predictor"), pl.all()) for name, tally in self.tallies.items()),
-            how="diagonal",
-        )
+        frames = [
+            grouped.to_frame(by).select(pl.lit(name).alias("predictor"), pl.all())
+            for name, grouped in self.grouped_scores.items()
+        ]
+        return pl.concat(frames, how="diagonal")
 
-    def compare(self, name: str, rival: str, target: int = 0) -> DieboldMariano:
+    def compare(self, name: str, other: str, target: int = 0) -> DieboldMariano:
         """Test whether two predictors are equally good, by their mean pinball loss at each origin.
 
-        With fewer than ten origins nothing is said: statistic and p-value are NaN.
+        With fewer than ten origins there is no test: statistic and p-value are NaN.
 
         Raises
         ------
         ConfigError
-            When there is no predictor of such a name; those there are are named.
+            When there is no predictor of such a name; the available ones are listed.
         """
-        for one in (name, rival):
-            if one not in self.tallies:
-                raise ConfigError.not_one_of("a predictor", one, self.tallies)
-        first, second = (self.tallies[one].by_origin("mean_pinball")[:, target] for one in (name, rival))
-        if len(first) < FEWEST_ORIGINS:
-            missing = {"statistic": math.nan, "p_value": math.nan}
-            return DieboldMariano(difference=float(np.nanmean(first - second)), count=len(first), **missing)
-        return diebold_mariano(first, second, overlap=-(-self.horizon // self.stride))
+        for predictor in (name, other):
+            if predictor not in self.grouped_scores:
+                raise ConfigError.not_one_of("a predictor", predictor, self.grouped_scores)
+        first, second = (
+            self.grouped_scores[predictor].column("origin", "mean_pinball")[:, target] for predictor in (name, other)
+        )
+        if len(first) < MIN_ORIGINS:
+            difference = float(np.nanmean(first - second))
+            return DieboldMariano(statistic=math.nan, p_value=math.nan, difference=difference, count=len(first))
+        return diebold_mariano(first, second, overlap=math.ceil(self.horizon / self.stride))
 
     def comparisons(self) -> pl.DataFrame:
-        """Each predictor that is no baseline beside each baseline: skill scores and the Diebold-Mariano test.
+        """Return the skill scores and the Diebold-Mariano test of each predictor against each baseline.
 
         A skill is 1 - score / score of the baseline: 0.2 is 20% better, below 0 is worse.
         """
         rows = []
-        scores = self.evaluation.scores
-        for number, target in enumerate(self.targets):
-            for name in (name for name in self.tallies if name not in self.baselines):
-                for rival in self.baselines:
-                    tested = self.compare(name, rival, number)
-                    own, other = scores[name][number], scores[rival][number]
+        for y, target in enumerate(self.targets):
+            for name in (name for name in self.grouped_scores if name not in self.baselines):
+                for baseline in self.baselines:
+                    test = self.compare(name, baseline, y)
+                    scores, reference = (self.evaluation.scores[one][y] for one in (name, baseline))
                     skills = {
-                        f"{column} skill": _skill(getattr(own, column), getattr(other, column))
+                        f"{column} skill": _skill(getattr(scores, column), getattr(reference, column))
                         for column in ("wql", "mae", "rmse", "mase", "crps")
                     }
                     rows.append(
                         {
                             "predictor": name,
-                            "baseline": rival,
+                            "baseline": baseline,
                             "target": target,
                             **skills,
-                            "origins": tested.count,
-                            "DM statistic": tested.statistic,
-                            "DM p": tested.p_value,
+                            "origins": test.count,
+                            "DM statistic": test.statistic,
+                            "DM p": test.p_value,
                         }
                     )
         return pl.DataFrame(rows).fill_nan(None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Overall scores, scores by step, comparisons and PIT histograms as plain values, for JSON."""
+        """Return overall scores, comparisons and PIT histograms as plain values, for JSON."""
         return {
             **self.evaluation.to_dict(),
             "stride": self.stride,
             "span": [str(time) for time in self.span],
-            "windows_seen_in_training": self.seen,
-            "windows_seen_in_calibration": self.calibration_seen,
+            "windows_seen_in_training": self.windows_seen_in_training,
+            "windows_seen_in_calibration": self.windows_seen_in_calibration,
             "pit": {
                 name: {
                     target: [{**vars(bar), "density": bar.density} for bar in score.pit() if math.isfinite(bar.share)]
@@ -157,12 +167,12 @@ class Backtest:
         -------
         The two paths: ``<stem>.metrics.parquet`` and ``<stem>.json``.
         """
-        frames = [self.metrics(by) for by in self.groupings]
         table, summary = path.with_suffix(".metrics.parquet"), path.with_suffix(".json")
-        pl.concat(frames, how="diagonal").write_parquet(table)
-        summary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with replace_file(table) as temporary:
+            pl.concat([self.metrics(by) for by in self.groupings], how="diagonal").write_parquet(temporary)
+        write_text_atomically(summary, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         return table, summary
 
 
-def _skill(own: float, other: float) -> float:
-    return 1 - own / other if np.isfinite(other) and other > 0 else math.nan
+def _skill(score: float, reference: float) -> float:
+    return 1 - score / reference if np.isfinite(reference) and reference > 0 else math.nan

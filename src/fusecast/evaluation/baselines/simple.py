@@ -1,51 +1,57 @@
-"""Baselines that are a formula for a point, with the spread that the formula had in training."""
+"""Baselines by formula: last value, seasonal naive, drift and seasonal mean, with the spread they had in training."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError
-from fusecast.evaluation.actuals import actuals, take, targets
-from fusecast.evaluation.baselines.seasonal_naive import carried_forward, quantiles_by_owner
+from fusecast.evaluation.actuals import (
+    carry_forward,
+    gather_actuals,
+    gather_rows,
+    is_training_row,
+    seasonal_differences,
+    stack_targets,
+)
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-TRAINING_WINDOWS = 200
-"""Windows of each series, evenly spread over its training rows, that the spread is learned from."""
+SPREAD_WINDOWS = 200
+"""Windows of each series, evenly spaced over its training rows, that the spread is estimated from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointFormula(ABC):
-    """A point forecast from a series' own past. Call :meth:`fit` to learn how far it tends to be off."""
+    """A point forecast from a series' own past. Call :meth:`fit` to estimate the spread of its errors."""
 
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """How tables call it."""
-
-    @abstractmethod
-    def points(self, panel: Panel, values: Floats, series: Ints, cutoff: Ints, horizon: int) -> Floats:
-        """Forecast [W, H, Y] from the rows before each cutoff; NaN where there is nothing to forecast from."""
+        """Name in tables of scores."""
 
     @property
-    def history(self) -> int:
-        """Rows that a training window knows at least."""
+    def min_history(self) -> int:
+        """Rows that a window of training knows at least."""
         return 2
 
-    def fit(self, panel: Panel, train_end: Ints, horizon: int) -> FittedPoints:
-        """Learn the spread: the quantiles of the errors of each series and step in training, around their median.
+    @abstractmethod
+    def forecast_points(
+        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
+    ) -> FloatArray:
+        """Return the forecasts [W, H, Y] from the rows before each cutoff; NaN where no value is known."""
 
-        A series without training windows borrows the quantiles of all others together; without any there is none.
+    def estimate_spread(self, panel: Panel, train_end: IntArray, horizon: int) -> tuple[FloatArray, FloatArray]:
+        """Return quantiles of the errors in training, of each series [S, K, Y, Q] and of all [K, Y, Q]; NaN for none.
+
+        Here K is the horizon: the errors of each step apart.
         """
         longest = int(np.max(train_end, initial=0))
         index = WindowIndex.between(
@@ -54,79 +60,150 @@ class PointFormula(ABC):
             end=train_end,
             lookback=1,
             horizon=horizon,
-            min_history=self.history,
-            stride=max(1, longest // TRAINING_WINDOWS),
+            min_history=self.min_history,
+            stride=max(1, longest // SPREAD_WINDOWS),
             align="end",
         )
-        values, num_series = targets(panel), panel.num_series
+        values = stack_targets(panel)
         series, cutoff = index.locate(np.arange(len(index)))
-        errors = actuals(panel, series, cutoff, horizon, values) - self.points(panel, values, series, cutoff, horizon)
-        spread = np.stack(
-            [quantiles_by_owner(errors[:, h], series, num_series, self.levels) for h in range(horizon)], axis=1
-        )
-        pooled = np.stack(
-            [quantiles_by_owner(errors[:, h], series * 0, 1, self.levels)[0] for h in range(horizon)], axis=0
-        )
+        actual = gather_actuals(panel, series, cutoff, horizon, values)
+        errors = actual - self.forecast_points(panel, values, series, cutoff, horizon)
+        by_step = [errors[:, h] for h in range(horizon)]
+        of_series = [quantiles_by_group(step, series, panel.num_series, self.levels) for step in by_step]
+        return np.stack(of_series, axis=1), np.stack([_quantiles(step, self.levels) for step in by_step])
+
+    def spread_index(self, horizon: int) -> IntArray:
+        """Return which of the K spreads each step ahead has, [H]."""
+        return np.arange(horizon)
+
+    def fit(self, panel: Panel, train_end: IntArray, horizon: int) -> FittedFormula:
+        """Estimate the spread of the errors on the first `train_end` [S] rows of each series.
+
+        A series without an error in training has the spread of all series together; without any there is no spread.
+        """
+        spread, pooled = self.estimate_spread(panel, train_end, horizon)
         spread = np.nan_to_num(np.where(np.isnan(spread), pooled, spread), nan=0.0)
-        # The point forecast stays the textbook one, and the levels beside it stay on their side of it.
+        # The median stays the textbook point forecast, and the levels on either side of it stay on that side.
         level = np.asarray(self.levels)
         spread = np.where(level < 0.5, np.minimum(spread, 0), np.where(level > 0.5, np.maximum(spread, 0), 0))
-        known = [column[~np.isnan(column)] for column in values[_within(panel, train_end)].T]
+        training = stack_targets(panel)[is_training_row(panel, train_end)]
+        known = [column[~np.isnan(column)] for column in training.T]
         typical = np.array([np.median(column) if len(column) else 0.0 for column in known])
-        return FittedPoints(formula=self, spread=spread, typical=typical)
+        return FittedFormula(formula=self, spread=spread, typical=typical)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedPoints:
-    """A :class:`~fusecast.inference.predictor.Predictor` of a formula and its spread."""
+class FittedFormula:
+    """A :class:`~fusecast.inference.predictor.Predictor` of a formula and its spread.
+
+    Where the formula has no value, the forecast is the last known value of the series; where no value of the series is
+    known, the median of the training values of all series.
+    """
 
     formula: PointFormula
-    spread: Floats  # [S, H, Y, Q] added to the point
-    typical: Floats  # [Y] where nothing of a series is known
+    spread: FloatArray = field(repr=False)  # [S, K, Y, Q] added to the point
+    typical: FloatArray = field(repr=False)  # [Y] where nothing of a series is known
 
     @property
     def name(self) -> str:
-        """How tables call it."""
+        """Name in tables of scores."""
         return self.formula.name
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
-        """Forecast every window of the index; nothing from its cutoff on is looked at."""
+        """Forecast every window of the index, from the rows before its cutoff alone."""
         series, cutoff = index.locate(np.arange(len(index)))
-        values = targets(panel)
-        point = self.formula.points(panel, values, series, cutoff, index.horizon)
-        last = take(carried_forward(values, panel), panel, series, cutoff[:, None] - 1)
+        values = stack_targets(panel)
+        point = self.formula.forecast_points(panel, values, series, cutoff, index.horizon)
+        last = gather_rows(carry_forward(values, panel), panel, series, cutoff[:, None] - 1)
         point = np.where(np.isnan(point), last, point)
         point = np.where(np.isnan(point), self.typical, point)
-        quantiles = point[..., None] + self.spread[series]
-        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=self.formula.levels)
+        k = np.minimum(self.formula.spread_index(index.horizon), self.spread.shape[1] - 1)
+        spread = self.spread[series[:, None], k]
+        return Forecasts(series=series, cutoff=cutoff, quantiles=point[..., None] + spread, levels=self.formula.levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeasonalNaive(PointFormula):
+    """Repeat the last season. A missing value is replaced by the one a season earlier, and so on."""
+
+    season: int
+    """Steps after which the series repeats itself; 1 repeats the last value."""
+
+    def __post_init__(self) -> None:
+        if self.season < 1:
+            raise ConfigError.not_positive("season", self.season)
+
+    @property
+    def name(self) -> str:
+        """Name in tables of scores."""
+        return "last value" if self.season == 1 else f"seasonal naive {self.season}"
+
+    def estimate_spread(self, panel: Panel, train_end: IntArray, horizon: int) -> tuple[FloatArray, FloatArray]:
+        """Return quantiles of the seasonal differences in training, of each series and of all.
+
+        A step ahead that reaches back k seasons has the empirical quantiles of y[t] - y[t - k * season]. A series
+        without such a pair has those of the nearest smaller k, or else of the nearest larger.
+        """
+        reach = (horizon - 1) // self.season + 1
+        of_series, pooled = [], []
+        for seasons in range(1, reach + 1):
+            differences = seasonal_differences(panel, train_end, seasons * self.season)
+            of_series.append(quantiles_by_group(differences, panel.series_of_row, panel.num_series, self.levels))
+            pooled.append(_quantiles(differences, self.levels))
+        return _fill_from_neighbours(np.stack(of_series, axis=1)), _fill_from_neighbours(np.stack(pooled)[None])[0]
+
+    def spread_index(self, horizon: int) -> IntArray:
+        """Return the seasons that each step ahead reaches back, from 0 on, [H]."""
+        return np.arange(horizon) // self.season
+
+    def forecast_points(
+        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
+    ) -> FloatArray:
+        """Return the latest known values at the same position of the season, [W, H, Y]."""
+        rows = _latest_in_season(cutoff, horizon, self.season)
+        points = gather_rows(values, panel, series, rows)
+        if self.season == 1:
+            return points  # a missing last value is replaced by the last known one in `predict`
+        window, step, y = np.nonzero(np.isnan(points))
+        row = rows[window, step] - self.season
+        while len(row):
+            within = row >= 0
+            window, step, y, row = window[within], step[within], y[within], row[within]
+            value = values[panel.indptr[series[window]] + row, y]
+            points[window, step, y] = value
+            missing = np.isnan(value)
+            window, step, y, row = window[missing], step[missing], y[missing], row[missing] - self.season
+        return points
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift(PointFormula):
-    """Go on along the line from the first known value to the last (Hyndman, Athanasopoulos 2021, section 5.2)."""
+    """Continue the line from the first known value to the last (Hyndman, Athanasopoulos 2021, section 5.2)."""
 
     @property
     def name(self) -> str:
-        """How tables call it."""
+        """Name in tables of scores."""
         return "drift"
 
-    def points(self, panel: Panel, values: Floats, series: Ints, cutoff: Ints, horizon: int) -> Floats:
-        """Give last + h * (last - first) / (row of last - row of first), [W, H, Y]."""
-        row = np.arange(len(values)) - np.repeat(panel.indptr[:-1], panel.lengths)
-        known_row = np.where(np.isnan(values), np.nan, row[:, None].astype(np.float64))
-        last_row = take(carried_forward(known_row, panel), panel, series, cutoff[:, None] - 1)[:, 0]
-        last = take(carried_forward(values, panel), panel, series, cutoff[:, None] - 1)[:, 0]
+    def forecast_points(
+        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
+    ) -> FloatArray:
+        """Return last + h * (last - first) / (row of last - row of first), [W, H, Y]."""
+        known_row = np.where(np.isnan(values), np.nan, panel.row_in_series[:, None].astype(np.float64))
+        before = cutoff[:, None] - 1
+        last_row = gather_rows(carry_forward(known_row, panel), panel, series, before)[:, 0]
+        last = gather_rows(carry_forward(values, panel), panel, series, before)[:, 0]
         first_row, first = _first_known(panel, values)
         span = last_row - first_row[series]
         slope = np.where(span > 0, (last - first[series]) / np.where(span > 0, span, 1.0), 0.0)
         since = (cutoff[:, None] + np.arange(horizon))[..., None] - last_row[:, None]
-        forecast: Floats = last[:, None] + slope[:, None] * since
-        return forecast
+        points: FloatArray = last[:, None] + slope[:, None] * since
+        return points
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeasonalMean(PointFormula):
-    """The mean of the values at the same place of the last seasons."""
+    """The mean of the values at the same position of the last seasons."""
 
     season: int
     """Steps of a season; 1 is the mean of the last values."""
@@ -140,40 +217,80 @@ class SeasonalMean(PointFormula):
 
     @property
     def name(self) -> str:
-        """How tables call it."""
+        """Name in tables of scores."""
         return f"mean of {self.seasons} values" if self.season == 1 else f"seasonal mean {self.season}"
 
     @property
-    def history(self) -> int:
-        """Rows that a training window knows at least."""
+    def min_history(self) -> int:
+        """Rows that a window of training knows at least."""
         return self.season
 
-    def points(self, panel: Panel, values: Floats, series: Ints, cutoff: Ints, horizon: int) -> Floats:
-        """Mean over k of the value k seasons before the step, from the latest that is known on; [W, H, Y]."""
-        latest = cutoff[:, None] + np.arange(horizon) - (np.arange(horizon) // self.season + 1) * self.season
+    def forecast_points(
+        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
+    ) -> FloatArray:
+        """Return the mean over k of the value k seasons before the step, from the latest known on; [W, H, Y]."""
+        latest = _latest_in_season(cutoff, horizon, self.season)
         total = np.zeros((len(series), horizon, values.shape[1]))
         count = np.zeros_like(total)
         for back in range(self.seasons):
-            found = take(values, panel, series, latest - back * self.season)
-            total += np.nan_to_num(found)
-            count += ~np.isnan(found)
+            earlier = gather_rows(values, panel, series, latest - back * self.season)
+            total += np.nan_to_num(earlier)
+            count += ~np.isnan(earlier)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _first_known(panel: Panel, values: Floats) -> tuple[Floats, Floats]:
-    """Row and value of each series' first known target, [S, Y] each; NaN where there is none."""
+def quantiles_by_group(values: FloatArray, group: IntArray, num_groups: int, levels: Sequence[float]) -> FloatArray:
+    """Return the empirical quantiles (linear between ranks) of the rows of each group, [R, Y] to [G, Y, Q].
+
+    `group` [R] is the number of each row's group. NaN is left out; a group with nothing else gets NaN.
+    """
+    quantiles = np.full((num_groups, values.shape[1], len(levels)), np.nan)
+    for y in range(values.shape[1]):
+        present = ~np.isnan(values[:, y])
+        group_of_value, value = group[present], values[present, y]
+        ordered = value[np.lexsort((value, group_of_value))]
+        counts = np.bincount(group_of_value, minlength=num_groups)
+        has_values = counts > 0
+        first = (np.cumsum(counts) - counts)[has_values, None]
+        rank = np.asarray(levels) * (counts[has_values, None] - 1)
+        below = np.floor(rank).astype(np.int64)
+        above = np.ceil(rank).astype(np.int64)
+        low, high = ordered[first + below], ordered[first + above]
+        quantiles[has_values, y] = low + (high - low) * (rank - below)
+    return quantiles
+
+
+def _quantiles(values: FloatArray, levels: Sequence[float]) -> FloatArray:
+    """Return the empirical quantiles of all rows, [R, Y] to [Y, Q]."""
+    quantiles: FloatArray = quantiles_by_group(values, np.zeros(len(values), dtype=np.int64), 1, levels)[0]
+    return quantiles
+
+
+def _latest_in_season(cutoff: IntArray, horizon: int, season: int) -> IntArray:
+    """Return the last row before the cutoff that lies whole seasons before each step, [W, H]."""
+    steps = np.arange(horizon)
+    rows: IntArray = cutoff[:, None] + steps - (steps // season + 1) * season
+    return rows
+
+
+def _fill_from_neighbours(spread: FloatArray) -> FloatArray:
+    """Replace NaN in [S, K, Y, Q] by the nearest smaller k's value, or else by the nearest larger's."""
+    spread = spread.copy()
+    for k in range(1, spread.shape[1]):
+        spread[:, k] = np.where(np.isnan(spread[:, k]), spread[:, k - 1], spread[:, k])
+    for k in range(spread.shape[1] - 1, 0, -1):
+        spread[:, k - 1] = np.where(np.isnan(spread[:, k - 1]), spread[:, k], spread[:, k - 1])
+    return spread
+
+
+def _first_known(panel: Panel, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return row and value of each series' first known target, [S, Y] each; NaN where there is none."""
     rows = np.full((panel.num_series, values.shape[1]), np.nan)
     first = rows.copy()
-    owner = np.repeat(np.arange(panel.num_series), panel.lengths)
+    series_of_row = panel.series_of_row
     for y in range(values.shape[1]):
         known = np.flatnonzero(~np.isnan(values[:, y]))[::-1]  # the earliest is written last
-        rows[owner[known], y] = known - panel.indptr[owner[known]]
-        first[owner[known], y] = values[known, y]
+        series = series_of_row[known]
+        rows[series, y] = known - panel.indptr[series]
+        first[series, y] = values[known, y]
     return rows, first
-
-
-def _within(panel: Panel, train_end: Ints) -> NDArray[np.bool_]:
-    rows: NDArray[np.bool_] = np.arange(panel.num_rows) - np.repeat(panel.indptr[:-1], panel.lengths) < np.repeat(
-        train_end, panel.lengths
-    )
-    return rows

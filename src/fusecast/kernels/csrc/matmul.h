@@ -4,31 +4,31 @@
 
 typedef struct {
   const float *first;
-  int64_t rows_apart, columns_apart;
-} Left;
+  int64_t row_stride, column_stride;
+} LeftMatrix;
 
 typedef struct {
   const float *first;
-  int64_t apart; /* from row to row */
-} Start;
+  int64_t row_stride; /* 0: the same row for all */
+} InitialValue;
 
-/* C[M, N] = start + A[M, K] B[K, N], N a multiple of 16; column panels of B lie `panels_apart`, its rows `ldb`. */
-void fusecast_product(int64_t M, int64_t N, int64_t K, Left A, const float *B, int64_t panels_apart, int64_t ldb,
-                      Start start, float *C, int64_t ldc);
+/* C[M, N] = initial + A[M, K] B[K, N], N a multiple of 16; column panels of B are `panel_stride` apart. */
+void fusecast_product(int64_t M, int64_t N, int64_t K, LeftMatrix A, const float *B, int64_t panel_stride, int64_t ldb,
+                      InitialValue initial, float *C, int64_t ldc);
 
-/* C[M, N] = bias + A[M, K] P, where P was packed by one of the two below; A's rows lie `lda` apart; bias: NULL for 0. */
+/* C[M, N] = bias + A[M, K] P, where P was packed by one of the two below; bias: NULL for 0. */
 INLINE void times_packed(int64_t M, int64_t N, int64_t K, const float *A, int64_t lda, const float *packed,
                          const float *bias, float *C, int64_t ldc) {
-  fusecast_product(M, N, K, (Left){A, lda, 1}, packed, 16 * K, 16, (Start){bias, 0}, C, ldc);
+  fusecast_product(M, N, K, (LeftMatrix){A, lda, 1}, packed, 16 * K, 16, (InitialValue){bias, 0}, C, ldc);
 }
 
 /* C[M, N] += A[R, M]' B[R, N]: the gradient of a weight. */
-INLINE void add_outer(int64_t M, int64_t N, int64_t R, const float *A, int64_t lda, const float *B, int64_t ldb, float *C,
-                      int64_t ldc) {
-  fusecast_product(M, N, R, (Left){A, 1, lda}, B, 16, ldb, (Start){C, ldc}, C, ldc);
+INLINE void add_outer(int64_t M, int64_t N, int64_t R, const float *A, int64_t lda, const float *B, int64_t ldb,
+                      float *C, int64_t ldc) {
+  fusecast_product(M, N, R, (LeftMatrix){A, 1, lda}, B, 16, ldb, (InitialValue){C, ldc}, C, ldc);
 }
 
-/* Pack the transpose of W[out, in] as [padded(out) / 16][K][16], zeros where there is nothing; K >= in. */
+/* Pack the transpose of W[out, in] as [padded(out) / 16][K][16], the padding stays as it is; K >= in. */
 INLINE void pack_transposed(const float *W, int64_t out, int64_t in, int64_t K, float *packed) {
   for (int64_t o = 0; o < out; o++)
     for (int64_t k = 0; k < in; k++) packed[(o / 16 * K + k) * 16 + o % 16] = W[o * in + k];

@@ -1,4 +1,5 @@
-/* Eight floats at a time, in the vector extensions of GCC and Clang: the compiler picks the machine's instructions. */
+/* Eight floats at a time, in the vector extensions of GCC and Clang, which compile to the machine's instructions; and
+   zeroed buffers. */
 #pragma once
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ INLINE v8 load(const float *p) { return *(const v8 *)p; }
 INLINE void store(float *p, v8 x) { *(v8 *)p = x; }
 INLINE v8 splat(float x) { return (v8){x, x, x, x, x, x, x, x}; }
 
-/* Where x is NaN, so is the result of the two bounds. The plain versions say what the intrinsics do. */
+/* Where x is NaN, so is the result of the two bounds. The plain versions compute the same as the intrinsics. */
 #ifdef __AVX__
 INLINE v8 pick(i8 mask, v8 yes, v8 no) { return (v8)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask); }
 INLINE v8 at_least(v8 x, float low) { return (v8)_mm256_max_ps((__m256)splat(low), (__m256)x); }
@@ -59,48 +60,14 @@ INLINE v8 exponential(v8 x) {
 }
 
 INLINE v8 sigmoid(v8 x) { return reciprocal(splat(1.0f) + exponential(-x)); }
-INLINE v8 hyperbolic_tangent(v8 x) {
-  return splat(1.0f) - splat(2.0f) * reciprocal(splat(1.0f) + exponential(x + x));
-}
+INLINE v8 hyperbolic_tangent(v8 x) { return splat(1.0f) - splat(2.0f) * reciprocal(splat(1.0f) + exponential(x + x)); }
 INLINE v8 elu(v8 x) { return pick(x > splat(0.0f), x, exponential(x) - splat(1.0f)); }
 
-/* ---- dropout: a function of (seed, row, column) alone, so that no mask is kept and threads change nothing ---- */
-
-typedef struct {
-  uint64_t seed;
-  uint32_t threshold; /* of 65536: the share that is dropped */
-  float scale;        /* 1 / (share kept), of the share as quantised */
-} Dropout;
-
-INLINE uint64_t scramble(uint64_t x) { /* splitmix64 */
-  x += 0x9E3779B97F4A7C15u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
-
-/* Sixteen bits a column: multiply the row x [width, a multiple of 16] by 0 or by the scale. */
-INLINE void drop(float *x, int64_t width, const Dropout *dropout, uint64_t row) {
-  const uint64_t key = scramble(dropout->seed ^ scramble(row));
-  const u8 lanes = (u8){0, 1, 2, 3, 4, 5, 6, 7} * 0x9E3779B9u + (uint32_t)key;
-  const i8 threshold = (i8){} + (int32_t)dropout->threshold;
-  const v8 scale = splat(dropout->scale);
-  for (int64_t c = 0; c < width; c += 16) {
-    u8 bits = lanes + (uint32_t)(c / 2) * 0x9E3779B9u;
-    bits = (bits ^ (bits >> 16)) * 0x21F0AAADu + (uint32_t)(key >> 32);
-    bits = (bits ^ (bits >> 15)) * 0x735A2D97u;
-    bits ^= bits >> 15;
-    i8 low = (i8)(bits & 0xFFFFu) >= threshold, high = (i8)(bits >> 16) >= threshold;
-    store(x + c, (v8)(low & (i8)(load(x + c) * scale)));
-    store(x + c + 8, (v8)(high & (i8)(load(x + c + 8) * scale)));
-  }
-}
-
-/* ---- memory and shares of work ---- */
+/* ---- buffers ---- */
 
 INLINE int64_t padded(int64_t width) { return (width + 15) / 16 * 16; }
 
-static float *floats(int64_t count) { /* zeroed, on a line of the cache; NULL when there is no memory */
+static float *floats(int64_t count) { /* zeroed, aligned to a cache line; NULL when there is no memory */
   size_t bytes = ((size_t)count * sizeof(float) + 63) / 64 * 64 + 64;
   float *memory = aligned_alloc(64, bytes);
   if (memory) memset(memory, 0, bytes);

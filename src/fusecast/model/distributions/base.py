@@ -1,4 +1,4 @@
-"""Family: a distribution whose parameters a network forecasts."""
+"""Distribution: a family of distributions whose parameters a network forecasts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-LEAST = 1e-6
-"""What keeps a positive parameter from 0."""
+MIN_POSITIVE = 1e-6
+"""Added to the softplus of a positive parameter."""
+MIN_SCALE = 1e-4
+"""Added to scales, in scaled units: a series that can be forecast exactly does not lead to an infinite density."""
 
 
-class Family(nn.Module, ABC):
+class Distribution(nn.Module, ABC):
     """A family of distributions of one target at one step.
 
-    Targets come scaled, as everything in a batch: ``value = scaled * scale + center``. Families of real numbers never
-    leave scaled units; those of counts and amounts are defined in the units of the data, and need `center` and `scale`.
-    Both are ``[...]``, like the target; parameters are ``[..., P]``, in the order of `names`.
+    Targets are scaled, as everything in a batch: ``value = scaled * scale + center``. Families of real numbers are
+    defined in scaled units; those of counts and amounts in the units of the data, which needs `center` and `scale`.
+    Both are ``[...]``, like the target; parameters are ``[..., P]``, in the order of `parameter_names`.
     """
 
-    names: ClassVar[tuple[str, ...]]
-    """What the P parameters are called."""
+    parameter_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, levels: Sequence[float]) -> None:
         super().__init__()
@@ -30,29 +31,29 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def constrain(self, raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-        """Turn any numbers ``[..., P]`` into parameters ``[..., P]``."""
+        """Map any numbers ``[..., P]`` to valid parameters ``[..., P]``."""
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-        """Logarithm of the density (or, of counts, the probability) of scaled targets ``[...]``: ``[...]``."""
+        """Return the logarithm of the density (for counts, the probability) of scaled targets ``[...]``: ``[...]``."""
 
     @abstractmethod
     def quantiles(
         self, parameters: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
     ) -> Tensor:
-        """Give the quantile function, scaled, ``[..., Q]``, at the levels of the family or at others in (0, 1)."""
+        """Return scaled quantiles ``[..., Q]`` at the levels of the distribution, or at others in (0, 1)."""
 
 
-def wide(x: Tensor) -> Tensor:
-    """Give float64, where the device has it: differences of large logarithms need the digits."""
+def to_high_precision(x: Tensor) -> Tensor:
+    """Convert to float64, where the device has it: differences of large logarithms need the digits."""
     return x.float() if x.device.type == "mps" else x.double()
 
 
-def positive_mean(raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-    """Give a mean above 0, in the units of the data: ``raw * scale + center`` wherever that is far above 0."""
-    return scale * (functional.softplus(raw + center / scale) + LEAST)
+def constrain_mean(raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+    """Return a mean above 0, in the units of the data: ``raw * scale + center`` wherever that is far above 0."""
+    return scale * (functional.softplus(raw + center / scale) + MIN_POSITIVE)
 
 
-def level_of_window(center: Tensor, scale: Tensor) -> Tensor:
-    """Usual size of the values of a window, in the units of the data; never 0."""
+def typical_size(center: Tensor, scale: Tensor) -> Tensor:
+    """Return the typical absolute value in a window, in the units of the data; never 0."""
     return scale + center.abs()

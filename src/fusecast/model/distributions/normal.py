@@ -1,5 +1,7 @@
 """The normal distribution."""
 
+# ruff: noqa: ARG002  center and scale are part of the interface
+
 from __future__ import annotations
 
 import math
@@ -11,36 +13,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.base import Family
+from fusecast.model.distributions.base import MIN_SCALE, Distribution
 from fusecast.model.losses import as_levels
 
-LEAST_SCALE = 1e-4
-"""Least spread, in scaled units: a series that can be forecast exactly does not lead to an endless density."""
 
-
-class Normal(Family):
+class Normal(Distribution):
     """Location and standard deviation, both in scaled units."""
 
-    names: ClassVar[tuple[str, ...]] = ("location", "scale")
+    parameter_names: ClassVar[tuple[str, ...]] = ("location", "scale")
 
-    def constrain(self, raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:  # noqa: ARG002  of every family
-        """Let the spread be positive."""
-        return torch.stack((raw[..., 0], functional.softplus(raw[..., 1]) + LEAST_SCALE), dim=-1)
+    def constrain(self, raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+        """Map to a positive scale."""
+        return torch.stack((raw[..., 0], functional.softplus(raw[..., 1]) + MIN_SCALE), dim=-1)
 
-    def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:  # noqa: ARG002
-        """Logarithm of the density in scaled units."""
-        location, spread = parameters.unbind(-1)
-        standard = (target - location) / spread
-        return -0.5 * standard.square() - spread.log() - 0.5 * math.log(2 * math.pi)
+    def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+        """Return the logarithm of the density in scaled units."""
+        location, deviation = parameters.unbind(-1)
+        standard = (target - location) / deviation
+        return -0.5 * standard.square() - deviation.log() - 0.5 * math.log(2 * math.pi)
 
     def quantiles(
-        self,
-        parameters: Tensor,
-        center: Tensor,  # noqa: ARG002
-        scale: Tensor,  # noqa: ARG002
-        levels: Sequence[float] | None = None,
+        self, parameters: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
     ) -> Tensor:
-        """Exact: ``location + scale * Phi^-1(level)``."""
-        location, spread = parameters.unbind(-1)
+        """Return the exact quantiles, ``location + scale * Phi^-1(level)``."""
+        location, deviation = parameters.unbind(-1)
         standard = [NormalDist().inv_cdf(level) for level in levels or self.levels]
-        return location[..., None] + spread[..., None] * as_levels(standard, location)
+        return location[..., None] + deviation[..., None] * as_levels(standard, location)

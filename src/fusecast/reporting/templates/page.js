@@ -8,34 +8,34 @@
   const touch = window.matchMedia("(pointer: coarse)").matches;
   const config = { responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset", plotlyServerURL: "" };
   const picker = document.getElementById("series");
-  let figures = null;
+  let data = null;
 
-  const draw = (place, figure) => {
+  const draw = (id, figure) => {
     // Dragging over a chart on a touch screen must scroll the page.
     if (touch) figure.layout.dragmode = false;
     const axis = figure.layout.xaxis;
     if (window.innerWidth < 560 && axis?.tickvals?.length > 5) {
       // Half of the ticks have room on a phone; the last one, the cutoff, stays.
-      const stays = (_, place) => (axis.tickvals.length - 1 - place) % 2 === 0;
+      const stays = (_, i) => (axis.tickvals.length - 1 - i) % 2 === 0;
       [axis.ticktext, axis.tickvals] = [axis.ticktext.filter(stays), axis.tickvals.filter(stays)];
     }
-    return Plotly.react(place, figure.data, figure.layout, config);
+    return Plotly.react(id, figure.data, figure.layout, config);
   };
-  const drawFan = () => {
-    if (figures.fans.length) draw("fan", figures.fans[picker ? picker.selectedIndex : 0]);
+  const drawForecast = () => {
+    if (data.forecasts.length) draw("forecast", data.forecasts[picker ? picker.selectedIndex : 0]);
   };
   const drawAll = () => {
-    figures = JSON.parse(prefersDark.matches ? darkText : lightText);
-    for (const [place, figure] of Object.entries(figures.placed)) draw(place, figure);
-    drawFan();
+    data = JSON.parse(prefersDark.matches ? darkText : lightText);
+    for (const [id, figure] of Object.entries(data.figures)) draw(id, figure);
+    drawForecast();
   };
   const step = (by) => () => {
     picker.selectedIndex = (picker.selectedIndex + by + picker.options.length) % picker.options.length;
-    drawFan();
+    drawForecast();
   };
 
   if (picker) {
-    picker.addEventListener("change", drawFan);
+    picker.addEventListener("change", drawForecast);
     document.getElementById("previous").addEventListener("click", step(-1));
     document.getElementById("next").addEventListener("click", step(1));
   }

@@ -1,6 +1,6 @@
-"""History: what every epoch came to, as rows and as a CSV file."""
+"""History: the results of every epoch, as rows and as a CSV file."""
 
-# ruff: noqa: ARG002  the signatures are Lightning's
+# ruff: noqa: ARG002  the signatures are those of Lightning
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from fusecast.io.atomic import replacing
+from fusecast.io.atomic import replace_file
 
 COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_mae", "lr", "seconds", "windows_per_second")
 
@@ -22,7 +22,7 @@ class History(pl.Callback):
 
     Columns: number of the epoch from 0, optimizer steps so far, mean training loss, validation loss and absolute
     error of the median in scaled units (empty without validation), the learning rate during the epoch, seconds of
-    training so far, and windows a second without the time of validation. A resumed run goes on where it stopped.
+    training so far, and windows a second without the time of validation. A resumed run continues the rows.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -35,7 +35,7 @@ class History(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, those of the runs before a resumption counted in."""
+        """Seconds of training so far, those of the runs before a resumption included."""
         return self._seconds_before + time.monotonic() - self._run_began
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -53,11 +53,11 @@ class History(pl.Callback):
         self._windows += len(batch[0]) * trainer.world_size
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note when validation began."""
+        """Start the clock of the validation."""
         self._validation_began = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note how long validation took."""
+        """Add the time of the validation."""
         self._validation_seconds += time.monotonic() - self._validation_began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -68,38 +68,31 @@ class History(pl.Callback):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "train_loss": float(pl_module.epoch_loss()),
-            "val_loss": _number(metrics.get("val_loss")),
-            "val_mae": _number(metrics.get("val_mae")),
+            "val_loss": _to_float(metrics.get("val_loss")),
+            "val_mae": _to_float(metrics.get("val_mae")),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": round(self.seconds, 3),
             "windows_per_second": round(self._windows / max(training_seconds, 1e-9), 1),
         }
         self.rows = [*(old for old in self.rows if old["epoch"] < row["epoch"]), row]
         if self.path is not None and trainer.is_global_zero:
-            write_history(self.path, self.rows)
+            self._write(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the epochs of the checkpoint."""
+        """Continue after the epochs of the checkpoint."""
         self.rows, self._seconds_before = list(state_dict["rows"]), state_dict["seconds"]
 
-
-def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows to a CSV file, atomically; None becomes an empty field."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_history(path: Path) -> list[dict[str, float | None]]:
-    """Read the rows that `write_history` wrote; an empty field becomes None."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(file)]
+    def _write(self, path: Path) -> None:
+        """Write the rows to a CSV file, atomically; None becomes an empty field."""
+        with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
-def _number(value: Tensor | None) -> float | None:
+def _to_float(value: Tensor | None) -> float | None:
     return None if value is None else float(value)

@@ -1,154 +1,166 @@
-"""Pictures: a forecast and the importances, drawn while training goes on and sent to the logger."""
+"""ImageLogger: images of a forecast and of the importances, drawn during training and sent to the logger."""
 
-# ruff: noqa: ARG002  the signatures are Lightning's
+# ruff: noqa: ARG002  the signatures are those of Lightning
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 
-from fusecast.training.callbacks.progress import say
+from fusecast.data.arrays import FloatArray
+from fusecast.training.callbacks.progress import notify
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MOST_BARS = 30
+IMAGE_LOGGERS = ("TensorBoardLogger", "MLFlowLogger", "WandbLogger")
+MIN_SECONDS = 20.0
+MAX_WAIT_SECONDS = 60.0
+"""Time at the end of training after which images that are not drawn yet are given up."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FigureData:
-    """What there is to draw of a validation batch."""
+    """Forecasts of a validation batch, ready to be drawn."""
 
-    past: NDArray[np.float64]  # [L] the first target of the first window
-    actual: NDArray[np.float64]  # [H]
-    quantiles: NDArray[np.float64]  # [H, Q], rising with the level
-    weights: NDArray[np.float64]  # [V] mean selection weight of the past variables, over the batch
+    past: FloatArray  # [L] the first target of the first window
+    actual: FloatArray  # [H]
+    quantiles: FloatArray  # [H, Q], rising with the level
+    levels: tuple[float, ...]  # [Q]
+    weights: FloatArray  # [V] mean selection weight of the past variables, over the batch
+
+    def __repr__(self) -> str:
+        return f"FigureData(steps={len(self.past)}, horizon={len(self.actual)}, variables={len(self.weights)})"
 
 
 class SupportsFigures(Protocol):
-    """A module that can say what to draw."""
+    """A module whose forecasts can be drawn."""
 
-    def show(self, batch: Any) -> FigureData:
-        """Forecast a batch for a picture."""
+    def compute_figure_data(self, batch: Any) -> FigureData:
+        """Forecast a batch for the images."""
         ...
 
 
-class ImageLogger(pl.Callback):
-    """Draws the first validation batch after the epochs 0, 1, 3, 7, 15, ... and at the end of training.
+DrawFunction = Callable[[Sequence[FigureData], Sequence[str]], list[Mapping[str, bytes]]]
+"""From figure data and the names of the past variables to PNG images by name, one mapping for each of the data."""
 
-    Needs matplotlib (the extra `plot`), and a logger that takes images; says so once where matplotlib is missing.
+
+class ImageLogger(pl.Callback):
+    """Log images of the first validation batch after the epochs 0, 1, 3, 7, 15, ... and at the end of training.
+
+    Drawing takes seconds. It happens in a thread beside training, once training has lasted `min_seconds`; shorter
+    training logs no images. An error ends the images with one line, and never the training.
 
     Parameters
     ----------
     names
         Of the past variables, in the order of the selection weights.
+    draw
+        Draws the images, such as :func:`fusecast.reporting.training_images.draw_training_images`.
+    min_seconds
+        Duration of training before which nothing is drawn.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], draw: DrawFunction, *, min_seconds: float = MIN_SECONDS) -> None:
         self.names = tuple(names)
+        self.min_seconds = min_seconds
+        self._draw = draw
+        self._start = 0.0
+        self._enabled = False
         self._batch: Any = None
-        self._drawn_at = -1
+        self._last_step = -1
+        self._steps: list[int] = []
+        self._waiting: list[FigureData] = []
+        self._drawing: tuple[list[int], Future[list[Mapping[str, bytes]]]] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say what is missing."""
-        if _takes_images(trainer) and find_spec("matplotlib") is None and trainer.is_global_zero:
-            say("No pictures are logged: matplotlib is not installed (pip install 'fusecast[plot]')")
+        """Start the clock."""
+        self._start = time.monotonic()
+        takes_images = any(type(logger).__name__ in IMAGE_LOGGERS for logger in trainer.loggers)
+        self._enabled = takes_images and trainer.is_global_zero
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Keep the first batch."""
-        if batch_idx == 0:
+        if batch_idx == 0 and self._enabled:
             self._batch = batch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Draw where it is due."""
-        number = trainer.current_epoch + 1
-        if number & (number - 1) == 0:
-            self._draw(trainer, pl_module)
+        """Forecast where images are due, log those that are drawn, and draw the next ones."""
+        epochs = trainer.current_epoch + 1
+        if epochs & (epochs - 1) == 0:  # a power of two
+            self._forecast(trainer, pl_module)
+        self._log_drawn(trainer)
+        self._start_drawing()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Draw the end."""
-        self._draw(trainer, pl_module)
+        """Draw and log what is left."""
+        self._forecast(trainer, pl_module)
+        self._log_drawn(trainer, MAX_WAIT_SECONDS)
+        self._start_drawing()
+        self._log_drawn(trainer, MAX_WAIT_SECONDS)
         self._batch = None
 
-    def _draw(self, trainer: pl.Trainer, module: SupportsFigures) -> None:
-        if self._batch is None or not trainer.is_global_zero or self._drawn_at == trainer.global_step:
+    def _forecast(self, trainer: pl.Trainer, module: SupportsFigures) -> None:
+        if self._enabled and self._batch is not None and self._last_step != trainer.global_step:
+            with torch.no_grad():
+                self._waiting.append(module.compute_figure_data(self._batch))
+            self._last_step = trainer.global_step
+            self._steps.append(trainer.global_step)
+
+    def _start_drawing(self) -> None:
+        if not self._waiting or self._drawing is not None or time.monotonic() < self._start + self.min_seconds:
             return
-        if not _takes_images(trainer) or find_spec("matplotlib") is None:
+        future: Future[list[Mapping[str, bytes]]] = Future()
+        arguments = (future, self._draw, self._waiting, self.names)
+        threading.Thread(target=_run, args=arguments, name="fusecast images", daemon=True).start()
+        self._drawing = self._steps, future
+        self._steps, self._waiting = [], []
+
+    def _log_drawn(self, trainer: pl.Trainer, wait_seconds: float = 0.0) -> None:
+        if self._drawing is None or not (wait_seconds or self._drawing[1].done()):
             return
-        self._drawn_at = trainer.global_step
-        with torch.no_grad():
-            shown = module.show(self._batch)
-        figures = {"forecast": draw_forecast(shown), "importance": draw_importance(shown.weights, self.names)}
-        for logger in trainer.loggers:
-            for name, figure in figures.items():
-                log_figure(logger, name, figure, trainer.global_step)
+        steps, future = self._drawing
+        self._drawing = None
+        try:
+            images = future.result(wait_seconds)
+        except Exception as error:  # noqa: BLE001  whatever goes wrong with images, training goes on
+            notify(f"No images are logged: {error or type(error).__name__}")
+            self._enabled, self._steps, self._waiting = False, [], []
+            return
+        for step, by_name in zip(steps, images, strict=True):
+            for logger in trainer.loggers:
+                for name, png in by_name.items():
+                    log_image(logger, name, png, step)
 
 
-def draw_forecast(shown: FigureData) -> Figure:
-    """Draw the last steps, the median and the outermost interval of the forecast, and what came."""
-    figure = _figure(7.0, 3.2)
-    axes = figure.add_subplot()
-    past, ahead = np.arange(-len(shown.past), 0), np.arange(len(shown.actual))
-    kept = max(3 * len(ahead), 48)
-    mark = "o" if len(ahead) == 1 else None
-    axes.plot(past[-kept:], shown.past[-kept:], color="#1f2933", linewidth=1.2)
-    axes.plot(ahead, shown.actual, color="#1f2933", linewidth=1.2, marker=mark, label="actual")
-    axes.fill_between(ahead, shown.quantiles[:, 0], shown.quantiles[:, -1], color="#2f6fb0", alpha=0.25, linewidth=0)
-    middle = shown.quantiles[:, shown.quantiles.shape[1] // 2]
-    axes.plot(ahead, middle, color="#2f6fb0", linewidth=1.8, marker=mark, label="forecast")
-    axes.axvline(-0.5, color="#9aa5b1", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("steps from the first that is forecast")
-    axes.legend(frameon=False, loc="upper left")
-    return figure
+def _run(
+    future: Future[list[Mapping[str, bytes]]], draw: DrawFunction, data: Sequence[FigureData], names: Sequence[str]
+) -> None:
+    try:
+        future.set_result(draw(data, names))
+    except Exception as error:  # noqa: BLE001  raised again where the result is read
+        future.set_exception(error)
 
 
-def draw_importance(weights: NDArray[np.float64], names: Sequence[str]) -> Figure:
-    """Draw the share of the selection that each past variable has, the largest on top."""
-    order = np.argsort(weights)[-MOST_BARS:]
-    figure = _figure(6.0, 0.8 + 0.24 * len(order))
-    axes = figure.add_subplot()
-    axes.barh(np.arange(len(order)), weights[order], color="#2f6fb0")
-    literal = [names[place].replace("$", r"\$") for place in order]  # what is between two of them is no formula
-    axes.set_yticks(np.arange(len(order)), literal)
-    axes.set_xlabel("share of the selection of past variables")
-    return figure
+def log_image(logger: Any, name: str, png: bytes, step: int) -> None:
+    """Send a PNG image to a logger of Lightning; a logger that takes no images is left alone."""
+    kind = type(logger).__name__
+    if kind not in IMAGE_LOGGERS:
+        return
+    from PIL import Image
 
-
-def log_figure(logger: Any, name: str, figure: Figure, step: int) -> None:
-    """Send a figure to a logger of Lightning's; one that takes no images is left alone."""
-    kind, experiment = type(logger).__name__, logger.experiment
+    image = Image.open(io.BytesIO(png)).convert("RGB")
     if kind == "TensorBoardLogger":
-        experiment.add_figure(name, figure, global_step=step)
+        logger.experiment.add_image(name, np.asarray(image), global_step=step, dataformats="HWC")
     elif kind == "MLFlowLogger":
-        experiment.log_figure(logger.run_id, figure, f"{name}/step_{step:08d}.png")
-    elif kind == "WandbLogger":
-        from PIL import Image
-
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        content.seek(0)
-        logger.log_image(name, [Image.open(content)])
-
-
-def _takes_images(trainer: pl.Trainer) -> bool:
-    return any(type(each).__name__ in ("TensorBoardLogger", "MLFlowLogger", "WandbLogger") for each in trainer.loggers)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Make a figure that no window system and no list of open figures knows about."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+        logger.experiment.log_image(logger.run_id, image, f"{name}/step_{step:08d}.png")
+    else:
+        logger.log_image(name, [image])

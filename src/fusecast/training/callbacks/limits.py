@@ -1,6 +1,6 @@
-"""Limits: stopping after so many steps or minutes, with the epoch validated as if it were whole."""
+"""Limits: stop after so many steps or minutes, with the shortened epoch validated like any other."""
 
-# ruff: noqa: ARG002  the signatures are Lightning's
+# ruff: noqa: ARG002  the signatures are those of Lightning
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fusecast.training.callbacks.last_checkpoint import LOOK_EVERY
+from fusecast.runtime.distributed import holds_in_any_process
 
 
 class Limits(pl.Callback):
-    """Stops training after `max_steps` optimizer steps or `max_minutes`, whichever comes first.
+    """Stop training after `max_steps` optimizer steps or `max_minutes`, whichever comes first.
 
     Lightning's own limits leave the last, shorter epoch without validation and checkpoint; these do not.
     """
@@ -26,7 +26,7 @@ class Limits(pl.Callback):
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; a resumed run may have its steps done."""
+        """Start the clock; stop where a resumed run has done its steps already."""
         self._began = time.monotonic()
         if self._steps_are_done(trainer):
             self._stop_where_due(trainer)
@@ -34,15 +34,15 @@ class Limits(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ask for the end where it is due."""
+        """Stop where a limit is reached."""
         self._stop_where_due(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Minutes count on through a resumed run."""
+        """Return the seconds so far, which a resumed run counts on from."""
         return {"seconds": self._seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the time of the run before."""
+        """Continue from the seconds of the run before."""
         self._seconds_before = state_dict["seconds"]
 
     def _seconds(self) -> float:
@@ -51,15 +51,9 @@ class Limits(pl.Callback):
     def _stop_where_due(self, trainer: pl.Trainer) -> None:
         if self._steps_are_done(trainer):
             self.reached = f"{self.max_steps} steps are done"
-        elif self.max_minutes is not None and self._time_is_over(trainer, self.max_minutes):
+        elif self.max_minutes is not None and holds_in_any_process(trainer, self._seconds() >= 60.0 * self.max_minutes):
             self.reached = f"{self.max_minutes:g} minutes are over"
         trainer.should_stop = trainer.should_stop or self.reached is not None
 
     def _steps_are_done(self, trainer: pl.Trainer) -> bool:
         return self.max_steps is not None and trainer.global_step >= self.max_steps
-
-    def _time_is_over(self, trainer: pl.Trainer, minutes: float) -> bool:
-        if trainer.world_size > 1 and trainer.global_step % LOOK_EVERY:
-            return False
-        # clocks of processes differ, and all must stop at the same step; to agree on it, each waits for its device
-        return trainer.strategy.reduce_boolean_decision(self._seconds() >= 60.0 * minutes, all=False)

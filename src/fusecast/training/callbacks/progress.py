@@ -1,40 +1,51 @@
-"""Progress: a bar on a terminal, one line an epoch elsewhere."""
+"""ProgressReport: a bar on a terminal, one line an epoch elsewhere. And `notify`, for single lines."""
 
-# ruff: noqa: ARG002  the signatures are Lightning's
+# ruff: noqa: ARG002  the signatures are those of Lightning
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fusecast.training.callbacks.history import History
 from fusecast.windows.device_gatherer import bytes_on_device
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
 REFRESH_SECONDS = 0.5
 
 
-def say(text: str) -> None:
-    """Tell the user something on stderr."""
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+def notify(text: str) -> None:
+    """Print a line on stderr."""
+    _stderr().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class ProgressReport(pl.Callback):
-    """Says on stderr what is being trained, how far an epoch is, and what it came to.
+    """Print on stderr what is being trained, how far an epoch is, and its results.
 
     Values are fetched from the device a few times a second, not every step.
+
+    Parameters
+    ----------
+    history
+        The callback whose rows are printed.
+    console
+        Where to print; None is stderr.
+    lines
+        Whether to print the lines, or the bar alone.
     """
 
     def __init__(self, history: History, console: Console | None = None, *, lines: bool = True) -> None:
         self.history = history
         self.lines = lines
-        self.console = console or Console(stderr=True)
+        self.console = console or _stderr()
         self._bar: Progress | None = None
         self._task: Any = None
-        self._shown = 0.0
+        self._refreshed_at = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Describe the network in one line, and draw the bar."""
@@ -42,13 +53,13 @@ class ProgressReport(pl.Callback):
             return
         count = sum(parameter.numel() for parameter in pl_module.parameters())
         if self.lines:
-            self.console.print(
+            self._print(
                 f"{count:,} parameters on {pl_module.device}, precision {trainer.precision}, "
-                f"{trainer.num_training_batches:,} batches an epoch{_whereabouts(trainer)}",
-                highlight=False,
-                soft_wrap=True,
+                f"{trainer.num_training_batches:,} batches an epoch{_describe_panel(trainer)}"
             )
         if self.console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[loss]}"), console=self.console, transient=True)
             self._task = self._bar.add_task("", total=trainer.num_training_batches, loss="")
@@ -62,10 +73,10 @@ class ProgressReport(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar."""
-        if self._bar is None or time.monotonic() - self._shown < REFRESH_SECONDS:
+        """Advance the bar."""
+        if self._bar is None or time.monotonic() - self._refreshed_at < REFRESH_SECONDS:
             return
-        self._shown = time.monotonic()
+        self._refreshed_at = time.monotonic()
         self._bar.update(self._task, completed=batch_idx + 1, loss=f"loss {float(outputs['loss']):.4f}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -73,33 +84,42 @@ class ProgressReport(pl.Callback):
         if not self.lines or not trainer.is_global_zero or not self.history.rows:
             return
         row = self.history.rows[-1]
-        judged = "" if row["val_loss"] is None else f"  val_loss {row['val_loss']:.4f}  val_mae {row['val_mae']:.4f}"
-        self.console.print(
-            f"epoch {row['epoch']:3d}  step {row['step']:6d}  train_loss {row['train_loss']:.4f}{judged}  "
-            f"lr {row['lr']:.1e}  {row['seconds']:.0f} s  {row['windows_per_second']:.0f} windows/s",
-            highlight=False,
-            soft_wrap=True,
+        validation = ""
+        if row["val_loss"] is not None:
+            validation = f"  val_loss {row['val_loss']:.4f}  val_mae {row['val_mae']:.4f}"
+        self._print(
+            f"epoch {row['epoch']:3d}  step {row['step']:6d}  train_loss {row['train_loss']:.4f}{validation}  "
+            f"lr {row['lr']:.1e}  {row['seconds']:.0f} s  {row['windows_per_second']:.0f} windows/s"
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
-        self._close()
+        """Remove the bar."""
+        self._remove_bar()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Take the bar away, so that the message stands alone."""
-        self._close()
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
-            self.console.print("interrupted: the best weights so far are kept")
+        """Remove the bar, so that the message stands alone."""
+        self._remove_bar()
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and self.history.rows:
+            self._print("interrupted: the best weights so far are kept")
 
-    def _close(self) -> None:
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _remove_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
-def _whereabouts(trainer: pl.Trainer) -> str:
-    """Say where the panel is, if it is on the device."""
-    panel = getattr(getattr(trainer, "datamodule", None), "resident", None)
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _describe_panel(trainer: pl.Trainer) -> str:
+    """Return where the panel is, if it is on the device."""
+    panel = getattr(getattr(trainer, "datamodule", None), "panel_on_device", None)
     if panel is None:
         return ""
     return f", panel on {panel.device} ({bytes_on_device(panel.encoded) / 2**20:,.1f} MiB)"

@@ -1,0 +1,226 @@
+"""Figures of forecasts, training and accuracy, each described once as a plotly figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fusecast.data.arrays import FloatArray
+from fusecast.evaluation.metrics import Scores
+from fusecast.inference.quantiles import compute_median
+from fusecast.reporting.figure_style import (
+    ACCENT,
+    BANDS,
+    BAR,
+    INK,
+    LINE,
+    MUTED,
+    WARM,
+    escape_name,
+    line_mode,
+    new_figure,
+    plain_times,
+)
+from fusecast.reporting.report_data import FanForecast, ForecastPlot, TrainingCurves
+
+HORIZONS_OF_HISTORY = 4
+MIN_HISTORY = 48
+"""Actuals shown before the first forecast: so many horizons, and at least so many steps."""
+MAX_NAMED_RATES = 6
+MAX_MARKED_STEPS = 60
+
+
+def forecast_figure(plot: ForecastPlot) -> go.Figure:
+    """Draw the actuals of one series with its forecasts: the median and the central intervals around it."""
+    figure = new_figure(420, hovermode="x unified", legend={"traceorder": "normal"})
+    for i, forecast in enumerate(plot.forecasts):
+        _add_bands(figure, forecast, first=i == 0)
+    times, actual = _recent_actuals(plot)
+    figure.add_scatter(
+        x=times,
+        y=actual,
+        name="actual",
+        mode="lines",
+        line={"color": INK, "width": 1.6},
+        hovertemplate="%{y:,.5~r}",
+    )
+    for i, forecast in enumerate(plot.forecasts):
+        figure.add_scatter(
+            x=plain_times(forecast.times),
+            y=compute_median(forecast.quantiles, forecast.levels),
+            name="forecast, median",
+            mode=line_mode(forecast.times),
+            line={"color": ACCENT, "width": 2.2},
+            legendgroup="median",
+            showlegend=i == 0,
+            hovertemplate="%{y:,.5~r}",
+        )
+        _mark_start(figure, forecast)
+    figure.update_yaxes(title_text=escape_name(plot.target))
+    return figure
+
+
+def _recent_actuals(plot: ForecastPlot) -> tuple[list[Any], FloatArray]:
+    """Return times and actuals from some horizons before the first forecast on: more would leave it no room."""
+    times = plain_times(plot.times)
+    starts = [(plain_times(one.times)[0], len(one.times)) for one in plot.forecasts if len(one.times)]
+    first = min((times.index(start) for start, _ in starts if start in times), default=len(times))
+    begin = max(0, first - max([MIN_HISTORY, *(HORIZONS_OF_HISTORY * steps for _, steps in starts)]))
+    return times[begin:], np.asarray(plot.actual, dtype=float)[begin:]
+
+
+def _add_bands(figure: go.Figure, forecast: FanForecast, *, first: bool) -> None:
+    times = plain_times(forecast.times)
+    for i in range(len(forecast.levels) // 2):
+        low, high = forecast.quantiles[:, i], forecast.quantiles[:, -1 - i]
+        lower, upper = forecast.levels[i], forecast.levels[-1 - i]
+        name = f"{upper - lower:.0%} interval" if abs(lower + upper - 1) < 1e-9 else f"{lower:g} to {upper:g} quantile"
+        edge: dict[str, Any] = {"x": times, "mode": "lines", "line": {"width": 0}, "legendgroup": name}
+        figure.add_scatter(y=low, showlegend=False, hoverinfo="skip", **edge)
+        figure.add_scatter(
+            y=high,
+            name=name,
+            showlegend=first,
+            fill="tonexty",
+            fillcolor=BANDS[min(i, len(BANDS) - 1)],
+            customdata=np.stack([low, high], axis=1),
+            hovertemplate="%{customdata[0]:,.5~r} to %{customdata[1]:,.5~r}",
+            **edge,
+        )
+
+
+def _mark_start(figure: go.Figure, forecast: FanForecast) -> None:
+    times = plain_times(forecast.times)
+    if not times:
+        return
+    line = {"color": LINE, "width": 1, "dash": "dot"}
+    figure.add_shape(type="line", x0=times[0], x1=times[0], yref="paper", y0=0, y1=1, line=line, layer="below")
+    figure.add_annotation(
+        x=times[0],
+        y=1,
+        yref="paper",
+        text=escape_name(forecast.name),
+        showarrow=False,
+        xanchor="left",
+        yanchor="top",
+        xshift=5,
+        font={"size": 11, "color": MUTED},
+    )
+
+
+def loss_figure(curves: TrainingCurves) -> go.Figure:
+    """Draw the loss in training and in validation by epoch, the best epoch marked."""
+    figure = new_figure(280, hovermode="x unified")
+    figure.add_scatter(
+        x=list(curves.epoch),
+        y=list(curves.train_loss),
+        name="training",
+        mode=line_mode(curves.epoch),
+        line={"color": WARM, "width": 1.8},
+        hovertemplate="%{y:.4~g}",
+    )
+    valid = np.asarray(curves.valid_loss, dtype=float)
+    if len(valid) and not np.isnan(valid).all():
+        best = int(np.nanargmin(valid))
+        figure.add_scatter(
+            x=list(curves.epoch),
+            y=valid,
+            name="validation",
+            mode=line_mode(curves.epoch),
+            line={"color": ACCENT, "width": 2.2},
+            hovertemplate="%{y:.4~g}",
+        )
+        figure.add_scatter(
+            x=[curves.epoch[best]],
+            y=[valid[best]],
+            name=f"best, epoch {curves.epoch[best]:g}",
+            mode="markers",
+            marker={"color": ACCENT, "size": 9},
+            hoverinfo="skip",
+        )
+    figure.update_xaxes(title_text="epoch")
+    figure.update_yaxes(title_text="quantile loss, scaled")
+    return figure
+
+
+def learning_rate_figure(curves: TrainingCurves) -> go.Figure:
+    """Draw the learning rate by epoch, on a logarithmic axis."""
+    figure = new_figure(280, hovermode="x unified", showlegend=False)
+    figure.add_scatter(
+        x=list(curves.epoch),
+        y=list(curves.learning_rate),
+        name="learning rate",
+        mode=line_mode(curves.epoch),
+        line={"color": MUTED, "width": 1.8, "shape": "hv"},
+        hovertemplate="%{y:.2~e}",
+    )
+    figure.update_xaxes(title_text="epoch")
+    rates = sorted({float(f"{rate:.3g}") for rate in curves.learning_rate if rate > 0})
+    figure.update_yaxes(title_text="learning rate", type="log")
+    if len(rates) <= MAX_NAMED_RATES:  # a schedule of steps: label each; a log axis would label powers of ten alone
+        figure.update_yaxes(tickvals=rates, ticktext=[f"{rate:g}" for rate in rates])
+    else:
+        figure.update_yaxes(nticks=5, tickformat=".1~e")
+    return figure
+
+
+def calibration_figure(scores: Mapping[str, Scores]) -> go.Figure:
+    """Draw the share of actuals at or below each quantile forecast over the nominal share; the diagonal is right."""
+    figure = new_figure(340)
+    diagonal = {"color": LINE, "width": 1.5, "dash": "dot"}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, name="perfect calibration", hoverinfo="skip")
+    colours = (ACCENT, WARM, MUTED) if len(scores) > 2 else (ACCENT, MUTED)
+    for (name, score), colour in zip(scores.items(), colours, strict=False):
+        figure.add_scatter(
+            x=list(score.calibration),
+            y=list(score.calibration.values()),
+            name=escape_name(name),
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"size": 7},
+            hovertemplate="%{x:.0%} forecast: %{y:.1%} of actuals at or below<extra></extra>",
+        )
+    figure.update_xaxes(title_text="quantile forecast", tickformat=".0%", range=[0, 1], showgrid=True)
+    figure.update_yaxes(title_text="actuals at or below it", tickformat=".0%", range=[0, 1])
+    return figure
+
+
+def pit_figure(score: Scores) -> go.Figure:
+    """Draw the histogram of where actuals fall among the quantile forecasts; level bars are right."""
+    bars = score.pit()
+    figure = new_figure(340, showlegend=False, bargap=0)
+    figure.add_bar(
+        x=[(bar.lower + bar.upper) / 2 for bar in bars],
+        y=[bar.density for bar in bars],
+        width=[bar.upper - bar.lower for bar in bars],
+        marker={"color": BAR, "line": {"color": ACCENT, "width": 1}},
+        customdata=[[bar.lower, bar.upper, bar.share] for bar in bars],
+        hovertemplate="between %{customdata[0]:.0%} and %{customdata[1]:.0%}: %{customdata[2]:.1%} of actuals"
+        "<extra></extra>",
+    )
+    line = {"color": INK, "width": 1.2, "dash": "dot"}
+    figure.add_shape(type="line", x0=0, x1=1, y0=1, y1=1, line=line)
+    figure.update_xaxes(title_text="quantile level", tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(title_text="density of actuals (1 is right)", rangemode="tozero")
+    return figure
+
+
+def by_step_figure(by_step: Mapping[str, Sequence[float] | FloatArray], step: str) -> go.Figure:
+    """Draw the WQL by step ahead, of the model and its best baseline."""
+    figure = new_figure(300, hovermode="x unified")
+    for (name, values), colour in zip(by_step.items(), (ACCENT, MUTED, WARM), strict=False):
+        figure.add_scatter(
+            x=np.arange(1, len(values) + 1),
+            y=values,
+            name=escape_name(name),
+            mode="lines+markers" if len(values) < MAX_MARKED_STEPS else "lines",
+            line={"color": colour, "width": 2},
+            marker={"size": 5},
+            hovertemplate="%{y:.3~g}",
+        )
+    figure.update_xaxes(title_text=f"steps ahead, each {step}")
+    figure.update_yaxes(title_text="weighted quantile loss", rangemode="tozero")
+    return figure

@@ -1,0 +1,119 @@
+"""Train a network and put it into a bundle: the one path of `Forecaster.fit` and of the refits of a backtest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusecast.data.splits import record_split
+from fusecast.errors.training import TrainingInterrupted
+from fusecast.inference.model_bundle import Bundle
+from fusecast.reporting.training_images import draw_training_images
+from fusecast.training.callbacks.images import ImageLogger
+from fusecast.training.fit import FitResult, fit
+from fusecast.training.unknown_categories import settle_unknown_categories
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
+
+    from fusecast.config import RunConfig
+    from fusecast.features.encoded_panel import EncodedPanel
+    from fusecast.features.fitted_preprocessor import FittedPreprocessor
+    from fusecast.model.config import ModelConfig
+    from fusecast.windows.window_index import WindowIndex
+    from fusecast.workflows.prepare import Prepared
+
+RUN_FILE = "run.yaml"
+CHECKPOINTS = "checkpoints"
+
+
+def fit_prepared(
+    prepared: Prepared,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
+) -> tuple[FitResult, Bundle]:
+    """Train the network of a prepared table.
+
+    Parameters
+    ----------
+    folder
+        Where checkpoints, logs and the run's YAML file go; None keeps nothing on disk.
+    resume
+        Continue from the newest intact checkpoint in `folder`.
+    callbacks, logger
+        Of Lightning; a logger replaces the one of the configuration.
+
+    Raises
+    ------
+    TrainingError, ConfigError, ArtifactError
+        See :func:`fusecast.training.fit.fit`.
+    """
+    config = prepared.config
+    return train_bundle(
+        config,
+        prepared.model_config,
+        prepared.encoded,
+        prepared.preprocessor,
+        train=prepared.train,
+        valid=prepared.valid,
+        folder=folder,
+        extra={"run": config.to_dict(), "split": record_split(prepared.panel, prepared.splits)},
+        resume=folder / CHECKPOINTS if resume and folder is not None else None,
+        callbacks=callbacks,
+        logger=logger,
+        on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
+    )
+
+
+def train_bundle(
+    config: RunConfig,
+    model_config: ModelConfig,
+    encoded: EncodedPanel,
+    preprocessor: FittedPreprocessor,
+    *,
+    train: WindowIndex,
+    valid: WindowIndex,
+    folder: Path | None = None,
+    extra: dict[str, Any] | None = None,
+    resume: Path | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
+    on_start: Callable[[], None] | None = None,
+) -> tuple[FitResult, Bundle]:
+    """Train a network on windows of an encoded panel, settle its unknown categories, and put it into a bundle.
+
+    Parameters
+    ----------
+    config
+        The run; only its training section is used here.
+    extra
+        Plain values that the bundle keeps beside the network: the run and its split.
+    on_start
+        Called in the first process after all checks, before anything is written.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            result = fit(
+                model_config=model_config,
+                training_config=config.training,
+                encoded=encoded,
+                train=train,
+                valid=valid,
+                folder=folder or Path(scratch),
+                resume=resume,
+                callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
+                logger=logger,
+                on_start=on_start,
+            )
+        except TrainingInterrupted:
+            if folder is None:
+                raise TrainingInterrupted.without_folder() from None
+            raise
+    settle_unknown_categories(result.network, encoded, train)
+    return result, Bundle(network=result.network, preprocessor=preprocessor, extra=extra or {})

@@ -1,0 +1,113 @@
+"""Draw sample paths of the steps after the last row of each series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from fusecast.errors import SchemaError
+from fusecast.evaluation.actuals import gather_actuals
+from fusecast.features.target_checks import COUNT_HEAD
+from fusecast.inference.sample_paths import StepDependence, sample_paths
+from fusecast.workflows.calibrate import lowest_value
+from fusecast.workflows.predict import predict
+
+if TYPE_CHECKING:
+    from fusecast.data.panel import Panel
+    from fusecast.data.schema import Schema
+    from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.model_bundle import Bundle
+    from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.inference.predictor import Predictor
+    from fusecast.io.table_types import TableLike
+    from fusecast.windows.window_index import WindowIndex
+    from fusecast.workflows.prepare import Prepared
+
+SAMPLING_LEVELS = (0.001, 0.005, 0.0125, *(k / 40 for k in range(1, 40)), 0.9875, 0.995, 0.999)
+"""Levels at which the quantiles of a distribution are computed for sampling."""
+KEYS = ("cutoff", "step", "sample")
+"""Columns of a table of sample paths beside the id, the time and the targets."""
+
+
+@dataclass(frozen=True)
+class FineGridPredictor:
+    """A predictor that returns the quantiles of a distribution at `SAMPLING_LEVELS`."""
+
+    network: NetworkPredictor
+
+    @property
+    def name(self) -> str:
+        """Return the name in tables of scores."""
+        return self.network.name
+
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index, in its order."""
+        return self.network.predict(panel, index, SAMPLING_LEVELS)
+
+
+def draw_sample_paths(
+    prepared: Prepared,
+    bundle: Bundle,
+    network: NetworkPredictor,
+    count: int,
+    future: TableLike | None = None,
+    *,
+    method: str = "gaussian",
+    seed: int = 0,
+    calibrated: bool = False,
+) -> pl.DataFrame:
+    """Draw `count` sample paths of each series.
+
+    A distribution is sampled through its quantiles at 45 levels, linear between them, with exponential tails beyond
+    0.001 and 0.999; paths of counts are rounded up to whole numbers, as their quantile function is. Calibrated
+    forecasts, and those of a quantile head, have the levels of the network alone.
+
+    Returns
+    -------
+    One row a series, sample and step: the id, the time, ``cutoff``, ``step``, ``sample`` from 0 on, and one column a
+    target under its own name.
+
+    Raises
+    ------
+    SchemaError
+        When a target has the name of a column of the result.
+    DataError
+        When the validation rows hold too few windows to learn the dependence of steps, and the method needs it.
+    """
+    check_targets(prepared.panel.schema)
+    levels = SAMPLING_LEVELS if network.supports_any_level and not calibrated else None
+    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, calibrated=calibrated)
+    windows, horizon, targets = len(forecasts), forecasts.horizon, extended.schema.targets
+    if method == "independent":
+        dependence = StepDependence(levels=np.full((1, horizon * len(targets)), 0.5))
+    else:
+        dependence = learn_dependence(prepared, FineGridPredictor(network) if network.supports_any_level else network)
+    paths = sample_paths(forecasts, dependence, count, seed=seed, method=method, lowest=lowest_value(prepared))
+    if prepared.config.network.head == COUNT_HEAD:
+        paths = np.ceil(paths - 1e-9)
+    frame = forecasts.to_frame(extended)
+    keys = frame.select(frame.columns[: frame.columns.index("step") + 1])
+    rows = np.arange(windows * horizon).reshape(windows, 1, horizon)
+    order = np.broadcast_to(rows, (windows, count, horizon)).ravel()
+    samples = np.broadcast_to(np.arange(count)[None, :, None], (windows, count, horizon)).ravel()
+    columns = [pl.Series("sample", samples).cast(pl.Int32)]
+    columns += [pl.Series(name, np.moveaxis(paths[..., y], 0, 1).ravel()) for y, name in enumerate(targets)]
+    return keys[order].with_columns(columns)
+
+
+def check_targets(schema: Schema) -> None:
+    """Refuse targets that are called like a column of every table of sample paths."""
+    for target in schema.targets:
+        if target in (*KEYS, schema.id, schema.time):
+            raise SchemaError.reserved_name(target, "a column of every table of sample paths")
+
+
+def learn_dependence(prepared: Prepared, predictor: Predictor, *, max_windows: int = 2_000) -> StepDependence:
+    """Estimate from the validation rows how the steps of a forecast depend on each other."""
+    panel = prepared.panel
+    index = prepared.windows("validation").thin(max_windows)
+    forecasts = predictor.predict(panel, index)
+    return StepDependence.fit(forecasts, gather_actuals(panel, forecasts.series, forecasts.cutoff, index.horizon))

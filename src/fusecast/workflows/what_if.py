@@ -1,0 +1,141 @@
+"""What-if forecasts: how the forecasts change when known columns have other values over the horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fusecast.data.schema import Role
+from fusecast.errors import ConfigError
+from fusecast.inference.forecasts import check_key_columns
+from fusecast.workflows.explain import latest_windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusecast.data.arrays import FloatArray
+    from fusecast.data.panel import Panel
+    from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.io.table_types import TableLike
+    from fusecast.windows.window_index import WindowIndex
+    from fusecast.workflows.prepare import Prepared
+
+Change = object | Sequence[object] | Callable[["NDArray[Any]"], "NDArray[Any]"]
+"""A value for the whole horizon, one value a step, or a function from the present values [series, steps] to others."""
+
+
+def what_if(
+    prepared: Prepared,
+    predictor: NetworkPredictor,
+    changes: Mapping[str, Change],
+    future: TableLike | None = None,
+    *,
+    series: object = None,
+) -> pl.DataFrame:
+    """Return the forecasts with the known columns as they are, and with other values over the horizon.
+
+    Parameters
+    ----------
+    changes
+        Known column -> a value for the whole horizon, one a step, or a function from the values [S, H] to others.
+    future
+        Known columns of the steps after the last rows of these series. None: the last steps of the table are forecast
+        once more (or the steps after it, where the model has no known columns).
+    series
+        Name or names of series; None for all.
+
+    Returns
+    -------
+    One row a series, step, target and quantile: id, time, `step`, `target`, `quantile`, `before`, `after`,
+    `difference`.
+
+    Raises
+    ------
+    ConfigError
+        When a column is not known, a value does not fit it, or there is no such series.
+    DataError
+        As :func:`fusecast.workflows.explain.explain_latest_forecast`.
+    """
+    panel, index = latest_windows(prepared, future, series)
+    changed = apply_changes(panel, index, changes)
+    before = long_table(panel, predictor.predict(prepared.preprocessor.encode(panel), index), "before")
+    after = long_table(panel, predictor.predict(prepared.preprocessor.encode(changed), index), "after")
+    return before.with_columns(after["after"], difference=after["after"] - before["before"])
+
+
+def apply_changes(panel: Panel, index: WindowIndex, changes: Mapping[str, Change]) -> Panel:
+    """Return the panel with other values of known columns over the horizon of an index of one window a series."""
+    known = panel.schema.names(Role.KNOWN)
+    series = np.flatnonzero(index.counts)
+    rows = (panel.indptr[series] + index.first_cutoff[series])[:, None] + np.arange(index.horizon)
+    reals, categories = dict(panel.reals), dict(panel.categories)
+    for name, change in changes.items():
+        if name not in known:
+            raise ConfigError.nothing_to_change(name, known)
+        if name in reals:
+            reals[name] = reals[name].copy()
+            reals[name][rows] = _changed_values(name, change, reals[name][rows])
+        else:
+            categories[name] = categories[name].copy()
+            categories[name][rows] = _changed_codes(name, change, categories[name][rows], panel.levels[name])
+    return replace(panel, reals=reals, categories=categories)
+
+
+def long_table(panel: Panel, forecasts: Forecasts, name: str) -> pl.DataFrame:
+    """Return one row a window, step, target and quantile level, with the forecast in column `name`."""
+    W, H, Y, Q = forecasts.quantiles.shape
+    schema = panel.schema
+    check_key_columns(schema)
+    series = np.repeat(forecasts.series, H * Y * Q)
+    rows = np.repeat((forecasts.cutoff[:, None] + np.arange(H)).ravel(), Y * Q)
+    columns: dict[str, Any] = {}
+    if schema.id is not None:
+        columns[schema.id] = pl.Series(panel.ids.tolist()).gather(series)
+    columns[schema.time] = panel.times_at(series, rows)
+    columns["step"] = np.tile(np.repeat(np.arange(1, H + 1), Y * Q), W)
+    columns["target"] = list(np.repeat(schema.targets, Q)) * (W * H)
+    columns["quantile"] = list(forecasts.levels) * (W * H * Y)
+    columns[name] = forecasts.quantiles.ravel()
+    return pl.DataFrame(columns)
+
+
+def _changed_values(name: str, change: Change, present: FloatArray) -> FloatArray:
+    """Return the new values [S, H] of a real column."""
+    allowed = f"a number, or {present.shape[1]} of them"
+    try:
+        values = np.asarray(change(present) if callable(change) else change, dtype=np.float64)
+        values = np.broadcast_to(values, present.shape)
+    except (TypeError, ValueError):
+        raise ConfigError.bad_change(name, repr(change), allowed) from None
+    left_missing = np.isnan(values) & np.isnan(present) & callable(change)
+    if not (np.isfinite(values) | left_missing).all():
+        raise ConfigError.bad_change(name, repr(change), allowed)
+    return values
+
+
+def _changed_codes(name: str, change: Change, present: NDArray[np.int32], levels: tuple[str, ...]) -> NDArray[np.int32]:
+    """Return the new codes [S, H] of a categorical column."""
+    values: Any = change
+    if callable(change):
+        values = change(np.array([[levels[c] if c >= 0 else "" for c in row] for row in present], dtype=object))
+    text = np.vectorize(lambda value: _category_text(value, levels), otypes=[object])(np.asarray(values, dtype=object))
+    for category in np.unique(text.ravel().astype(str)):
+        if category not in levels:
+            raise ConfigError.bad_change(name, repr(str(category)), f"one of {', '.join(map(repr, levels[:20]))}")
+    try:
+        codes = np.vectorize(levels.index, otypes=[np.int32])(text)
+        return np.broadcast_to(codes, present.shape)
+    except ValueError:
+        raise ConfigError.bad_change(name, repr(change), f"a value, or {present.shape[1]} of them") from None
+
+
+def _category_text(value: object, levels: tuple[str, ...]) -> str:
+    """Return the category that a value names: booleans in lower case, whole numbers without a decimal point."""
+    if isinstance(value, bool | np.bool_) or (value in ("True", "False") and value not in levels):
+        return str(bool(value)).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
