@@ -4,9 +4,8 @@ python train_tft_lightning.py
 python train_tft_lightning.py --config num_epochs=10 hidden_size=64 data_path=table.csv
 """
 
-from fusecast.compat.lightning_scripts.command import main
 from fusecast.compat.lightning_scripts.predict import predict_with_model
-from fusecast.compat.lightning_scripts.train import train_tft_lightning
+from fusecast.compat.lightning_scripts.train import main, train_tft_lightning
 
 __all__ = ["predict_with_model", "train_tft_lightning"]
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
         TrainingConfig,
     )
     from fusecast.data.samples import load_sample
-    from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError, SchemaError, TrainingError
+    from fusecast.errors import (
+        ArtifactError,
+        ConfigError,
+        DataError,
+        FusecastError,
+        InvalidOptionsError,
+        NothingToExplainError,
+        SchemaError,
+        TrainingError,
+        TrainingInterrupted,
+        UnsafeArtifactError,
+    )
     from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation
     from fusecast.explain.explanation import Explanation
@@ -42,13 +53,17 @@ __all__ = [
     "ForecastExplanation",
     "Forecaster",
     "FusecastError",
+    "InvalidOptionsError",
     "NetworkConfig",
+    "NothingToExplainError",
     "RunConfig",
     "SchemaError",
     "SplitConfig",
     "TableConfig",
     "TrainingConfig",
     "TrainingError",
+    "TrainingInterrupted",
+    "UnsafeArtifactError",
     "__version__",
     "load_sample",
 ]
@@ -57,7 +72,10 @@ _MODULES = {
     "calibration.conformal": ("Conformal",),
     "config": ("FeatureConfig", "NetworkConfig", "RunConfig", "SplitConfig", "TableConfig", "TrainingConfig"),
     "data.samples": ("load_sample",),
-    "errors": ("ArtifactError", "ConfigError", "DataError", "FusecastError", "SchemaError", "TrainingError"),
+    "errors": (
+        *("ArtifactError", "ConfigError", "DataError", "FusecastError", "InvalidOptionsError", "NothingToExplainError"),
+        *("SchemaError", "TrainingError", "TrainingInterrupted", "UnsafeArtifactError"),
+    ),
     "evaluation.backtest.results": ("Backtest",),
     "evaluation.evaluate": ("Evaluation",),
     "explain.explanation": ("Explanation",),

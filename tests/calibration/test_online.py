@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusecast.calibration.online import DEFAULT_RATE, RATES, choose_rate, track_shifts
-from fusecast.calibration.step_shifts import shifts_by_step
+from fusecast.calibration.online import shifts_by_step
 
 LEVELS = (0.1, 0.5, 0.9)
 

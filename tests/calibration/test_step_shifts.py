@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fusecast.calibration.step_shifts import conformal_quantiles, shifts_by_step
+from fusecast.calibration.online import conformal_quantiles, shifts_by_step
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 HORIZON = 6

@@ -29,7 +29,7 @@ def test_a_run_killed_or_interrupted_and_resumed_is_the_run_that_nothing_disturb
         ]
         assert histories[0].equals(histories[1])
     assert "holds no checkpoint yet: training starts from the beginning" in ran.stderr
-    assert "there is no model yet\nHint: go on where it stopped with `fusecast fit --resume --out" in ran.stderr
+    assert "there is no model yet\nHint: continue with `fusecast fit --resume --out" in ran.stderr
     assert "terminated: the checkpoints so far are kept" in ran.stderr
 
 

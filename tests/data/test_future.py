@@ -87,7 +87,7 @@ FUTURES = {
 
 
 @pytest.mark.parametrize("case", FUTURES)
-def test_a_future_that_does_not_do_is_refused_in_words(case, panel):
+def test_an_invalid_future_is_an_error_that_names_the_rows(case, panel):
     breaking, message = FUTURES[case]
     with pytest.raises(DataError, match=message):
         extend_panel(panel, 2, breaking(future_of(2)))

@@ -82,12 +82,12 @@ def test_different_offsets_are_converted_to_a_zone():
         ([True, False], "type Boolean, which cannot be read as times"),
     ],
 )
-def test_times_that_cannot_be_read_are_named(cells, message):
+def test_times_that_cannot_be_read_are_errors_with_their_row(cells, message):
     with pytest.raises(DataError, match=message):
         read(*cells)
 
 
-def test_wall_times_that_do_not_exist_in_a_zone_are_named():
+def test_wall_times_that_do_not_exist_in_a_zone_are_errors_with_their_row():
     with pytest.raises(DataError, match=r"1 time that zone Europe/Berlin skips or repeats, .* row 1"):
         read(datetime(2021, 3, 28, 1, 0), datetime(2021, 3, 28, 2, 30), zone="Europe/Berlin")
 

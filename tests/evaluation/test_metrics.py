@@ -159,10 +159,9 @@ def test_groups_of_windows_and_of_steps_score_as_if_alone() -> None:
     by_step.add(errors, np.broadcast_to(np.arange(6), (30, 6)))
 
     alone = score(quantiles[1::3], actual[1::3], LEVELS, scale[1::3])
-    assert _close(by_window.group_scores(1)[1].to_dict(), alone[1].to_dict())
+    assert _close(by_window.scores(1)[1].to_dict(), alone[1].to_dict())
     alone = score(quantiles[:, 4:5], actual[:, 4:5], LEVELS, scale)
-    assert _close(by_step.group_scores(4)[0].to_dict(), alone[0].to_dict())
-    assert _close(by_step.scores()[0].to_dict(), score(quantiles, actual, LEVELS, scale)[0].to_dict())
+    assert _close(by_step.scores(4)[0].to_dict(), alone[0].to_dict())
 
 
 def test_central_intervals_pair_levels_that_add_to_one() -> None:
@@ -251,7 +250,7 @@ def test_scores_of_all_groups_in_columns_are_those_of_each_group(seed: int, grou
     sums.add(compute_errors(quantiles, actual, THREE_LEVELS, scale, scale**2), group)
     columns = sums.columns()
     for g in range(groups):
-        for y, scores in enumerate(sums.group_scores(g)):
+        for y, scores in enumerate(sums.scores(g)):
             for name in ("count", "wql", "crps", "mae", "rmse", "bias", "smape", "mase", "rmsse"):
                 np.testing.assert_equal(float(columns[name][g, y]), float(getattr(scores, name)))
             np.testing.assert_equal(columns["coverage"][g, y], list(scores.coverage.values()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
 from datetime import timedelta
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_groups_without_variables_have_no_rows(windows_of) -> None:
     tally = ImportanceTally(Inputs(targets=("y",)))
     assert tally.table() == []
     tally.add(batch, bare)
-    assert [row.to_dict() for row in tally.table()] == [
+    assert [asdict(row) for row in tally.table()] == [
         {"group": "past", "variable": "y", "mean": 1.0, "p10": 1.0, "p50": 1.0, "p90": 1.0}
     ]
 

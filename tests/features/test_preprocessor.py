@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,8 @@ from tests.helpers.panels import EVERY_KIND, make_panel, overwrite, rows_where
 
 from fusecast.config import FeatureConfig
 from fusecast.data.schema import Column, Kind, Role
-from fusecast.errors import ConfigError, DataError, SchemaError
-from fusecast.features.fitted_preprocessor import FittedPreprocessor
-from fusecast.features.preprocessor import Preprocessor
+from fusecast.errors import ArtifactError, ConfigError, DataError, SchemaError
+from fusecast.features.preprocessor import FittedPreprocessor, Preprocessor, encode_categories, fit_vocabulary
 
 TRAIN_END = np.array([30, 18, 0])
 ALL_COLUMNS = ("y", "temperature", "price", "weather", "event")
@@ -211,3 +211,87 @@ def test_integer_steps_have_no_calendar():
     encoded = fit(panel).encode(panel)
     assert encoded.inputs.known_categories.keys() == {"event"}
     assert encoded.categories.shape[1] == 2
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    missing=st.sampled_from([0.0, 0.3]),
+    config=st.builds(
+        FeatureConfig,
+        calendar=st.sampled_from(["auto", (), ("hour", "month")]),
+        target_scaling=st.sampled_from(["standard", "robust", "mean_abs", "none"]),
+        covariate_scaling=st.sampled_from(["standard", "robust", "mean_abs", "none"]),
+        target_transform=st.sampled_from(["none", "log1p"]),
+        window_scaling=st.sampled_from(["none", "mean", "last"]),
+        series_embedding=st.sampled_from([None, True, False]),
+        relative_position=st.booleans(),
+    ),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_preprocessor_read_back_computes_exactly_the_same(seed, missing, config):
+    panel = make_panel(seed=seed, missing=missing)
+    fitted = Preprocessor(config).fit(panel, [30, 18, 0])
+    text = fitted.to_json()
+    again = FittedPreprocessor.from_json(text)
+    assert again.to_json() == text
+    assert (again.schema, again.config, again.inputs) == (fitted.schema, fitted.config, fitted.inputs)
+    assert_same_encoding(again.encode(panel), fitted.encode(panel))
+
+
+def test_names_in_any_script_survive():
+    panel = make_panel()
+    object.__setattr__(panel, "ids", np.array(["café", "东京", 'a\n"b"']))
+    fitted = Preprocessor().fit(panel, [30, 18, 10])
+    assert FittedPreprocessor.from_json(fitted.to_json()).series == tuple(sorted(panel.ids.tolist()))
+
+
+def test_its_text_has_sizes_and_no_arrays():
+    assert repr(Preprocessor().fit(make_panel(), [30, 18, 0])) == "FittedPreprocessor(2 series, 7 columns)"
+
+
+def damage(**changes) -> str:
+    values = json.loads(Preprocessor().fit(make_panel(), [30, 18, 0]).to_json())
+    return json.dumps({**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[1]", "its format is not"),
+        ('{"format": "another"}', "its format is not"),
+        (damage(version=2), "format 2, and this version of fusecast reads formats up to 1"),
+        (damage(version="1"), "format '1'"),
+        (damage(series=["s0"]), "scales are not as many as series"),
+        (damage(scales={}), "scales are not those of the schema's columns"),
+        (damage(vocabularies={}), "damaged"),
+        (damage(config={"colour": 1}), "damaged"),
+        (damage(schema=None), "damaged"),
+    ],
+)
+def test_a_foreign_newer_or_damaged_file_is_refused(text, message):
+    with pytest.raises(ArtifactError, match=message):
+        FittedPreprocessor.from_json(text)
+
+
+def test_a_vocabulary_holds_what_was_seen_in_the_order_of_its_text():
+    codes = np.array([2, -1, 0, 2], dtype=np.int32)
+    assert fit_vocabulary(codes, ("snow", "rain", "hail")) == ("hail", "snow")
+
+
+def test_codes_count_from_one_and_unknown_or_missing_is_zero():
+    codes = encode_categories(np.array([0, 1, 2, -1], dtype=np.int32), ("sun", "fog", "rain"), ("rain", "sun"))
+    assert codes.tolist() == [2, 0, 1, 0]
+    assert codes.dtype == np.int32
+
+
+def test_a_column_without_levels_is_unknown_throughout():
+    assert encode_categories(np.array([-1, -1], dtype=np.int32), (), ("rain",)).tolist() == [0, 0]
+
+
+def test_codes_do_not_depend_on_how_a_table_numbers_its_levels():
+    vocabulary = ("rain", "sun")
+    one = encode_categories(np.array([0, 1], dtype=np.int32), ("sun", "rain"), vocabulary)
+    other = encode_categories(np.array([1, 0], dtype=np.int32), ("rain", "sun"), vocabulary)
+    np.testing.assert_array_equal(one, other)

@@ -186,12 +186,12 @@ def test_a_table_without_the_training_span_is_pointed_out(run, tmp_path) -> None
     said = CliRunner().invoke(app, ["backtest", str(run), "--data", str(recent), "--stride", "4", "--out", out]).output
     assert "Note: 1 of the series evaluated has no row of the training span in this table" in said
     assert (
-        "Note: 1 of the series judged" in CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
+        "Note: 1 of the series evaluated" in CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
     )
     assert "Note" not in CliRunner().invoke(app, ["evaluate", str(run)]).output
     shop_table().filter(pl.col("ds") >= pl.datetime(2024, 1, 5)).write_parquet(recent)
     said = CliRunner().invoke(app, ["evaluate", str(run), "--data", str(recent)]).output
-    assert "Note: 3 of the series judged have" in said
+    assert "Note: 3 of the series evaluated have" in said
     assert "nan" not in said
 
 

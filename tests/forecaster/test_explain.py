@@ -54,7 +54,7 @@ def test_one_forecast_is_explained_in_words_and_tables(fitted: Forecaster, futur
         fitted.prepared.panel.to_frame().filter(unique_id="shop 1")["y"][-1]
     )
     assert found.steps.filter(pl.col("position") >= 0)["y"].is_null().all()
-    for piece in ("'shop 1'", "Of what has been", "Of what is known to come", "looks back most"):
+    for piece in ("'shop 1'", "The past variables selected most", "The future variables", "The past steps with the most attention"):
         assert piece in found.words
 
 

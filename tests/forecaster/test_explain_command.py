@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.helpers.images import needs_kaleido
 from tests.helpers.tables import future_of
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from fusecast.cli.app import app
 from fusecast.errors import ArtifactError, ConfigError, DataError
 
 
+@needs_kaleido
 def test_the_command_line_writes_tables_figures_and_words(
     fitted: Forecaster, table: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -75,7 +77,7 @@ def test_the_change_of_each_target_is_printed_for_itself(capsys: pytest.CaptureF
             "difference": [2.0, 400.0, 3.0, 500.0],
         }
     )  # fmt: skip
-    output.what_if(moved, ["price=1"])
+    output.print_what_if(moved, ["price=1"])
     said = capsys.readouterr().out
     assert "0.4 quantile of y with price=1\n" in said
     assert [line.split() for line in said.splitlines() if line.strip()[:1] in ("1", "2")] == [

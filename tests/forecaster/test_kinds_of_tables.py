@@ -39,7 +39,7 @@ def test_keys_with_the_name_of_a_column_of_results_are_refused_before_any_traini
 def test_scenarios_of_a_target_that_is_called_as_one_of_their_columns_are_refused() -> None:
     forecaster = Forecaster(HORIZON, LOOKBACK, target="sample", **TINY).fit(shop_table().rename({"y": "sample"}))
     assert "y_hat" in forecaster.predict().columns
-    with pytest.raises(SchemaError, match="'sample' has the name of a column of every table of scenarios"):
+    with pytest.raises(SchemaError, match="'sample' has the name of a column of every table of sample paths"):
         forecaster.sample(2, method="independent")
 
 

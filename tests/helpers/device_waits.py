@@ -12,15 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 META = torch.device("meta")
 READING_OPERATIONS = (
-    "_local_scalar_dense",
-    "nonzero",
-    "masked_select",
-    "equal",
-    "is_nonzero",
-    "_unique",
-    "unique",
-    "item",
-)
+    "_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique", "unique", "item",
+)  # fmt: skip
 
 
 class _RefuseReading(TorchDispatchMode):

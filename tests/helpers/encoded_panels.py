@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.batch import Batch
-from fusecast.windows.gatherer import Gatherer
+from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import MIN_WINDOW_SCALE
 
@@ -100,7 +100,7 @@ def every_cutoff(lengths: Sequence[int], lookback: int, horizon: int, stride: in
 
 def gather(encoded: EncodedPanel, index: WindowIndex, windows: ArrayLike) -> Batch:
     """Gather windows as one batch."""
-    return Gatherer(encoded, index)(windows)
+    return make_gatherer(encoded, index)(windows)
 
 
 def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]) -> dict[str, np.ndarray]:

@@ -2,8 +2,8 @@
 
 python killed_script_training.py LAYOUT FOLDER WHEN ...
 
-LAYOUT is ``script`` (train_tft_lightning) or ``trainer`` (a Trainer of
-                                             one's own); for WHEN see tests/helpers/killed_training.py
+LAYOUT is ``script`` (train_tft_lightning) or ``trainer`` (a Trainer that the user makes); for WHEN see
+tests/helpers/killed_training.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytorch_lightning
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
@@ -26,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from config_lightning import LightningTrainingConfig  # noqa: E402
 from dataset import make_dataloaders  # noqa: E402
+from tests.helpers.tables import two_waves  # noqa: E402
 from tft_lightning_model import MetricsCallback, TemporalFusionTransformerLightning  # noqa: E402
 from train_tft_lightning import train_tft_lightning  # noqa: E402
 
@@ -35,7 +34,7 @@ WINDOW, BATCH, EPOCHS = 6, 16, 4
 NETWORK: dict[str, Any] = {"hidden_size": 8, "num_heads": 2, "dropout": 0.2}
 
 
-class Killed(TemporalFusionTransformerLightning):
+class SelfKillingModule(TemporalFusionTransformerLightning):
     """Ends its process by SIGKILL, which no process can catch."""
 
     when = "never"
@@ -46,25 +45,19 @@ class Killed(TemporalFusionTransformerLightning):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_validation_batch_end(self, *_: Any) -> None:
-        Killed.validations += 1
-        if self.when == "validation" and Killed.validations == 2:
+        SelfKillingModule.validations += 1
+        if self.when == "validation" and SelfKillingModule.validations == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def table() -> pl.DataFrame:
-    steps = np.arange(160)
-    noise = np.random.default_rng(0).normal(scale=0.2, size=(2, 160))
-    return pl.DataFrame({"a": np.sin(steps / 3) + noise[0], "b": np.cos(steps / 5) + noise[1]})
 
 
 def by_script(folder: Path, when: str) -> tuple[Any, Any]:
     """Train as the script does."""
-    import fusecast.compat.lightning_scripts.train as trained
+    import fusecast.compat.lightning_scripts.train as script
 
     folder.mkdir(parents=True, exist_ok=True)
-    table().write_parquet(folder / "table.parquet")
-    Killed.when = when
-    trained.TemporalFusionTransformerLightning = Killed
+    two_waves().write_parquet(folder / "table.parquet")
+    SelfKillingModule.when = when
+    script.TemporalFusionTransformerLightning = SelfKillingModule
     config = LightningTrainingConfig(
         **NETWORK,
         num_epochs=EPOCHS,
@@ -84,12 +77,12 @@ def by_script(folder: Path, when: str) -> tuple[Any, Any]:
 
 
 def by_trainer(folder: Path, when: str) -> tuple[Any, Any]:
-    """Train as somebody does who makes a Trainer: everything as Lightning has it by default."""
+    """Train with a Trainer of Lightning, with its defaults."""
     warnings.simplefilter("ignore")  # Lightning's advice
     pytorch_lightning.seed_everything(7, verbose=False)
-    train, valid, _ = make_dataloaders(table(), WINDOW, BATCH)
-    Killed.when = when
-    model = Killed(2, **NETWORK, learning_rate=0.3, lr_scheduler_patience=0, seed=7)
+    train, valid, _ = make_dataloaders(two_waves(), WINDOW, BATCH)
+    SelfKillingModule.when = when
+    model = SelfKillingModule(2, **NETWORK, learning_rate=0.3, lr_scheduler_patience=0, seed=7)
     trainer = pytorch_lightning.Trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
@@ -105,8 +98,8 @@ def by_trainer(folder: Path, when: str) -> tuple[Any, Any]:
             ModelCheckpoint(folder, "epoch-{epoch}", save_top_k=-1),
         ],
     )
-    found = newest_checkpoint(folder)[0] if folder.exists() else None
-    trainer.fit(model, train, valid, ckpt_path=found, weights_only=True)
+    newest = newest_checkpoint(folder)[0]
+    trainer.fit(model, train, valid, ckpt_path=newest, weights_only=True)
     return model, trainer
 
 

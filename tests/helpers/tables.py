@@ -40,6 +40,13 @@ def shop_table(series: int = 3, steps: int = 120, seed: int = 0) -> pl.DataFrame
     return pl.concat(frames)
 
 
+def two_waves(steps: int = 160) -> pl.DataFrame:
+    """Return two noisy waves without keys: a table for the scripts."""
+    t = np.arange(steps)
+    noise = np.random.default_rng(0).normal(scale=0.2, size=(2, steps))
+    return pl.DataFrame({"a": np.sin(t / 3) + noise[0], "b": np.cos(t / 5) + noise[1]})
+
+
 ROLES: dict[str, Any] = {"static": ["city"], "known": ["promotion"], "observed": ["weather", "visitors"]}
 
 

@@ -18,8 +18,7 @@ from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
 from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.features.fitted_preprocessor import FittedPreprocessor
-from fusecast.features.preprocessor import Preprocessor
+from fusecast.features.preprocessor import FittedPreprocessor, Preprocessor
 from fusecast.model.config import ModelConfig
 from fusecast.training.fit import FitResult, fit
 from fusecast.windows.window_index import WindowIndex

@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from config_lightning import LightningTrainingConfig  # noqa: E402
 from dataset import make_dataloaders  # noqa: E402
 from tests.helpers.killed_training import TRAIN, train  # noqa: E402
+from tests.helpers.tables import two_waves  # noqa: E402
 from train_tft_lightning import predict_with_model, train_tft_lightning  # noqa: E402
 
 EPOCHS, WINDOW, GLOBAL_BATCH = 2, 6, 16
@@ -57,9 +58,7 @@ class CtrlC(pl.Callback):
 
 
 def table() -> np.ndarray:
-    steps = np.arange(160)
-    noise = np.random.default_rng(0).normal(scale=0.2, size=(2, 160))
-    return np.stack((np.sin(steps / 3) + noise[0], np.cos(steps / 5) + noise[1]), axis=1).astype(np.float32)
+    return two_waves().to_numpy().astype(np.float32)
 
 
 def write_table(path: Path) -> str:

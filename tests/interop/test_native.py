@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.interop import convert
-from fusecast.interop.config_inference import config_of
+from fusecast.interop.config_inference import infer_config
 from fusecast.interop.conversion import PartialMatchError
 from fusecast.interop.state_dict import read_weights
 from fusecast.model.batch import example_batch
@@ -211,4 +211,4 @@ def test_a_distribution_of_ours_comes_back_as_it_was(tmp_path):
 def test_old_weights_of_quantiles_cannot_become_a_distribution(tmp_path):
     path = save({"quantile_proj.weight": torch.zeros(3, 8)}, tmp_path)
     with pytest.raises(ConfigError, match=r"forecast quantiles, so that the head cannot be 'normal'\nHint: leave"):
-        config_of(read_weights(path), {}, {"head": "normal", "horizon": 3, "lookback": 5})
+        infer_config(read_weights(path), {}, {"head": "normal", "horizon": 3, "lookback": 5})

@@ -150,6 +150,9 @@ def test_a_missing_file_and_one_that_is_no_parquet_file_are_errors(schema, tmp_p
     (tmp_path / "text.parquet").write_text("unique_id,ds,y\n")
     with pytest.raises(DataError, match=r"text.parquet cannot be read as a table"):
         stream_parquet(tmp_path / "text.parquet", schema, tmp_path / "p")
+    for function in (read_first_rows, estimate_memory):
+        with pytest.raises(DataError, match=r"none.parquet does not exist"):
+            function(tmp_path / "none.parquet")
 
 
 MEMORY = """

@@ -124,7 +124,7 @@ def test_ambiguous_dates_are_left_as_text(tmp_path):
         ("ragged.csv", b"a,b\n1,2\n1,2,3,4\n", r"line 3 of file .*ragged.csv has 4 cells"),
     ],
 )
-def test_files_that_are_no_tables_are_named(name, content, message, tmp_path):
+def test_files_that_are_no_tables_are_errors_that_name_the_file(name, content, message, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
@@ -142,7 +142,7 @@ def test_files_that_are_no_tables_are_named(name, content, message, tmp_path):
         (pl.DataFrame(), "the table has no rows"),
     ],
 )
-def test_sources_that_are_no_tables_are_named(source, message):
+def test_sources_that_are_no_tables_are_errors_that_name_their_type(source, message):
     with pytest.raises(DataError, match=message):
         read_table(source)
 
@@ -204,7 +204,7 @@ def test_a_file_that_is_not_utf8_is_an_error_with_a_hint(tmp_path):
             read_table(path)
 
 
-def test_a_row_with_too_many_cells_is_named(tmp_path):
+def test_a_row_with_too_many_cells_is_an_error_with_its_line(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("ds,y\n2024-01-01,1\n2024-01-02,1,234\n")
     with pytest.raises(DataError, match=r"line 3 of file .* has 3 cells, and the header has 2\nHint: put cells"):

@@ -45,7 +45,7 @@ def test_variables_are_counted_by_group():
     [
         ("layer_norm_eps", 0.0, "layer_norm_eps must lie in"),
         ("attention_mask", "stirct", "did you mean 'strict'"),
-        ("variable_skip", "resampled", "there are 'identity', 'linear', 'normalised'"),
+        ("variable_skip", "resampled", "available are 'identity', 'linear', 'normalised'"),
     ],
 )
 def test_an_impossible_switch_is_refused_in_words(name, value, words):

@@ -106,14 +106,14 @@ def test_the_page_loads_nothing_from_anywhere() -> None:
 def test_names_from_the_data_are_inert() -> None:
     tame = Reader(build_report(samples.report_data()))
     rows = samples.importances()
-    evil_rows = [type(r)(**(r.to_dict() | {"variable": EVIL + r.variable})) for r in rows]
-    fans = [samples.forecast_plot(EVIL, 0, target=EVIL), samples.forecast_plot("b", 1, target="y")]
+    evil_rows = [replace(row, variable=EVIL + row.variable) for row in rows]
+    plots = [samples.forecast_plot(EVIL, 0, target=EVIL), samples.forecast_plot("b", 1, target="y")]
     data = samples.report_data(
         2,
         title=EVIL,
         targets=(EVIL,),
         evaluation=samples.evaluation(targets=(EVIL,)),
-        forecast_plots=fans,
+        forecast_plots=plots,
         importances=evil_rows,
         data_facts={EVIL: EVIL},
         run_facts={EVIL: EVIL},
@@ -136,8 +136,8 @@ def test_the_page_stays_under_8_mb_with_one_series_and_with_many(series: int) ->
     html = build_report(samples.report_data(series))
     assert len(html.encode()) < 8_000_000
     page = Reader(html)
-    fans = json.loads(page.json["figures"])["forecasts"]
-    assert len(fans) == min(series, MAX_FORECAST_PLOTS)
+    plots = json.loads(page.json["figures"])["forecasts"]
+    assert len(plots) == min(series, MAX_FORECAST_PLOTS)
     assert ("40 of 400 series are on this page" in page.text) == (series == 400)
     assert ("series" in page.ids()) == (series > 1)
 
@@ -157,7 +157,7 @@ def test_the_page_says_when_it_was_given_the_charts_of_some_series_only() -> Non
     data = samples.report_data(30)
     page = Reader(build_report(samples.report_data(30, forecast_plots=data.forecast_plots[:12])))
     assert "12 of 30 series are on this page" in page.text
-    two = [samples.forecast_plot(fan.series, 0, target) for fan in data.forecast_plots for target in ("a", "b")]
+    two = [samples.forecast_plot(plot.series, 0, target) for plot in data.forecast_plots for target in ("a", "b")]
     assert "40 of 60 charts are on this page" in Reader(build_report(samples.report_data(20, forecast_plots=two))).text
 
 
@@ -227,7 +227,7 @@ def test_the_worst_series_are_told_as_what_they_are() -> None:
 
 
 def test_series_without_a_test_window_are_not_said_to_be_left_out_pick_evenly() -> None:
-    fans = samples.report_data(6).forecast_plots
-    page = Reader(build_report(samples.report_data(7, forecast_plots=fans))).text
+    plots = samples.report_data(6).forecast_plots
+    page = Reader(build_report(samples.report_data(7, forecast_plots=plots))).text
     assert "6 of 7 series are on this page; the others have no test window." in page
     assert "evenly" not in page

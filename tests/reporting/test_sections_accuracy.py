@@ -20,9 +20,8 @@ def rows_of(html: str) -> list[list[str]]:
 
 def test_an_interval_is_shown_raw_beside_calibrated_with_its_standard_error() -> None:
     evaluation = samples.evaluation(calibrated=True)
-    html = coverage_table(
-        samples.report_data(evaluation=evaluation, calibration_method="adaptive"), "TFT", "TFT calibrated"
-    )
+    data = samples.report_data(evaluation=evaluation, calibration_method="adaptive")
+    html = coverage_table(data, "TFT", "TFT calibrated")
     raw, shifted = (evaluation.scores[name][0] for name in ("TFT", "TFT calibrated"))
     (row,) = rows_of(html)
     assert row == [

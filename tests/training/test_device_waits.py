@@ -41,7 +41,7 @@ class CuriousCallback(pl.Callback):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No kernels of a CPU, and losses that cannot be read at once."""
-    for module in ("kernels.bindings", "kernels.adamw", "windows.sampler"):
+    for module in ("kernels.library", "kernels.adamw", "windows.sampler"):
         monkeypatch.setattr(f"fusecast.{module}.library", lambda: None)
     monkeypatch.setattr("fusecast.training.resumable_module._is_readable_at_once", lambda loss: False)
 

@@ -108,7 +108,7 @@ def test_a_batch_takes_one_copy_and_reads_nothing_from_the_device(window_scaling
 
 
 def test_the_check_detects_reads_and_copies():
-    with no_waiting(), pytest.raises(AssertionError, match="_local_scalar_dense looks at a value"):
+    with no_waiting(), pytest.raises(AssertionError, match="_local_scalar_dense reads a value"):
         bool(torch.ones(()))
     with no_waiting(), pytest.raises(AssertionError, match="indexing by a mask"):
         torch.ones(3)[torch.ones(3, dtype=torch.bool)]

@@ -69,9 +69,8 @@ def test_rows_after_the_cutoff_change_no_input_of_the_network(column, window_sca
     later = batch_at(overwrite_after(make_table(), after, [column]), cutoff, window_scaling=window_scaling)
     for name in (*SEEN, "future_real", "future_cat"):
         torch.testing.assert_close(getattr(later, name), getattr(before, name), rtol=0, atol=0)
-    earlier = batch_at(
-        overwrite_after(make_table(), after - timedelta(hours=1), [column]), cutoff, window_scaling=window_scaling
-    )
+    other_table = overwrite_after(make_table(), after - timedelta(hours=1), [column])
+    earlier = batch_at(other_table, cutoff, window_scaling=window_scaling)
     assert any(not torch.equal(getattr(earlier, name), getattr(before, name)) for name in SEEN)
 
 

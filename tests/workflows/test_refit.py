@@ -42,7 +42,7 @@ def forecasts_before(table: pl.DataFrame, moment: datetime) -> pl.DataFrame:
 
 @pytest.mark.parametrize("warm", [True, False])
 def test_no_forecast_of_a_refitted_backtest_depends_on_what_came_after_its_origin(untouched, warm: bool) -> None:
-    options = {"stride": 4, "refit_every": 4, "warm": warm, "baselines": ["seasonal", "drift"]}
+    options = {"stride": 4, "refit_every": 4, "warm_start": warm, "baselines": ["seasonal", "drift"]}
     moment = START + timedelta(hours=12)
     plain = untouched.backtest(**options).table
     other = fitted(tampered(moment)).backtest(**options).table
@@ -91,7 +91,7 @@ def test_the_first_block_has_the_model_of_the_run_and_later_ones_have_learned_mo
 
 def test_a_warm_start_begins_from_the_weights_before(untouched) -> None:
     options = {"stride": 4, "refit_every": 3, "baselines": []}
-    warm, fresh = (untouched.backtest(**options, warm=warm).table for warm in (True, False))
+    warm, fresh = (untouched.backtest(**options, warm_start=warm).table for warm in (True, False))
     last = pl.col("cutoff") >= START + timedelta(hours=11)
     assert not np.allclose(warm.filter(last)["y_hat"], fresh.filter(last)["y_hat"])
 

@@ -17,7 +17,7 @@ from fusecast.evaluation.significance import coverage_standard_errors
 from fusecast.reporting.report_data import ReportData
 from fusecast.workflows.calibrate import calibrate
 from fusecast.workflows.evaluate import evaluate_run
-from fusecast.workflows.report import describe, next_steps, score_breakdown
+from fusecast.workflows.report import break_down_scores, collect_report_data, forecast_next_steps
 
 HORIZON, LOOKBACK = 4, 12
 
@@ -41,12 +41,12 @@ def forecaster() -> Forecaster:
 
 @pytest.fixture(scope="module")
 def page(forecaster: Forecaster) -> ReportData:
-    return describe(forecaster.prepared, forecaster.predictor)
+    return collect_report_data(forecaster.prepared, forecaster.predictor)
 
 
 def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:
     prepared, predictor = forecaster.prepared, forecaster.predictor
-    breakdown = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor))
+    breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, predictor))
     made = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
     truth = gather_actuals(prepared.panel, made.series, made.cutoff, HORIZON)
     for step in range(HORIZON):
@@ -62,8 +62,8 @@ def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: For
     """The best baseline repeats the value of a series that never moves: no factor says how much better it is."""
     table = forecaster.prepared.panel.to_frame().select("unique_id", "ds", "y")
     still = table.with_columns(y=pl.when(pl.col("unique_id") == "s0").then(7.0).otherwise("y"))
-    prepared, predictor = forecaster._on(still), forecaster.predictor
-    breakdown = score_breakdown(prepared, predictor, evaluate_run(prepared, predictor))
+    prepared, predictor = forecaster._prepared_for(still), forecaster.predictor
+    breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, predictor))
     shown = {row.series: row.skill for row in breakdown.worst}
     assert shown["s0"] == -np.inf
     assert breakdown.worse_than_baseline == sum(skill < 0 for skill in shown.values())
@@ -72,13 +72,13 @@ def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: For
 
 
 def test_a_page_shows_the_last_test_window_and_the_next_steps(page: ReportData, forecaster: Forecaster) -> None:
-    fan = page.fans[1]
-    test, coming = fan.forecasts
+    plot = page.forecast_plots[1]
+    test, coming = plot.forecasts
     assert list(test.times) == [146, 147, 148, 149]
     assert list(coming.times) == [150, 151, 152, 153]
     expected = forecaster.predict().filter(unique_id="s1")
     np.testing.assert_allclose(coming.quantiles[:, 1], expected["q0.5"], rtol=1e-5)
-    np.testing.assert_allclose(fan.actual, forecaster.prepared.panel.reals["y"][150:300][-len(fan.actual) :])
+    np.testing.assert_allclose(plot.actual, forecaster.prepared.panel.reals["y"][150:300][-len(plot.actual) :])
 
 
 def test_nothing_of_a_page_is_missing(page: ReportData) -> None:
@@ -86,7 +86,7 @@ def test_nothing_of_a_page_is_missing(page: ReportData) -> None:
     assert page.timeline is not None
     assert page.agreement is not None
     assert len(page.attention_by_step) == HORIZON
-    assert {check.topic for check in page.health} >= {"Length", "Gaps in time", "Missing values", "Outliers", "Level"}
+    assert {check.topic for check in page.quality} >= {"Length", "Gaps in time", "Missing values", "Outliers", "Level"}
 
 
 def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path) -> None:
@@ -96,30 +96,30 @@ def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path)
     network = {"hidden_size": 8, "num_heads": 2}
     forecaster = Forecaster(HORIZON, 8, frequency="1i", known=["price"], network=network, **options).fit(table)
     prepared, predictor, first = forecaster.prepared, forecaster.predictor, np.zeros(1, dtype=np.int64)
-    assert next_steps(prepared, predictor, None, first) is None
+    assert forecast_next_steps(prepared, predictor, None, first) is None
     future = pl.DataFrame({"ds": [80, 81, 82, 83], "price": [0.0] * 4})
-    assert next_steps(prepared, predictor, future, first) is not None
+    assert forecast_next_steps(prepared, predictor, future, first) is not None
 
 
 def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster: Forecaster, tmp_path: Path) -> None:
-    raw = describe(forecaster.prepared, forecaster.predictor)
-    assert raw.calibrated_by == ""
+    raw = collect_report_data(forecaster.prepared, forecaster.predictor)
+    assert raw.calibration_method == ""
     assert list(raw.evaluation.scores)[:2] == ["TFT", "last value"]
     conformal = calibrate(forecaster.prepared, forecaster.predictor, "adaptive")
     calibrated = CalibratedPredictor(
         predictor=forecaster.predictor, conformal=conformal, since=forecaster.prepared.splits.valid_end
     )
-    page = describe(forecaster.prepared, forecaster.predictor, calibrated=calibrated)
-    assert page.calibrated_by == "adaptive"
+    page = collect_report_data(forecaster.prepared, forecaster.predictor, calibrated=calibrated)
+    assert page.calibration_method == "adaptive"
     assert list(page.evaluation.scores)[:2] == ["TFT", "TFT calibrated"]
     prepared = forecaster.prepared
-    for stride, judged in ((HORIZON, page.evaluation), (1, page.held)):
+    for stride, judged in ((HORIZON, page.evaluation), (1, page.coverage)):
         made = calibrated.predict(prepared.panel, prepared.windows("test", stride))
         alone = score(made.quantiles, gather_actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
         assert judged.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
     assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
-    (chance,) = page.chance
-    assert 0 < chance[0.8] < 0.2
+    (standard_error,) = page.coverage_error
+    assert 0 < standard_error[0.8] < 0.2
 
 
 def test_what_chance_may_do_is_said_of_every_target(forecaster: Forecaster) -> None:
@@ -160,7 +160,7 @@ def test_where_a_report_cannot_be_written_is_said_before_the_work(
     def work(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("fusecast.workflows.report.describe", work)
+    monkeypatch.setattr("fusecast.workflows.report.collect_report_data", work)
     with pytest.raises(ArtifactError, match="does not exist"):
         forecaster.report(tmp_path / "none" / "report.html")
     with pytest.raises(ArtifactError, match=r"\.png, \.svg, \.pdf"):

@@ -11,14 +11,13 @@ from fusecast.calibration.online import track_shifts
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import gather_actuals
-from fusecast.inference.forecasts import Forecasts
-from fusecast.inference.predictor import Predictor
+from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.windows.window_index import WindowIndex
 
 
 @dataclass(kw_only=True, eq=False)
 class CalibratedPredictor:
-    """A :class:`~fusecast.inference.predictor.Predictor` around another.
+    """A :class:`~fusecast.inference.forecasts.Predictor` around another.
 
     The adaptive method scores every `conformal.every`-th origin after the calibration span. Each outcome moves the
     shift of its step: up where too many actuals of all series lay above the quantile, down where too few. The shift of
@@ -47,8 +46,15 @@ class CalibratedPredictor:
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index."""
         forecasts = self.predictor.predict(panel, index)
-        if self.conformal.method != "adaptive" or not len(forecasts):
-            return self._clip(self.conformal.apply(panel, forecasts))
+        adaptive = self.conformal.method == "adaptive" and len(forecasts) > 0
+        shifts = self._adaptive_shifts(panel, index, forecasts) if adaptive else None
+        calibrated = self.conformal.apply(panel, forecasts, shifts)
+        if self.lowest is None:
+            return calibrated
+        return replace(calibrated, quantiles=np.maximum(calibrated.quantiles, self.lowest))
+
+    def _adaptive_shifts(self, panel: Panel, index: WindowIndex, forecasts: Forecasts) -> FloatArray:
+        """Return the shifts of each window, [W, H, Y, Q], by the outcomes known at its cutoff."""
         if self._panel is not panel:
             self._align_series(panel)
         conformal, every, step = self.conformal, self.conformal.every, np.arange(index.horizon)
@@ -58,12 +64,7 @@ class CalibratedPredictor:
         self._score_origins(panel, index, int(known.max(initial=0)))
         origins = np.array(self._origins, dtype=np.int64)
         shifts = track_shifts(conformal.shifts, self._scores, conformal.levels, conformal.rate, every, origins)
-        return self._clip(conformal.apply(panel, forecasts, shifts[np.searchsorted(origins, known), step]))
-
-    def _clip(self, forecasts: Forecasts) -> Forecasts:
-        if self.lowest is None:
-            return forecasts
-        return replace(forecasts, quantiles=np.maximum(forecasts.quantiles, self.lowest))
+        return shifts[np.searchsorted(origins, known), step]
 
     def _align_series(self, panel: Panel) -> None:
         """Find the row of each series at the time of origin 0; where their steps have other phases, the next row."""

@@ -1,7 +1,7 @@
 """Conformal calibration: shift quantiles so that as many actuals lie below them as their levels state.
 
 Every level is shifted by itself (both tails of an interval are then right, not their sum alone), for each step ahead
-as far as the outcomes distinguish the steps (:mod:`fusecast.calibration.step_shifts`). The shift is the conformal
+as far as the outcomes distinguish the steps (:mod:`fusecast.calibration.online`). The shift is the conformal
 quantile of how far actuals lay above the forecasts, over windows that the model was not trained on:
 
 - ``cqr``: conformalised quantile regression (Romano, Patterson, Candes 2019, asymmetric form), in units of the
@@ -11,8 +11,11 @@ quantile of how far actuals lay above the forecasts, over windows that the model
 - ``adaptive``: starts as ``cqr`` and is updated with every outcome after the calibration span, as adaptive conformal
   inference is (Gibbs, Candes 2021; here the shift itself is tracked, as in Angelopoulos, Candes, Tibshirani 2023): it
   follows drift, and needs the recent past of the series to forecast from. Its rate is chosen by replaying the
-  calibration span (:mod:`fusecast.calibration.online`)
-- ``auto``: one of the last two, see :func:`auto_method`
+  calibration span
+- ``auto``: ``adaptive``, or ``split`` where all forecasts of the calibration span overlap (fewer origins than steps
+  ahead). Such a span is one stretch of time, which does not show how the network's own spread follows calm and
+  volatile times; then the median and the usual change of the series, estimated from all their training rows, are more
+  reliable. docs/calibration.md has the figures
 """
 
 from __future__ import annotations
@@ -23,8 +26,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from fusecast.calibration.online import DEFAULT_RATE, choose_rate
-from fusecast.calibration.step_shifts import shifts_by_step
+from fusecast.calibration.online import DEFAULT_RATE, choose_rate, shifts_by_step
 from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ArtifactError, ConfigError, DataError
@@ -38,16 +40,6 @@ MIN_ACTUALS = 20
 """Known actuals at each step ahead that a calibration needs."""
 MIN_WIDTH = 0.01
 """Part of a series' usual change that is added to the width of its intervals, so that the unit is never zero."""
-
-
-def auto_method(num_origins: int, horizon: int) -> ConformalMethod:
-    """Choose between ``adaptive`` and ``split`` by the length of the calibration span.
-
-    Where all its forecasts overlap (fewer origins than steps ahead) the span is one stretch of time, which does not
-    show how the network's own spread follows calm and volatile times; then the median and the usual change of the
-    series, estimated from all their training rows, are more reliable. docs/calibration.md has the figures.
-    """
-    return "split" if num_origins < horizon else "adaptive"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,16 +83,20 @@ class Conformal:
         DataError
             When fewer than twenty actuals are known at some step.
         """
+        if method not in get_args(CalibrationMethod):
+            raise ConfigError.not_one_of("method", method, get_args(CalibrationMethod))
         last = np.zeros(panel.num_series, dtype=np.int64)
         np.maximum.at(last, forecasts.series, forecasts.cutoff)
         back = last[forecasts.series] - forecasts.cutoff
+        if method == "auto":
+            method = "split" if int(back.max(initial=0)) + 1 < forecasts.horizon else "adaptive"
         known = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
         usual = [
             float(np.median(column[~np.isnan(column)])) if (~np.isnan(column)).any() else 1.0 for column in known.T
         ]
         filled = np.where(np.isnan(known), usual, known)
         conformal = cls(
-            method=_resolve_method(method, int(back.max(initial=0)) + 1, forecasts.horizon),
+            method=method,
             levels=forecasts.levels,
             shifts=np.zeros((forecasts.horizon, actual.shape[-1], len(forecasts.levels))),
             scales={name: tuple(row) for name, row in zip(panel.names, filled.tolist(), strict=True)},
@@ -154,14 +150,11 @@ class Conformal:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {
-            "method": self.method,
+            **vars(self),
             "levels": list(self.levels),
             "shifts": self.shifts.tolist(),
             "scales": {name: list(row) for name, row in self.scales.items()},
             "usual": list(self.usual),
-            "windows": self.windows,
-            "every": self.every,
-            "rate": self.rate,
         }
 
     @classmethod
@@ -190,14 +183,3 @@ class Conformal:
         if conformal.method not in get_args(ConformalMethod) or len(shape) != 3 or shape[-1] != len(conformal.levels):
             raise ArtifactError.unreadable("the calibration", "its method, levels and shifts do not fit together")
         return conformal
-
-
-def _resolve_method(method: str, num_origins: int, horizon: int) -> ConformalMethod:
-    """Return the method, chosen by the span where it is ``auto``; raise a ConfigError where there is no such method."""
-    match method:
-        case "auto":
-            return auto_method(num_origins, horizon)
-        case "cqr" | "split" | "adaptive":
-            return method
-        case _:
-            raise ConfigError.not_one_of("method", method, get_args(CalibrationMethod))

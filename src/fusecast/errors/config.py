@@ -181,7 +181,7 @@ class ConfigError(FusecastError):
         return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
 
     @classmethod
-    def browser_missing(cls, what: str) -> Self:
+    def missing_browser(cls, what: str) -> Self:
         return cls(
             f"{what} needs a browser, Chromium or Chrome, and none is installed\n"
             "Hint: install the package `chromium`, or set BROWSER_PATH to the program"

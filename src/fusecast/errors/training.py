@@ -81,19 +81,19 @@ class TrainingError(FusecastError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl+C ended training before there was a model. A KeyboardInterrupt, so that nothing takes it for an error."""
+    """Ctrl+C ended training before a model existed. A KeyboardInterrupt, which `except Exception` does not catch."""
 
     @classmethod
     def before_first_model(cls, folder: object, step: int) -> Self:
         return cls(
             f"training was interrupted after step {step}, before its first epoch was validated: there is no model yet\n"
-            f"Hint: go on where it stopped with `fusecast fit --resume --out {folder}`, "
+            f"Hint: continue with `fusecast fit --resume --out {folder}`, "
             "or `fit(folder=..., resume=True)`"
         )
 
     @classmethod
     def without_folder(cls) -> Self:
         return cls(
-            "training was interrupted before its first epoch was validated: there is no model, and nothing is kept\n"
-            "Hint: `fit(folder=...)` keeps checkpoints, which `fit(folder=..., resume=True)` goes on from"
+            "training was interrupted before its first epoch was validated: there is no model, and nothing was saved\n"
+            "Hint: `fit(folder=...)` saves checkpoints, from which `fit(folder=..., resume=True)` continues"
         )

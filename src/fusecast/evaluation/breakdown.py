@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -16,9 +16,12 @@ from fusecast.features.calendar import CalendarFeature, infer_calendar_features,
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
-CALENDAR_GROUPINGS = {"hour": "hour", "day_of_week": "weekday", "month": "month"}
-"""Calendar features that scores are grouped by, and the names of the groupings."""
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+CALENDAR_GROUPINGS = {
+    "hour": ("hour", tuple(map(str, range(24)))),
+    "day_of_week": ("weekday", ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")),
+    "month": ("month", tuple(map(str, range(1, 13)))),
+}
+"""Calendar features that scores are grouped by, and names and labels of the groupings."""
 MAX_WORST_SERIES = 10
 
 
@@ -27,13 +30,10 @@ class Grouping:
     """A way to divide forecasts into groups."""
 
     name: str
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = field(repr=False)
     """Names of the groups, in the order of their numbers."""
-    assign: Callable[[IntArray, IntArray], IntArray] | None
+    assign: Callable[[IntArray, IntArray], IntArray] | None = field(repr=False)
     """Group of each window [W], or of each step [W, H], by series [W] and rows within them [W, H]; None: one group."""
-
-    def __repr__(self) -> str:
-        return f"Grouping({self.name!r}, {len(self.labels)} groups)"
 
 
 ALL = Grouping(name="all", labels=("all",), assign=None)
@@ -72,16 +72,13 @@ def group_by_calendar(panel: Panel) -> tuple[Grouping, ...]:
 
 
 def _group_by_feature(panel: Panel, feature: CalendarFeature) -> Grouping:
-    name = CALENDAR_GROUPINGS[feature.name]
-    first = 0 if name == "hour" else 1
-    numbers = tuple(str(value + first) for value in range(feature.cardinality - 1))
-
     def assign(series: IntArray, rows: IntArray) -> IntArray:
         times = panel.times_at(np.repeat(series, rows.shape[1]), rows.ravel())
         codes = feature.codes(to_local_times(times, panel.schema.time_zone))
         return codes.astype(np.int64).reshape(rows.shape) - 1
 
-    return Grouping(name=name, labels=WEEKDAYS if name == "weekday" else numbers, assign=assign)
+    name, labels = CALENDAR_GROUPINGS[feature.name]
+    return Grouping(name=name, labels=labels, assign=assign)
 
 
 class GroupedScores:
@@ -104,20 +101,11 @@ class GroupedScores:
         return tuple(self._groupings)
 
     def add(
-        self,
-        forecasts: Forecasts,
-        actual: FloatArray,
-        error_scale: FloatArray,
-        square_scale: FloatArray | None = None,
+        self, forecasts: Forecasts, actual: FloatArray, error_scale: FloatArray, square_scale: FloatArray | None = None
     ) -> None:
-        """Add some windows.
+        """Add some windows and their actuals [W, H, Y], NaN where missing.
 
-        Parameters
-        ----------
-        actual
-            [W, H, Y], NaN where missing.
-        error_scale, square_scale
-            Of each series, [S, Y]: the divisors of MASE and RMSSE.
+        `error_scale` and `square_scale` are the divisors of MASE and RMSSE of each series, [S, Y].
         """
         series = forecasts.series
         rows = forecasts.cutoff[:, None] + np.arange(forecasts.horizon)
@@ -126,13 +114,9 @@ class GroupedScores:
         for name, grouping in self._groupings.items():
             self._sums[name].add(errors, None if grouping.assign is None else grouping.assign(series, rows))
 
-    def scores(self) -> tuple[Scores, ...]:
-        """Return the scores over everything, one for each target."""
-        return self._sums[ALL.name].scores()
-
-    def group_scores(self, by: str, group: int) -> tuple[Scores, ...]:
-        """Return the scores of one group of a grouping, one for each target."""
-        return self._sums[by].group_scores(group)
+    def scores(self, by: str = "all", group: int = 0) -> tuple[Scores, ...]:
+        """Return the scores of one group of a grouping, one for each target; by default those over everything."""
+        return self._sums[by].scores(group)
 
     def column(self, by: str, score: str) -> FloatArray:
         """Return one score of every group of a grouping, [G, Y]; NaN where a group has no actual."""
@@ -140,23 +124,21 @@ class GroupedScores:
 
     def to_frame(self, by: str) -> pl.DataFrame:
         """Return the scores of every group of a grouping that has an actual: one row a group and target."""
-        sums, labels = self._sums[by], self._groupings[by].labels
-        num_targets, rows = len(self.targets), len(labels) * len(self.targets)
-        columns: dict[str, pl.Series] = {
-            "by": pl.Series([by] * rows),
-            "group": pl.Series([label for label in labels for _ in range(num_targets)], dtype=pl.String),
-            "target": pl.Series(list(self.targets) * len(labels)),
-        }
-        keys = sums.keys
+        sums, keys = self._sums[by], self._sums[by].keys
+        columns: dict[str, FloatArray] = {}
         for name, values in sums.columns().items():
             if name in keys:
-                for i, key in enumerate(keys[name]):
-                    flat = np.ascontiguousarray(values[..., i]).ravel()
-                    columns[f"{name} {key:g}"] = pl.Series(flat, nan_to_null=True)
+                columns |= {f"{name} {key:g}": values[..., i].ravel() for i, key in enumerate(keys[name])}
             else:
-                dtype = pl.Int64 if name == "count" else pl.Float64
-                columns[name] = pl.Series(values.ravel(), dtype=pl.Float64, nan_to_null=True).cast(dtype)
-        return pl.DataFrame(columns).filter(pl.col("count") > 0)
+                columns[name] = values.ravel()
+        groups = [
+            {"by": by, "group": label, "target": target}
+            for label in self._groupings[by].labels
+            for target in self.targets
+        ]
+        schema = {"by": pl.String, "group": pl.String, "target": pl.String}
+        scores = pl.DataFrame(columns, nan_to_null=True).with_columns(pl.col("count").cast(pl.Int64))
+        return pl.DataFrame(groups, schema=schema).hstack(scores).filter(pl.col("count") > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,41 +159,31 @@ class SeriesScores:
 class ScoreBreakdown:
     """Scores of the first target by step ahead and by series."""
 
-    by_step: Mapping[str, FloatArray]
+    by_step: Mapping[str, FloatArray] = field(repr=False)
     """Predictor -> WQL of each step ahead, [H]; the model first."""
-    worst: Sequence[SeriesScores] = ()
+    worst: Sequence[SeriesScores] = field(default=(), repr=False)
     """The series of lowest skill first."""
     worse_than_baseline: int = 0
     """Series on which the best baseline does better."""
     num_series: int = 0
     """Series evaluated."""
 
-    def __repr__(self) -> str:
-        return f"ScoreBreakdown({list(self.by_step)}, {self.worse_than_baseline} of {self.num_series} series worse)"
-
 
 def compute_score_breakdown(
-    panel: Panel,
-    forecasts: Mapping[str, Forecasts],
-    *,
-    train_end: IntArray,
-    season: int,
+    panel: Panel, forecasts: Mapping[str, Forecasts], *, train_end: IntArray, season: int
 ) -> ScoreBreakdown:
     """Score a model and its best baseline by step ahead and by series.
 
-    Parameters
-    ----------
-    forecasts
-        Predictor -> its forecasts of the same windows: the model's first, then the baseline's where there is one.
-    train_end, season
-        Rows of each series that belong to training, [S], and steps of a season: what MASE is scaled by.
+    `forecasts` are those of the same windows by predictor: the model's first, then the baseline's where there is one.
+    MASE is scaled by the seasonal changes of the first `train_end` [S] rows of each series.
     """
     error_scale = seasonal_error(panel, train_end, season)
     scores: list[GroupedScores] = []
-    for one in forecasts.values():
-        groupings = (group_by_step(one.horizon), group_by_series(panel))
-        scores.append(GroupedScores(panel.schema.targets, one.levels, groupings))
-        scores[-1].add(one, gather_actuals(panel, one.series, one.cutoff, one.horizon), error_scale)
+    for of_predictor in forecasts.values():
+        groupings = (group_by_step(of_predictor.horizon), group_by_series(panel))
+        scores.append(GroupedScores(panel.schema.targets, of_predictor.levels, groupings))
+        actual = gather_actuals(panel, of_predictor.series, of_predictor.cutoff, of_predictor.horizon)
+        scores[-1].add(of_predictor, actual, error_scale)
     skill = np.full(panel.num_series, np.nan)
     if len(scores) > 1:
         model_loss, baseline_loss = (grouped.column("series", "mean_pinball")[:, 0] for grouped in scores[:2])
@@ -224,11 +196,10 @@ def compute_score_breakdown(
     order = evaluated[np.argsort(rank[evaluated], kind="stable")]
     worst = []
     for s in order[~np.isnan(skill[order])][:MAX_WORST_SERIES].tolist():
-        own = scores[0].group_scores("series", s)[0]
-        coverage = next(iter(own.coverage.values()), float("nan"))
-        worst.append(
-            SeriesScores(series=panel.names[s], wql=own.wql, mase=own.mase, coverage=coverage, skill=float(skill[s]))
-        )
+        model = scores[0].scores("series", s)[0]
+        coverage = next(iter(model.coverage.values()), float("nan"))
+        values = {"wql": model.wql, "mase": model.mase, "coverage": coverage, "skill": float(skill[s])}
+        worst.append(SeriesScores(series=panel.names[s], **values))
     return ScoreBreakdown(
         by_step={name: grouped.column("step", "wql")[:, 0] for name, grouped in zip(forecasts, scores, strict=True)},
         worst=worst,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from fusecast.data.arrays import IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
-from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors
-from fusecast.inference.predictor import Predictor
+from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors, to_plain
+from fusecast.inference.forecasts import Predictor
 from fusecast.io.atomic import write_text_atomically
 from fusecast.windows.window_index import WindowIndex
 
@@ -64,12 +64,8 @@ class Evaluation:
 
     def best_baseline(self, target: int = 0) -> str | None:
         """Return the name of the baseline of lowest WQL; None without baselines."""
-
-        def wql(name: str) -> float:
-            value = self.scores[name][target].wql
-            return value if math.isfinite(value) else math.inf
-
-        return min(self.baselines, key=wql, default=None)
+        wql = {name: self.scores[name][target].wql for name in self.baselines}
+        return min(wql, key=lambda name: math.inf if math.isnan(wql[name]) else wql[name], default=None)
 
     def skill(self, name: str, target: int = 0) -> dict[str, float]:
         """Return how much better a predictor is than the best baseline, column by column: 1 - score / best score.
@@ -80,8 +76,8 @@ class Evaluation:
         baselines = [headline_scores(self.scores[baseline][target]) for baseline in self.baselines]
         skills = {}
         for column, value in headline_scores(self.scores[name][target]).items():
-            best = min((scores[column] for scores in baselines if math.isfinite(scores[column])), default=math.nan)
-            skills[column] = 1 - value / best if best > 0 else math.nan
+            finite = [scores[column] for scores in baselines if math.isfinite(scores[column])]
+            skills[column] = compute_skill(value, min(finite, default=math.nan))
         return skills
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -114,10 +110,7 @@ class Evaluation:
                 for name, scores in self.scores.items()
             },
             "skill": {
-                name: {
-                    target: {k: v if math.isfinite(v) else None for k, v in self.skill(name, y).items()}
-                    for y, target in enumerate(self.targets)
-                }
+                name: {target: to_plain(self.skill(name, y)) for y, target in enumerate(self.targets)}
                 for name in self.scores
                 if name not in self.baselines
             },
@@ -139,6 +132,11 @@ def headline_scores(scores: Scores) -> dict[str, float]:
     }
 
 
+def compute_skill(score: float, reference: float) -> float:
+    """Return how much lower a score is than a reference, as a part of it; NaN where that is not a positive number."""
+    return 1 - score / reference if math.isfinite(reference) and reference > 0 else math.nan
+
+
 def evaluate(
     predictors: Sequence[Predictor],
     panel: Panel,
@@ -150,25 +148,11 @@ def evaluate(
     chunk_windows: int | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Score predictors and baselines on every window of an index, a bounded number of windows at a time.
+    """Score predictors and baselines on every window of an index, `chunk_windows` at a time (None: as fit in memory).
 
-    Parameters
-    ----------
-    train_end
-        Rows of each series that belong to training, [S]: the span that MASE takes its scale from.
-    season
-        Steps of a season, for MASE.
-    chunk_windows
-        Windows forecast at once; by default as many as make some millions of values.
-    on_progress
-        Called with the windows done and all windows, over all predictors.
-
-    Raises
-    ------
-    ConfigError
-        When two predictors have the same name.
-    DataError
-        When the index has no window.
+    MASE is scaled by the seasonal changes, `season` steps apart, of the first `train_end` [S] rows of each series.
+    Windows done and all windows are counted over all predictors. Raise a ConfigError when two predictors have the same
+    name, and a DataError when the index has no window.
     """
     all_predictors = (*predictors, *baselines)
     check_unique_names(all_predictors)
@@ -219,10 +203,5 @@ def split_into_chunks(index: WindowIndex, size: int) -> Iterator[WindowIndex]:
     for start in range(0, len(index), size):
         begin = np.clip(start - offsets[:-1], 0, None)
         end = np.minimum(start + size, offsets[1:]) - offsets[:-1]
-        yield WindowIndex(
-            lookback=index.lookback,
-            horizon=index.horizon,
-            first_cutoff=index.first_cutoff + begin * index.stride,
-            last_cutoff=index.first_cutoff + np.maximum(end - 1, begin - 1) * index.stride,
-            stride=index.stride,
-        )
+        first = index.first_cutoff + begin * index.stride
+        yield replace(index, first_cutoff=first, last_cutoff=first + np.maximum(end - begin - 1, -1) * index.stride)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,15 +58,13 @@ class Scores:
 
         The share of actuals that fell between two neighbouring quantile forecasts, beside the share that should.
         """
-        levels = (0.0, *self.calibration, 1.0)
-        below = (0.0, *self.calibration.values(), 1.0)
-        return tuple(
-            PitBar(lower=levels[i], upper=levels[i + 1], share=below[i + 1] - below[i]) for i in range(len(levels) - 1)
-        )
+        bounds = pairwise([(0.0, 0.0), *self.calibration.items(), (1.0, 1.0)])  # level, share of actuals below
+        return tuple(PitBar(lower=lower, upper=upper, share=b - a) for (lower, a), (upper, b) in bounds)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: levels become text, NaN becomes null."""
-        return {name: _to_plain(value) for name, value in self.__dict__.items()}
+        plain: dict[str, Any] = to_plain(vars(self))
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,20 +103,17 @@ def compute_errors(
 ) -> dict[str, FloatArray]:
     """Return everything that scores are sums of: each array [W, H, Y, K], 0 where it does not count.
 
-    Parameters
-    ----------
-    quantiles
-        Forecasts [W, H, Y, Q]. A forecast that is NaN where there is an actual makes the scores NaN.
-    actual
-        [W, H, Y], NaN where missing: such a step counts nowhere.
-    error_scale, square_scale
-        [W, Y]: what MASE divides each window's errors by, and RMSSE their squares. None leaves them undefined.
+    Steps whose actual [W, H, Y] is NaN count nowhere; a forecast [W, H, Y, Q] that is NaN where there is an actual
+    makes the scores NaN. MASE divides each window's errors by `error_scale` [W, Y], RMSSE their squares by
+    `square_scale` [W, Y]; None leaves them undefined.
     """
     present = ~np.isnan(actual)
     level = np.asarray(levels)
     signed = compute_median(quantiles, levels) - actual
     above = actual[..., None] - quantiles
-    bounds = [(quantiles[..., low], quantiles[..., high]) for low, high in central_intervals(levels).values()]
+    bounds = np.array(list(central_intervals(levels).values()), dtype=np.int64).reshape(-1, 2)
+    low, high = (np.take(quantiles, column, axis=-1) for column in bounds.T)  # [W, H, Y, K]
+    inside = (low <= actual[..., None]) & (actual[..., None] <= high)
     size = np.abs(actual) + np.abs(signed + actual)
     errors = {
         "count": np.ones_like(actual),
@@ -128,8 +124,8 @@ def compute_errors(
         "relative": np.where(size == 0, 0.0, 2 * np.abs(signed) / np.where(size == 0, 1.0, size)),
         "pinball": np.maximum(level * above, (level - 1) * above),
         "below": np.where(np.isnan(quantiles), np.nan, above <= 0),
-        "inside": _stack([_is_between(low, actual, high) for low, high in bounds], actual),
-        "width": _stack([high - low for low, high in bounds], actual),
+        "inside": np.where(np.isnan(low) | np.isnan(high), np.nan, inside),
+        "width": high - low,
     }
     for name, error, scale in (("scaled", np.abs(signed), error_scale), ("scaled_square", signed**2, square_scale)):
         if scale is not None:
@@ -145,7 +141,7 @@ def compute_errors(
 class ScoreSums:
     """Sums from which all scores follow. Memory grows with groups, not with windows.
 
-    Adding windows in chunks gives the scores of adding them at once. A *group* is anything that has scores of its own
+    Adding windows in chunks gives the scores of adding them at once. A *group* is anything that is scored alone
     (a series, a step ahead, a month); by default there is one.
     """
 
@@ -170,10 +166,7 @@ class ScoreSums:
     def add(self, errors: Mapping[str, FloatArray], group: IntArray | None = None) -> None:
         """Add the errors of some windows, as :func:`compute_errors` returns them.
 
-        Parameters
-        ----------
-        group
-            Number of the group of each window [W], or of each step [W, H]; None where there is one group.
+        `group` is the number of the group of each window [W], or of each step [W, H]; None where there is one group.
         """
         num_groups = self._shape[0]
         for name, values in errors.items():
@@ -188,24 +181,13 @@ class ScoreSums:
                 total = total.reshape(num_groups, targets, width)
             self._sums[name] = self._sums[name] + total if name in self._sums else total
 
-    def scores(self) -> tuple[Scores, ...]:
-        """Return the scores over all groups, one for each target."""
-        return self._to_scores({name: sums.sum(axis=0, keepdims=True) for name, sums in self._sums.items()})
-
-    def group_scores(self, group: int) -> tuple[Scores, ...]:
-        """Return the scores of one group, one for each target."""
-        return self._to_scores({name: sums[group : group + 1] for name, sums in self._sums.items()})
-
     def columns(self) -> dict[str, FloatArray]:
         """Return every score of every group and target, each [G, Y] or, one a level or interval, [G, Y, K]."""
-        return self._to_columns(self._sums)
-
-    def _to_columns(self, sums: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         width = {"pinball": len(self.levels), "below": len(self.levels)}
         width |= dict.fromkeys(("inside", "width"), len(self.intervals))
 
         def total(name: str) -> FloatArray:
-            return sums[name] if name in sums else np.zeros((*self._shape, width.get(name, 1)))
+            return self._sums[name] if name in self._sums else np.zeros((*self._shape, width.get(name, 1)))
 
         with np.errstate(divide="ignore", invalid="ignore"):
             count = total("count")
@@ -229,8 +211,9 @@ class ScoreSums:
                 "calibration": total("below") / count,
             }
 
-    def _to_scores(self, sums: Mapping[str, FloatArray]) -> tuple[Scores, ...]:
-        columns, keys = self._to_columns(sums), self.keys
+    def scores(self, group: int = 0) -> tuple[Scores, ...]:
+        """Return the scores of a group, one for each target."""
+        columns, keys = self.columns(), self.keys
 
         def convert(name: str, values: FloatArray) -> Any:
             if name in keys:
@@ -238,7 +221,7 @@ class ScoreSums:
             return int(values) if name == "count" else _unify_nan(float(values))
 
         return tuple(
-            Scores(**{name: convert(name, column[0, y]) for name, column in columns.items()})
+            Scores(**{name: convert(name, column[group, y]) for name, column in columns.items()})
             for y in range(self._shape[1])
         )
 
@@ -262,18 +245,10 @@ def level_weights(levels: Sequence[float]) -> FloatArray:
     return np.diff(np.concatenate(([0.0], middle, [1.0])))
 
 
-def _is_between(low: FloatArray, actual: FloatArray, high: FloatArray) -> FloatArray:
-    inside: FloatArray = np.where(np.isnan(low) | np.isnan(high), np.nan, (low <= actual) & (actual <= high))
-    return inside
-
-
-def _stack(arrays: Sequence[FloatArray], like: FloatArray) -> FloatArray:
-    return np.stack(arrays, axis=-1) if arrays else np.empty((*like.shape, 0))
-
-
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """Return a value for JSON: numbers that are keys become text, values that are not finite become null."""
     if isinstance(value, Mapping):
-        return {f"{level:g}": _to_plain(score) for level, score in value.items()}
+        return {key if isinstance(key, str) else f"{key:g}": to_plain(nested) for key, nested in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

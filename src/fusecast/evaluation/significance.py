@@ -37,12 +37,8 @@ def diebold_mariano(first: ArrayLike, second: ArrayLike, overlap: int = 1) -> Di
     sqrt((n + 1 - 2h + h(h - 1)/n) / n) and compared with Student's t with n - 1 degrees of freedom. Where the sum is
     not positive, which can happen, the autocovariances are weighted by 1 - k/h (Bartlett).
 
-    Parameters
-    ----------
-    first, second
-        Losses at the same origins in order of time, [n]; pairs with a NaN are left out.
-    overlap
-        How many consecutive origins share steps that they forecast: h for h steps ahead from every origin.
+    The losses [n] are those at the same origins in order of time; pairs with a NaN are left out. `overlap` is how many
+    consecutive origins share steps that they forecast: h for h steps ahead from every origin.
     """
     from scipy.stats import t as student
 
@@ -72,20 +68,12 @@ def standard_error(values: FloatArray, time: IntArray, horizon: int) -> float:
 
     The values of each moment are one observation, and observations up to a horizon apart are taken to be correlated
     (Newey, West 1987; Bartlett weights up to `horizon` moments). It is an estimate itself, and too small where the
-    moments are few.
-
-    Parameters
-    ----------
-    values
-        Of each forecast step, such as 1 where the actual lay inside an interval and 0 elsewhere, [n]; NaN is left out.
-    time
-        Moment of each step, any rising numbers, [n].
-    horizon
-        Steps of a forecast.
+    moments are few. `values` [n] are those of each forecast step, such as 1 where the actual lay inside an interval and
+    0 elsewhere; NaN is left out. `time` [n] is the moment of each step, any rising numbers.
     """
     known = ~np.isnan(values)
     if not known.any():
-        return float("nan")
+        return math.nan
     centred = values[known] - values[known].mean()
     moment = np.unique(time[known], return_inverse=True)[1]
     sums = np.bincount(moment, centred)

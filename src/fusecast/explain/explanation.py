@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -128,13 +128,13 @@ class Explanation:
         attention = pl.DataFrame(self.attention.to_rows(), nan_to_null=True)
         words = [format_lag(position, frequency) for position in attention["position"].to_list()]
         tables = {
-            "importances": pl.DataFrame([row.to_dict() for row in self.importances]),
+            "importances": pl.DataFrame([asdict(row) for row in self.importances]),
             "importance_by_step": self.importance_by_step,
             "importance_over_time": self.importance_over_time,
             "attention": attention.insert_column(1, pl.Series("words", words)),
             "attention_by_step": pl.DataFrame(by_step, nan_to_null=True),
-            "seasonal_lags": pl.DataFrame([lag.to_dict() for lag in self.seasonal_lags], schema=LAG_COLUMNS),
-            "periodicities": pl.DataFrame([one.to_dict() for one in self.periodicities], schema=PERIODICITY_COLUMNS),
+            "seasonal_lags": pl.DataFrame([asdict(lag) for lag in self.seasonal_lags], schema=LAG_COLUMNS),
+            "periodicities": pl.DataFrame([asdict(one) for one in self.periodicities], schema=PERIODICITY_COLUMNS),
             "regimes": self.regimes.to_frame(self.panel),
             "events": self.events,
         }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -36,10 +35,6 @@ class Importance:
     p10: float
     p50: float
     p90: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values: one row of a table."""
-        return asdict(self)
 
 
 class ImportanceTally:

@@ -14,7 +14,7 @@ from fusecast.data.arrays import IntArray
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.batch import Batch, Output
 from fusecast.model.losses import quantile_loss
-from fusecast.windows.gatherer import Gatherer
+from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.window_index import WindowIndex
 
 
@@ -48,7 +48,7 @@ def permutation_importance(
     shuffling), `shuffled` (mean loss with it), `increase` (relative), `spread` (standard deviation of the increase
     over the repeats), `constant` (the same in every window: shuffling cannot change anything).
     """
-    gatherer = Gatherer(encoded, index)
+    gatherer = make_gatherer(encoded, index)
     variables = _variable_columns(encoded.inputs)
     windows = np.arange(len(index))
     rng = np.random.default_rng(seed)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,10 +32,6 @@ class SeasonalLag:
     multiple_of: int | None = None
     """A shorter lag of the list that divides this one."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values: one row of a table."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Periodicity:
@@ -46,10 +41,6 @@ class Periodicity:
     words: str
     autocorrelation: float  # mean over windows
     persistence: float  # share of the windows in which it is at least half of 0.3
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values: one row of a table."""
-        return asdict(self)
 
 
 def find_seasonal_lags(store: AttentionStore, frequency: str) -> list[SeasonalLag]:

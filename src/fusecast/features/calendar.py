@@ -16,6 +16,13 @@ from fusecast.data.frequency import MICROSECONDS, Frequency
 from fusecast.errors import ConfigError
 
 PREFIX = "calendar:"
+_METHODS: dict[CalendarFeatureName, tuple[str, int]] = {  # of polars, and the first value
+    "minute": ("minute", 0),
+    "hour": ("hour", 0),
+    "day_of_week": ("weekday", 1),  # Monday is 1
+    "day_of_month": ("day", 1),
+    "month": ("month", 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +41,9 @@ class CalendarFeature:
 
     def codes(self, times: pl.Series) -> NDArray[np.int32]:
         """Return the codes [N] of a time column, read in its own zone."""
-        match self.name:
-            case "minute":
-                code = times.dt.minute().cast(pl.Int32) // self.every + 1
-            case "hour":
-                code = times.dt.hour().cast(pl.Int32) + 1
-            case "day_of_week":
-                code = times.dt.weekday()  # Monday is 1
-            case "day_of_month":
-                code = times.dt.day()
-            case "month":
-                code = times.dt.month()
-        return code.cast(pl.Int32).to_numpy()
+        method, first = _METHODS[self.name]
+        values: pl.Series = getattr(times.dt, method)()
+        return (values.cast(pl.Int32) // self.every - first + 1).to_numpy()
 
 
 def infer_calendar_features(frequency: str) -> tuple[CalendarFeature, ...]:
@@ -60,20 +58,16 @@ def infer_calendar_features(frequency: str) -> tuple[CalendarFeature, ...]:
     if step.months:
         return (CalendarFeature(name="month", cardinality=13),) if step.months % 12 else ()
     hour, day = MICROSECONDS["h"], MICROSECONDS["d"]
-    features: list[CalendarFeature] = []
-    if step.width % hour:
-        # half-hourly rows fall on 2 minutes of an hour, rows every 7 minutes on all 60
-        every = max(1, gcd(step.width, hour) // MICROSECONDS["m"])
-        features.append(CalendarFeature(name="minute", cardinality=60 // every + 1, every=every))
-    if step.width % day:
-        features.append(CalendarFeature(name="hour", cardinality=25))
-    if step.width % (7 * day):
-        features.append(CalendarFeature(name="day_of_week", cardinality=8))
-    if step.width <= day:
-        features.append(CalendarFeature(name="day_of_month", cardinality=32))
-    if step.width < 365 * day:
-        features.append(CalendarFeature(name="month", cardinality=13))
-    return tuple(features)
+    # half-hourly rows fall on 2 minutes of an hour, rows every 7 minutes on all 60
+    every = max(1, gcd(step.width, hour) // MICROSECONDS["m"])
+    features = (
+        (step.width % hour, CalendarFeature(name="minute", cardinality=60 // every + 1, every=every)),
+        (step.width % day, CalendarFeature(name="hour", cardinality=25)),
+        (step.width % (7 * day), CalendarFeature(name="day_of_week", cardinality=8)),
+        (step.width <= day, CalendarFeature(name="day_of_month", cardinality=32)),
+        (step.width < 365 * day, CalendarFeature(name="month", cardinality=13)),
+    )
+    return tuple(feature for varies, feature in features if varies)
 
 
 def select_calendar_features(
@@ -81,10 +75,7 @@ def select_calendar_features(
 ) -> tuple[CalendarFeature, ...]:
     """Return the named features, or for ``"auto"`` all that vary.
 
-    Raises
-    ------
-    ConfigError
-        When a named feature does not vary at this frequency, or steps are integers.
+    Raise a ConfigError when a named feature does not vary at this frequency, or steps are integers.
     """
     varying = infer_calendar_features(frequency)
     if names == "auto":

@@ -1,4 +1,4 @@
-"""Scaling of series by statistics of their training rows, and the transform of targets before it, with inverses."""
+"""Scaling of columns by statistics of their training rows: each series by its own, or all by pooled ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from fusecast.config import Scaling, TargetTransform
-from fusecast.data.arrays import BoolArray, FloatArray, IntArray
+from fusecast.config import Scaling
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
-from fusecast.errors import DataError
-from fusecast.features.target_checks import locate_rows
 
 NORMAL_IQR = 1.3489795003921634  # distance of the quartiles of a normal distribution, in standard deviations
 RELATIVE_ROUNDING = 1e-12  # a deviation this small relative to the center is the rounding error of a constant
@@ -36,13 +34,9 @@ class Scales:
 
     def at(self, series: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return center and scale [W] of fitted series by their positions; the pooled pair for -1."""
-        if self.shared:
-            return np.full(len(series), self.pooled_center), np.full(len(series), self.pooled_scale)
-        # one more entry, at index -1
-        return (
-            np.append(self.center, self.pooled_center)[series],
-            np.append(self.scale, self.pooled_scale)[series],
-        )
+        positions = np.full(len(series), -1) if self.shared else series  # the pooled pair is the last entry
+        center, scale = np.append(self.center, self.pooled_center), np.append(self.scale, self.pooled_scale)
+        return center[positions], scale[positions]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -54,18 +48,49 @@ class Scales:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the statistics that :meth:`to_dict` describes.
-
-        Raises
-        ------
-        ValueError
-            When they do not pair up, or a scale is not positive.
-        """
+        """Return what :meth:`to_dict` describes; raise a ValueError if pairs are incomplete or scales not positive."""
         center, scale = (np.asarray(values[name], dtype=np.float64) for name in ("center", "scale"))
         pooled = [float(value) for value in values["pooled"]]
         if center.shape != scale.shape or center.ndim != 1 or not all(value > 0 for value in (*scale, pooled[1])):
             raise ValueError("center and scale must pair up, and scales be positive")
         return cls(pooled_center=pooled[0], pooled_scale=pooled[1], center=center, scale=scale)
+
+
+class TrainingRows:
+    """The first ``end[s]`` rows of each series of a panel; series in the order of their names."""
+
+    def __init__(self, panel: Panel, end: IntArray) -> None:
+        end = np.clip(end, 0, panel.lengths)
+        nonempty = np.flatnonzero(end > 0)
+        self.series = np.array(sorted(nonempty.tolist(), key=panel.names.__getitem__), dtype=np.int64)
+        self.names = tuple(panel.names[s] for s in self.series.tolist())
+        sizes = end[self.series]
+        starts = panel.indptr[:-1][self.series]
+        self.rows = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        self._bounds = np.cumsum(sizes)
+        self.mask = np.zeros(panel.num_rows, dtype=np.bool_)
+        self.mask[self.rows] = True
+
+    def values(self, column: FloatArray) -> tuple[FloatArray, IntArray]:
+        """Return the present values of a column, end to end, and how many each series has."""
+        values = column[self.rows]
+        present = ~np.isnan(values)
+        until = np.concatenate(([0], np.cumsum(present)))[self._bounds]
+        return values[present], np.diff(until, prepend=0)
+
+    def replace_statistics(
+        self, center: FloatArray, scale: FloatArray, column: FloatArray, kind: Scaling, pooled_scale: float
+    ) -> None:
+        """Replace center and scale [S] of these series by the statistics of their rows, in place.
+
+        A series without a value keeps what it has; one that never changes is centered on its value, and has the
+        pooled scale.
+        """
+        middle, spread = compute_statistics(*self.values(column), kind)
+        has_values = ~np.isnan(middle)
+        series = self.series[has_values]
+        center[series] = middle[has_values]
+        scale[series] = np.where(spread[has_values] > 0, spread[has_values], pooled_scale)
 
 
 def compute_statistics(values: FloatArray, counts: IntArray, kind: Scaling) -> tuple[FloatArray, FloatArray]:
@@ -182,31 +207,3 @@ _STATISTICS: dict[str, Callable[[FloatArray, IntArray], tuple[FloatArray, FloatA
     "robust": _robust,
     "mean_abs": _mean_abs,
 }
-
-
-def transform_target(
-    values: FloatArray, kind: TargetTransform, target: str, panel: Panel, rows: BoolArray | None = None
-) -> FloatArray:
-    """Transform the values [N] of a target; with a mask `rows` [N], only in those rows, with NaN in the others.
-
-    Raises
-    ------
-    DataError
-        When `log1p` is applied to a negative value; names the series and the row.
-    """
-    if kind == "none":
-        return values
-    negative = values < 0 if rows is None else (values < 0) & rows
-    if negative.any():
-        ids, row, first = locate_rows(panel, negative)
-        raise DataError.negative_for_log(target, ids, row, float(values[first]))
-    result: FloatArray = np.log1p(values if rows is None else np.where(rows, values, np.nan))
-    return result
-
-
-def invert_transform(values: FloatArray, kind: TargetTransform) -> FloatArray:
-    """Invert :func:`transform_target`; what would be negative after `log1p` becomes 0."""
-    if kind == "none":
-        return values
-    result: FloatArray = np.maximum(np.expm1(values), 0.0)
-    return result

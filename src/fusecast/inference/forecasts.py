@@ -1,11 +1,11 @@
-"""Forecasts: the quantiles forecast for the windows of an index, and their table."""
+"""Forecasts: the quantiles forecast for the windows of an index, and their table; Predictor: what makes them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from fusecast.data.schema import Schema
 from fusecast.errors import SchemaError
 from fusecast.inference.quantiles import compute_median, interpolate_quantiles
 from fusecast.model.config import validate_quantile_levels
+from fusecast.windows.window_index import WindowIndex
 
 RESERVED_COLUMNS = (
     *("cutoff", "step", "y_hat", "predictor", "actual", "sample"),  # of forecasts, backtests and scenarios
@@ -110,14 +111,21 @@ class Forecasts:
         return pl.DataFrame({name: column.alias(name) for name, column in {**keys, **columns}.items()})
 
 
-def check_key_columns(schema: Schema) -> None:
-    """Refuse an id or time column with the name of another column of a table of results, before any training.
+class Predictor(Protocol):
+    """The interface of models in evaluation: a name, and forecasts."""
 
-    Raises
-    ------
-    SchemaError
-        Naming the column.
-    """
+    @property
+    def name(self) -> str:
+        """Name in tables, such as ``TFT`` or ``seasonal naive 24``."""
+        ...
+
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index, in its order, from the rows before each cutoff."""
+        ...
+
+
+def check_key_columns(schema: Schema) -> None:
+    """Raise a SchemaError where the id or time column has the name of another column of a table of results."""
     for name in (schema.id, schema.time):
         if name is not None and (name in RESERVED_COLUMNS or re.fullmatch(r"q0\.\d+", name)):
             raise SchemaError.reserved_key(name)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError, FusecastError
-from fusecast.features.fitted_preprocessor import FittedPreprocessor
+from fusecast.features.preprocessor import FittedPreprocessor
 from fusecast.io.atomic import compute_checksum, write_bytes_atomically
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
@@ -37,7 +37,7 @@ class Bundle:
 
     network: TemporalFusionTransformer  # on the CPU, in eval mode
     preprocessor: FittedPreprocessor
-    extra: Mapping[str, Any] = field(default_factory=dict)  # as given to save_bundle
+    extra: Mapping[str, Any] = field(default_factory=dict)  # as passed to save_bundle
     version: str = __version__  # of the fusecast that wrote it
 
     def __repr__(self) -> str:
@@ -51,18 +51,10 @@ def save_bundle(
     preprocessor: FittedPreprocessor,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a bundle; files of an older bundle in the folder are replaced, each atomically, the config last.
+    """Write a network, on any device, and the preprocessor that it was trained with, and plain `extra` values.
 
-    Parameters
-    ----------
-    folder
-        Created if it does not exist; other files in it are not touched.
-    network
-        On any device.
-    preprocessor
-        The preprocessor whose numbers the network was trained on.
-    extra
-        Plain values to save with it.
+    The folder is created if it does not exist. Files of an older bundle are replaced, each atomically, the config last;
+    other files are not touched.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     contents = {
@@ -84,11 +76,8 @@ def save_bundle(
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle.
 
-    Raises
-    ------
-    ArtifactError
-        If a file is missing, truncated, from another save or from a newer fusecast, or if the weights do not fit
-        the network of the configuration.
+    Raise an ArtifactError if a file is missing, truncated, from another save or from a newer fusecast, or if the weights
+    do not fit the network of the configuration.
     """
     config = _read_config(folder / CONFIG)
     contents = {name: _read(folder / name) for name in (PREPROCESSOR, WEIGHTS)}
@@ -108,12 +97,9 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Copy tensors into a network; every name and shape must agree.
+    """Copy tensors, read from the file `path`, into a network.
 
-    Raises
-    ------
-    ArtifactError
-        Naming their file, `path`, and the tensors that are missing, unexpected, or of another shape.
+    Raise an ArtifactError with the names of tensors that are missing, unexpected, or of another shape.
     """
     state = network.state_dict()
     shapes = {name for name in state.keys() & weights.keys() if state[name].shape != weights[name].shape}

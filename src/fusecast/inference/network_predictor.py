@@ -15,8 +15,8 @@ from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError
 from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.features.fitted_preprocessor import FittedPreprocessor
-from fusecast.features.target_checks import AMOUNT_HEAD, COUNT_HEAD
+from fusecast.features.preprocessor import FittedPreprocessor
+from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.overlapping_windows import OverlappingWindows
 from fusecast.model.batch import Batch, Output

@@ -9,15 +9,17 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fusecast.data.arrays import IntArray
 from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.inference.shared_selection import SharedSelection
 from fusecast.kernels.decoder import GateSums, decode
 from fusecast.model.batch import Batch
 from fusecast.model.decoder import FusedDecoder
+from fusecast.model.embedding import EmbeddingWeights
 from fusecast.model.masking import future_presence, past_presence
 from fusecast.model.tft import StaticContexts, TemporalFusionTransformer
+from fusecast.model.variable_selection import VariableSelection
 from fusecast.windows.device_gatherer import DevicePanel
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.torch_gatherer import relative_positions
@@ -43,15 +45,6 @@ class WindowRun:
     cutoff: int  # of the first window
     stride: int
 
-    def slice(self, begin: int, count: int) -> WindowRun:
-        """Return some of the windows."""
-        return replace(self, number=self.number + begin, count=count, cutoff=self.cutoff + begin * self.stride)
-
-    @property
-    def windows(self) -> IntArray:
-        """Their numbers in the index."""
-        return np.arange(self.number, self.number + self.count)
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -62,13 +55,7 @@ class Chunk:
     @property
     def windows(self) -> IntArray:
         """The numbers of the windows in the index."""
-        return np.concatenate([run.windows for run in self.runs])
-
-    def can_append(self, run: WindowRun, steps: int) -> bool:
-        """Return whether a run of so many steps may join."""
-        last = self.runs[-1]
-        fits = (len(self.runs) + 1) * steps <= MAX_STEPS_PER_CHUNK
-        return fits and run.count == last.count and run.series > last.series
+        return np.concatenate([np.arange(run.number, run.number + run.count) for run in self.runs])
 
 
 class OverlappingWindows:
@@ -118,9 +105,12 @@ class OverlappingWindows:
         chunks: list[Chunk] = []
         for run in runs:
             for begin in range(0, run.count, max_count):
-                piece = run.slice(begin, min(max_count, run.count - begin))
-                if chunks and chunks[-1].can_append(piece, (piece.count - 1) * piece.stride + L + H):
-                    chunks[-1] = Chunk((*chunks[-1].runs, piece))
+                count, cutoff = min(max_count, run.count - begin), run.cutoff + begin * run.stride
+                piece = replace(run, number=run.number + begin, count=count, cutoff=cutoff)
+                joined = chunks[-1].runs if chunks else ()
+                fits = (len(joined) + 1) * ((count - 1) * run.stride + L + H) <= MAX_STEPS_PER_CHUNK
+                if joined and fits and count == joined[-1].count and run.series > joined[-1].series:
+                    chunks[-1] = Chunk((*joined, piece))
                 else:
                     chunks.append(Chunk((piece,)))
         return chunks
@@ -239,3 +229,84 @@ class _SharedSteps:
         )
         quantiles, _ = self.network.head.forecast(decoded, center, scale, levels)
         return quantiles
+
+
+class SharedSelection:
+    """The vectors that a :class:`VariableSelection` selects at the steps of series of one length, viewed as windows.
+
+    Where inputs depend on the step alone, so do the selected vectors. A relative position depends on the window as
+    well; then the transformed embeddings of the other variables are shared, and the first map of the joint network,
+    which is a sum over variables, has two terms: one a step, and one a position.
+
+    `reals`, `codes` and `present` [G, R, ...] are of all steps of each series, as if they were one window, and `context`
+    is [G, d]. Steps are then numbered over all series, end to end: N = G R. `position` [T] replaces the last real by the
+    relative positions of the T steps of a window. The network is in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        selection: VariableSelection,
+        embedding: EmbeddingWeights,
+        reals: Tensor,
+        codes: Tensor,
+        *,
+        present: Tensor | None,
+        context: Tensor | None,
+        position: Tensor | None,
+        length: int,
+    ) -> None:
+        self.selection, self.length, self.context = selection, length, context
+        self.by_position = position is not None
+        if position is None:
+            selected, _ = selection(embedding, reals, codes, present=present, context=context)
+            self.steps = selected.flatten(0, 1)  # [N, d]
+            return
+        self.position_index = last = selection.num_reals - 1
+        self.present = None if present is None else present.flatten(0, 1)  # [N, V]
+        others = torch.ones(*reals.shape[:2], reals.shape[2] + codes.shape[2], dtype=torch.bool, device=reals.device)
+        others[..., last] = False
+        mapped = selection.embed(embedding, reals, codes, others if present is None else present & others)
+        self.transformed = selection.variables.finish(mapped.variable_input, mapped.residual)  # [V, N, d]
+        self.joint = mapped.joint_input  # [N, d + V]
+
+        positions = reals.new_zeros(1, length, selection.num_reals)
+        positions[0, :, last] = position
+        only_position = torch.zeros(1, length, others.shape[-1], dtype=torch.bool, device=reals.device)
+        only_position[..., last] = True
+        no_codes = codes.new_zeros(1, length, codes.shape[2])
+        alone = selection.embed(embedding, positions, no_codes, only_position)
+        absent = selection.embed(embedding, torch.zeros_like(positions), no_codes, torch.zeros_like(only_position))
+        # [T, d + V]: without the term of absent categories
+        self.joint_of_position = alone.joint_input - absent.joint_input
+        self.of_position = selection.variables.finish(alone.variable_input, alone.residual)[last]  # [T, d]
+
+    def pad(self, width: int) -> None:
+        """Pad the selected vectors to a width with zeros, and all tensors that they are computed from."""
+        more = (0, width - self.selection.d_model)
+        if more[1] == 0:
+            return
+        if not self.by_position:
+            self.steps = functional.pad(self.steps, more)
+            return
+        self.transformed = functional.pad(self.transformed, more)
+        self.of_position = functional.pad(self.of_position, more)
+
+    def windows(self, series: int, first: int, count: int, stride: int) -> Tensor:
+        """Return the selected vectors [W, T, d] of windows of a series, the first of which begins at step `first`."""
+        if not self.by_position:
+            return self.view_windows(self.steps, first, count, stride)
+        joint = self.view_windows(self.joint, first, count, stride) + self.joint_of_position
+        present = None if self.present is None else self.view_windows(self.present, first, count, stride)
+        context = None if self.context is None else self.context[series].expand(count, -1)
+        weights = self.selection.weigh(joint, present, context)
+        selected = weights[..., self.position_index, None] * self.of_position
+        for variable, transformed in enumerate(self.transformed):
+            if variable != self.position_index:
+                vectors = self.view_windows(transformed, first, count, stride)
+                selected.addcmul_(weights[..., variable, None], vectors)
+        return selected
+
+    def view_windows(self, rows: Tensor, first: int, count: int, stride: int) -> Tensor:
+        """View rows ``[N, w]`` as overlapping windows ``[count, T, w]``."""
+        width = rows.shape[1]
+        return rows[first:].as_strided((count, self.length, width), (stride * rows.stride(0), rows.stride(0), 1))

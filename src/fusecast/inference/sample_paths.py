@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fusecast.errors import ConfigError, DataError
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.quantiles import find_levels, interpolate_quantiles
 
-SAMPLING_METHODS = ("gaussian", "empirical", "independent")
+SamplingMethod = Literal["gaussian", "empirical", "independent"]
 MIN_WINDOWS = 10
 """Complete windows that are needed to fit the dependence of steps."""
 
@@ -24,22 +25,13 @@ def sample_paths(
     count: int,
     *,
     seed: int = 0,
-    method: str = "gaussian",
+    method: SamplingMethod = "gaussian",
     lowest: float | None = None,
 ) -> FloatArray:
     """Draw paths from forecasts: [count, W, H, Y]. The same seed yields the same paths.
 
-    Parameters
-    ----------
-    method
-        As in :meth:`StepDependence.draw_levels`.
-    lowest
-        Smallest value that the target can have; None where there is no such bound.
-
-    Raises
-    ------
-    ConfigError
-        When `count` is below 1, or there is no such method.
+    `method` is one of :meth:`StepDependence.draw_levels`, `lowest` the smallest value that the target can have. Raise a
+    ConfigError when `count` is below 1, or there is no such method.
     """
     if count < 1:
         raise ConfigError.not_positive("count", count)
@@ -72,10 +64,7 @@ class StepDependence:
     def fit(cls, forecasts: Forecasts, actual: FloatArray) -> StepDependence:
         """Fit to forecasts and their actuals [W, H, Y]; windows with a missing value are left out.
 
-        Raises
-        ------
-        DataError
-            When fewer than ten windows are complete.
+        Raise a DataError when fewer than :data:`MIN_WINDOWS` are complete.
         """
         width = actual.shape[1] * actual.shape[2]
         levels = find_levels(actual, forecasts.sorted().quantiles, forecasts.levels).reshape(len(actual), width)
@@ -107,16 +96,12 @@ class StepDependence:
     def _cholesky(self) -> FloatArray:
         return np.asarray(np.linalg.cholesky(self.correlation()), dtype=np.float64)
 
-    def draw_levels(self, count: int, rng: np.random.Generator, method: str = "gaussian") -> FloatArray:
+    def draw_levels(self, count: int, rng: np.random.Generator, method: SamplingMethod = "gaussian") -> FloatArray:
         """Draw dependent levels [count, H * Y], each column uniform on (0, 1).
 
         ``gaussian`` draws from the Gaussian copula of the ranks; ``empirical`` takes the order of the draws from
-        past windows (the Schaake shuffle of Clark et al. 2004); ``independent`` draws each step alone.
-
-        Raises
-        ------
-        ConfigError
-            When there is no such method.
+        past windows (the Schaake shuffle of Clark et al. 2004); ``independent`` draws each step alone. Raise a
+        ConfigError when there is no such method.
         """
         from scipy.special import ndtr
         from scipy.stats import rankdata
@@ -129,7 +114,7 @@ class StepDependence:
             clipped: FloatArray = np.clip(levels, 1e-9, 1 - 1e-9)
             return clipped
         if method != "empirical":
-            raise ConfigError.not_one_of("method", method, SAMPLING_METHODS)
+            raise ConfigError.not_one_of("method", method, get_args(SamplingMethod))
         repeats = math.ceil(count / len(self.levels))
         windows = np.concatenate([rng.permutation(len(self.levels)) for _ in range(repeats)])[:count]
         jitter = rng.random((count, width)) * 1e-9  # decides between equal levels

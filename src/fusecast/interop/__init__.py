@@ -1,4 +1,4 @@
-"""Weights from elsewhere, made to fit this network. Names are loaded when they are first asked for."""
+"""Weights from elsewhere, converted for this network. The names are imported when they are first used."""
 
 from __future__ import annotations
 

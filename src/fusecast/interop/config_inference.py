@@ -1,4 +1,4 @@
-"""Sizes: what becomes a ModelConfig, from tensors, from what the file says and from what the user says."""
+"""Infer the ModelConfig of old weights, from tensors, from their description and from what the user sets."""
 
 from __future__ import annotations
 
@@ -13,66 +13,54 @@ from fusecast.training.lightning_module import TFTModule
 from fusecast.training.resumable_module import ResumableModule
 
 FIELDS = tuple(field.name for field in fields(ModelConfig))
-NEEDED = tuple(field.name for field in fields(ModelConfig) if field.default is MISSING)
+REQUIRED_FIELDS = tuple(field.name for field in fields(ModelConfig) if field.default is MISSING)
 
 
-def checked(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse what is no field of a ModelConfig.
-
-    Raises
-    ------
-    ConfigError
-        Naming the closest field.
-    """
+def check_fields(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a ModelConfig; raise a ConfigError with the closest name for one that it does not have."""
     for name in sizes:
         if name not in FIELDS:
             raise ConfigError.unknown_option(str(name), FIELDS)
-    return {name: _number(value) for name, value in sizes.items()}
+    return dict(sizes)
 
 
-def _number(value: Any) -> Any:
-    """Read ``1e-3``, which YAML takes for a word."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def config_of(
-    weights: Weights, found: Mapping[str, Any], given: Mapping[str, Any], *, quantiles_only: bool = True
+def infer_config(
+    weights: Weights, inferred: Mapping[str, Any], given: Mapping[str, Any], *, quantiles_only: bool = True
 ) -> ModelConfig:
-    """Make the configuration: what was given goes before what was found.
+    """Return the configuration; what is given overrides what is inferred, in which None is an open size.
 
-    With `quantiles_only` no distribution may be asked for: the old weights forecast quantiles.
+    With `quantiles_only` the head cannot be a distribution: the old weights forecast quantiles.
 
     Raises
     ------
     ConfigError
-        When a size is known from neither, naming all that are missing; and for sizes that cannot work.
+        When a size is neither given nor inferred, naming all that are missing; and for sizes that are impossible.
     """
-    sizes = {name: value for name, value in found.items() if value is not None} | checked(given)
+    sizes = {name: value for name, value in inferred.items() if value is not None} | check_fields(given)
     if quantiles_only and sizes.get("head", HEADS[0]) != HEADS[0]:
         raise ConfigError.head_needs_training(str(sizes["head"]))
-    asked = {name for name, value in found.items() if value is None} | set(NEEDED)
-    unknown = [name for name in FIELDS if name in asked and name not in sizes]
+    needed = {name for name, value in inferred.items() if value is None} | set(REQUIRED_FIELDS)
+    unknown = [name for name in FIELDS if name in needed and name not in sizes]
     if unknown:
         raise ConfigError.size_unknown(weights.path, unknown)
     try:
         return ModelConfig(**sizes)
-    except TypeError:  # a number where a list is expected, or the other way round
+    except TypeError:  # a number where a list is expected, or a list for a number
         raise ConfigError.wrong_size_types(sizes) from None
 
 
-def module_of(config: ModelConfig) -> Callable[[], ResumableModule]:
-    """Give what makes an untrained network of a configuration, in its LightningModule."""
-    return lambda: TFTModule(config.to_dict(), seed=0)
-
-
-def levels_of(count: int, default: tuple[float, ...], given: Mapping[str, Any], library: str) -> tuple[Any, list[str]]:
-    """Give the quantile levels of a head with `count` rows, None when they must be asked for; and what was assumed."""
+def infer_quantiles(
+    rows: int, default: tuple[float, ...], given: Mapping[str, Any], library: str
+) -> tuple[Any, list[str]]:
+    """Return the quantile levels of a head with `rows` outputs, None where they are open; and what was assumed."""
     if "quantiles" in given:
         return given["quantiles"], []
-    if count == len(default):
-        levels = ", ".join(map(str, default))
-        return default, [f"quantile levels {levels} are assumed, {library} default for {count}; no tensor says them"]
-    return None, []
+    if rows != len(default):
+        return None, []
+    levels = ", ".join(map(str, default))
+    return default, [f"quantile levels {levels} are assumed, {library} default for {rows}; no tensor says them"]
+
+
+def module_builder(config: ModelConfig) -> Callable[[], ResumableModule]:
+    """Return a function that builds an untrained network, in its LightningModule."""
+    return lambda: TFTModule(config.to_dict(), seed=0)

@@ -1,4 +1,4 @@
-"""Convert an old file of weights into a checkpoint of this library."""
+"""Convert weights from elsewhere into a checkpoint of fusecast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.interop import native, nvidia, pytorch_forecasting, scripts
-from fusecast.interop.rules import Matching, Plan, carry_out
+from fusecast.interop.rules import Matching, Plan, apply_plan
 from fusecast.interop.state_dict import Weights, read_weights, write_checkpoint
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
@@ -19,13 +19,14 @@ from fusecast.training.resumable_module import ResumableModule
 class Importer(Protocol):
     """A kind of old file."""
 
-    LANDMARK: str
+    MARKER_TENSOR: str
+    """A tensor by which files of the kind are recognised."""
 
-    def plan(self, weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) -> Plan:
-        """Say which tensor becomes which."""
+    def plan_conversion(self, weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) -> Plan:
+        """Return the rules by which old tensors become those of this network."""
 
 
-KINDS: Mapping[str, Importer] = {
+IMPORTERS: Mapping[str, Importer] = {
     "native": native,
     "scripts": scripts,
     "nvidia": nvidia,
@@ -35,7 +36,7 @@ KINDS: Mapping[str, Importer] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Migration:
-    """A network with old weights, and how they fitted."""
+    """A network with old weights, and how they matched."""
 
     kind: str
     module: ResumableModule  # on the CPU, in eval mode
@@ -43,7 +44,10 @@ class Migration:
     notes: tuple[str, ...]
     """What was assumed, and what the user should know."""
     path: Path | None
-    """The checkpoint written, None where none was asked for."""
+    """The checkpoint that was written, None where none was requested."""
+
+    def __repr__(self) -> str:
+        return f"Migration(kind={self.kind!r}, complete={self.matching.complete}, path={self.path!r})"
 
     @property
     def network(self) -> TemporalFusionTransformer:
@@ -59,7 +63,7 @@ class Migration:
 
 
 class PartialMatchError(ArtifactError):
-    """Old weights that do not match; `matching` says which."""
+    """Old weights that match in part only; `matching` has one row a tensor."""
 
     matching: Matching
 
@@ -73,24 +77,24 @@ def convert(
     sizes: Mapping[str, Any] | None = None,
     partial: bool = False,
 ) -> Migration:
-    """Take weights over from an old file. Nothing in the file is ever executed.
+    """Convert the weights of an old file. Nothing in the file is ever executed.
 
     Parameters
     ----------
     old
-        What ``torch.save`` wrote, a state dict by itself or within a checkpoint, or a ``.safetensors`` file.
+        A file of ``torch.save`` (a state dict by itself or within a checkpoint), or a ``.safetensors`` file.
     to
         Checkpoint to write, for ``load_from_checkpoint`` of the LightningModule; None writes none.
     kind
         ``"native"``; ``"scripts"``, the same network in the module that the training script has; ``"nvidia"``;
-        ``"pytorch-forecasting"``; or ``"auto"`` to tell by the names.
+        ``"pytorch-forecasting"``; or ``"auto"``, by the names of the tensors.
     config
-        What describes the old network: a ModelConfig in plain values for a native file, else the configuration of
+        Description of the old network: a ModelConfig in plain values for a native file, else the configuration of
         its library.
     sizes
-        Fields of the ModelConfig that nobody else says, such as ``horizon`` and ``lookback``.
+        Fields of the ModelConfig that cannot be inferred, such as ``horizon`` and ``lookback``; they override all else.
     partial
-        Whether to take what matches and leave the rest untrained.
+        Whether to convert the tensors that match and leave the rest untrained.
 
     Raises
     ------
@@ -98,26 +102,27 @@ def convert(
         When the file is missing, truncated, unsafe or of an unknown kind, matches in part only, or holds a network
         that cannot be reproduced here.
     ConfigError
-        When a size is said by nobody, or sizes cannot work.
+        When a size is neither given nor inferred, or sizes are impossible.
     """
-    if kind != "auto" and kind not in KINDS:
-        raise ConfigError.not_one_of("from", kind, ("auto", *KINDS))
+    if kind not in ("auto", *IMPORTERS):
+        raise ConfigError.not_one_of("from", kind, ("auto", *IMPORTERS))
     path = Path(old)
     weights = read_weights(path)
-    found = _kind_of(weights) if kind == "auto" else kind
-    plan = KINDS[found].plan(weights, config or {}, sizes or {})
-    module, matching = carry_out(plan, weights)
+    kind = _recognise(weights) if kind == "auto" else kind
+    plan = IMPORTERS[kind].plan_conversion(weights, config or {}, sizes or {})
+    module, matching = apply_plan(plan, weights)
     if not matching.complete and not partial:
         names = (matching.names(status) for status in ("missing", "unexpected", "wrong shape"))
         error = PartialMatchError(str(ArtifactError.partial_match(path, *names)))
         error.matching = matching
         raise error
     written = None if to is None else write_checkpoint(Path(to), module)
-    return Migration(kind=found, module=module, matching=matching, notes=plan.notes, path=written)
+    return Migration(kind=kind, module=module, matching=matching, notes=plan.notes, path=written)
 
 
-def _kind_of(weights: Weights) -> str:
-    matching = [name for name, importer in KINDS.items() if importer.LANDMARK in weights.tensors]
-    if matching:
-        return matching[-1]  # a file of the scripts is a native one with more in it
-    raise ArtifactError.unknown_weights(weights.path, list(weights.tensors))
+def _recognise(weights: Weights) -> str:
+    """Return the kind of a file, by the tensors in it."""
+    kinds = [kind for kind, importer in IMPORTERS.items() if importer.MARKER_TENSOR in weights.tensors]
+    if not kinds:
+        raise ArtifactError.unknown_weights(weights.path, list(weights.tensors))
+    return kinds[-1]  # a file of the scripts has all tensors of a native one, and more

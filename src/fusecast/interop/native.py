@@ -1,102 +1,90 @@
-"""A state dict of this network: names are the same, and what its shapes say of the sizes is read off."""
+"""A state dict of this network: the names are the same, and most sizes follow from the shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from fusecast.interop.config_inference import checked, config_of, levels_of, module_of
-from fusecast.interop.rules import Plan, Rule
+from fusecast.interop.config_inference import check_fields, infer_config, infer_quantiles, module_builder
+from fusecast.interop.rules import Plan, copy
 from fusecast.interop.state_dict import Weights
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
 
-LANDMARK = "recurrence.encoder.weight_ih_l0"
-"""A tensor that every file of this kind holds, and no other."""
-
-QUANTILES = (0.1, 0.5, 0.9)
+MARKER_TENSOR = "recurrence.encoder.weight_ih_l0"
 
 
-def plan(weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) -> Plan:
-    """Plan the import of a state dict of this network.
+def plan_conversion(weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) -> Plan:
+    """Plan the conversion of a state dict of this network.
 
-    Parameters
-    ----------
-    weights
-        The old file. Where it is a checkpoint of ours it describes its own network, and nothing is inferred.
-    config
-        A ModelConfig in plain values, or the ``config.json`` of a bundle.
-    sizes
-        Single fields of the ModelConfig; they go before all else.
+    `config` is a ModelConfig in plain values, or the ``config.json`` of a bundle. A checkpoint of fusecast describes
+    its own network, and nothing is inferred.
 
     Raises
     ------
     ArtifactError, ConfigError
-        When a size is said by nobody, or sizes cannot work.
+        When a size is neither given nor inferred, or sizes are impossible.
     """
     described = weights.parameters.get("model", {})
-    inside = config.get("model", config)
-    given = {**(described if isinstance(described, Mapping) else {}), **checked(inside), **sizes}
-    if described:
-        found: dict[str, Any] = {}
-        notes: list[str] = []
-    else:
-        found, notes = _infer(weights, given)
-    model_config = config_of(weights, found, given, quantiles_only=False)
-    names = TemporalFusionTransformer(model_config).state_dict()
-    rules = [Rule(name, (name,), torch.clone) for name in names]
-    return Plan(build=module_of(model_config), rules=rules, notes=tuple(notes))
+    given = {**(described if isinstance(described, Mapping) else {}), **check_fields(config.get("model", config))}
+    given |= sizes
+    inferred, notes = ({}, []) if described else _infer_sizes(weights, given)
+    model_config = infer_config(weights, inferred, given, quantiles_only=False)
+    rules = [copy(name, name) for name in TemporalFusionTransformer(model_config).state_dict()]
+    return Plan(build=module_builder(model_config), rules=rules, notes=tuple(notes))
 
 
-def _infer(weights: Weights, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Read sizes off shapes; None is a size that shapes leave open."""
-    unknown = {name for name in ModelConfig.__dataclass_fields__ if name not in given}
+def _infer_sizes(weights: Weights, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the sizes that follow from shapes, None where they are open; and what was assumed."""
     hidden_size = given.get("hidden_size") or weights.size("after_recurrence.norm.weight")
     reals, variables = weights.rows("embedding.real_weight"), weights.rows("select_past.joint.norm.weight")
     known = weights.rows("select_future.joint.norm.weight")
     categories = variables - reals
-    found: dict[str, Any] = {"hidden_size": hidden_size}
-    if "num_heads" in unknown:
-        found["num_heads"] = hidden_size // weights.size("attention.value.weight")
-    found["num_lstm_layers"] = weights.numbered("recurrence.encoder.weight_ih_l")
-    found["attention_bias"] = "attention.value.bias" in weights.tensors
-    found["selection_skip_norm"] = "select_past.skip_norm.weight" in weights.tensors
+    sizes: dict[str, Any] = {"hidden_size": hidden_size}
+    if "num_heads" not in given:
+        sizes["num_heads"] = hidden_size // weights.size("attention.value.weight")
+    sizes["num_lstm_layers"] = weights.count_numbered("recurrence.encoder.weight_ih_l")
+    sizes["attention_bias"] = "attention.value.bias" in weights.tensors
+    sizes["selection_skip_norm"] = "select_past.skip_norm.weight" in weights.tensors
     if "select_past.variables.skip_norm.weight" in weights.tensors:
-        found["variable_skip"] = "normalised"
+        sizes["variable_skip"] = "normalised"
     elif "select_past.variables.skip_weight" in weights.tensors:
-        found["variable_skip"] = "linear"
-    found |= _static(weights)
-    # Shapes say how many variables are known, and how many are reals; with both kinds, not how many are both.
-    observed = given.get("observed_reals")
-    said = None if observed is None else reals - observed
-    found["known_reals"] = given.get("known_reals", known if categories == 0 or known == 0 else said)
-    if found["known_reals"] is not None:
-        found["observed_reals"] = reals - found["known_reals"]
-        found |= _categories(weights, categories, known - found["known_reals"], given)
+        sizes["variable_skip"] = "linear"
+    sizes |= _infer_static(weights)
+    # How many variables are known follows from shapes, and how many are reals; with both kinds, not how many are both.
+    known_reals = given.get("known_reals")
+    if known_reals is None and (categories == 0 or known == 0):
+        known_reals = known
+    elif known_reals is None and "observed_reals" in given:
+        known_reals = reals - given["observed_reals"]
+    sizes["known_reals"] = known_reals
+    if known_reals is not None:
+        known_categories, rows = known - known_reals, weights.rows("embedding.table")
+        sizes["observed_reals"] = reals - known_reals
+        sizes["known_categories"] = _cardinalities(known_categories, categories, rows)
+        sizes["observed_categories"] = _cardinalities(categories - known_categories, categories, rows)
     notes: list[str] = []
-    if given.get("head", "quantile") == "quantile" and unknown & {"num_targets", "quantiles"}:
-        rows = weights.size("head.projection.bias")
-        targets = given.get("num_targets", 1)
-        found["quantiles"], notes = levels_of(rows // targets, QUANTILES, given, "this network's")
-    return found, notes
+    if given.get("head", "quantile") == "quantile" and not {"num_targets", "quantiles"} <= given.keys():
+        levels = weights.size("head.projection.bias") // given.get("num_targets", 1)
+        sizes["quantiles"], notes = infer_quantiles(levels, ModelConfig.quantiles, given, "this network's")
+    return sizes, notes
 
 
-def _static(weights: Weights) -> dict[str, Any]:
+def _infer_static(weights: Weights) -> dict[str, Any]:
     variables, reals = weights.rows("static.select.joint.norm.weight"), weights.rows("static.embedding.real_weight")
-    rows = weights.rows("static.embedding.table")
     count = variables - reals
-    # Tables stand end to end: with one, its rows are its cardinality; with several, nobody knows where each ends.
-    cardinalities = () if count == 0 else (rows,) if count == 1 else None
-    without = variables == 0 and "static.contexts.hidden.norm.weight" in weights.tensors
-    return {"static_reals": reals, "static_categories": cardinalities, "contexts_without_static": without}
-
-
-def _categories(weights: Weights, count: int, known: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    rows = weights.rows("embedding.table")
-    single = (rows,) if count == 1 else None
     return {
-        "known_categories": given.get("known_categories", () if known == 0 else single),
-        "observed_categories": given.get("observed_categories", () if known == count else single),
+        "static_reals": reals,
+        "static_categories": _cardinalities(count, count, weights.rows("static.embedding.table")),
+        "contexts_without_static": variables == 0 and "static.contexts.hidden.norm.weight" in weights.tensors,
     }
+
+
+def _cardinalities(count: int, of_all: int, rows: int) -> tuple[int, ...] | None:
+    """Return the cardinalities of `count` categories, None where they are open.
+
+    The tables of all categories stand end to end: one alone has all rows; of several the bounds are unknown.
+    """
+    if count == 0:
+        return ()
+    return (rows,) if of_all == 1 else None

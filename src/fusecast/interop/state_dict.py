@@ -20,39 +20,36 @@ from fusecast.training.checkpoints import load_checkpoint
 from fusecast.training.resumable_module import ResumableModule
 
 PREFIXES = ("module.", "model.", "network.", "_orig_mod.", "TFTpart2.")
-"""What DataParallel, wrappers, our LightningModules, torch.compile and newer NVIDIA code put before names."""
+"""Prefixes of names by DataParallel, wrappers, LightningModules of fusecast, torch.compile and newer NVIDIA code."""
 
-PLACES = ("state_dict", "model_state_dict", "model", "network")
-"""Where checkpoints of all kinds keep the tensors, if not at the top."""
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network")
+"""Keys of checkpoints of all kinds under which the tensors are, if not at the top level."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What an old file holds."""
+    """The content of an old file."""
 
     path: Path
-    tensors: Mapping[str, Tensor]  # by their bare names, in the file's order
-    others: tuple[str, ...] = ()  # what stands among the tensors and is none
-    parameters: Mapping[str, Any]  # plain values that a checkpoint keeps as its hyper-parameters
+    tensors: Mapping[str, Tensor]  # by their names without prefixes, in the order of the file
+    others: tuple[str, ...] = ()  # names among them whose values are no tensors
+    parameters: Mapping[str, Any]  # hyper-parameters of a checkpoint, as plain values
+
+    def __repr__(self) -> str:
+        return f"Weights(path={str(self.path)!r}, tensors={len(self.tensors)})"
 
     def size(self, name: str, dimension: int = 0) -> int:
-        """Give one dimension of a tensor from which a size of the network follows.
-
-        Raises
-        ------
-        ArtifactError
-            When the tensor is missing, or has fewer dimensions.
-        """
+        """Return a dimension from which a size of the network follows; raise an ArtifactError where it is missing."""
         tensor = self.tensors.get(name)
         if tensor is None or tensor.ndim <= dimension:
             raise ArtifactError.lacks_tensor(self.path, name)
         return tensor.shape[dimension]
 
     def rows(self, name: str) -> int:
-        """Give the first dimension of a tensor, 0 where there is none of that name."""
+        """Return the first dimension of a tensor, 0 where there is none of that name."""
         return self.tensors[name].shape[0] if name in self.tensors else 0
 
-    def numbered(self, before: str, after: str = "") -> int:
+    def count_numbered(self, before: str, after: str = "") -> int:
         """Count the names ``before0after``, ``before1after`` and so on."""
         count = 0
         while f"{before}{count}{after}" in self.tensors:
@@ -69,26 +66,24 @@ def read_weights(path: Path) -> Weights:
         When the file is missing or truncated, holds no state dict or anything but tensors and plain values.
     """
     content = _read(path)
-    state = _state_of(content)
+    inside = [content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)]
+    candidates = (state for state in (content, *inside) if any(isinstance(value, Tensor) for value in state.values()))
+    state = next(candidates, None)
     if state is None:
-        raise ArtifactError.no_weights(path, PLACES)
+        raise ArtifactError.no_weights(path, STATE_DICT_KEYS)
     tensors: dict[str, Tensor] = {}
     others = []
-    for name, value in state.items():
-        bare = _bare(str(name))
+    for full_name, value in state.items():
+        name = _remove_prefixes(str(full_name))
         if not isinstance(value, Tensor):
-            others.append(bare)
-        elif bare in tensors:
-            raise ArtifactError.same_name_twice(path, bare)
+            others.append(name)
+        elif name in tensors:
+            raise ArtifactError.same_name_twice(path, name)
         else:
-            tensors[bare] = value
+            tensors[name] = value
     parameters = content.get("hyper_parameters", {})
-    return Weights(
-        path=path,
-        tensors=tensors,
-        others=tuple(others),
-        parameters=parameters if isinstance(parameters, Mapping) else {},
-    )
+    parameters = parameters if isinstance(parameters, Mapping) else {}
+    return Weights(path=path, tensors=tensors, others=tuple(others), parameters=parameters)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -105,28 +100,16 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ArtifactError.export_first(str(error).splitlines()[0]) from None
 
 
-def _state_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Find the state dict: the content itself, or what stands in one of the usual places."""
-    candidates: list[Mapping[str, Any]] = [
-        content,
-        *(content[place] for place in PLACES if isinstance(content.get(place), Mapping)),
-    ]
-    for candidate in candidates:
-        if any(isinstance(value, Tensor) for value in candidate.values()):
-            return candidate
-    return None
-
-
-def _bare(name: str) -> str:
-    """Take known prefixes off, however they are nested."""
+def _remove_prefixes(name: str) -> str:
+    """Remove known prefixes, however they are nested."""
     for prefix in PREFIXES:
         if name.startswith(prefix):
-            return _bare(name.removeprefix(prefix))
+            return _remove_prefixes(name.removeprefix(prefix))
     return name
 
 
 def write_checkpoint(path: Path, module: ResumableModule) -> Path:
-    """Write what ``load_from_checkpoint`` of the module's class loads: weights and sizes, no state of training."""
+    """Write a checkpoint for ``load_from_checkpoint`` of the module's class: weights and sizes, no training state."""
     checkpoint: dict[str, Any] = {
         "epoch": 0,
         "global_step": 0,

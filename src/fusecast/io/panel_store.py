@@ -65,7 +65,7 @@ def open_panel(folder: str | Path) -> Panel:
         columns: Mapping[str, list[str]] = {group: header["columns"][group] for group in STEMS}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError.unreadable(path, f"{type(error).__name__}: {error}") from error
-    indptr = open_array(folder / "indptr.npy", np.int64, len(ids) + 1)
+    indptr = np.array(open_array(folder / "indptr.npy", np.int64, len(ids) + 1))
     arrays = {
         group: {
             name: open_array(
@@ -82,7 +82,7 @@ def open_panel(folder: str | Path) -> Panel:
         time_grid=time_grid,
         ids=ids,
         indptr=indptr,
-        start=open_array(folder / "start.npy", np.int64, len(ids)),
+        start=np.array(open_array(folder / "start.npy", np.int64, len(ids))),
         levels=levels,
         **arrays,
     )

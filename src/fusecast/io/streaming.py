@@ -23,6 +23,7 @@ from fusecast.errors import DataError
 from fusecast.errors.base import MAX_EXAMPLES
 from fusecast.io.atomic import replace_file
 from fusecast.io.panel_store import STEMS, open_panel, write_array, write_header
+from fusecast.io.tables import refuse_duplicates
 
 BATCH_ROWS = 250_000
 """Rows in memory at a time."""
@@ -74,6 +75,7 @@ def stream_parquet(path: str | Path, schema: Schema, folder: str | Path, *, batc
 
 def read_first_rows(path: str | Path, rows: int = BATCH_ROWS) -> pl.DataFrame:
     """Return the first rows of a Parquet file, for :func:`fusecast.data.schema.make_schema`."""
+    check_columns(Path(path), [])
     return pl.read_parquet(path, n_rows=rows)
 
 
@@ -81,12 +83,13 @@ def estimate_memory(path: str | Path) -> int:
     """Estimate the bytes that a Parquet file needs in memory while it becomes a panel, from its metadata alone."""
     import pyarrow.parquet as pq
 
+    check_columns(Path(path), [])
     metadata = pq.read_metadata(path)
     return int(metadata.num_rows * metadata.num_columns * BYTES_PER_CELL)
 
 
 def check_columns(path: Path, names: list[str]) -> None:
-    """Raise if the file is missing, is no Parquet file, or lacks columns."""
+    """Raise if the file is missing, is no Parquet file, has two columns of one name, or lacks columns."""
     import pyarrow.parquet as pq
 
     if not path.is_file():
@@ -96,6 +99,7 @@ def check_columns(path: Path, names: list[str]) -> None:
         present = pq.read_schema(path).names
     except (OSError, ValueError) as error:  # the errors of pyarrow are subclasses of these
         raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
+    refuse_duplicates(present)
     for name in names:
         if name not in present:
             issues.missing_column(name, present)

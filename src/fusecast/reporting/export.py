@@ -35,7 +35,7 @@ def check_can_draw() -> None:
     if find_spec("kaleido") is None:
         raise ConfigError.missing_extra("drawing figures", "kaleido", "plot")
     if find_browser() is None:
-        raise ConfigError.browser_missing("drawing figures")
+        raise ConfigError.missing_browser("drawing figures")
 
 
 def find_browser() -> Path | None:

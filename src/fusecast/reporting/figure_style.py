@@ -154,9 +154,14 @@ def stack_figures(figures: Mapping[str, go.Figure]) -> go.Figure:
     return stacked
 
 
-def line_mode(points: Sequence[Any]) -> str:
-    """Return the mode of a line trace: a single point needs a marker to be visible."""
-    return "lines" if len(points) > 1 else "lines+markers"
+def add_line(
+    figure: go.Figure, x: Sequence[Any], y: Any, colour: str, width: float = 2.0, *, hover: str = "", **options: Any
+) -> None:
+    """Add a line to a figure; a single point gets a marker, so that it is visible."""
+    options = {"mode": "lines" if len(x) > 1 else "lines+markers", **options}
+    line = {"color": colour, "width": width, **options.pop("line", {})}
+    options |= {"hovertemplate": hover} if hover else {"hoverinfo": "skip"}
+    figure.add_scatter(x=x, y=y, line=line, **options)
 
 
 def plain_times(times: Sequence[Any]) -> list[Any]:

@@ -19,8 +19,8 @@ from fusecast.reporting.figure_style import (
     LINE,
     MUTED,
     WARM,
+    add_line,
     escape_name,
-    line_mode,
     new_figure,
     plain_times,
 )
@@ -39,25 +39,11 @@ def forecast_figure(plot: ForecastPlot) -> go.Figure:
     for i, forecast in enumerate(plot.forecasts):
         _add_bands(figure, forecast, first=i == 0)
     times, actual = _recent_actuals(plot)
-    figure.add_scatter(
-        x=times,
-        y=actual,
-        name="actual",
-        mode="lines",
-        line={"color": INK, "width": 1.6},
-        hovertemplate="%{y:,.5~r}",
-    )
+    add_line(figure, times, actual, INK, 1.6, name="actual", hover="%{y:,.5~r}")
     for i, forecast in enumerate(plot.forecasts):
-        figure.add_scatter(
-            x=plain_times(forecast.times),
-            y=compute_median(forecast.quantiles, forecast.levels),
-            name="forecast, median",
-            mode=line_mode(forecast.times),
-            line={"color": ACCENT, "width": 2.2},
-            legendgroup="median",
-            showlegend=i == 0,
-            hovertemplate="%{y:,.5~r}",
-        )
+        times, median = plain_times(forecast.times), compute_median(forecast.quantiles, forecast.levels)
+        legend = {"name": "forecast, median", "legendgroup": "median", "showlegend": i == 0}
+        add_line(figure, times, median, ACCENT, 2.2, hover="%{y:,.5~r}", **legend)
         _mark_start(figure, forecast)
     figure.update_yaxes(title_text=escape_name(plot.target))
     return figure
@@ -114,25 +100,12 @@ def _mark_start(figure: go.Figure, forecast: FanForecast) -> None:
 def loss_figure(curves: TrainingCurves) -> go.Figure:
     """Draw the loss in training and in validation by epoch, the best epoch marked."""
     figure = new_figure(280, hovermode="x unified")
-    figure.add_scatter(
-        x=list(curves.epoch),
-        y=list(curves.train_loss),
-        name="training",
-        mode=line_mode(curves.epoch),
-        line={"color": WARM, "width": 1.8},
-        hovertemplate="%{y:.4~g}",
-    )
+    epochs = list(curves.epoch)
+    add_line(figure, epochs, list(curves.train_loss), WARM, 1.8, name="training", hover="%{y:.4~g}")
     valid = np.asarray(curves.valid_loss, dtype=float)
     if len(valid) and not np.isnan(valid).all():
         best = int(np.nanargmin(valid))
-        figure.add_scatter(
-            x=list(curves.epoch),
-            y=valid,
-            name="validation",
-            mode=line_mode(curves.epoch),
-            line={"color": ACCENT, "width": 2.2},
-            hovertemplate="%{y:.4~g}",
-        )
+        add_line(figure, epochs, valid, ACCENT, 2.2, name="validation", hover="%{y:.4~g}")
         figure.add_scatter(
             x=[curves.epoch[best]],
             y=[valid[best]],
@@ -149,14 +122,11 @@ def loss_figure(curves: TrainingCurves) -> go.Figure:
 def learning_rate_figure(curves: TrainingCurves) -> go.Figure:
     """Draw the learning rate by epoch, on a logarithmic axis."""
     figure = new_figure(280, hovermode="x unified", showlegend=False)
-    figure.add_scatter(
-        x=list(curves.epoch),
-        y=list(curves.learning_rate),
-        name="learning rate",
-        mode=line_mode(curves.epoch),
-        line={"color": MUTED, "width": 1.8, "shape": "hv"},
-        hovertemplate="%{y:.2~e}",
-    )
+    step = {"shape": "hv"}
+    add_line(
+        figure, list(curves.epoch), list(curves.learning_rate), MUTED, 1.8, name="learning rate", line=step,
+        hover="%{y:.2~e}",
+    )  # fmt: skip
     figure.update_xaxes(title_text="epoch")
     rates = sorted({float(f"{rate:.3g}") for rate in curves.learning_rate if rate > 0})
     figure.update_yaxes(title_text="learning rate", type="log")
@@ -170,19 +140,13 @@ def learning_rate_figure(curves: TrainingCurves) -> go.Figure:
 def calibration_figure(scores: Mapping[str, Scores]) -> go.Figure:
     """Draw the share of actuals at or below each quantile forecast over the nominal share; the diagonal is right."""
     figure = new_figure(340)
-    diagonal = {"color": LINE, "width": 1.5, "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, name="perfect calibration", hoverinfo="skip")
+    add_line(figure, [0, 1], [0, 1], LINE, 1.5, line={"dash": "dot"}, name="perfect calibration")
     colours = (ACCENT, WARM, MUTED) if len(scores) > 2 else (ACCENT, MUTED)
     for (name, score), colour in zip(scores.items(), colours, strict=False):
-        figure.add_scatter(
-            x=list(score.calibration),
-            y=list(score.calibration.values()),
-            name=escape_name(name),
-            mode="lines+markers",
-            line={"color": colour, "width": 2},
-            marker={"size": 7},
-            hovertemplate="%{x:.0%} forecast: %{y:.1%} of actuals at or below<extra></extra>",
-        )
+        levels, shares = list(score.calibration), list(score.calibration.values())
+        hover = "%{x:.0%} forecast: %{y:.1%} of actuals at or below<extra></extra>"
+        marks: dict[str, Any] = {"mode": "lines+markers", "marker": {"size": 7}}
+        add_line(figure, levels, shares, colour, name=escape_name(name), hover=hover, **marks)
     figure.update_xaxes(title_text="quantile forecast", tickformat=".0%", range=[0, 1], showgrid=True)
     figure.update_yaxes(title_text="actuals at or below it", tickformat=".0%", range=[0, 1])
     return figure
@@ -212,15 +176,10 @@ def by_step_figure(by_step: Mapping[str, Sequence[float] | FloatArray], step: st
     """Draw the WQL by step ahead, of the model and its best baseline."""
     figure = new_figure(300, hovermode="x unified")
     for (name, values), colour in zip(by_step.items(), (ACCENT, MUTED, WARM), strict=False):
-        figure.add_scatter(
-            x=np.arange(1, len(values) + 1),
-            y=values,
-            name=escape_name(name),
-            mode="lines+markers" if len(values) < MAX_MARKED_STEPS else "lines",
-            line={"color": colour, "width": 2},
-            marker={"size": 5},
-            hovertemplate="%{y:.3~g}",
-        )
+        mode = "lines+markers" if len(values) < MAX_MARKED_STEPS else "lines"
+        marks: dict[str, Any] = {"mode": mode, "marker": {"size": 5}}
+        steps = list(range(1, len(values) + 1))
+        add_line(figure, steps, values, colour, name=escape_name(name), hover="%{y:.3~g}", **marks)
     figure.update_xaxes(title_text=f"steps ahead, each {step}")
     figure.update_yaxes(title_text="weighted quantile loss", rangemode="tozero")
     return figure

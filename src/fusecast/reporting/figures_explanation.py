@@ -26,8 +26,8 @@ from fusecast.reporting.figure_style import (
     MUTED,
     PALETTE,
     WARM,
+    add_line,
     escape_name,
-    line_mode,
     new_figure,
     plain_times,
     shorten_name,
@@ -109,14 +109,9 @@ def importance_figure(rows: Sequence[Importance]) -> go.Figure:
     for i, row in enumerate(rows):
         whisker_x += [row.p10, row.p90, None]
         whisker_y += [i, i, None]
-    figure.add_scatter(x=whisker_x, y=whisker_y, mode="lines", line={"color": ACCENT, "width": 1.5}, hoverinfo="skip")
-    figure.add_scatter(
-        x=[row.p50 for row in rows],
-        y=places,
-        mode="markers",
-        marker={"color": ACCENT, "size": 7},
-        hoverinfo="skip",
-    )
+    add_line(figure, whisker_x, whisker_y, ACCENT, 1.5)
+    dots = {"mode": "markers", "marker": {"color": ACCENT, "size": 7}}
+    figure.add_scatter(x=[row.p50 for row in rows], y=places, hoverinfo="skip", **dots)
     figure.update_xaxes(title_text="share of the selection", tickformat=".0%", rangemode="tozero")
     return figure
 
@@ -193,14 +188,8 @@ def _weight_lines(frame: pl.DataFrame, x: str) -> go.Figure:
     means = frame.group_by("variable", maintain_order=True).agg(pl.col("mean").mean()).sort("mean", descending=True)
     for name, colour in zip(means["variable"].head(MAX_LINES), PALETTE, strict=False):
         line = frame.filter(pl.col("variable") == name)
-        figure.add_scatter(
-            x=plain_times(line[x].to_list()),
-            y=line["mean"].to_numpy(),
-            name=shorten_name(name),
-            mode=line_mode(line[x].to_list()),
-            line={"color": colour, "width": 1.8},
-            hovertemplate="%{y:.1%}",
-        )
+        points = plain_times(line[x].to_list())
+        add_line(figure, points, line["mean"].to_numpy(), colour, 1.8, name=shorten_name(name), hover="%{y:.1%}")
     figure.update_yaxes(title_text="share of the selection", tickformat=".0%", rangemode="tozero")
     return figure
 
@@ -297,21 +286,12 @@ def timeline_figure(timeline: Timeline) -> go.Figure:
     """Draw the distance of the attention from its average below the actuals; flagged forecasts in another colour."""
     figure = new_figure(300 if timeline.actual is None else 380, hovermode="x unified")
     times = plain_times(timeline.times)
-    figure.add_scatter(
-        x=times,
-        y=np.round(timeline.distance, 5),
-        name="distance of the attention",
-        mode="markers" if timeline.actual is None else line_mode(times),
-        line={"color": ACCENT, "width": 1.6},
-        marker={"color": ACCENT, "size": 5},
-        hovertemplate="%{y:.2f}",
-    )
-    ends = [times[0], times[-1]] if times else []
-    limit = {"color": MUTED, "width": 1, "dash": "dash"}
+    marks: dict[str, Any] = {"name": "distance of the attention", "marker": {"color": ACCENT, "size": 5}}
+    if timeline.actual is None:
+        marks["mode"] = "markers"
+    add_line(figure, times, np.round(timeline.distance, 5), ACCENT, 1.6, hover="%{y:.2f}", **marks)
     name = f"flagged above {timeline.threshold:.2f}"
-    figure.add_scatter(
-        x=ends, y=[timeline.threshold] * len(ends), mode="lines", line=limit, name=name, hoverinfo="skip"
-    )
+    add_line(figure, times[:1] + times[-1:], [timeline.threshold] * 2, MUTED, 1, line={"dash": "dash"}, name=name)
     flagged = np.flatnonzero(timeline.distance > timeline.threshold)
     if flagged.size:
         figure.add_scatter(
@@ -329,15 +309,8 @@ def timeline_figure(timeline: Timeline) -> go.Figure:
 
 
 def _add_actuals_above(figure: go.Figure, timeline: Timeline, times: Sequence[Any]) -> None:
-    figure.add_scatter(
-        x=times,
-        y=timeline.actual,
-        name=escape_name(timeline.target),
-        yaxis="y2",
-        mode="lines",
-        line={"color": LINE, "width": 1.1},
-        hovertemplate="%{y:,.5~r}",
-    )
+    name = escape_name(timeline.target)
+    add_line(figure, times, timeline.actual, LINE, 1.1, name=name, yaxis="y2", hover="%{y:,.5~r}")
     figure.update_layout(
         yaxis={"domain": [0, 0.58]},
         yaxis2={
@@ -345,7 +318,7 @@ def _add_actuals_above(figure: go.Figure, timeline: Timeline, times: Sequence[An
             "anchor": "x",
             "gridcolor": CLEAR,
             "tickfont": {"size": 12, "color": MUTED},
-            "title": {"text": escape_name(timeline.target), "font": {"size": 12, "color": MUTED}, "standoff": 10},
+            "title": {"text": name, "font": {"size": 12, "color": MUTED}, "standoff": 10},
             "zeroline": False,
             "automargin": True,
             "separatethousands": True,

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 from functools import cache
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _MAX_MMAP_THRESHOLD = 32 * 2**20  # the largest that glibc accepts
@@ -25,3 +26,13 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
     libc.mallopt(_TRIM_THRESHOLD, _MAX_FREED)
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that programs can still take; None where the system does not report them."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

@@ -1,9 +1,9 @@
-"""WindowLoader: a DataLoader of whole batches, with an order that can be resumed."""
+"""Loaders of whole batches, with an order that can be resumed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -15,6 +15,8 @@ from fusecast.windows.device_gatherer import DevicePanel
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.sampler import SeededSampler
 from fusecast.windows.window_index import WindowIndex
+
+BatchT = TypeVar("BatchT")
 
 
 def make_loader(
@@ -50,7 +52,7 @@ def make_loader(
     return WindowLoader(
         WindowDataset(source, index),
         batch_sampler=sampler,
-        collate_fn=_identity,
+        collate_fn=keep_batch,
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
@@ -75,13 +77,13 @@ class WindowDataset(Dataset[Batch]):
         return self.gatherer(np.asarray(windows, dtype=np.int64))
 
 
-class WindowLoader(DataLoader[Batch]):
+class ResumableLoader(DataLoader[BatchT]):
     """A DataLoader that counts the batches taken from it, so that training resumes within an epoch.
 
-    After the end of an epoch comes the next. Lightning saves and restores this state by itself.
+    After the end of an epoch comes the next. Lightning saves and restores this state automatically.
     """
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[BatchT]:  # type: ignore[override]
         """Yield the batches of the sampler's epoch, from the loaded position if there is one."""
         sampler = self.seeded_sampler
         epoch = sampler.epoch
@@ -90,18 +92,12 @@ class WindowLoader(DataLoader[Batch]):
             yield batch
         sampler.set_epoch(epoch + 1)
 
-    def _batches(self) -> Iterator[Batch]:
-        """Bypass the DataLoader where it would only pass numbers on to the gatherer, batch by batch."""
-        if self.num_workers or self.pin_memory or not isinstance(self.dataset, WindowDataset):
-            yield from super().__iter__()
-            return
-        sampler = self.seeded_sampler
-        for windows in sampler.chunks():
-            yield from self.dataset.gatherer.batches(windows, sampler.batch_size)
+    def _batches(self) -> Iterator[BatchT]:
+        return super().__iter__()
 
     @property
     def seeded_sampler(self) -> SeededSampler:
-        """The batch sampler, with its type."""
+        """The sampler that computes the order."""
         sampler: object = self.batch_sampler
         assert isinstance(sampler, SeededSampler)
         return sampler
@@ -111,9 +107,23 @@ class WindowLoader(DataLoader[Batch]):
         return self.seeded_sampler.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from the position of :meth:`state_dict`."""
+        """Continue from a position; raise a TrainingError when the number of windows has changed."""
         self.seeded_sampler.load_state_dict(state_dict)
 
 
-def _identity(batch: Any) -> Any:
+class WindowLoader(ResumableLoader[Batch]):
+    """A resumable loader of the batches of a :class:`WindowDataset`."""
+
+    def _batches(self) -> Iterator[Batch]:
+        """Bypass the DataLoader where it would only pass numbers on to the gatherer, batch by batch."""
+        if self.num_workers or self.pin_memory or not isinstance(self.dataset, WindowDataset):
+            yield from super()._batches()
+            return
+        sampler = self.seeded_sampler
+        for windows in sampler.chunks():
+            yield from self.dataset.gatherer.batches(windows, sampler.batch_size)
+
+
+def keep_batch(batch: BatchT) -> BatchT:
+    """Collate nothing: the dataset returns whole batches."""
     return batch

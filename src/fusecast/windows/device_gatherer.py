@@ -66,22 +66,9 @@ class DeviceGatherer(TorchGatherer):
             inside = (rows >= begin[:, None]) & (rows < end[:, None])
             rows = rows.clamp(0, len(self.panel.reals) - 1)  # rows outside are cleared anyway
         copier = RowCopier(rows.flatten(), len(self.steps), inside, by_row=True)
-        return WindowLocation(numbers_there, series, inside, copier, self._missing_in(ranges))
+        return WindowLocation(numbers_there, series, inside, copier, self._find_missing_in(ranges))
 
-    def find_missing(
-        self,
-        location: WindowLocation,
-        present: Tensor | None,
-        categories: Tensor,
-        static_present: Tensor,  # noqa: ARG002  the location has what is missing
-    ) -> tuple[Missing, Tensor | None]:
-        """Return what the location says; only the mask of the past steps is computed from values, on the device."""
-        past_mask: Tensor | None = None
-        if location.missing & Missing.PAST_STEP and present is not None:
-            past_mask = present[:, : self.index.lookback].any(dim=2) | (categories != 0).any(dim=2)
-        return location.missing, past_mask
-
-    def _missing_in(self, ranges: WindowRows) -> Missing:
+    def _find_missing_in(self, ranges: WindowRows) -> Missing:
         panel, L, T = self.panel, self.index.lookback, len(self.steps)
         missing = Missing.NONE if ranges.all_inside(0, L) else Missing.PAST_STEP
         if not ranges.all_inside(L, T):
@@ -102,17 +89,12 @@ class DeviceGatherer(TorchGatherer):
 def maybe_move_to_device(
     encoded: EncodedPanel, device: torch.device, requested: bool | None = None
 ) -> EncodedPanel | DevicePanel:
-    """Copy a panel to a device where that is requested or, with None, where it fits; else return the panel itself.
+    """Copy a panel to a device if that is requested (True) or, with None, if it fits; else return the panel itself.
 
     With None this happens on CUDA alone. On a CPU the panel is where it has to be, and a kernel gathers its windows. On
     MPS, device and host share one memory, in which a second copy would save little, and its free part is unknown.
 
     A panel that stays is not read: arrays mapped from a file stay in their file.
-
-    Parameters
-    ----------
-    requested
-        True for any device, whatever is free there; False for none.
     """
     if requested is not None:
         return DevicePanel(encoded, device) if requested else encoded

@@ -67,7 +67,7 @@ class SeededSampler(Sampler[list[int]]):
 
     @property
     def sampler(self) -> SeededSampler:
-        """Return this sampler: Lightning calls ``set_epoch`` on the ``sampler`` of a batch sampler."""
+        """Itself: Lightning calls ``set_epoch`` on the ``sampler`` of a batch sampler."""
         return self
 
     @property
@@ -122,13 +122,7 @@ class SeededSampler(Sampler[list[int]]):
         return {"seed": self.seed, "epoch": self.epoch, "windows": windows, "size": self.size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the position of :meth:`state_dict`, with its seed.
-
-        Raises
-        ------
-        TrainingError
-            When the number of windows has changed.
-        """
+        """Continue from a position, with its seed; raise a TrainingError when the number of windows has changed."""
         if state["size"] != self.size:
             raise TrainingError.other_windows(state["size"], self.size)
         self.seed, self.epoch = state["seed"], state["epoch"]

@@ -65,11 +65,11 @@ class WindowLocation(NamedTuple):
     series: Tensor  # int64 [B]
     inside: Tensor | None  # bool [B, T]: whether the row belongs to the series; None: all rows do
     rows: RowCopier
-    missing: Missing = Missing.NONE  # where it is known beforehand: see :mod:`fusecast.windows.device_gatherer`
+    missing: Missing | None = None  # None: computed from the values, for which the host would wait for a device
 
 
 class TorchGatherer:
-    """Gathers windows of one encoded panel on any machine; the definition of what :class:`NativeGatherer` computes.
+    """Gathers windows of one encoded panel on any machine; the definition of what the kernel computes.
 
     A window is a range of rows, so flat arrays are read as overlapping rows of ``T * V`` numbers and a batch is one
     ``index_select`` of those. Rows outside the series are cleared: before its first row they are padding, after its
@@ -115,7 +115,7 @@ class TorchGatherer:
             weight = scale[:, :0]
 
         static_present = panel.static_reals_present.index_select(0, series)
-        missing, past_mask = self.find_missing(location, present, categories[:, :L], static_present)
+        missing, past_mask = self._find_missing(location.missing, present, categories[:, :L], static_present)
         if present is None:
             present = torch.empty((len(series), reals.shape[1], 0), dtype=torch.bool, device=panel.device)
         past_present, known_present = present[:, :L], present[:, L:, panel.num_observed :]
@@ -151,27 +151,19 @@ class TorchGatherer:
         rows = ranges.make_copier(length, inside, len(self.panel.reals))
         return WindowLocation(torch.from_numpy(numbers), torch.from_numpy(ranges.series), inside, rows)
 
-    def find_missing(
-        self,
-        location: WindowLocation,  # noqa: ARG002  for gatherers that compute it from the location
-        present: Tensor | None,
-        categories: Tensor,
-        static_present: Tensor,
+    def _find_missing(
+        self, missing: Missing | None, present: Tensor | None, categories: Tensor, static_present: Tensor
     ) -> tuple[Missing, Tensor | None]:
         """Return what is missing in a batch, and the mask of its past steps [B, L]; None where none is empty.
 
-        Parameters
-        ----------
-        location
-            Where its windows lie.
-        present
-            ``[B, T, V]``: which reals are present; None for all.
-        categories
-            ``[B, L, V]``: those of the past.
-        static_present
-            ``[B, V]``, or ``[B, 0]`` for all.
+        `missing` is the location's, if it is known beforehand; `present` is [B, T, V], None for all; `categories`
+        [B, L, V] are those of the past; `static_present` is [B, V], or [B, 0] for all.
         """
         L = self.index.lookback
+        if missing is not None:
+            if present is None or not missing & Missing.PAST_STEP:
+                return missing, None
+            return missing, present[:, :L].any(dim=2) | (categories != 0).any(dim=2)
         missing = Missing.NONE if _all(static_present) else Missing.STATIC_REAL
         if present is None:
             return missing, None
@@ -241,16 +233,10 @@ class WindowRows(NamedTuple):
 
 
 class RowCopier:
-    """Copies ranges of rows out of arrays [N, V], and clears those outside the series.
+    """Copies ranges of `length` T rows out of arrays [N, V], and clears those outside the series.
 
-    Parameters
-    ----------
-    first
-        int64 [B]: the first row of each range; or [B * T] with `by_row`: every row of each.
-    length
-        Rows of a range, T.
-    inside
-        bool [B, T]: rows to keep; None for all.
+    `first` holds the first row of each range, int64 [B], or with `by_row` every row of each, [B * T]; `inside` marks
+    the rows to keep, bool [B, T], None for all.
     """
 
     def __init__(self, first: Tensor, length: int, inside: Tensor | None, *, by_row: bool) -> None:

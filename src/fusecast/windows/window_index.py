@@ -50,15 +50,10 @@ class WindowIndex:
     ) -> Self:
         """Return all windows with target rows in ``[begin[s], end[s])`` of their series; the lookback may be earlier.
 
-        Parameters
-        ----------
-        lengths, begin, end
-            Rows of each series and the bounds of its targets, [S] or one number for all; `end` is capped by `lengths`.
-        min_history
-            Least number of known rows of a window. None: the whole lookback, or in a series too short for that, as
-            many rows as precede its last possible target rows, at least 1 (the rest is padding).
-        align
-            Whether the stride is counted from the first possible cutoff, or back from the last.
+        `lengths`, `begin` and `end` are [S] or one number for all; `end` is capped by `lengths`. `min_history` is the
+        least number of known rows of a window; None: the whole lookback, or in a series too short for that, as many
+        rows as precede its last possible target rows, at least 1 (the rest is padding). `align`: whether the stride is
+        counted from the first possible cutoff, or back from the last.
         """
         lengths, begin, end = np.broadcast_arrays(*(np.asarray(a, dtype=np.int64) for a in (lengths, begin, end)))
         last = np.minimum(end, lengths) - horizon
@@ -96,13 +91,7 @@ class WindowIndex:
         return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(self.counts)))
 
     def locate(self, windows: ArrayLike) -> tuple[IntArray, IntArray]:
-        """Return the series and the cutoff of each numbered window, two arrays [W].
-
-        Raises
-        ------
-        IndexError
-            When there is no window of such a number.
-        """
+        """Return series and cutoff of windows, int64 [W] each; raise an IndexError for a number out of range."""
         numbers = np.asarray(windows, dtype=np.int64)
         if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
             raise IndexError(f"windows are numbered 0 to {len(self) - 1}, not {numbers.min()} to {numbers.max()}")
@@ -111,7 +100,7 @@ class WindowIndex:
         return series, self.first_cutoff[series] + (numbers - offsets[series]) * self.stride
 
     def subset(self, series: ArrayLike) -> Self:
-        """Return the windows of some series only, given by number or as a mask [S]; series keep their numbers."""
+        """Return the windows of some series only, given by position or as a mask [S]; no series is renumbered."""
         mask, selected = np.zeros(len(self.first_cutoff), dtype=np.bool_), np.asarray(series)
         mask[selected if selected.size else selected.astype(np.int64)] = True  # an empty list would be one of floats
         return replace(self, last_cutoff=np.where(mask, self.last_cutoff, self.first_cutoff - 1))

@@ -19,7 +19,7 @@ from fusecast.errors import ArtifactError, DataError, FusecastError
 from fusecast.evaluation.backtest.origins import Origins
 from fusecast.evaluation.backtest.part_files import PartFiles
 from fusecast.evaluation.backtest.results import Backtest
-from fusecast.evaluation.backtest.rolling import write_part_files, score_part_files
+from fusecast.evaluation.backtest.rolling import score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import count_series_without_training_rows
 from fusecast.inference.network_predictor import NetworkPredictor
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from fusecast.data.arrays import IntArray
     from fusecast.data.panel import Panel
     from fusecast.features.encoded_panel import EncodedPanel
-    from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
-    from fusecast.inference.predictor import Predictor
     from fusecast.workflows.prepare import Prepared, ProgressCallback
 
 ENDING = ".parquet"
@@ -78,31 +77,8 @@ def backtest(
 ) -> Backtest:
     """Forecast from every `stride`-th origin of a span, write the long table of forecasts, and score it.
 
-    Parameters
-    ----------
-    start, end
-        ISO dates or times (or integer steps): the steps that are forecast lie in [start, end). None is the start of
-        the test span, and the end of the data.
-    refit_every
-        Train anew after so many origins, on everything before the next; None never does.
-    warm_start
-        Whether such a training starts from the weights of the one before.
-    baselines
-        Names, see :func:`fusecast.evaluation.baselines.registry.build_baselines`.
-    calibrated
-        Whether the calibrated forecasts stand in the table too, as a predictor of their own.
-    out
-        Parquet file of the long table; while it grows, its part files are in ``<out>.parts``, from which a backtest
-        that was killed continues. None keeps the table in memory.
-    sources
-        Tables that `out` must not overwrite.
-    device
-        Where the network computes; None for the best device there is.
-
-    Raises
-    ------
-    ConfigError, DataError, ArtifactError
-        For impossible options, a span without a window, and part files of another backtest in the way.
+    The arguments are those of :meth:`fusecast.Forecaster.backtest`. While the table grows, its part files are in
+    ``<out>.parts``, from which a backtest that was killed continues; `out` must be none of the tables in `sources`.
     """
     config, panel, splits = prepared.config, prepared.panel, prepared.splits
     path = None if out is None else Path(out)
@@ -172,7 +148,9 @@ def backtest(
         grouped_scores=grouped_scores,
         baselines=tuple(names),
         windows_seen_in_training=0 if refit_every is not None else early,
-        series_without_training_rows=0 if refit_every is not None else count_series_without_training_rows(index, splits.train_end),
+        series_without_training_rows=0
+        if refit_every is not None
+        else count_series_without_training_rows(index, splits.train_end),
         windows_seen_in_calibration=early if refit_every is not None and calibrated else 0,
         path=path,
         table=table,

@@ -11,11 +11,11 @@ from fusecast.calibration.conformal import CalibrationMethod, Conformal
 from fusecast.data.frequency import seasons_for
 from fusecast.errors import ConfigError
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
-from fusecast.features.target_checks import AMOUNT_HEAD, COUNT_HEAD
+from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
 
 if TYPE_CHECKING:
+    from fusecast.inference.forecasts import Predictor
     from fusecast.inference.model_bundle import Bundle
-    from fusecast.inference.predictor import Predictor
     from fusecast.workflows.prepare import Prepared
 
 CALIBRATION = "calibration"

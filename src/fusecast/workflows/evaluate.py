@@ -10,8 +10,8 @@ from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baseli
 from fusecast.evaluation.evaluate import Evaluation, evaluate
 
 if TYPE_CHECKING:
+    from fusecast.inference.forecasts import Predictor
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.inference.predictor import Predictor
     from fusecast.workflows.prepare import Prepared, ProgressCallback
 
 
@@ -25,12 +25,7 @@ def evaluate_run(
 ) -> Evaluation:
     """Return the scores of a model on the test rows, beside the last value and the seasonal naive of each season.
 
-    Parameters
-    ----------
-    beside
-        More predictors to score, such as the calibrated one.
-    stride
-        Steps between cutoffs; None for the horizon, so that each step is forecast once.
+    `beside` are more predictors to score; `stride` are the steps between cutoffs, None for the horizon.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
     return evaluate(

@@ -39,25 +39,9 @@ def explain_windows(
     threshold: float | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> ExplanationReport:
-    """Explain a model over the windows of a split.
+    """Explain a model over the windows of a split; see :meth:`fusecast.Forecaster.explain`.
 
-    Parameters
-    ----------
-    split
-        Windows whose targets lie in it: test, validation, train, or all.
-    series
-        Name or names of series; None for all.
-    max_windows
-        Largest number of windows, evenly spread; None for all.
-    permutation_windows
-        Windows, of all series, over which each variable is permuted as a check; 0 leaves the check out.
-    threshold
-        Distance of the attention from its average above which a forecast is flagged; None chooses one.
-
-    Raises
-    ------
-    ConfigError
-        When the split is unknown or has no window, or a series is unknown.
+    Raises ConfigError when the split is unknown or has no window, or a series is unknown.
     """
     if split not in get_args(SplitName):
         raise ConfigError.not_one_of("the split to explain", split, get_args(SplitName))
@@ -109,16 +93,7 @@ def thin_evenly(index: WindowIndex, max_windows: int | None) -> WindowIndex:
 def explain_latest_forecast(
     prepared: Prepared, predictor: NetworkPredictor, series: object, future: TableLike | None = None
 ) -> ForecastExplanation:
-    """Explain the latest forecast of one series: of the steps after its last row, or, where known columns have no
-    values there and no `future` is given, of the last steps of the table.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such series.
-    DataError
-        When `future` lacks values, or without it the series is too short.
-    """
+    """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series])
     encoded = prepared.preprocessor.encode(panel)
     _, batch, output = next(iter(predictor.outputs(encoded, index)))
@@ -129,12 +104,8 @@ def latest_windows(prepared: Prepared, future: TableLike | None, series: object)
     """Return the panel of some series (None for all) with its future, and the latest window of each that has all known
     values. Of a future table only the rows of these series are read.
 
-    Raises
-    ------
-    ConfigError
-        When there is no such series, or none is named.
-    DataError
-        When `future` lacks values of these series; without it, when one of them is too short, or all are.
+    Raises ConfigError when there is no such series, or none is named; DataError when `future` lacks values, or, without
+    it, when one of the named series is too short, or all are.
     """
     panel, config = prepared.panel, prepared.config
     known = read_future(future, panel.schema.id)
@@ -163,13 +134,7 @@ def series_numbers(panel: Panel, series: object) -> IntArray:
 
 
 def series_index(panel: Panel, name: object) -> int:
-    """Return the number of a series, by its name as text.
-
-    Raises
-    ------
-    ConfigError
-        When no series has this name.
-    """
+    """Return the number of a series by its name as text; ConfigError when no series has this name."""
     text = str(name)
     if text not in panel.names and isinstance(name, float) and name.is_integer():
         text = str(int(name))  # ids that are whole numbers have the same name whatever their type

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fusecast.config import RunConfig
     from fusecast.features.encoded_panel import EncodedPanel
-    from fusecast.features.fitted_preprocessor import FittedPreprocessor
+    from fusecast.features.preprocessor import FittedPreprocessor
     from fusecast.model.config import ModelConfig
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
@@ -38,22 +38,7 @@ def fit_prepared(
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
 ) -> tuple[FitResult, Bundle]:
-    """Train the network of a prepared table.
-
-    Parameters
-    ----------
-    folder
-        Where checkpoints, logs and the run's YAML file go; None keeps nothing on disk.
-    resume
-        Continue from the newest intact checkpoint in `folder`.
-    callbacks, logger
-        Of Lightning; a logger replaces the one of the configuration.
-
-    Raises
-    ------
-    TrainingError, ConfigError, ArtifactError
-        See :func:`fusecast.training.fit.fit`.
-    """
+    """Train the network of a prepared table; see :meth:`fusecast.Forecaster.fit`."""
     config = prepared.config
     return train_bundle(
         config,
@@ -86,16 +71,10 @@ def train_bundle(
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
 ) -> tuple[FitResult, Bundle]:
-    """Train a network on windows of an encoded panel, settle its unknown categories, and put it into a bundle.
+    """Train a network on windows of an encoded panel, set its embeddings of unknown categories, and bundle it.
 
-    Parameters
-    ----------
-    config
-        The run; only its training section is used here.
-    extra
-        Plain values that the bundle keeps beside the network: the run and its split.
-    on_start
-        Called in the first process after all checks, before anything is written.
+    `extra` holds plain values for the bundle: the run and its split. `on_start` is called in the first process after
+    all checks, before anything is written.
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:

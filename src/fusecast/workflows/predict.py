@@ -12,10 +12,9 @@ from fusecast.workflows.calibrate import calibrated_predictor, lowest_value
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
-    from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.inference.predictor import Predictor
     from fusecast.io.table_types import TableLike
     from fusecast.workflows.prepare import Prepared
 
@@ -31,22 +30,8 @@ def predict(
 ) -> tuple[Panel, Forecasts]:
     """Return the panel extended by the horizon, and the forecasts of its new steps.
 
-    Parameters
-    ----------
-    future
-        Table of the known columns; None where the calendar is all that is known.
-    quantiles
-        Levels; None for those of the network. A distribution has quantiles of its own at every level; those of a
-        quantile head, and calibrated ones, are interpolated, see :mod:`fusecast.inference.quantiles`.
-    calibrated
-        Whether to apply the calibration of the bundle.
-
-    Raises
-    ------
-    DataError
-        When a known value is missing.
-    ConfigError
-        For levels that do not increase, and where there is no calibration.
+    A distribution has quantiles of its own at every level; those of a quantile head, and calibrated ones, are
+    interpolated, see :mod:`fusecast.inference.quantiles`.
     """
     panel, config = prepared.panel, prepared.config
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,10 +18,12 @@ from fusecast.data.schema import Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
 from fusecast.errors import DataError
 from fusecast.features.preprocessor import Preprocessor
-from fusecast.features.target_checks import check_targets
+from fusecast.features.targets import check_targets
 from fusecast.inference.forecasts import check_key_columns
+from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
 from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
+from fusecast.runtime.memory import available_memory
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from fusecast.config import RunConfig, TableConfig
     from fusecast.data.panel import Panel
     from fusecast.features.encoded_panel import EncodedPanel
-    from fusecast.features.fitted_preprocessor import FittedPreprocessor
+    from fusecast.features.preprocessor import FittedPreprocessor
     from fusecast.io.table_types import TableLike
 
 SplitName = Literal["train", "validation", "test", "all"]
@@ -76,15 +82,7 @@ class Prepared:
         return self.windows("validation")
 
     def windows(self, name: SplitName, stride: int = 1, *, align: Literal["begin", "end"] = "begin") -> WindowIndex:
-        """Return the windows whose targets lie in one split, or in any row of the table.
-
-        Parameters
-        ----------
-        stride
-            Steps between cutoffs, counted from the first window of each series, or back from its last.
-        align
-            Whether the stride is counted from the beginning or from the end.
-        """
+        """Return the windows whose targets lie in one split, `stride` steps apart from the first or the last."""
         nothing, splits, lengths = np.zeros_like(self.splits.train_end), self.splits, self.panel.lengths
         begin, end = {
             "train": (nothing, splits.train_end),
@@ -120,23 +118,37 @@ def declare_schema(frame: pl.DataFrame, table: TableConfig) -> Schema:
     )
 
 
+def read_panel(source: TableLike, keys: tuple[str, ...], declare: Callable[[pl.DataFrame], Schema]) -> Panel:
+    """Read and check a table. A Parquet file that does not fit into memory is streamed into arrays in a temporary
+    folder, which is removed with the panel; it has to be sorted by id and time.
+    """
+    if isinstance(source, str | Path) and is_too_large(Path(source)):
+        schema = declare(read_first_rows(source))
+        check_key_columns(schema)
+        folder = tempfile.mkdtemp(prefix="fusecast-panel-")
+        panel = stream_parquet(source, schema, folder)
+        weakref.finalize(panel, shutil.rmtree, folder, ignore_errors=True)
+        return panel
+    frame = read_table(source, keys=keys)
+    schema = declare(frame)
+    check_key_columns(schema)
+    return build_panel(frame, schema)
+
+
+def is_too_large(path: Path) -> bool:
+    """Whether a file is Parquet and needs more memory than is available while it becomes a panel."""
+    available = available_memory()
+    is_parquet = path.suffix.lower() == ".parquet" and path.is_file()
+    return is_parquet and available is not None and estimate_memory(path) > available
+
+
 def prepare(source: TableLike, config: RunConfig) -> Prepared:
     """Read, check and split a table, and fit the preprocessor on its training rows.
 
-    Parameters
-    ----------
-    source
-        A path, or a pandas, polars or Arrow table.
-
-    Raises
-    ------
-    SchemaError, DataError, ConfigError
-        Before any training, naming column, series and row.
+    Raises SchemaError, DataError or ConfigError, naming column, series and row.
     """
-    frame = read_table(source, keys=key_columns(config.table.id))
-    schema = declare_schema(frame, config.table)
-    check_key_columns(schema)
-    panel = build_panel(frame, schema)
+    panel = read_panel(source, key_columns(config.table.id), lambda frame: declare_schema(frame, config.table))
+    schema = panel.schema
     check_targets(panel, config.network.head, config.features.target_transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
     fitted = Preprocessor(config.features).fit(panel, splits.train_end)
@@ -154,17 +166,10 @@ def prepare_for_model(
 ) -> Prepared:
     """Read and check a table for a fitted model: nothing is fitted, and the splits begin where those of the fit did.
 
-    Parameters
-    ----------
-    split_record
-        What :func:`fusecast.data.splits.record_split` kept at the fit.
-
-    Raises
-    ------
-    DataError
-        When the table breaks the schema, has a time zone that the model does not know, or another spacing of rows.
+    Raises DataError when the table breaks the schema, has a time zone that the model does not know, or another spacing
+    of rows.
     """
-    panel = build_panel(read_table(source, keys=key_columns(fitted.schema.id)), fitted.schema)
+    panel = read_panel(source, key_columns(fitted.schema.id), lambda _: fitted.schema)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)

@@ -45,12 +45,9 @@ class Refits:
     warm_start: bool = True
 
     def model_for_block(self, block: int) -> Bundle:
-        """Return the model of a block; earlier blocks are trained first where it starts from their weights.
+        """Return the model of a block, trained after those before it where it starts from their weights.
 
-        Raises
-        ------
-        DataError
-            When the rows before the first origin hold no window to train on.
+        Raises DataError when the rows before the first origin hold no window to train on.
         """
         if block == 0 and not self.training_overlaps_origins:
             return self.bundle
@@ -70,8 +67,7 @@ class Refits:
     def known_rows(self, block: int) -> IntArray:
         """Return the rows of each series that the model of a block may be trained on, [S].
 
-        A series without forecasts contributes the rows that the run was trained on, as far as they lie before the
-        origins.
+        A series without forecasts contributes the rows of the run's training, as far as they lie before the origins.
         """
         panel, splits = self.prepared.panel, self.prepared.splits
         known = self.origins.known_rows(block, panel.lengths)

@@ -25,10 +25,9 @@ from fusecast.evaluation.breakdown import ScoreBreakdown, compute_score_breakdow
 from fusecast.evaluation.evaluate import Evaluation, evaluate
 from fusecast.evaluation.significance import coverage_standard_errors
 from fusecast.explain.seasonality import describe_patterns
-from fusecast.inference.forecasts import Forecasts
+from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.inference.model_bundle import Bundle
 from fusecast.inference.network_predictor import NetworkPredictor
-from fusecast.inference.predictor import Predictor
 from fusecast.io.output_dir import check_results_folder
 from fusecast.io.table_types import TableLike
 from fusecast.io.tables import check_folder, read_future

@@ -10,18 +10,17 @@ import polars as pl
 
 from fusecast.errors import SchemaError
 from fusecast.evaluation.actuals import gather_actuals
-from fusecast.features.target_checks import COUNT_HEAD
-from fusecast.inference.sample_paths import StepDependence, sample_paths
+from fusecast.features.targets import COUNT_HEAD
+from fusecast.inference.sample_paths import SamplingMethod, StepDependence, sample_paths
 from fusecast.workflows.calibrate import lowest_value
 from fusecast.workflows.predict import predict
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.data.schema import Schema
-    from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.inference.predictor import Predictor
     from fusecast.io.table_types import TableLike
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
@@ -55,27 +54,15 @@ def draw_sample_paths(
     count: int,
     future: TableLike | None = None,
     *,
-    method: str = "gaussian",
+    method: SamplingMethod = "gaussian",
     seed: int = 0,
     calibrated: bool = False,
 ) -> pl.DataFrame:
-    """Draw `count` sample paths of each series.
+    """Draw `count` sample paths of each series; see :meth:`fusecast.Forecaster.sample`.
 
     A distribution is sampled through its quantiles at 45 levels, linear between them, with exponential tails beyond
     0.001 and 0.999; paths of counts are rounded up to whole numbers, as their quantile function is. Calibrated
     forecasts, and those of a quantile head, have the levels of the network alone.
-
-    Returns
-    -------
-    One row a series, sample and step: the id, the time, ``cutoff``, ``step``, ``sample`` from 0 on, and one column a
-    target under its own name.
-
-    Raises
-    ------
-    SchemaError
-        When a target has the name of a column of the result.
-    DataError
-        When the validation rows hold too few windows to learn the dependence of steps, and the method needs it.
     """
     check_targets(prepared.panel.schema)
     levels = SAMPLING_LEVELS if network.supports_any_level and not calibrated else None

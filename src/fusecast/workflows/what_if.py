@@ -37,30 +37,7 @@ def what_if(
     *,
     series: object = None,
 ) -> pl.DataFrame:
-    """Return the forecasts with the known columns as they are, and with other values over the horizon.
-
-    Parameters
-    ----------
-    changes
-        Known column -> a value for the whole horizon, one a step, or a function from the values [S, H] to others.
-    future
-        Known columns of the steps after the last rows of these series. None: the last steps of the table are forecast
-        once more (or the steps after it, where the model has no known columns).
-    series
-        Name or names of series; None for all.
-
-    Returns
-    -------
-    One row a series, step, target and quantile: id, time, `step`, `target`, `quantile`, `before`, `after`,
-    `difference`.
-
-    Raises
-    ------
-    ConfigError
-        When a column is not known, a value does not fit it, or there is no such series.
-    DataError
-        As :func:`fusecast.workflows.explain.explain_latest_forecast`.
-    """
+    """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
     panel, index = latest_windows(prepared, future, series)
     changed = apply_changes(panel, index, changes)
     before = long_table(panel, predictor.predict(prepared.preprocessor.encode(panel), index), "before")

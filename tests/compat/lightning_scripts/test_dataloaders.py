@@ -169,7 +169,7 @@ def test_one_window_at_a_time_is_the_same_as_many() -> None:
         (lambda f: f.with_columns(noise=1.0 / (pl.col("row") - 33)), r"infinite in 'noise'"),
         (lambda f: f.select("seq_ix", "step_in_seq"), "no feature column"),
         (lambda f: f.head(0), "no rows"),
-        (lambda f: pl.concat((f, f.head(2))), r"2 steps of 'step_in_seq' come twice"),
+        (lambda f: pl.concat((f, f.head(2))), r"2 steps of 'step_in_seq' occur twice"),
         (lambda f: f.filter(pl.col("step_in_seq") < WINDOW), r"longest unbroken sequence has 5 rows"),
         (lambda f: f.with_columns(need_prediction=pl.lit(value=False)), r"and 0 rows are marked"),
     ],

@@ -15,17 +15,23 @@ def role_of(inspection, name):
 
 
 def test_the_roles_of_a_small_table_are_proposed(frame):
-    seen = inspect_table(frame)
-    assert (seen.id, seen.time, seen.targets) == ("unique_id", "ds", ("y",))
-    assert seen.static == ("size", "kind")
-    assert seen.known == ("price", "promo")
-    assert seen.observed == ("temp", "state")
-    assert seen.arguments() == {
+    inspection = inspect_table(frame)
+    assert (inspection.id, inspection.time, inspection.targets) == ("unique_id", "ds", ("y",))
+    assert inspection.static == ("size", "kind")
+    assert inspection.known == ("price", "promo")
+    assert inspection.observed == ("temp", "state")
+    assert inspection.arguments() == {
         "id": "unique_id", "time": "ds", "target": "y", "static": "size,kind", "known": "price,promo",
         "observed": "temp,state", "frequency": "1h",
     }  # fmt: skip
-    assert (seen.frequency, seen.num_series, seen.lengths, seen.gaps, seen.rows) == ("1h", 3, (6, 6.0, 6), 0, 18)
-    assert seen.span == ("2021-03-01 00:00:00", "2021-03-01 05:00:00")
+    assert (inspection.frequency, inspection.num_series, inspection.lengths, inspection.gaps, inspection.rows) == (
+        "1h",
+        3,
+        (6, 6.0, 6),
+        0,
+        18,
+    )
+    assert inspection.span == ("2021-03-01 00:00:00", "2021-03-01 05:00:00")
 
 
 def test_known_columns_are_proposed_with_a_remark_that_the_user_decides(frame):
@@ -34,10 +40,14 @@ def test_known_columns_are_proposed_with_a_remark_that_the_user_decides(frame):
     assert inspect_table(frame, known=["price", "promo"]).warnings == ()
 
 
-def test_what_the_user_says_is_taken_as_said(frame):
-    seen = inspect_table(frame, target="temp", observed=["y", "price"], categorical=["price"], frequency="H")
-    assert (seen.targets, seen.observed[:2], seen.categorical) == (("temp",), ("y", "price"), ("price",))
-    assert next(p.reason for p in seen.columns if p.name == "temp") == "chosen by the user"
+def test_the_choices_of_the_user_are_kept(frame):
+    inspection = inspect_table(frame, target="temp", observed=["y", "price"], categorical=["price"], frequency="H")
+    assert (inspection.targets, inspection.observed[:2], inspection.categorical) == (
+        ("temp",),
+        ("y", "price"),
+        ("price",),
+    )
+    assert next(p.reason for p in inspection.columns if p.name == "temp") == "chosen by the user"
 
 
 def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
@@ -46,25 +56,25 @@ def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
         y=pl.when(pl.col("ds") == datetime(2021, 3, 1, 5)).then(None).otherwise("y"),
         temp=pl.when(pl.col("unique_id") == "s0").then(None).otherwise("temp"),
     )
-    seen = inspect_table(broken, known=["price", "promo"])
-    assert (seen.gaps, seen.duplicates) == (1, 1)
-    assert {p.name: p.missing for p in seen.columns if p.missing} == {"y": 3, "temp": 6}
-    assert "1 row with a time that its series already has" in " ".join(seen.warnings)
-    assert "missing in the last row of 3 series" in " ".join(seen.warnings)
+    inspection = inspect_table(broken, known=["price", "promo"])
+    assert (inspection.gaps, inspection.duplicates) == (1, 1)
+    assert {p.name: p.missing for p in inspection.columns if p.missing} == {"y": 3, "temp": 6}
+    assert "1 row with a time that its series already has" in " ".join(inspection.warnings)
+    assert "missing in the last row of 3 series" in " ".join(inspection.warnings)
 
 
 def test_whole_numbers_of_few_values_are_categories_and_many_are_measures(frame):
     numbered = frame.with_columns(state=pl.Series([1, 2, 3] * 6), temp=pl.int_range(18))
-    seen = inspect_table(numbered)
-    assert seen.categorical == ("state",)
+    inspection = inspect_table(numbered)
+    assert inspection.categorical == ("state",)
 
 
-def test_an_id_is_found_by_what_it_does_when_its_name_is_strange(frame):
-    seen = inspect_table(frame.rename({"unique_id": "shop", "ds": "moment", "y": "sold"}), target="sold")
-    assert (seen.id, seen.time) == ("shop", "moment")
+def test_an_id_with_an_unusual_name_is_found_by_its_values(frame):
+    inspection = inspect_table(frame.rename({"unique_id": "shop", "ds": "moment", "y": "sold"}), target="sold")
+    assert (inspection.id, inspection.time) == ("shop", "moment")
 
 
-def test_a_table_without_time_or_target_says_so():
+def test_a_table_without_time_or_target_has_warnings():
     warnings = inspect_table(pl.DataFrame({"a": ["x", "y"], "b": ["z", "z"]})).warnings
     assert "no time column is found: name it with `time`" in warnings
     assert any(w.startswith("no target column is found") for w in warnings)
@@ -88,8 +98,8 @@ def test_a_column_that_is_not_there_is_an_error(frame):
 
 
 def test_constant_empty_and_nested_columns_are_proposed_unused(frame):
-    seen = inspect_table(frame.with_columns(one=1, none=None, nested=pl.Series([[1]] * 18)))
-    assert {role_of(seen, name) for name in ("one", "none", "nested")} == {"unused"}
+    inspection = inspect_table(frame.with_columns(one=1, none=None, nested=pl.Series([[1]] * 18)))
+    assert {role_of(inspection, name) for name in ("one", "none", "nested")} == {"unused"}
 
 
 @pytest.mark.parametrize(
@@ -104,13 +114,13 @@ def test_constant_empty_and_nested_columns_are_proposed_unused(frame):
         ("stallion", ("agency", "sku", "avg_population_2017", "avg_yearly_household_income_2017"), None),
     ],
 )
-def test_the_roles_of_the_real_sets_are_found(name, static, known, dataset):
-    seen = inspect_table(read_table(dataset(name)))
-    assert (seen.id, seen.time, seen.targets) == ("unique_id", "ds", ("y",))
-    assert seen.static == static
+def test_the_roles_of_the_real_sets_are_inferred(name, static, known, dataset):
+    inspection = inspect_table(read_table(dataset(name)))
+    assert (inspection.id, inspection.time, inspection.targets) == ("unique_id", "ds", ("y",))
+    assert inspection.static == static
     if known is None:
-        assert {"price_regular", "price_actual", "discount", "easter_day", "music_fest"} <= set(seen.known)
-        # nothing in its name says that `beer_capital` is an event: proposals are for the user to mend
-        assert set(seen.observed) == {"industry_volume", "soda_volume", "avg_max_temp", "beer_capital"}
+        assert {"price_regular", "price_actual", "discount", "easter_day", "music_fest"} <= set(inspection.known)
+        # the name of `beer_capital` is not that of an event: the user has to correct the proposal
+        assert set(inspection.observed) == {"industry_volume", "soda_volume", "avg_max_temp", "beer_capital"}
     else:
-        assert seen.known == known
+        assert inspection.known == known

@@ -15,7 +15,7 @@ from fusecast.evaluation.backtest.part_files import PartFiles
 from fusecast.evaluation.backtest.rolling import read_part, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import build_baselines
 from fusecast.evaluation.evaluate import evaluate
-from fusecast.inference.predictor import Predictor
+from fusecast.inference.forecasts import Predictor
 from fusecast.windows.window_index import WindowIndex
 
 LEVELS, HORIZON = (0.1, 0.5, 0.9), 4

@@ -194,7 +194,8 @@ def test_the_spread_is_that_of_the_errors_in_training(formula, panel_of) -> None
         values = panel.reals["y"][panel.indptr[s] :][: panel.lengths[s]]
         cutoffs = np.arange(train_end[s] - 3, formula.min_history - 1, -1)
         points = [
-            formula.forecast_points(panel, panel.reals["y"][:, None], np.array([s]), np.array([c]), 3) for c in cutoffs
+            formula.forecast_points(panel, panel.reals["y"][:, None], np.array([s]), c + np.arange(3)[None])
+            for c in cutoffs
         ]
         errors = [values[c + 1] - point[0, 1, 0] for c, point in zip(cutoffs, points, strict=True)]
         expected = np.quantile(errors, [0.1, 0.9])
@@ -213,4 +214,4 @@ def test_steps_beyond_the_horizon_of_the_fit_have_the_spread_of_its_last_step(fo
 
 def test_a_fitted_baseline_prints_its_formula_and_not_its_arrays(panel_of) -> None:
     fitted = SeasonalNaive(season=2).fit(panel_of([1.0, 2, 3]), np.array([3]), 1)
-    assert repr(fitted) == "FittedFormula(formula=SeasonalNaive(levels=(0.1, 0.5, 0.9), season=2))"
+    assert repr(fitted) == "FittedFormula(name='seasonal naive 2')"

@@ -74,7 +74,7 @@ def test_without_kaleido_training_goes_on_and_one_line_says_what_is_missing(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def draw(data: Sequence[FigureData], names: Sequence[str]) -> list[Mapping[str, bytes]]:
-        raise ConfigError.extra_missing("drawing figures", "kaleido", "plot")
+        raise ConfigError.missing_extra("drawing figures", "kaleido", "plot")
 
     train(logger="tensorboard", max_epochs=4, callbacks=[ImageLogger(["y"], draw, min_seconds=0)])
     assert logged(tmp_path / "run").Tags()["images"] == []

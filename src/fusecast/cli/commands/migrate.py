@@ -56,7 +56,7 @@ def migrate(
 def _print_matching(matching: Matching, old: Path) -> None:
     from fusecast.cli import output
 
-    rows = [[row.status, row.name, _shorten(row.made_of), row.detail] for row in matching.rows]
+    rows = [[row.status, row.name, _shorten(row.sources), row.detail] for row in matching.rows]
     output.print_table(f"Tensors of {old.name}", ["", "name", "made of", "shape, or why"], rows, numbers_from=9)
     counts = [f"{matching.count(status)} {status}" for status in ("matched", "missing", "unexpected", "wrong shape")]
     output.print_line(", ".join(counts))

@@ -1,6 +1,6 @@
-"""TemporalFusionTransformerLightning: the network of the package, fed with plain (x, y) batches."""
+"""TemporalFusionTransformerLightning: the network of the package for plain (x, y) batches."""
 
-# ruff: noqa: ARG002  the signatures are Lightning's
+# ruff: noqa: ARG002  the signatures are those of Lightning
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fusecast.compat.lightning_scripts.config import LightningTrainingConfig
 from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch
 from fusecast.model.config import ModelConfig
@@ -27,18 +28,22 @@ class TemporalFusionTransformerLightning(ResumableModule):
     The network is :class:`~fusecast.model.tft.TemporalFusionTransformer` with every feature an observed input,
     horizon 1, and a linear head of `output_size` values trained by the mean squared error: a point forecast.
 
-    Features are standardised inside, with means and deviations of the training rows: ``forward`` takes and gives
+    Features are standardised inside, with means and deviations of the training rows: ``forward`` takes and returns
     values in the units of the data. The losses logged (``train_loss``, ``val_loss``, ``test_loss``, ``val_mae``,
-    ``val_rmse``) are of standardised values, so that no feature drowns the others; on data that are standardised
-    already the two are the same. The statistics are buffers, saved with the weights; loaders that have none (any
-    DataLoader of your own) leave them at 0 and 1.
+    ``val_rmse``) are of standardised values, so that no feature dominates. The statistics are buffers, saved with the
+    weights. They come from the loaders of ``make_dataloaders``; with other loaders they stay at 0 and 1.
 
     Parameters
     ----------
     input_size, output_size
-        Features of ``x [B, L, input_size]``, and values forecast, ``y [B, output_size]``.
+        Features of ``x [B, L, input_size]``, and values forecast, ``y [B, output_size]``; as many as features for None.
     seed
-        Of dropout; None takes torch's present seed.
+        Determines dropout; None is torch's present seed.
+
+    Raises
+    ------
+    ConfigError
+        If a size is impossible.
     """
 
     center: Tensor  # [input_size]
@@ -49,42 +54,37 @@ class TemporalFusionTransformerLightning(ResumableModule):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int = 32,
-        num_heads: int = 4,
-        num_lstm_layers: int = 1,
-        dropout: float = 0.1,
+        hidden_size: int = LightningTrainingConfig.hidden_size,
+        num_heads: int = LightningTrainingConfig.num_heads,
+        num_lstm_layers: int = LightningTrainingConfig.num_lstm_layers,
+        dropout: float = LightningTrainingConfig.dropout,
         output_size: int | None = None,
-        learning_rate: float = 0.0005,
-        lr_scheduler_factor: float = 0.5,
-        lr_scheduler_patience: int = 8,
+        learning_rate: float = LightningTrainingConfig.learning_rate,
+        lr_scheduler_factor: float = LightningTrainingConfig.lr_scheduler_factor,
+        lr_scheduler_patience: int = LightningTrainingConfig.lr_scheduler_patience,
         seed: int | None = None,
     ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=0.0,
-            lr_scheduler_factor=lr_scheduler_factor,
-            lr_scheduler_patience=lr_scheduler_patience,
-            seed=seed,
-        )
+        schedule: dict[str, Any] = {
+            "learning_rate": learning_rate,
+            "lr_scheduler_factor": lr_scheduler_factor,
+            "lr_scheduler_patience": lr_scheduler_patience,
+        }
+        sizes: dict[str, Any] = {
+            "hidden_size": hidden_size,
+            "num_heads": num_heads,
+            "num_lstm_layers": num_lstm_layers,
+            "dropout": dropout,
+        }
+        super().__init__(weight_decay=0.0, seed=seed, **schedule)
         outputs = input_size if output_size is None else output_size
         for name, size in (("input_size", input_size), ("output_size", outputs)):
             if size < 1:
                 raise ConfigError.not_positive(name, size)
         self.save_hyperparameters(
-            {
-                "input_size": input_size,
-                "hidden_size": hidden_size,
-                "num_heads": num_heads,
-                "num_lstm_layers": num_lstm_layers,
-                "dropout": dropout,
-                "output_size": outputs,
-                "learning_rate": learning_rate,
-                "lr_scheduler_factor": lr_scheduler_factor,
-                "lr_scheduler_patience": lr_scheduler_patience,
-                "seed": self.seed,
-            }
+            {"input_size": input_size, **sizes, "output_size": outputs, **schedule, "seed": self.seed}
         )
         self.input_size, self.output_size = input_size, outputs
+        self._has_statistics = False  # from a checkpoint
         self.network = TemporalFusionTransformer(
             ModelConfig(
                 horizon=1,
@@ -92,10 +92,7 @@ class TemporalFusionTransformerLightning(ResumableModule):
                 quantiles=(0.5,),
                 num_targets=min(input_size, outputs),
                 observed_reals=input_size,
-                hidden_size=hidden_size,
-                num_heads=num_heads,
-                num_lstm_layers=num_lstm_layers,
-                dropout=dropout,
+                **sizes,
             )
         )
         self.register_network(self.network)
@@ -117,41 +114,48 @@ class TemporalFusionTransformerLightning(ResumableModule):
         return forecast
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
-        """Give the mean squared error of a batch, []."""
+        """Return the mean squared error of a batch, []."""
         loss = self._losses(batch)[0]
         self.record_loss(loss, len(batch[0]), torch.zeros(0, dtype=torch.int64))
         return loss
 
     def validation_step(self, batch: Pair, batch_idx: int) -> None:
-        """Judge a batch of the validation windows."""
-        self._judge(batch, "val")
+        """Record the errors of a batch of the validation windows."""
+        self._record(batch, "val")
 
     def test_step(self, batch: Pair, batch_idx: int) -> None:
-        """Judge a batch of the test windows."""
-        self._judge(batch, "test")
+        """Record the errors of a batch of the test windows."""
+        self._record(batch, "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Forecast a batch: ``[B, output_size]``; of (x, y) only x is looked at."""
+        """Forecast a batch: ``[B, output_size]``; of (x, y) only x is used."""
         forecast: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return forecast
 
     def compute_figure_data(self, batch: Pair) -> FigureData:
-        """Forecast the first feature of a batch for a picture."""
+        """Forecast the first feature of a batch for the images."""
         x, y = batch
-        output = self.network(_batch((x - self.center) / self.scale))
+        output = self.network(_observed_batch((x - self.center) / self.scale))
         weights = output.past_weights.double().mean(dim=(0, 1)).cpu().numpy()
         forecast = self(x[:1]).double().cpu().numpy()
         past, actual = x[0, :, 0].double().cpu().numpy(), y[:1, 0].double().cpu().numpy()
         return FigureData(past=past, actual=actual, quantiles=forecast[:, :1], levels=(0.5,), weights=weights)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the statistics of the run that is resumed; before its first step it may have none."""
+        super().on_load_checkpoint(checkpoint)
+        self._has_statistics = checkpoint["global_step"] > 0
+
     def setup(self, stage: str) -> None:
+        """Begin without statistics; Lightning calls this before it loads a checkpoint."""
+        self._has_statistics = False
+
+    def on_train_start(self) -> None:
         """Take the statistics of the training rows from a loader of ``make_dataloaders``."""
-        if stage != "fit":
-            return
-        loader = self.trainer.fit_loop._data_source.instance  # noqa: SLF001  Lightning shows it nowhere else so early
-        dataset = getattr(loader, "dataset", None)
+        super().on_train_start()
+        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
         center, scale = getattr(dataset, "center", None), getattr(dataset, "scale", None)
-        if center is None or scale is None or len(center) != self.input_size:
+        if self._has_statistics or center is None or scale is None or len(center) != self.input_size:
             return
         self.center.copy_(center)
         self.scale.copy_(scale)
@@ -163,41 +167,40 @@ class TemporalFusionTransformerLightning(ResumableModule):
         """Forecast standardised values ``[B, output_size]``."""
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ConfigError.wrong_window(tuple(x.shape), self.input_size)
-        scaled: Tensor = self.network(_batch((x - self.center) / self.scale)).quantiles.flatten(1)
+        scaled: Tensor = self.network(_observed_batch((x - self.center) / self.scale)).quantiles.flatten(1)
         return scaled
 
     def _losses(self, batch: Pair) -> tuple[Tensor, Tensor]:
-        """Mean squared and mean absolute error of standardised values."""
+        """Return the mean squared and the mean absolute error [] of standardised values."""
         x, y = batch
         scaled, target = self._scaled(x), (y - self.target_center) / self.target_scale
         return functional.mse_loss(scaled, target), functional.l1_loss(scaled, target)
 
-    def _judge(self, batch: Pair, part: str) -> None:
+    def _record(self, batch: Pair, split: str) -> None:
         squared, absolute = self._losses(batch)
-        self.record_metrics({f"{part}_loss": squared, f"{part}_mae": absolute}, len(batch[0]))
+        self.record_metrics({f"{split}_loss": squared, f"{split}_mae": absolute}, len(batch[0]))
 
 
-def _batch(x: Tensor) -> Batch:
-    """Make a batch of observed reals alone; nothing is missing, nothing is known of the one step ahead."""
+def _observed_batch(x: Tensor) -> Batch:
+    """Return a batch of observed reals [B, L, V] alone, without a missing value or a known input of the step ahead."""
     B, L, _ = x.shape
-    none = x.new_zeros(B, 0)
-    codes = torch.zeros(B, 0, dtype=torch.int64, device=x.device)
-    mask = torch.zeros(B, 0, dtype=torch.bool, device=x.device)
-    absent = dict.fromkeys(Batch._fields, none)
-    masks = {name: mask.view(B, 1, 0) for name in ("future_real_present", "target_mask")}
+    reals = x.new_zeros(B, 1, 0)
+    codes, mask = (torch.zeros(B, 1, 0, dtype=dtype, device=x.device) for dtype in (torch.int64, torch.bool))
     return Batch(
-        **{
-            **absent,
-            **masks,
-            "static_cat": codes,
-            "static_real_present": mask,
-            "past_real": x,
-            "past_cat": codes.view(B, 1, 0).expand(B, L, 0),
-            "past_real_present": mask.view(B, 1, 0).expand(B, L, 0),
-            "past_mask": mask,
-            "future_real": none.view(B, 1, 0),
-            "future_cat": codes.view(B, 1, 0),
-            "target": none.view(B, 1, 0),
-            "window": torch.arange(B, device=x.device),
-        }
+        static_real=reals[:, 0],
+        static_cat=codes[:, 0],
+        past_real=x,
+        past_cat=codes.expand(B, L, 0),
+        future_real=reals,
+        future_cat=codes,
+        static_real_present=mask[:, 0],
+        past_real_present=mask.expand(B, L, 0),
+        future_real_present=mask,
+        past_mask=mask[:, 0],
+        target=reals,
+        target_mask=mask,
+        center=reals[:, 0],
+        scale=reals[:, 0],
+        weight=reals[:, 0],
+        window=torch.arange(B, device=x.device),
     )

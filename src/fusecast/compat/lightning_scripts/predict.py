@@ -1,4 +1,4 @@
-"""predict_with_model: forecasts of a saved model beside what came to pass."""
+"""predict_with_model: forecasts of a saved model, beside the actual values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fusecast.errors import DataError
 from fusecast.runtime.device import torch_device
 from fusecast.runtime.distributed import gather_batches, rank_and_world_size
 
-Values = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 
 
 def predict_with_model(
@@ -25,21 +25,20 @@ def predict_with_model(
     device: str | torch.device | None = None,
     *,
     together: bool = False,
-) -> tuple[Values, Values]:
-    """Forecast every window of a loader, print MSE, RMSE, MAE and R², and give forecasts and actual values.
+) -> tuple[Float32Array, Float32Array]:
+    """Forecast every window of a loader, print MSE, RMSE, MAE and R², and return forecasts and actual values.
 
     Parameters
     ----------
     checkpoint
-        A file that training has written; the path is enough.
+        A file written by training; the path is enough.
     loader
         Batches of (x, y), such as the third of ``make_dataloaders``; with ``shuffle=False`` rows come in its order.
     device
-        ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None or "auto" takes the best there is.
+        ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None or "auto" is the best of the machine.
     together
-        With several processes, such as those of ``torchrun``: each forecasts its share of the batches, and all are
-        given all rows, each once and in order. Every process must make the same call, with a loader that gives the
-        same batches in each.
+        With several processes, such as those of ``torchrun``: each forecasts its share of the batches, and all get all
+        rows, each once and in order. Every process must make the same call, with a loader of the same batches.
 
     Returns
     -------
@@ -49,22 +48,22 @@ def predict_with_model(
     Raises
     ------
     ConfigError
-        If the device is absent; those there are are named.
+        If the device is absent; the message lists those of the machine.
     ArtifactError
-        If the checkpoint is missing, truncated, unsafe or another network's.
+        If the checkpoint is missing, truncated, unsafe or of another network.
     DataError
-        If the loader gives nothing.
+        If the loader yields nothing.
     """
-    where = torch_device(device)
-    model = TemporalFusionTransformerLightning.load_from_checkpoint(checkpoint, map_location=where).eval()
+    device = torch_device(device)
+    model = TemporalFusionTransformerLightning.load_from_checkpoint(checkpoint, map_location=device).eval()
     rank, world = rank_and_world_size(together)
     if isinstance(loader, StepLoader):
-        loader = loader.whole()  # also in one of several processes that predicts by itself
+        loader = loader.unshared()  # also where one of several processes predicts alone
     predictions, actuals = [], []
     with torch.inference_mode():
-        for number, (x, y) in enumerate(loader):
-            if number % world == rank:
-                predictions.append(model(x.to(where)).float().cpu())
+        for i, (x, y) in enumerate(loader):
+            if i % world == rank:
+                predictions.append(model(x.to(device)).float().cpu())
                 actuals.append(y.float())
     if world > 1:
         predictions, actuals = gather_batches(predictions), gather_batches(actuals)
@@ -72,23 +71,23 @@ def predict_with_model(
         raise DataError.empty_loader()
     forecast, actual = torch.cat(predictions).numpy(), torch.cat(actuals).numpy()
     if rank == 0:
-        print("  ".join(f"{name} {value:.6f}" for name, value in scores(forecast, actual).items()), flush=True)
+        print("  ".join(f"{name} {value:.6f}" for name, value in compute_scores(forecast, actual).items()), flush=True)
     return forecast, actual
 
 
-def scores(predictions: Values, actuals: Values) -> dict[str, float]:
-    """MSE, RMSE, MAE and R² over all values of ``[W, F]``.
+def compute_scores(predictions: Float32Array, actuals: Float32Array) -> dict[str, float]:
+    """Return MSE, RMSE, MAE and R² over all values of ``[W, F]``.
 
     R² is 1 - (squared errors) / (squared deviations from each column's mean), both summed over all values; NaN where
     nothing varies.
     """
     error = predictions.astype(np.float64) - actuals
     squares = float((error**2).sum())
-    spread = float(((actuals - actuals.mean(axis=0, dtype=np.float64)) ** 2).sum())
+    variation = float(((actuals - actuals.mean(axis=0, dtype=np.float64)) ** 2).sum())
     mean = squares / error.size
     return {
         "MSE": mean,
         "RMSE": mean**0.5,
         "MAE": float(np.abs(error).mean()),
-        "R²": 1.0 - squares / spread if spread > 0 else float("nan"),
+        "R²": 1.0 - squares / variation if variation > 0 else float("nan"),
     }

@@ -1,21 +1,25 @@
-"""train_tft_lightning: from a config to a trained model, with the files that its users know."""
+"""train_tft_lightning: train a model from a config and write the files of the scripts; and their command line."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from polars import Boolean, DataFrame
 
-from fusecast.compat.lightning_scripts.config import NETWORK, LightningTrainingConfig
+from fusecast.compat.lightning_scripts.config import NETWORK_SETTINGS, LightningTrainingConfig
 from fusecast.compat.lightning_scripts.dataloaders import make_dataloaders
 from fusecast.compat.lightning_scripts.metrics_callback import MetricsCallback
 from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
-from fusecast.compat.lightning_scripts.table import NEEDED, SEQUENCES, STEPS
+from fusecast.compat.lightning_scripts.table import KEYS
 from fusecast.data.samples import sample_path
+from fusecast.errors import FusecastError
+from fusecast.errors.os_errors import translate_os_errors
 from fusecast.io.atomic import write_text_atomically
 from fusecast.io.tables import read_table
 from fusecast.reporting.training_images import draw_training_images
@@ -27,6 +31,28 @@ from fusecast.training.checkpoints import choose_checkpoint, load_training_state
 from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
 
 LOGS, CONFIG = "tft_logs", "training_config.json"
+EXIT_INTERRUPTED = 130
+"""Exit code of a script after Ctrl+C, by the convention of shells."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``train_tft_lightning.py``; print an error that the user can correct, and exit with code 2."""
+    parser = argparse.ArgumentParser(description="Train a Temporal Fusion Transformer to forecast the next step.")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings of LightningTrainingConfig, such as num_epochs=10 hidden_size=64 data_path=table.csv",
+    )
+    overrides: list[str] = parser.parse_args(arguments).config
+    try:
+        with translate_os_errors():
+            train_tft_lightning(LightningTrainingConfig.with_overrides(overrides))
+    except FusecastError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def train_tft_lightning(
@@ -35,103 +61,93 @@ def train_tft_lightning(
     """Train on the table of ``config.data_path``, or on the bundled data.
 
     Writes ``tft-epoch=..-val_loss=....ckpt`` (the best), ``last.ckpt``, ``previous.ckpt``, ``metrics.csv``,
-    ``training_config.json`` and the logs in ``tft_logs`` into ``config.checkpoint_dir``, and prints what it does.
+    ``training_config.json`` and the logs in ``tft_logs`` into ``config.checkpoint_dir``, and prints its progress.
 
     Returns
     -------
-    The model with the weights that validated best, and the trainer.
+    The model with the weights of the smallest validation loss, and the trainer.
 
     Raises
     ------
-    ConfigError, DataError, TrainingError, ArtifactError
-        In words.
+    ConfigError
+        If a setting is out of its range, or the accelerator is absent.
+    DataError
+        If the table cannot be read or is too short, see :func:`make_dataloaders`.
+    TrainingError, ArtifactError
+        If the checkpoint to resume from does not fit or cannot be read, or a loss is not finite.
     """
     config = config or LightningTrainingConfig()
     options, folder = config.training(), Path(config.checkpoint_dir)
-    loaders = make_dataloaders(_table(config.data_path), config.window_size, config.batch_size, seed=config.random_seed)
-    datasets = [loader.steps for loader in loaders]
-    names = datasets[0].names
-    features = len(names)
-    _tell(f"{features} features, windows of {config.window_size} steps")
-    _tell("windows: " + ", ".join(f"{len(each):,} {part}" for each, part in zip(datasets, PARTS, strict=True)))
-    resume = _checkpoint(config, features)
+    table = _read_features(config.data_path)
+    train, valid, test = make_dataloaders(table, config.window_size, config.batch_size, seed=config.random_seed)
+    names = train.steps.names
+    _print(f"{len(names)} features, windows of {config.window_size} steps")
+    counts = (len(train.steps), len(valid.steps), len(test.steps))
+    _print("windows: {:,} to train, {:,} to validate, {:,} to test".format(*counts))
+    resume = _choose_checkpoint(config, len(names))
     files = RunFiles(checkpoints=folder, history=None, logs=folder / LOGS)
     with lock_folder(folder), quiet_lightning():
         if is_first_process():
-            _write_config(config, folder / CONFIG)
+            write_text_atomically(folder / CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
         pl.seed_everything(config.random_seed, workers=True, verbose=False)
         model = TemporalFusionTransformerLightning(
-            features,
-            **{name: getattr(config, name) for name in NETWORK},
-            output_size=features,
+            len(names),
+            **{name: getattr(config, name) for name in NETWORK_SETTINGS},
             learning_rate=config.learning_rate,
             lr_scheduler_factor=config.lr_scheduler_factor,
             lr_scheduler_patience=config.lr_scheduler_patience,
             seed=config.random_seed,
         )
-        _tell(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-        run = TrainingRun(
-            options,
-            files,
-            callbacks=[MetricsCallback(folder / "metrics.csv"), ImageLogger(names, draw_training_images)],
-            print_epochs=False,
-        )
+        _print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+        callbacks = [ImageLogger(names, draw_training_images), MetricsCallback(folder / "metrics.csv")]
+        run = TrainingRun(options, files, callbacks=callbacks, print_epochs=False)
         trainer = run.trainer
-        _tell(f"training on {trainer.accelerator.name()}, precision {trainer.precision}")
-        if run.fit(model, loaders[0], loaders[1], ckpt_path=resume):
+        _print(f"training on {trainer.accelerator.name()}, precision {trainer.precision}")
+        if run.fit(model, train, valid, ckpt_path=resume):
             if run.best_checkpoint is None and is_first_process():
                 notify('interrupted before the first epoch was validated; ckpt_path="last" goes on where it stopped')
-            raise SystemExit(INTERRUPTED)
+            raise SystemExit(EXIT_INTERRUPTED)
         best = run.best.best_model_path
-        tested = trainer.test(model, loaders[2], ckpt_path=best or None, verbose=False, weights_only=True)
-    _tell(f"best checkpoint: {best}")
-    _tell(f"test loss: {tested[0]['test_loss']:.6f}  (mean squared error of standardised values)")
-    _tell(f"test MAE:  {tested[0]['test_mae']:.6f}  RMSE: {math.sqrt(tested[0]['test_loss']):.6f}")
+        tested = trainer.test(model, test, ckpt_path=best or None, verbose=False, weights_only=True)
+    _print(f"best checkpoint: {best}")
+    _print(f"test loss: {tested[0]['test_loss']:.6f}  (mean squared error of standardised values)")
+    _print(f"test MAE:  {tested[0]['test_mae']:.6f}  RMSE: {math.sqrt(tested[0]['test_loss']):.6f}")
     if config.logger == "tensorboard":
-        _tell(f"see the curves with: tensorboard --logdir {folder / LOGS}")
+        _print(f"see the curves with: tensorboard --logdir {folder / LOGS}")
     return model, trainer
 
 
-PARTS = ("to train", "to validate", "to test")
-SIZES = ("hidden_size", "num_heads", "num_lstm_layers")
-INTERRUPTED = 130
-"""What a script ends with after Ctrl+C, as shells count."""
-
-
-def _table(path: str | None) -> DataFrame:
-    """Read the table; columns that are not numbers are left out, and named."""
+def _read_features(path: str | None) -> DataFrame:
+    """Read the table, without the columns that are neither numbers nor keys; their names are printed."""
     frame = read_table(path or sample_path("bike_sharing"))
-    keys = (*SEQUENCES, *STEPS, NEEDED)
-    left_out = [
-        name for name, kind in frame.schema.items() if name not in keys and not kind.is_numeric() and kind != Boolean
+    omitted = [
+        name for name, dtype in frame.schema.items() if name not in KEYS and not dtype.is_numeric() and dtype != Boolean
     ]
-    _tell(f"data: {path or 'bike_sharing, the bundled hourly demand for bikes'}, {frame.height:,} rows")
-    if left_out:
-        _tell(f"left out, as they are not numbers: {', '.join(left_out)}")
-    return frame.drop(left_out)
+    _print(f"data: {path or 'bike_sharing, the bundled hourly demand for bikes'}, {frame.height:,} rows")
+    if omitted:
+        _print(f"left out, as they are not numbers: {', '.join(omitted)}")
+    return frame.drop(omitted)
 
 
-def _checkpoint(config: LightningTrainingConfig, features: int) -> Path | None:
+def _choose_checkpoint(config: LightningTrainingConfig, features: int) -> Path | None:
     """Return the checkpoint to resume from; None to start from the beginning.
 
     Raises
     ------
     TrainingError
-        If it is of another network, or of no training.
+        If it is of another network, or holds no state of a training.
     """
     requested = config.checkpoint_to_resume()
     path = None if requested is None else choose_checkpoint(requested, Path(config.checkpoint_dir))
     if path is not None:
-        _tell(f"going on from {path}")
+        _print(f"going on from {path}")
         saved = load_training_state(path)["hyper_parameters"]
-        require_same_network(path, saved, {"input_size": features, **{name: getattr(config, name) for name in SIZES}})
+        sizes = {name: getattr(config, name) for name in ("hidden_size", "num_heads", "num_lstm_layers")}
+        require_same_network(path, saved, {"input_size": features, **sizes})
     return path
 
 
-def _write_config(config: LightningTrainingConfig, path: Path) -> None:
-    write_text_atomically(path, json.dumps(config.to_dict(), indent=2) + "\n")
-
-
-def _tell(text: Any) -> None:
+def _print(text: str) -> None:
+    """Print a line once, whatever the number of processes."""
     if is_first_process():
         print(text, flush=True)

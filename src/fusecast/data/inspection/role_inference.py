@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -39,28 +39,13 @@ class ColumnProposal:
     distinct: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class UserChoices:
-    """The roles that the user has chosen."""
+def infer_roles(
+    frame: pl.DataFrame, choices: Mapping[str, str], categorical: Collection[str]
+) -> tuple[list[ColumnProposal], list[str]]:
+    """Return a proposal per column, and remarks on columns that only the user can decide about.
 
-    id: str | None
-    time: str | None
-    targets: tuple[str, ...]
-    static: tuple[str, ...]
-    known: tuple[str, ...]
-    observed: tuple[str, ...]
-    categorical: tuple[str, ...]
-
-    def role(self, name: str) -> str | None:
-        """Return the role that the user chose for a column."""
-        roles = {"static": self.static, "known": self.known, "observed": self.observed, "target": self.targets}
-        if name in (self.id, self.time):
-            return "id" if name == self.id else "time"
-        return next((role for role, names in roles.items() if name in names), None)
-
-
-def infer_roles(frame: pl.DataFrame, choices: UserChoices) -> tuple[list[ColumnProposal], list[str]]:
-    """Return a proposal per column, and remarks on columns that only the user can decide about."""
+    `choices` are the roles that the user has chosen, by column, `categorical` the columns declared so.
+    """
     time, time_reason = find_time(frame, choices)
     id_, id_reason = find_id(frame, choices, time)
     target, target_reason = find_target(frame, choices, {id_, time})
@@ -73,15 +58,15 @@ def infer_roles(frame: pl.DataFrame, choices: UserChoices) -> tuple[list[ColumnP
     for column in frame.iter_columns():
         name = column.name
         distinct = column.n_unique() - (1 if column.null_count() else 0)
-        if (choice := choices.role(name)) is not None:
-            role, reason = choice, USER_CHOICE
+        if name in choices:
+            role, reason = choices[name], USER_CHOICE
         elif name in inferred:
             role, reason = inferred[name]
         else:
             role, reason = infer_covariate_role(column, distinct, is_constant=name in constant)
         kind, kind_reason = "", ""
         if role not in ("id", "time", "unused"):
-            kind, kind_reason = infer_kind(column, distinct, role, choices)
+            kind, kind_reason = infer_kind(column, distinct, role, declared=name in categorical)
         proposals.append(
             ColumnProposal(
                 name=name,
@@ -93,7 +78,7 @@ def infer_roles(frame: pl.DataFrame, choices: UserChoices) -> tuple[list[ColumnP
                 distinct=distinct,
             )
         )
-    planned = [p.name for p in proposals if p.role == "known" and choices.role(p.name) is None]
+    planned = [p.name for p in proposals if p.role == "known" and p.name not in choices]
     return proposals, [remark_on_planned(planned)] if planned else []
 
 
@@ -112,11 +97,12 @@ def count_missing(column: pl.Series) -> int:
     return column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
 
 
-def find_time(frame: pl.DataFrame, choices: UserChoices) -> tuple[str | None, str]:
+def find_time(frame: pl.DataFrame, choices: Mapping[str, str]) -> tuple[str | None, str]:
     """Return the time column and the reason: as chosen, by type and name, by type, by name."""
-    if choices.time is not None:
-        return choices.time, USER_CHOICE
-    free = [name for name in frame.columns if choices.role(name) is None]
+    for name, role in choices.items():
+        if role == "time":
+            return name, USER_CHOICE
+    free = [name for name in frame.columns if name not in choices]
     temporal = [name for name in free if frame[name].dtype in (pl.Date, pl.Datetime)]
     for name in match_names(free, TIME_NAMES):
         if name in temporal or (frame[name].dtype.is_integer() and name.lower() in TIME_NAMES[:6]):
@@ -130,11 +116,12 @@ def find_time(frame: pl.DataFrame, choices: UserChoices) -> tuple[str | None, st
     return (named[0], "its name") if named else (None, "")
 
 
-def find_id(frame: pl.DataFrame, choices: UserChoices, time: str | None) -> tuple[str | None, str]:
+def find_id(frame: pl.DataFrame, choices: Mapping[str, str], time: str | None) -> tuple[str | None, str]:
     """Return the id column and the reason: as chosen, by name, or the one column that makes times unique."""
-    if choices.id is not None:
-        return choices.id, USER_CHOICE
-    free = [name for name in frame.columns if choices.role(name) is None and name != time]
+    for name, role in choices.items():
+        if role == "id":
+            return name, USER_CHOICE
+    free = [name for name in frame.columns if name not in choices and name != time]
     for name in match_names(free, ID_NAMES):
         if not frame[name].dtype.is_float():
             return name, "its name"
@@ -146,12 +133,12 @@ def find_id(frame: pl.DataFrame, choices: UserChoices, time: str | None) -> tupl
     return None, ""
 
 
-def find_target(frame: pl.DataFrame, choices: UserChoices, keys: set[str | None]) -> tuple[str | None, str]:
+def find_target(frame: pl.DataFrame, choices: Mapping[str, str], keys: set[str | None]) -> tuple[str | None, str]:
     """Return the target and the reason: by name, or the only numeric column; None where the user has chosen."""
-    if choices.targets:
+    if "target" in choices.values():
         return None, ""
-    numeric = [c.name for c in frame.iter_columns() if c.dtype.is_numeric() and choices.role(c.name) is None]
-    numeric = [name for name in numeric if name not in keys]
+    free = [column for column in frame.iter_columns() if column.name not in choices and column.name not in keys]
+    numeric = [column.name for column in free if column.dtype.is_numeric()]
     if named := match_names(numeric, TARGET_NAMES):
         return named[0], "its name"
     return (numeric[0], "the only numeric column") if len(numeric) == 1 else (None, "")
@@ -187,10 +174,10 @@ def infer_covariate_role(column: pl.Series, distinct: int, *, is_constant: bool)
     return "observed", "it varies; whether its future is known cannot be inferred"
 
 
-def infer_kind(column: pl.Series, distinct: int, role: str, choices: UserChoices) -> tuple[str, str]:
-    """Return the kind of a column, and the reason."""
+def infer_kind(column: pl.Series, distinct: int, role: str, *, declared: bool) -> tuple[str, str]:
+    """Return the kind of a column, and the reason; `declared` categorical by the user or not."""
     dtype = column.dtype
-    if column.name in choices.categorical:
+    if declared:
         return "categorical", USER_CHOICE
     if role == "target":
         return "real", ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fusecast.data.frequency import Frequency, canonical_frequency
 from fusecast.data.frequency_inference import infer_frequency, number_series
-from fusecast.data.inspection.role_inference import ColumnProposal, UserChoices, infer_roles
+from fusecast.data.inspection.role_inference import ColumnProposal, infer_roles
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import read_times
 from fusecast.data.time_grid import OFF_GRID, TimeGrid, sort_order
@@ -95,16 +95,11 @@ def inspect_table(
     for name in (*keys, *targets, *static, *known, *observed, *categorical):
         if name not in frame.columns:
             raise SchemaError.unknown_column(name, frame.columns)
-    choices = UserChoices(
-        id=id,
-        time=time,
-        targets=targets,
-        static=tuple(static),
-        known=tuple(known),
-        observed=tuple(observed),
-        categorical=tuple(categorical),
-    )
-    proposals, warnings = infer_roles(frame, choices)
+    choices: dict[str, str] = {}
+    for role, columns in (("target", targets), ("observed", observed), ("known", known), ("static", static)):
+        choices |= dict.fromkeys(columns, role)
+    choices |= {name: role for role, name in (("time", time), ("id", id)) if name}
+    proposals, warnings = infer_roles(frame, choices, categorical)
     names = {role: tuple(p.name for p in proposals if p.role == role) for role in ROLES}
     id_, time_ = next(iter(names["id"]), None), next(iter(names["time"]), None)
     if time_ is None:

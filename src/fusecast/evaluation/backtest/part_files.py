@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fusecast.errors import ArtifactError
@@ -23,17 +22,8 @@ class PartFiles:
     A part file is complete or absent. Existing parts of the same work are reused; parts of other work are never mixed
     in, and never deleted. A manifest without parts is overwritten.
 
-    Parameters
-    ----------
-    folder
-        Created if it does not exist.
-    identity
-        Plain values that determine the parts: same values, same parts.
-
-    Raises
-    ------
-    ArtifactError
-        When the folder holds parts of other work.
+    The folder is created if it does not exist. `identity` are plain values that determine the parts: same values, same
+    parts. Raise an ArtifactError when the folder holds parts of other work.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
@@ -54,37 +44,29 @@ class PartFiles:
         names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
         return any(name != MANIFEST and not name.startswith(".") for name in names)
 
-    def path(self, number: int) -> Path:
+    def path(self, part: int) -> Path:
         """Return the path of a part file, whether or not it exists."""
-        return self.folder / f"part-{number:06d}.parquet"
+        return self.folder / f"part-{part:06d}.parquet"
 
-    def has(self, number: int) -> bool:
+    def has(self, part: int) -> bool:
         """Return whether a part file exists; then it is complete."""
-        return self.path(number).exists()
+        return self.path(part).exists()
 
-    def write(self, number: int, frame: pl.DataFrame) -> None:
+    def write(self, part: int, frame: pl.DataFrame) -> None:
         """Write a part file, whole or not at all."""
-        with replace_file(self.path(number)) as temporary:
+        with replace_file(self.path(part)) as temporary:
             frame.write_parquet(temporary)
 
-    def read(self, number: int) -> pl.DataFrame:
+    def read(self, part: int) -> pl.DataFrame:
         """Read a part file."""
-        return pl.read_parquet(self.path(number), glob=False)
+        return pl.read_parquet(self.path(part), glob=False)
 
     def merge(self, count: int, path: Path) -> None:
         """Write parts 0 to `count` - 1 to one Parquet file, a row group each; only one is in memory at a time."""
-        schema: pa.Schema | None = None
-        with replace_file(path) as temporary:
-            writer: pq.ParquetWriter | None = None
-            try:
-                for number in range(count):
-                    part = pq.read_table(self.path(number))
-                    schema = schema or part.schema
-                    writer = writer or pq.ParquetWriter(temporary, schema, compression="zstd")
-                    writer.write_table(part.cast(schema))
-            finally:
-                if writer is not None:
-                    writer.close()
+        schema = pq.read_schema(self.path(0))
+        with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for part in range(count):
+                writer.write_table(pq.read_table(self.path(part), partitioning=None).cast(schema))
 
     def remove(self) -> None:
         """Remove the folder."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import polars as pl
 
 from fusecast.errors import ConfigError
 from fusecast.evaluation.breakdown import GroupedScores
-from fusecast.evaluation.evaluate import Evaluation
+from fusecast.evaluation.evaluate import Evaluation, compute_skill
 from fusecast.evaluation.significance import DieboldMariano, diebold_mariano
 from fusecast.io.atomic import replace_file, write_text_atomically
 
@@ -119,27 +120,15 @@ class Backtest:
 
         A skill is 1 - score / score of the baseline: 0.2 is 20% better, below 0 is worse.
         """
-        rows = []
-        for y, target in enumerate(self.targets):
-            for name in (name for name in self.grouped_scores if name not in self.baselines):
-                for baseline in self.baselines:
-                    test = self.compare(name, baseline, y)
-                    scores, reference = (self.evaluation.scores[one][y] for one in (name, baseline))
-                    skills = {
-                        f"{column} skill": _skill(getattr(scores, column), getattr(reference, column))
-                        for column in ("wql", "mae", "rmse", "mase", "crps")
-                    }
-                    rows.append(
-                        {
-                            "predictor": name,
-                            "baseline": baseline,
-                            "target": target,
-                            **skills,
-                            "origins": test.count,
-                            "DM statistic": test.statistic,
-                            "DM p": test.p_value,
-                        }
-                    )
+        rows: list[dict[str, Any]] = []
+        predictors = [name for name in self.grouped_scores if name not in self.baselines]
+        for (y, target), name, baseline in product(enumerate(self.targets), predictors, self.baselines):
+            scores, reference = (self.evaluation.scores[one][y] for one in (name, baseline))
+            row: dict[str, Any] = {"predictor": name, "baseline": baseline, "target": target}
+            for column in ("wql", "mae", "rmse", "mase", "crps"):
+                row[f"{column} skill"] = compute_skill(getattr(scores, column), getattr(reference, column))
+            test = self.compare(name, baseline, y)
+            rows.append(row | {"origins": test.count, "DM statistic": test.statistic, "DM p": test.p_value})
         return pl.DataFrame(rows).fill_nan(None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,7 +161,3 @@ class Backtest:
             pl.concat([self.metrics(by) for by in self.groupings], how="diagonal").write_parquet(temporary)
         write_text_atomically(summary, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         return table, summary
-
-
-def _skill(score: float, reference: float) -> float:
-    return 1 - score / reference if np.isfinite(reference) and reference > 0 else math.nan

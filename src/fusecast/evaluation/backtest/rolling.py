@@ -21,8 +21,7 @@ from fusecast.evaluation.breakdown import (
     group_by_step,
 )
 from fusecast.evaluation.evaluate import ProgressCallback, check_unique_names
-from fusecast.inference.forecasts import Forecasts
-from fusecast.inference.predictor import Predictor
+from fusecast.inference.forecasts import Forecasts, Predictor
 
 PREDICTOR, ACTUAL = "predictor", "actual"
 
@@ -86,12 +85,7 @@ def build_part(panel: Panel, chunk: Chunk, predictors: Sequence[Predictor], valu
 
 
 def score_part_files(
-    panel: Panel,
-    origins: Origins,
-    files: PartFiles,
-    *,
-    train_end: IntArray,
-    season: int,
+    panel: Panel, origins: Origins, files: PartFiles, *, train_end: IntArray, season: int
 ) -> dict[str, GroupedScores]:
     """Score the part files, one at a time: predictor -> its scores by series, step, calendar and origin.
 

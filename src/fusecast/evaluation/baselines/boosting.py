@@ -74,25 +74,22 @@ class Boosting:
                     "force_row_wise": True,
                 }  # fmt: skip
                 models[y, level] = lightgbm.train(options, data, num_boost_round=self.rounds)
-        return FittedBoosting(settings=self, models=models)
+        return FittedBoosting(levels=self.levels, models=models)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedBoosting:
-    """A :class:`~fusecast.inference.predictor.Predictor` of one model a target and level."""
+    """A :class:`~fusecast.inference.forecasts.Predictor` of one model a target and level."""
 
-    settings: Boosting
+    levels: tuple[float, ...]
     models: dict[tuple[int, float], Booster] = field(repr=False)
 
-    @property
-    def name(self) -> str:
-        """Name in tables of scores."""
-        return self.settings.name
+    name = Boosting.name
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index, from the rows before its cutoff and the known columns after it."""
         series, cutoff = index.locate(np.arange(len(index)))
-        levels, num_targets = self.settings.levels, len(panel.schema.targets)
+        levels, num_targets = self.levels, len(panel.schema.targets)
         quantiles = np.empty((len(series), index.horizon, num_targets, len(levels)))
         for y in range(num_targets):
             inputs, center, scale = build_inputs(panel, y, series, cutoff, index.horizon)
@@ -136,19 +133,15 @@ def build_inputs(
 
 def _covariates(panel: Panel, series: IntArray, rows: IntArray) -> Sequence[NDArray[Any]]:
     """Return the known columns at rows [W, H] of the series [W], and the static columns, [W, H] each."""
-    schema = panel.schema
-    exists = rows < panel.lengths[series][:, None]
-    flat = np.where(exists, panel.indptr[series][:, None] + rows, 0)
+    names = panel.schema.names
 
-    def of_row(values: NDArray[Any], missing: float) -> NDArray[Any]:
-        return np.where(exists, values[flat], missing)
+    def known(values: NDArray[Any]) -> FloatArray:
+        return gather_rows(values[:, None].astype(np.float64), panel, series, rows)[..., 0]
 
-    def of_series(values: NDArray[Any]) -> NDArray[Any]:
-        return np.broadcast_to(values[series][:, None], rows.shape)
-
+    static: list[NDArray[Any]] = [panel.static_reals[name] for name in names(Role.STATIC, Kind.REAL)]
+    static += [panel.static_categories[name] for name in names(Role.STATIC, Kind.CATEGORICAL)]
     return [
-        *(of_row(panel.reals[name], np.nan) for name in schema.names(Role.KNOWN, Kind.REAL)),
-        *(of_row(panel.categories[name], -1) for name in schema.names(Role.KNOWN, Kind.CATEGORICAL)),
-        *(of_series(panel.static_reals[name]) for name in schema.names(Role.STATIC, Kind.REAL)),
-        *(of_series(panel.static_categories[name]) for name in schema.names(Role.STATIC, Kind.CATEGORICAL)),
+        *(known(panel.reals[name]) for name in names(Role.KNOWN, Kind.REAL)),
+        *(np.nan_to_num(known(panel.categories[name]), nan=-1) for name in names(Role.KNOWN, Kind.CATEGORICAL)),
+        *(np.broadcast_to(values[series][:, None], rows.shape) for values in static),
     ]

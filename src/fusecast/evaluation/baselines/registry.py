@@ -12,7 +12,7 @@ from fusecast.errors import ConfigError
 from fusecast.evaluation.baselines.boosting import Boosting
 from fusecast.evaluation.baselines.simple import Drift, PointFormula, SeasonalMean, SeasonalNaive
 from fusecast.evaluation.baselines.statistical import Statistical
-from fusecast.inference.predictor import Predictor
+from fusecast.inference.forecasts import Predictor
 
 BaselineName = Literal["last", "seasonal", "drift", "mean", "ets", "theta", "lightgbm"]
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
@@ -23,11 +23,7 @@ NAIVE_BASELINES: tuple[BaselineName, ...] = ("last", "seasonal")
 
 
 def build_baselines(
-    names: Sequence[str],
-    panel: Panel,
-    train_end: IntArray,
-    horizon: int,
-    levels: Sequence[float],
+    names: Sequence[str], panel: Panel, train_end: IntArray, horizon: int, levels: Sequence[float]
 ) -> list[Predictor]:
     """Fit baselines on the first `train_end` [S] rows of each series.
 

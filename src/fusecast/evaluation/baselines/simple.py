@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError
 from fusecast.evaluation.actuals import (
     carry_forward,
-    gather_actuals,
     gather_rows,
     is_training_row,
     seasonal_differences,
@@ -32,6 +32,9 @@ class PointFormula(ABC):
 
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
 
+    fill_spread: ClassVar[bool] = False
+    """Whether a series without errors at a step has the spread of another step, before that of all series."""
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -39,20 +42,15 @@ class PointFormula(ABC):
 
     @property
     def min_history(self) -> int:
-        """Rows that a window of training knows at least."""
+        """Known rows that a training window needs."""
         return 2
 
     @abstractmethod
-    def forecast_points(
-        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
-    ) -> FloatArray:
-        """Return the forecasts [W, H, Y] from the rows before each cutoff; NaN where no value is known."""
+    def forecast_points(self, panel: Panel, values: FloatArray, series: IntArray, rows: IntArray) -> FloatArray:
+        """Return the forecasts [W, H, Y] of rows [W, H] from earlier values of [N, Y]; NaN where none is known."""
 
-    def estimate_spread(self, panel: Panel, train_end: IntArray, horizon: int) -> tuple[FloatArray, FloatArray]:
-        """Return quantiles of the errors in training, of each series [S, K, Y, Q] and of all [K, Y, Q]; NaN for none.
-
-        Here K is the horizon: the errors of each step apart.
-        """
+    def training_errors(self, panel: Panel, train_end: IntArray, horizon: int) -> Iterator[tuple[FloatArray, IntArray]]:
+        """Yield the errors in training [R, Y] and their series [R]: here of each step ahead, see `spread_index`."""
         longest = int(np.max(train_end, initial=0))
         index = WindowIndex.between(
             lengths=panel.lengths,
@@ -66,14 +64,13 @@ class PointFormula(ABC):
         )
         values = stack_targets(panel)
         series, cutoff = index.locate(np.arange(len(index)))
-        actual = gather_actuals(panel, series, cutoff, horizon, values)
-        errors = actual - self.forecast_points(panel, values, series, cutoff, horizon)
-        by_step = [errors[:, h] for h in range(horizon)]
-        of_series = [quantiles_by_group(step, series, panel.num_series, self.levels) for step in by_step]
-        return np.stack(of_series, axis=1), np.stack([_quantiles(step, self.levels) for step in by_step])
+        rows = cutoff[:, None] + np.arange(horizon)
+        errors = gather_rows(values, panel, series, rows) - self.forecast_points(panel, values, series, rows)
+        for h in range(horizon):
+            yield errors[:, h], series
 
     def spread_index(self, horizon: int) -> IntArray:
-        """Return which of the K spreads each step ahead has, [H]."""
+        """Return the position of each step ahead in `training_errors`, [H]."""
         return np.arange(horizon)
 
     def fit(self, panel: Panel, train_end: IntArray, horizon: int) -> FittedFormula:
@@ -81,7 +78,13 @@ class PointFormula(ABC):
 
         A series without an error in training has the spread of all series together; without any there is no spread.
         """
-        spread, pooled = self.estimate_spread(panel, train_end, horizon)
+        by_series, together = [], []
+        for errors, series in self.training_errors(panel, train_end, horizon):
+            by_series.append(quantiles_by_group(errors, series, panel.num_series, self.levels))
+            together.append(quantiles_by_group(errors, np.zeros_like(series), 1, self.levels))
+        spread, pooled = np.stack(by_series, axis=1), np.stack(together, axis=1)
+        if self.fill_spread:
+            spread, pooled = _fill_from_neighbours(spread), _fill_from_neighbours(pooled)
         spread = np.nan_to_num(np.where(np.isnan(spread), pooled, spread), nan=0.0)
         # The median stays the textbook point forecast, and the levels on either side of it stay on that side.
         level = np.asarray(self.levels)
@@ -89,31 +92,27 @@ class PointFormula(ABC):
         training = stack_targets(panel)[is_training_row(panel, train_end)]
         known = [column[~np.isnan(column)] for column in training.T]
         typical = np.array([np.median(column) if len(column) else 0.0 for column in known])
-        return FittedFormula(formula=self, spread=spread, typical=typical)
+        return FittedFormula(name=self.name, formula=self, spread=spread, typical=typical)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedFormula:
-    """A :class:`~fusecast.inference.predictor.Predictor` of a formula and its spread.
+    """A :class:`~fusecast.inference.forecasts.Predictor` of a formula and its spread.
 
     Where the formula has no value, the forecast is the last known value of the series; where no value of the series is
     known, the median of the training values of all series.
     """
 
-    formula: PointFormula
-    spread: FloatArray = field(repr=False)  # [S, K, Y, Q] added to the point
+    name: str
+    formula: PointFormula = field(repr=False)
+    spread: FloatArray = field(repr=False)  # [S, K, Y, Q] added to the point, see `PointFormula.spread_index`
     typical: FloatArray = field(repr=False)  # [Y] where nothing of a series is known
-
-    @property
-    def name(self) -> str:
-        """Name in tables of scores."""
-        return self.formula.name
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index, from the rows before its cutoff alone."""
         series, cutoff = index.locate(np.arange(len(index)))
         values = stack_targets(panel)
-        point = self.formula.forecast_points(panel, values, series, cutoff, index.horizon)
+        point = self.formula.forecast_points(panel, values, series, cutoff[:, None] + np.arange(index.horizon))
         last = gather_rows(carry_forward(values, panel), panel, series, cutoff[:, None] - 1)
         point = np.where(np.isnan(point), last, point)
         point = np.where(np.isnan(point), self.typical, point)
@@ -129,6 +128,8 @@ class SeasonalNaive(PointFormula):
     season: int
     """Steps after which the series repeats itself; 1 repeats the last value."""
 
+    fill_spread = True
+
     def __post_init__(self) -> None:
         if self.season < 1:
             raise ConfigError.not_positive("season", self.season)
@@ -138,29 +139,18 @@ class SeasonalNaive(PointFormula):
         """Name in tables of scores."""
         return "last value" if self.season == 1 else f"seasonal naive {self.season}"
 
-    def estimate_spread(self, panel: Panel, train_end: IntArray, horizon: int) -> tuple[FloatArray, FloatArray]:
-        """Return quantiles of the seasonal differences in training, of each series and of all.
-
-        A step ahead that reaches back k seasons has the empirical quantiles of y[t] - y[t - k * season]. A series
-        without such a pair has those of the nearest smaller k, or else of the nearest larger.
-        """
-        reach = (horizon - 1) // self.season + 1
-        of_series, pooled = [], []
-        for seasons in range(1, reach + 1):
-            differences = seasonal_differences(panel, train_end, seasons * self.season)
-            of_series.append(quantiles_by_group(differences, panel.series_of_row, panel.num_series, self.levels))
-            pooled.append(_quantiles(differences, self.levels))
-        return _fill_from_neighbours(np.stack(of_series, axis=1)), _fill_from_neighbours(np.stack(pooled)[None])[0]
+    def training_errors(self, panel: Panel, train_end: IntArray, horizon: int) -> Iterator[tuple[FloatArray, IntArray]]:
+        """Yield y[t] - y[t - k * season] for each number k of seasons that a step ahead reaches back."""
+        for seasons in range(1, (horizon - 1) // self.season + 2):
+            yield seasonal_differences(panel, train_end, seasons * self.season), panel.series_of_row
 
     def spread_index(self, horizon: int) -> IntArray:
         """Return the seasons that each step ahead reaches back, from 0 on, [H]."""
         return np.arange(horizon) // self.season
 
-    def forecast_points(
-        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
-    ) -> FloatArray:
+    def forecast_points(self, panel: Panel, values: FloatArray, series: IntArray, rows: IntArray) -> FloatArray:
         """Return the latest known values at the same position of the season, [W, H, Y]."""
-        rows = _latest_in_season(cutoff, horizon, self.season)
+        rows = _latest_in_season(rows, self.season)
         points = gather_rows(values, panel, series, rows)
         if self.season == 1:
             return points  # a missing last value is replaced by the last known one in `predict`
@@ -185,18 +175,15 @@ class Drift(PointFormula):
         """Name in tables of scores."""
         return "drift"
 
-    def forecast_points(
-        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
-    ) -> FloatArray:
+    def forecast_points(self, panel: Panel, values: FloatArray, series: IntArray, rows: IntArray) -> FloatArray:
         """Return last + h * (last - first) / (row of last - row of first), [W, H, Y]."""
         known_row = np.where(np.isnan(values), np.nan, panel.row_in_series[:, None].astype(np.float64))
-        before = cutoff[:, None] - 1
-        last_row = gather_rows(carry_forward(known_row, panel), panel, series, before)[:, 0]
-        last = gather_rows(carry_forward(values, panel), panel, series, before)[:, 0]
+        last_row = gather_rows(carry_forward(known_row, panel), panel, series, rows[:, :1] - 1)[:, 0]
+        last = gather_rows(carry_forward(values, panel), panel, series, rows[:, :1] - 1)[:, 0]
         first_row, first = _first_known(panel, values)
         span = last_row - first_row[series]
         slope = np.where(span > 0, (last - first[series]) / np.where(span > 0, span, 1.0), 0.0)
-        since = (cutoff[:, None] + np.arange(horizon))[..., None] - last_row[:, None]
+        since = rows[..., None] - last_row[:, None]
         points: FloatArray = last[:, None] + slope[:, None] * since
         return points
 
@@ -222,15 +209,13 @@ class SeasonalMean(PointFormula):
 
     @property
     def min_history(self) -> int:
-        """Rows that a window of training knows at least."""
+        """Known rows that a training window needs."""
         return self.season
 
-    def forecast_points(
-        self, panel: Panel, values: FloatArray, series: IntArray, cutoff: IntArray, horizon: int
-    ) -> FloatArray:
+    def forecast_points(self, panel: Panel, values: FloatArray, series: IntArray, rows: IntArray) -> FloatArray:
         """Return the mean over k of the value k seasons before the step, from the latest known on; [W, H, Y]."""
-        latest = _latest_in_season(cutoff, horizon, self.season)
-        total = np.zeros((len(series), horizon, values.shape[1]))
+        latest = _latest_in_season(rows, self.season)
+        total = np.zeros((*rows.shape, values.shape[1]))
         count = np.zeros_like(total)
         for back in range(self.seasons):
             earlier = gather_rows(values, panel, series, latest - back * self.season)
@@ -260,17 +245,9 @@ def quantiles_by_group(values: FloatArray, group: IntArray, num_groups: int, lev
     return quantiles
 
 
-def _quantiles(values: FloatArray, levels: Sequence[float]) -> FloatArray:
-    """Return the empirical quantiles of all rows, [R, Y] to [Y, Q]."""
-    quantiles: FloatArray = quantiles_by_group(values, np.zeros(len(values), dtype=np.int64), 1, levels)[0]
-    return quantiles
-
-
-def _latest_in_season(cutoff: IntArray, horizon: int, season: int) -> IntArray:
-    """Return the last row before the cutoff that lies whole seasons before each step, [W, H]."""
-    steps = np.arange(horizon)
-    rows: IntArray = cutoff[:, None] + steps - (steps // season + 1) * season
-    return rows
+def _latest_in_season(rows: IntArray, season: int) -> IntArray:
+    """Return the last row before the cutoff that lies whole seasons before each of the rows [W, H], [W, H]."""
+    return rows - (np.arange(rows.shape[1]) // season + 1) * season
 
 
 def _fill_from_neighbours(spread: FloatArray) -> FloatArray:

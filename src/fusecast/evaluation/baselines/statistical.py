@@ -86,7 +86,7 @@ class Statistical:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedStatistical:
-    """A :class:`~fusecast.inference.predictor.Predictor` of one model a series and target."""
+    """A :class:`~fusecast.inference.forecasts.Predictor` of one model a series and target."""
 
     settings: Statistical
     models: dict[tuple[int, int], StatsforecastModel] = field(repr=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class History(pl.Callback):
         }
         self.rows = [*(old for old in self.rows if old["epoch"] < row["epoch"]), row]
         if self.path is not None and trainer.is_global_zero:
-            self._write(self.path)
+            write_history(self.path, COLUMNS, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -86,12 +87,13 @@ class History(pl.Callback):
         """Continue after the epochs of the checkpoint."""
         self.rows, self._seconds_before = list(state_dict["rows"]), state_dict["seconds"]
 
-    def _write(self, path: Path) -> None:
-        """Write the rows to a CSV file, atomically; None becomes an empty field."""
-        with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+
+def write_history(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows to a CSV file, atomically; None becomes an empty field."""
+    with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _to_float(value: Tensor | None) -> float | None:
