@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. Each makes its own environment in .venv first.
+# Two commands do everything: `make demo` and `make test`. Each creates its environment in .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ WORKERS ?= 2
 .PHONY: demo test lint types tests tests-stats format browser calibration clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-scaling bench-gpu
 
-help:  ## Show what there is to make
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.core  ## Train a small TFT on the bundled data; write forecasts and an HTML report
@@ -29,7 +29,7 @@ types: $(VENV)/.dev
 tests: $(VENV)/.dev browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# statsforecast holds pandas below 3. It lives in a folder of its own, laid over the environment for its tests alone; where it
+# statsforecast holds pandas below 3. It is installed into a folder of its own, added to the path for its tests alone; where it
 # cannot be installed, they are skipped.
 tests-stats: $(VENV)/.dev $(STATS)/.installed  ## Run the tests of AutoETS and AutoTheta
 	PYTHONPATH=$(STATS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/evaluation/baselines/test_statistical.py
@@ -39,7 +39,7 @@ $(STATS)/.installed: $(VENV)/.python constraints.txt
 	-$(PIP) install -q --target $(STATS) -c constraints.txt 'pandas<3' 'statsforecast>=2.0'
 	@mkdir -p $(STATS) && touch $@
 
-format: $(VENV)/.dev  ## Put the code into the house format
+format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -61,26 +61,26 @@ $(VENV)/.dev: $(VENV)/.python $(SOURCES)
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.core
 
-# Each peer lives in .venv-<peer>. FUSECAST_BENCH_VENVS names a folder of environments that are there already.
+# Each library that the benchmarks compare with has an environment of its own, .venv-<name>. FUSECAST_BENCH_VENVS names a folder of environments that are there already.
 PEERS := pytorch-forecasting neuralforecast darts gluonts
 COMMA := ,
 BENCH_ROUNDS ?= 3
 BENCH_ONLY ?=
 BENCH_LIBRARIES ?=
 BENCH_ARGS ?=
-# Only those that are asked for are made.
-ASKED = $(subst $(COMMA), ,$(BENCH_LIBRARIES))
-PEER_VENVS = $(if $(FUSECAST_BENCH_VENVS),,$(patsubst %,.venv-%/.installed,$(if $(ASKED),$(filter $(ASKED),$(PEERS)),$(PEERS))))
+# Only the environments of the requested libraries are created.
+REQUESTED = $(subst $(COMMA), ,$(BENCH_LIBRARIES))
+PEER_VENVS = $(if $(FUSECAST_BENCH_VENVS),,$(patsubst %,.venv-%/.installed,$(if $(REQUESTED),$(filter $(REQUESTED),$(PEERS)),$(PEERS))))
 BENCH_COMMON = --libraries "$(BENCH_LIBRARIES)" $(BENCH_ARGS)
 
 .venv-%/.installed: benchmarks/peers/requirements/%.txt constraints.txt
 	$(PYTHON) -m venv .venv-$*
-	@# A peer that cannot be installed is reported in the table, and stops nobody.
+	@# A library that cannot be installed is reported in the table and does not stop the others.
 	-.venv-$*/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -r $< && touch $@
 
 bench-venvs: $(PEER_VENVS)  ## Make an environment for each library that the benchmarks compare with
 
-bench: $(VENV)/.core bench-venvs  ## Measure speed and memory beside four peers: BENCH_ROUNDS, BENCH_ONLY=w1,training
+bench: $(VENV)/.core bench-venvs  ## Measure speed and memory beside four other libraries: BENCH_ROUNDS, BENCH_ONLY=w1,training
 	$(BIN)/python -m benchmarks.speed --rounds $(BENCH_ROUNDS) --only "$(BENCH_ONLY)" $(BENCH_COMMON)
 
 bench-accuracy: $(VENV)/.core bench-venvs  ## Compare accuracy at equal budget; what is done is kept
@@ -99,5 +99,5 @@ bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one c
 calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (a quarter of an hour)
 	$(BIN)/python -m benchmarks.calibration
 
-clean:  ## Remove what make and the tests have made, the environment too
+clean:  ## Remove what make and the tests have created, the environment too
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info

@@ -22,12 +22,14 @@ class Fusecast(Driver):
         from fusecast.inference import network_predictor as predictor
         from fusecast.training import fit
         from fusecast.windows import dataloader as loader
+        from fusecast.windows import sampler
         from fusecast.windows import window_index as index
 
         torch.set_num_threads(self.question.threads)
         self.pl, self.lightning, self.torch, self.Forecaster = pl, lightning, torch, Forecaster
         self.fitting, self.NetworkPredictor = fit, predictor.NetworkPredictor
         self.WindowIndex, self.make_loader = index.WindowIndex, loader.make_loader
+        self.SeededSampler = sampler.SeededSampler
 
     def importing(self) -> dict[str, float]:
         """Import what a user's script has at its top. Torch and Lightning follow when needed, in first_step."""
@@ -94,8 +96,8 @@ class Fusecast(Driver):
         return prepared
 
     def _loader(self, prepared: Any) -> Any:
-        size = self.task.batch_size
-        return self.make_loader(prepared.encoded, prepared.train, batch_size=size, shuffle=True)
+        sampler = self.SeededSampler(len(prepared.train), batch_size=self.task.batch_size, shuffle=True)
+        return self.make_loader(prepared.encoded, prepared.train, sampler)
 
     def batches(self, prepared: Any) -> Iterable[tuple[Any, int]]:
         for batch in self._loader(prepared):

@@ -13,6 +13,7 @@ from fusecast.model.batch import Batch
 from fusecast.model.config import ModelConfig
 from fusecast.windows.dataloader import WindowLoader, make_loader
 from fusecast.windows.device_gatherer import DevicePanel, bytes_on_device
+from fusecast.windows.sampler import SeededSampler
 from fusecast.windows.window_index import WindowIndex
 
 SERIES = 370
@@ -60,9 +61,8 @@ class PanelOnDevice:
             lengths=np.diff(encoded.indptr), begin=0, end=rows, lookback=config.lookback, horizon=config.horizon
         )
         self.windows = len(self.index)
-        self.loader: WindowLoader = make_loader(
-            self.panel, self.index, batch_size=batch, shuffle=True, windows_per_epoch=64 * batch
-        )
+        sampler = SeededSampler(self.windows, batch_size=batch, shuffle=True, windows_per_epoch=64 * batch)
+        self.loader: WindowLoader = make_loader(self.panel, self.index, sampler)
 
     def batches(self) -> Iterator[Batch]:
         """Give batches in training's order, without end."""

@@ -28,6 +28,7 @@ def building(num_series: int, rows: int, *, stream: bool = False) -> dict[str, f
 
     from fusecast.config import RunConfig
     from fusecast.windows.dataloader import make_loader
+    from fusecast.windows.sampler import SeededSampler
     from fusecast.workflows.prepare import prepare
 
     each = rows // num_series
@@ -53,7 +54,7 @@ def building(num_series: int, rows: int, *, stream: bool = False) -> dict[str, f
         encoded, index = prepared.encoded, prepared.train
         spent = time.process_time() - began
         grown = peak_mb() - before
-        loader = make_loader(encoded, index, batch_size=64, shuffle=True)
+        loader = make_loader(encoded, index, SeededSampler(len(index), batch_size=64, shuffle=True))
         return {
             "seconds": spent,
             "mb": grown,

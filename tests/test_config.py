@@ -24,7 +24,7 @@ from fusecast.config import (
     TableConfig,
     TrainingConfig,
     parse_yaml,
-    read_yaml,
+    read_options,
 )
 from fusecast.errors import ConfigError
 from fusecast.errors.config import InvalidOptionsError
@@ -230,12 +230,12 @@ def test_a_file_that_holds_no_options_is_refused(text: str | None, message: str,
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_yaml(path)
+        read_options(path)
 
 
 def test_an_empty_file_has_no_options(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").touch()
-    assert read_yaml(tmp_path / "run.yaml") == {}
+    assert read_options(tmp_path / "run.yaml") == {}
 
 
 def test_only_options_that_differ_from_the_defaults_are_printed() -> None:

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     )
     from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation
-    from fusecast.explain.explanation import Explanation
     from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.forecaster import Forecaster
+    from fusecast.reporting.explanation_report import ExplanationReport
     from fusecast.training.fit import FitResult
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "Conformal",
     "DataError",
     "Evaluation",
-    "Explanation",
+    "ExplanationReport",
     "FeatureConfig",
     "FitResult",
     "ForecastExplanation",
@@ -78,9 +78,9 @@ _MODULES = {
     ),
     "evaluation.backtest.results": ("Backtest",),
     "evaluation.evaluate": ("Evaluation",),
-    "explain.explanation": ("Explanation",),
     "explain.single_forecast": ("ForecastExplanation",),
     "forecaster": ("Forecaster",),
+    "reporting.explanation_report": ("ExplanationReport",),
     "training.fit": ("FitResult",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

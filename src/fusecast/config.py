@@ -6,6 +6,7 @@ line takes names, defaults and help texts from these fields. Loads neither torch
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -25,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from fusecast.data.splits import SplitSize
 from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean
 from fusecast.errors.config import InvalidOptionsError
@@ -39,8 +41,6 @@ WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
 LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "none"]
-SplitSize = float | int | str
-"""Size of a split, see :class:`SplitConfig`."""
 
 MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
@@ -100,9 +100,8 @@ class _Section(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         """Yield the options that differ from their defaults."""
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if value != field.get_default(call_default_factory=True):
+        for name, value in self:
+            if value != type(self).model_fields[name].get_default(call_default_factory=True):
                 yield name, value
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
@@ -336,53 +335,33 @@ class RunConfig(_Section):
         """
         values: dict[str, Any] = {}
         for layer in layers:
-            values = _merge(
-                values,
-                {
-                    name: _with_current_names(section, str(name)) if isinstance(section, Mapping) else section
-                    for name, section in layer.items()
-                },
-            )
+            values = _merge(values, layer)
         return cls(**values)
 
     @classmethod
     def read(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read a YAML file, with nested overrides on top."""
-        return cls.parse(read_yaml(path), overrides or {})
+        return cls.parse(read_options(path), overrides or {})
 
     def write(self, path: Path) -> None:
         """Write the YAML file that reproduces the run."""
         write_text_atomically(path, yaml.dump(self.to_dict(), Dumper=_YamlDumper, sort_keys=False))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the options of a YAML file, unchecked.
-
-    Raises
-    ------
-    ConfigError
-        When the file cannot be read, or holds something else than options.
-    """
+def read_options(path: Path) -> dict[str, Any]:
+    """Read the options of a YAML or JSON file, unchecked; a ConfigError is raised where it holds something else."""
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError.unreadable(path, error.strerror or str(error)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError.unreadable(path, str(error)) from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
+    if values is not None and not isinstance(values, dict):
         raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
-    return values
+    return values or {}
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse YAML, in which ``1e-3`` is a number as in YAML 1.2; YAML 1.1, and so PyYAML, takes it for text.
-
-    Raises
-    ------
-    yaml.YAMLError
-    """
+    """Parse YAML, in which ``1e-3`` is a number as in YAML 1.2; YAML 1.1, and so PyYAML, takes it for text."""
     return yaml.load(text, Loader=_YamlLoader)  # noqa: S506  a subclass of SafeLoader
 
 
@@ -402,20 +381,17 @@ for _class in (_YamlLoader, _YamlDumper):
 
 def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:
     """Replace the old names of options of a section; where both names are given, the current one counts."""
-    renamed = {old: new for old, new in OLD_NAMES.get(section, {}).items() if old in values}
+    renamed = OLD_NAMES.get(section, {})
     current = {renamed[name]: value for name, value in values.items() if name in renamed}
-    return {**current, **{str(name): value for name, value in values.items() if name not in renamed}}
+    return current | {str(name): value for name, value in values.items() if name not in renamed}
 
 
-def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested overrides over nested options; neither is changed."""
-    result = {str(name): value for name, value in base.items()}
-    for name, value in overrides.items():
-        below = result.get(str(name))
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            result[str(name)] = _merge(below, value)
-        else:
-            result[str(name)] = value
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """Lay nested overrides over nested options, by their current names; neither is changed."""
+    result = dict(base)
+    for name, value in _with_current_names(overrides, section).items():
+        below = result[name] if isinstance(result.get(name), Mapping) else {}
+        result[name] = _merge(below, value, name) if isinstance(value, Mapping) else value
     return result
 
 

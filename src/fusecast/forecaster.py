@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from fusecast.calibration.conformal import Conformal
     from fusecast.evaluation.backtest.results import Backtest
-    from fusecast.evaluation.evaluate import Evaluation
+    from fusecast.evaluation.evaluate import Evaluation, ProgressCallback
     from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.inference.model_bundle import Bundle
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.io.table_types import TableLike
+    from fusecast.io.tables import TableLike
     from fusecast.reporting.explanation_report import ExplanationReport
     from fusecast.training.fit import FitResult
-    from fusecast.workflows.prepare import Prepared, ProgressCallback, SplitName
+    from fusecast.workflows.prepare import Prepared, SplitName
     from fusecast.workflows.what_if import Change
 
     Device = str | torch.device | None
@@ -194,7 +194,7 @@ class Forecaster(Generic[FrameT]):
         calibrated
             Whether the quantiles are shifted as `calibrate` has learned.
 
-        Returns id, time, ``y_hat`` and one column a quantile.
+        Returns id, time, ``cutoff``, ``step``, ``y_hat`` and one column a quantile.
         Raises DataError when a known value is missing or the table breaks the schema, and ConfigError for levels that
         do not increase, an absent device, or without a calibration.
         """

@@ -38,8 +38,8 @@ def test_values_that_are_no_yaml_are_refused() -> None:
         parse_assignments(["training.seed=[1,"])
 
 
-def test_an_option_cannot_lie_in_a_section_that_was_given_a_value() -> None:
-    with pytest.raises(typer.BadParameter, match="'training', which was given a value itself"):
+def test_an_option_cannot_lie_in_a_section_that_already_has_a_value() -> None:
+    with pytest.raises(typer.BadParameter, match="'training', which already has a value"):
         parse_assignments(["training=3", "training.seed=1"])
 
 

@@ -40,7 +40,9 @@ SAME_LAYER = {("interop", "compat")}  # weights of the scripts are converted by 
 MODEL_MAY_IMPORT = {"torch", "fusecast"}
 MODEL_MAY_ALSO = {
     ("model/distributions/negative_binomial.py", "scipy.stats"),  # torch has no incomplete beta function
-    ("model/distributions/student_t.py", "numpy.polynomial.legendre"),  # nor Gauss's quadrature
+    ("model/distributions/location_scale.py", "numpy"),
+    ("model/distributions/location_scale.py", "numpy.polynomial.chebyshev"),
+    ("model/distributions/location_scale.py", "scipy.special"),  # nor the quantile function of Student's t
 }
 ON_A_GPU_MACHINE = (  # with torch, NumPy, scipy and Lightning alone
     "fusecast.model.tft",

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fusecast.data.future import extend_panel
-from fusecast.data.inspection.table_report import inspect_table
+from fusecast.data.inspection import inspect_table
 from fusecast.data.issues import Issues
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.parsing import read_times

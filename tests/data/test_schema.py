@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from fusecast.data.inspection.table_report import inspect_table
+from fusecast.data.inspection import inspect_table
 from fusecast.data.schema import Kind, Role, make_schema
 from fusecast.errors import DataError, SchemaError
 

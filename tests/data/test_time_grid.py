@@ -145,8 +145,3 @@ def test_a_midnight_that_does_not_exist_is_the_first_hour_after_it():
     ticks = time_grid.ticks(times)
     np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), [0, 1, 2])
     assert time_grid.times(time_grid.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
-
-
-def test_a_clock_survives_its_dict():
-    time_grid = TimeGrid(frequency="MS", time_zone="Europe/Berlin", month_end=True, dtype="datetime[ms]")
-    assert TimeGrid.from_dict(time_grid.to_dict()) == time_grid

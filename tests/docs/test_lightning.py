@@ -51,13 +51,13 @@ def test_the_python_of_the_page_runs(at_the_root: Path, monkeypatch: pytest.Monk
     steps = np.arange(400)
     data = pl.DataFrame({"a": np.sin(steps / 3), "b": np.cos(steps / 5)})
     data.write_parquet("table.parquet")
-    told: dict[str, Any] = {"data": data}
+    namespace: dict[str, Any] = {"data": data}
     sources = blocks("python")
     assert len(sources) == 3
     for source in sources:
         shrunk = source.replace("hidden_size=32, num_heads=4", "hidden_size=8, num_heads=2")
-        exec(shrunk.replace("pl.Trainer(", "pl.Trainer(accelerator='cpu', logger=False, "), told)
-    assert told["trainer"].current_epoch == 2, "the last block resumes"
+        exec(shrunk.replace("pl.Trainer(", "pl.Trainer(accelerator='cpu', logger=False, "), namespace)
+    assert namespace["trainer"].current_epoch == 2, "the last block resumes"
     files = {path.name for path in Path("checkpoints_lightning").iterdir()}
     assert {"last.ckpt", "previous.ckpt", "metrics.csv", "training_config.json"} <= files
 
@@ -65,9 +65,9 @@ def test_the_python_of_the_page_runs(at_the_root: Path, monkeypatch: pytest.Monk
 def test_the_commands_of_the_page_name_settings_that_exist(at_the_root: Path) -> None:
     from config_lightning import LightningTrainingConfig
 
-    found = overrides()
-    assert len(found) == 4
-    for words in found:
+    settings = overrides()
+    assert len(settings) == 4
+    for words in settings:
         LightningTrainingConfig.with_overrides(words).training()
 
 

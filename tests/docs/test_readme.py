@@ -50,12 +50,12 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     future = last.join(ahead, how="cross").select(
         "unique_id", pl.col("ds") + pl.duration(hours=pl.col("step")), "holiday"
     )
-    told: dict[str, Any] = {"table": table(), "future": future}
+    namespace: dict[str, Any] = {"table": table(), "future": future}
     sources = blocks("python")
     assert len(sources) >= 2
     for source in sources:
         # the same lines on a smaller network
-        exec(source.replace("from fusecast import Forecaster", "pass"), told | {"Forecaster": small})
+        exec(source.replace("from fusecast import Forecaster", "pass"), namespace | {"Forecaster": small})
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 

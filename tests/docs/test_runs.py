@@ -20,8 +20,8 @@ def commands(page: str) -> list[list[str]]:
     parts = re.split(r"^```(\w*)\n", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
     blocks = [text for kind, text in zip(parts[1::4], parts[2::4], strict=True) if kind != "python"]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    found = [line.removeprefix("$ ").split("  #", maxsplit=1)[0] for line in lines]
-    return [shlex.split(line) for line in found if line.startswith("fusecast ")]
+    commands = [line.removeprefix("$ ").split("  #", maxsplit=1)[0] for line in lines]
+    return [shlex.split(line) for line in commands if line.startswith("fusecast ")]
 
 
 def made_on(page: str) -> set[str]:
@@ -43,7 +43,8 @@ def test_no_command_of_a_page_has_an_option_that_there_is_not(page: str) -> None
     for words in commands(page):
         assert words[1] in root.commands, words
         command = root.commands[words[1]]
-        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        parameters = command.get_params(typer.Context(command))
+        options = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
         given = {word.split("=", maxsplit=1)[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
         assert given <= options | {"--help", "-h"}, words
 

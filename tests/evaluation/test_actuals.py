@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusecast.evaluation.actuals import carry_forward, gather_actuals, seasonal_error, seasonal_squared_error
+from fusecast.evaluation.actuals import carry_forward, gather_actuals, seasonal_error
 
 
 def test_actuals_are_missing_past_the_end_and_never_of_the_next_series(panel_of) -> None:
@@ -30,12 +30,12 @@ def test_values_are_carried_forward_within_their_series_alone(panel_of) -> None:
 def test_seasonal_errors_agree_with_polars(a_random_panel) -> None:
     panel = a_random_panel(5)
     train_end = (panel.lengths * 3) // 4
-    errors, squares = seasonal_error(panel, train_end, 7), seasonal_squared_error(panel, train_end, 7)
-    for number, name in enumerate(panel.schema.targets):
+    errors, squares = seasonal_error(panel, train_end, 7), seasonal_error(panel, train_end, 7, power=2)
+    for i, name in enumerate(panel.schema.targets):
         for s in range(panel.num_series):
             y = pl.Series(panel.reals[name][panel.indptr[s] : panel.indptr[s] + train_end[s]]).fill_nan(None)
             for scale, expected in ((errors, y.diff(7).abs().mean()), (squares, (y.diff(7) ** 2).mean())):
-                assert scale[s, number] == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
+                assert scale[s, i] == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
 
 
 def test_seasonal_error_of_a_case_solved_by_hand(panel_of) -> None:

@@ -9,13 +9,12 @@ import polars as pl
 import pytest
 
 from fusecast.data.panel import Panel
-from fusecast.evaluation.actuals import gather_actuals, seasonal_error, seasonal_squared_error
+from fusecast.evaluation.actuals import gather_actuals, seasonal_error
 from fusecast.evaluation.breakdown import (
     GroupedScores,
+    build_groupings,
     compute_score_breakdown,
     group_by_calendar,
-    group_by_origin,
-    group_by_series,
     group_by_step,
 )
 from fusecast.evaluation.metrics import score
@@ -42,16 +41,10 @@ def random_forecasts(panel: Panel, seed: int = 0) -> Forecasts:
 def test_scores_of_every_group_are_those_of_its_steps_alone(name: str, a_random_panel) -> None:
     panel = a_random_panel(3)
     forecasts, train_end = random_forecasts(panel), panel.lengths // 2
-    groupings = (
-        group_by_series(panel),
-        group_by_step(HORIZON),
-        group_by_origin(an_index(panel)),
-        *group_by_calendar(panel),
-    )
-    grouped = GroupedScores(panel.schema.targets, LEVELS, groupings)
+    grouped = GroupedScores(panel.schema.targets, LEVELS, build_groupings(panel, an_index(panel)))
     assert set(grouped.groupings) == {"all", "series", "step", "origin", "hour", "weekday", "month"}
     actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, HORIZON)
-    error_scale, square_scale = (scale(panel, train_end, 7) for scale in (seasonal_error, seasonal_squared_error))
+    error_scale, square_scale = (seasonal_error(panel, train_end, 7, power=power) for power in (1, 2))
     for chunk in (slice(0, 10), slice(10, None)):
         arrays = {field: getattr(forecasts, field)[chunk] for field in ("series", "cutoff", "quantiles")}
         grouped.add(replace(forecasts, **arrays), actual[chunk], error_scale, square_scale)
@@ -134,8 +127,8 @@ def test_the_worst_series_come_first_and_an_exact_baseline_counts_as_better(pane
     for h in range(HORIZON):
         alone = score(model.quantiles[:, h : h + 1], actual[:, h : h + 1], LEVELS)[0]
         assert breakdown.by_step["TFT"][h] == pytest.approx(alone.wql)
-    own = model.series == 1
-    assert breakdown.worst[0].wql == pytest.approx(score(model.quantiles[own], actual[own], LEVELS)[0].wql)
+    of_series = model.series == 1
+    assert breakdown.worst[0].wql == pytest.approx(score(model.quantiles[of_series], actual[of_series], LEVELS)[0].wql)
 
 
 def test_without_a_baseline_no_series_is_among_the_worst(panel_of) -> None:

@@ -20,7 +20,7 @@ from torchmetrics.functional import symmetric_mean_absolute_percentage_error
 from utilsforecast.losses import rmsse as utils_rmsse
 from utilsforecast.losses import smape as utils_smape
 
-from fusecast.evaluation.actuals import seasonal_squared_error
+from fusecast.evaluation.actuals import seasonal_error
 from fusecast.evaluation.metrics import ScoreSums, central_intervals, compute_errors, level_weights, score
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
@@ -63,8 +63,8 @@ def test_scores_agree_with_scikit_learn_and_torchmetrics(target: int) -> None:
     y, f = actual[..., target][present], quantiles[..., target, :][present]
 
     assert scores.count == len(y)
-    for number, level in enumerate(LEVELS):
-        expected = mean_pinball_loss(y, f[:, number], alpha=level)
+    for i, level in enumerate(LEVELS):
+        expected = mean_pinball_loss(y, f[:, i], alpha=level)
         assert scores.pinball[level] == pytest.approx(expected, rel=1e-12)
         assert scores.quantile_risk[level] == pytest.approx(2 * expected / np.abs(y).mean(), rel=1e-12)
     assert scores.mae == pytest.approx(mean_absolute_error(y, f[:, 2]), rel=1e-12)
@@ -79,10 +79,10 @@ def test_scores_agree_with_scikit_learn_and_torchmetrics(target: int) -> None:
 def test_mase_is_the_mean_of_the_series_own_when_they_have_equally_many_actuals() -> None:
     quantiles, actual, _ = a_case(missing=0.0)
     series = np.arange(30) % 3
-    own_scale = np.array([0.5, 1.0, 4.0])
-    scores = score(quantiles, actual, LEVELS, np.repeat(own_scale[series][:, None], 2, axis=1))
+    series_scale = np.array([0.5, 1.0, 4.0])
+    scores = score(quantiles, actual, LEVELS, np.repeat(series_scale[series][:, None], 2, axis=1))
     error = np.abs(actual - quantiles[..., 2])
-    by_series = [error[series == s, :, 0].mean() / own_scale[s] for s in range(3)]
+    by_series = [error[series == s, :, 0].mean() / series_scale[s] for s in range(3)]
     assert scores[0].mase == pytest.approx(np.mean(by_series))
 
 
@@ -200,7 +200,7 @@ def test_rmsse_of_a_series_agrees_with_utilsforecast(panel_of) -> None:
     rng = np.random.default_rng(1)
     y = rng.normal(size=60)
     panel = panel_of(y)
-    square = seasonal_squared_error(panel, np.array([50]), 7)
+    square = seasonal_error(panel, np.array([50]), 7, power=2)
     quantiles = np.sort(rng.normal(size=(2, 5, 1, 3)), axis=-1)
     actual = y[50:].reshape(2, 5, 1)
     (scores,) = score(quantiles, actual, THREE_LEVELS, square_scale=np.repeat(square, 2, axis=0))

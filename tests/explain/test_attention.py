@@ -40,8 +40,8 @@ def test_attention_agrees_with_numpy_on_all_windows(masked: bool, windows_of) ->
         profile = tally.profile() if step is None else tally.profiles_by_step()[step]
         assert profile.position.tolist() == list(range(-LOOKBACK, HORIZON))
         np.testing.assert_allclose(profile.mean, np.nanmean(values, axis=0))
-        found = np.stack([profile.p10, profile.p50, profile.p90])
-        np.testing.assert_allclose(found, np.nanpercentile(values, (10, 50, 90), axis=0))
+        percentiles = np.stack([profile.p10, profile.p50, profile.p90])
+        np.testing.assert_allclose(percentiles, np.nanpercentile(values, (10, 50, 90), axis=0))
 
 
 def test_without_padding_the_mean_attention_adds_to_one(windows_of) -> None:
@@ -51,7 +51,7 @@ def test_without_padding_the_mean_attention_adds_to_one(windows_of) -> None:
     assert all(profile.mean.sum() == pytest.approx(1.0) for profile in tally.profiles_by_step())
 
 
-def test_a_step_ahead_never_looks_at_later_steps(windows_of) -> None:
+def test_a_step_ahead_never_attends_to_later_steps(windows_of) -> None:
     tally = AttentionTally(LOOKBACK, HORIZON)
     tally.add(*windows_of(0, 30))
     first = tally.profiles_by_step()[0]
@@ -59,7 +59,7 @@ def test_a_step_ahead_never_looks_at_later_steps(windows_of) -> None:
     assert first.mean[first.position == 0] > 0
 
 
-def test_adding_leaves_the_output_as_it_was(windows_of) -> None:
+def test_adding_does_not_change_the_output(windows_of) -> None:
     batch, output = windows_of(0, 30)
     double = output._replace(attention=output.attention.double())
     before = double.attention.clone()
@@ -78,8 +78,10 @@ def test_a_plateau_is_one_peak_and_positions_always_masked_are_none() -> None:
     assert a_profile([np.nan, 0.1, 0.3, 0.3, 0.1, 0.0]).top_lags() == [(-2, 0.3)]
 
 
-def test_rows_are_plain_values() -> None:
-    assert a_profile([0.4, 0.6]).to_rows()[0] == {"position": -1, "mean": 0.4, "p10": 0.4, "p50": 0.4, "p90": 0.4}
+def test_the_table_of_a_profile_has_a_row_a_position_and_null_where_masked() -> None:
+    frame = a_profile([0.4, np.nan]).to_frame()
+    assert frame.row(0, named=True) == {"position": -1, "mean": 0.4, "p10": 0.4, "p50": 0.4, "p90": 0.4}
+    assert frame["mean"].to_list() == [0.4, None]
 
 
 def test_a_scratch_file_holds_the_same_as_memory(keep) -> None:
@@ -89,8 +91,8 @@ def test_a_scratch_file_holds_the_same_as_memory(keep) -> None:
     assert memory.in_memory
     assert not file.in_memory
     for store in (memory, file):
-        found = np.concatenate([block for _, block in store.blocks()])
-        np.testing.assert_allclose(found, attention, rtol=1e-6)
+        values = np.concatenate([block for _, block in store.blocks()])
+        np.testing.assert_allclose(values, attention, rtol=1e-6)
 
 
 def test_blocks_cover_a_span_once_and_in_order() -> None:

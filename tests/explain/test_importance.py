@@ -14,7 +14,7 @@ from fusecast.features.encoded_panel import Inputs
 
 
 def pooled(batches, group: str) -> np.ndarray:
-    """All samples of a group at once: the slow way that keeps everything."""
+    """Return all samples of a group at once."""
     found = []
     for batch, output in batches:
         weights = getattr(output, f"{group}_weights").double().numpy()
@@ -41,11 +41,11 @@ def test_importances_agree_with_numpy_on_all_samples(masked: bool, inputs, windo
     assert set(rows) == {(group, name) for group in names for name in names[group]}
     for group, variables in names.items():
         samples = pooled(batches, group)
-        for number, name in enumerate(variables):
+        for v, name in enumerate(variables):
             row = rows[group, name]
-            assert row.mean == pytest.approx(samples[:, number].mean(), rel=1e-9)
+            assert row.mean == pytest.approx(samples[:, v].mean(), rel=1e-9)
             assert [row.p10, row.p50, row.p90] == pytest.approx(
-                np.percentile(samples[:, number], (10, 50, 90)).tolist(), rel=1e-9
+                np.percentile(samples[:, v], (10, 50, 90)).tolist(), rel=1e-9
             )
 
 
@@ -58,7 +58,7 @@ def test_importances_of_a_group_add_to_one_and_fall(inputs, windows_of) -> None:
         assert means == sorted(means, reverse=True)
 
 
-def test_what_stands_at_masked_steps_changes_nothing(inputs, windows_of) -> None:
+def test_weights_at_masked_steps_change_nothing(inputs, windows_of) -> None:
     batch, output = windows_of(0, 20)
     clean, dirty = ImportanceTally(inputs), ImportanceTally(inputs)
     clean.add(batch, output)
@@ -66,7 +66,7 @@ def test_what_stands_at_masked_steps_changes_nothing(inputs, windows_of) -> None
     assert dirty.table() == clean.table()
 
 
-def test_half_precision_is_understood(inputs, windows_of) -> None:
+def test_weights_of_half_precision_are_summarised(inputs, windows_of) -> None:
     batch, output = windows_of(0, 20)
     half = output._replace(**{n: getattr(output, n).bfloat16() for n in ("past_weights", "future_weights")})
     tally = ImportanceTally(inputs)
@@ -88,12 +88,12 @@ def test_groups_without_variables_have_no_rows(windows_of) -> None:
 
 
 def collected(batches, panel, index, inputs) -> dict:
-    """Every weight with its group, position, time and variable: the slow way."""
+    """Return every weight by its group, position, time and variable."""
     found = defaultdict(list)
     times = panel.times().to_list()
     for batch, output in batches:
-        for w, number in enumerate(batch.window.tolist()):
-            s, cutoff = (int(v[0]) for v in index.locate([number]))
+        for w, window in enumerate(batch.window.tolist()):
+            s, cutoff = (int(v[0]) for v in index.locate([window]))
             for group, names in (("past", inputs.past_names), ("future", inputs.future_names)):
                 weights = getattr(output, f"{group}_weights").double().numpy()[w]
                 for step in range(len(weights)):

@@ -3,10 +3,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from fusecast.explain.permutation import permutation_importance, random_cycle
+from fusecast.explain.importance import Importance
+from fusecast.explain.permutation import (
+    compare_importances,
+    permutation_importance,
+    random_cycle,
+    rank_correlation,
+)
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.batch import Batch, Output
 from fusecast.windows.window_index import WindowIndex
@@ -16,7 +23,7 @@ INPUTS = Inputs(targets=("y",), observed_reals=("x",), known_reals=("price",), k
 
 
 def an_encoded_panel(missing: bool) -> EncodedPanel:
-    """y is 2 * price + (day == 3); x says nothing. Two series."""
+    """Return two series whose y is 2 * price + (day == 3); x is noise."""
     rng = np.random.default_rng(0)
     price, day = rng.normal(size=2 * ROWS), rng.integers(1, 4, 2 * ROWS)
     reals = np.stack([2 * price + (day == 3), rng.normal(size=2 * ROWS), price], axis=1).astype(np.float32)
@@ -39,7 +46,7 @@ def an_encoded_panel(missing: bool) -> EncodedPanel:
 
 
 def oracle(batch: Batch) -> Output:
-    """Know the law, but lose a price that is missing."""
+    """Forecast y by its formula, with 0 for a missing price."""
     value = 2 * batch.future_real[..., 0] + (batch.future_cat[..., 0] == 3)
     empty = torch.zeros(0)
     return Output(value[..., None, None], empty, empty, empty, empty, empty)
@@ -51,19 +58,19 @@ def index() -> WindowIndex:
 
 
 def brute_force(encoded: EncodedPanel, index: WindowIndex, seed: int) -> dict[str, float]:
-    """Mean median loss with a variable's future rows taken from another window, by loops."""
-    way = np.random.default_rng(seed).permutation(len(index)).tolist()
-    next_on_the_way = dict(zip(way, [*way[1:], way[0]], strict=True))
-    order = [next_on_the_way[w] for w in range(len(index))]
+    """Return the mean median loss with a variable's future rows taken from another window, by loops."""
+    cycle = np.random.default_rng(seed).permutation(len(index)).tolist()
+    next_in_cycle = dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+    order = [next_in_cycle[w] for w in range(len(index))]
     series, cutoff = index.locate(np.arange(len(index)))
     losses = {"none": [], "price": [], "day": []}
     for w, donor in enumerate(order):
         for h in range(HORIZON):
-            own, other = (encoded.indptr[series[i]] + cutoff[i] + h for i in (w, donor))
+            row, other = (encoded.indptr[series[i]] + cutoff[i] + h for i in (w, donor))
             for name, values in losses.items():
-                price = encoded.reals[other if name == "price" else own, 2]
-                day = encoded.categories[other if name == "day" else own, 0]
-                values.append(0.5 * abs(encoded.reals[own, 0] - 2 * price - (day == 3)))
+                price = encoded.reals[other if name == "price" else row, 2]
+                day = encoded.categories[other if name == "day" else row, 0]
+                values.append(0.5 * abs(encoded.reals[row, 0] - 2 * price - (day == 3)))
     return {name: float(np.mean(values)) for name, values in losses.items()}
 
 
@@ -71,8 +78,8 @@ def brute_force(encoded: EncodedPanel, index: WindowIndex, seed: int) -> dict[st
 @pytest.mark.parametrize("batch_size", [7, 1000])
 def test_shuffling_agrees_with_loops(missing: bool, batch_size: int, index: WindowIndex) -> None:
     encoded = an_encoded_panel(missing)
-    found = permutation_importance(oracle, encoded, index, (0.5,), repeats=1, seed=3, batch_size=batch_size)
-    rows = {row["variable"]: row for row in found.iter_rows(named=True)}
+    result = permutation_importance(oracle, encoded, index, (0.5,), repeats=1, seed=3, batch_size=batch_size)
+    rows = {row["variable"]: row for row in result.iter_rows(named=True)}
     expected = brute_force(encoded, index, 3)
     assert rows["price"]["loss"] == pytest.approx(expected["none"], abs=1e-6)
     assert rows["price"]["shuffled"] == pytest.approx(expected["price"], rel=1e-5)
@@ -84,28 +91,28 @@ def test_what_the_forecasts_do_not_use_costs_nothing(index: WindowIndex) -> None
         output = oracle(batch)
         return output._replace(quantiles=output.quantiles + 0.1)
 
-    found = permutation_importance(slightly_wrong, an_encoded_panel(False), index, (0.5,))
-    assert found["variable"].to_list()[:2] == ["price", "day"]
-    rows = {row["variable"]: row for row in found.iter_rows(named=True)}
+    result = permutation_importance(slightly_wrong, an_encoded_panel(False), index, (0.5,))
+    assert result["variable"].to_list()[:2] == ["price", "day"]
+    rows = {row["variable"]: row for row in result.iter_rows(named=True)}
     assert rows["x"]["increase"] == pytest.approx(0.0, abs=1e-9)
     assert rows["y"]["increase"] == pytest.approx(0.0, abs=1e-9)
     assert rows["price"]["groups"] == "past,future"
-    assert not found["constant"].any()
+    assert not result["constant"].any()
 
 
 def test_a_variable_that_is_the_same_in_every_window_is_called_so(index: WindowIndex) -> None:
     encoded = an_encoded_panel(False)
     encoded.categories[:] = 2
-    found = permutation_importance(oracle, encoded, index, (0.5,))
-    assert dict(found.select("variable", "constant").iter_rows())["day"]
+    result = permutation_importance(oracle, encoded, index, (0.5,))
+    assert dict(result.select("variable", "constant").iter_rows())["day"]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_of_two_windows_each_has_the_values_of_the_other(seed: int, index: WindowIndex) -> None:
     two = replace(index, first_cutoff=index.last_cutoff - [1, 0], last_cutoff=index.last_cutoff - [0, 1])
     assert len(two) == 2
-    found = permutation_importance(oracle, an_encoded_panel(False), two, (0.5,), seed=seed)
-    rows = {row["variable"]: row for row in found.iter_rows(named=True)}
+    result = permutation_importance(oracle, an_encoded_panel(False), two, (0.5,), seed=seed)
+    rows = {row["variable"]: row for row in result.iter_rows(named=True)}
     assert not rows["price"]["constant"]
     assert rows["price"]["shuffled"] > 0
 
@@ -122,3 +129,43 @@ def test_a_shuffle_is_one_round_trip_through_all(count: int) -> None:
         ways.add(tuple(seen))
     assert len(ways) >= min(40, {2: 1, 3: 2}.get(count, 35))
     assert random_cycle(1, rng).tolist() == [0]
+
+
+def test_ties_share_their_mean_rank_in_the_rank_correlation() -> None:
+    assert rank_correlation(np.array([1.0, 2, 2, 3]), np.array([10.0, 20, 30, 40])) == pytest.approx(0.9486833)
+    assert rank_correlation(np.array([3.0, 1, 2]), np.array([-3.0, -1, -2])) == pytest.approx(-1.0)
+
+
+def test_rank_correlation_is_nan_where_one_of_the_two_does_not_vary() -> None:
+    assert np.isnan(rank_correlation(np.ones(4), np.arange(4.0)))
+
+
+def weights(**shares: float) -> list[Importance]:
+    return [Importance(group="past", variable=n, mean=m, p10=m, p50=m, p90=m) for n, m in shares.items()]
+
+
+def costs(**rises: float) -> pl.DataFrame:
+    names = list(rises)
+    return pl.DataFrame({"variable": names, "increase": list(rises.values()), "constant": [False] * len(names)})
+
+
+def test_agreement_is_stated_and_has_no_exceptions() -> None:
+    result = compare_importances(weights(a=0.6, b=0.3, c=0.1), costs(a=0.9, b=0.3, c=0.05))
+    assert result.correlation == {"past": pytest.approx(1.0)}
+    assert result.notes == ("For past variables, selection weights and shuffling agree (rank correlation 1.00).",)
+
+
+def test_disagreement_is_named_variable_by_variable() -> None:
+    result = compare_importances(weights(a=0.7, b=0.2, c=0.1), costs(a=0.001, b=0.3, c=0.4))
+    assert result.correlation["past"] == pytest.approx(-1.0)
+    text = "\n".join(result.notes)
+    assert "contradict each other" in text
+    assert "'a' gets 70% of the past selection, yet shuffling it changes the loss by only +0.1%" in text
+    assert "'c' gets 10% of the past selection, yet shuffling it raises the loss by 40.0%" in text
+
+
+def test_what_cannot_be_shuffled_is_no_evidence() -> None:
+    table = costs(a=0.0, b=0.3, c=0.1).with_columns(constant=pl.col("variable") == "a")
+    result = compare_importances(weights(a=0.7, b=0.2, c=0.1), table)
+    assert result.correlation == {}
+    assert any("'a' (70%) cannot be checked: constant over all windows" in note for note in result.notes)

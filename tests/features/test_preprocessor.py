@@ -139,7 +139,7 @@ def test_scaling_and_transform_are_undone_exactly(scaling, target_transform):
     shown = np.log1p(values) if target_transform == "log1p" else values
     scaled = (shown - encoded.center[0]) / encoded.scale[0]
     np.testing.assert_allclose(encoded.reals[:40, 0], scaled, rtol=1e-5, atol=1e-6)
-    back = fitted.invert(scaled[:, None], encoded.center[0], encoded.scale[0])[:, 0]
+    back = fitted.invert(scaled[None, :, None], encoded.center[:1], encoded.scale[:1])[0, :, 0]
     np.testing.assert_allclose(back, values, rtol=1e-12)
 
 
@@ -154,7 +154,7 @@ def test_invert_broadcasts_over_windows():
 
 def test_what_log1p_would_make_negative_becomes_zero():
     fitted = fit(make_panel(), target_transform="log1p")
-    assert fitted.invert(np.array([[-9.0]]), np.zeros(1), np.ones(1)).tolist() == [[0.0]]
+    assert fitted.invert(np.array([[-9.0]]), np.zeros((1, 1)), np.ones((1, 1))).tolist() == [[0.0]]
 
 
 def test_a_negative_target_for_log1p_is_named_by_series_and_row():

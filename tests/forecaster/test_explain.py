@@ -13,49 +13,54 @@ from fusecast.errors import ConfigError, DataError
 
 
 def test_a_span_is_explained_whole_or_thinned(fitted: Forecaster) -> None:
-    whole = fitted.explain(part="all", max_windows=None)
+    whole = fitted.explain(split="all", max_windows=None)
     assert whole.windows == 3 * (120 - LOOKBACK - HORIZON + 1)
-    thin = fitted.explain(part="all", max_windows=50)
+    thin = fitted.explain(split="all", max_windows=50)
     assert 20 <= thin.windows <= 50
     hours = thin.regimes.to_frame(fitted.prepared.panel)["time"].dt.hour()
     assert hours.n_unique() == thin.windows // 3  # no hour twice; the stride that thinning gives, 6, would see four
 
 
-def test_one_series_can_be_looked_at_alone(fitted: Forecaster) -> None:
-    found = fitted.explain(series="shop 1")
-    assert found.regimes.to_frame(fitted.prepared.panel)["series"].unique().to_list() == ["shop 1"]
+def test_one_series_can_be_explained_alone(fitted: Forecaster) -> None:
+    result = fitted.explain(series="shop 1")
+    assert result.regimes.to_frame(fitted.prepared.panel)["series"].unique().to_list() == ["shop 1"]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"series": "shop 9"}, "there is no series 'shop 9'"),
-        ({"part": "tests"}, "did you mean 'test'"),
+        ({"split": "tests"}, "did you mean 'test'"),
         ({"series": []}, "no window lies in the span"),
         ({"max_windows": -1}, "windows to explain"),
-        ({"permutation": -1}, "windows to shuffle over"),
+        ({"permutation": -1}, "windows to permute over"),
         ({"threshold": -0.1}, "the distance from which a forecast is flagged must lie in"),
         ({"threshold": float("nan")}, "the distance from which a forecast is flagged"),
     ],
 )
-def test_what_cannot_be_explained_is_said(options: dict[str, Any], words: str, fitted: Forecaster) -> None:
+def test_what_cannot_be_explained_is_an_error(options: dict[str, Any], words: str, fitted: Forecaster) -> None:
     with pytest.raises(ConfigError, match=words):
         fitted.explain(**options)
 
 
 def test_one_forecast_is_explained_in_words_and_tables(fitted: Forecaster, future: pl.DataFrame) -> None:
-    found = fitted.explain_forecast("shop 1", future)
-    assert found.forecast["ds"].to_list() == fitted.predict(future).filter(unique_id="shop 1")["ds"].to_list()
-    np.testing.assert_allclose(found.forecast["y_hat"], fitted.predict(future).filter(unique_id="shop 1")["y_hat"])
-    shares = found.variables.group_by("group").agg(pl.col("weight").sum())
+    result = fitted.explain_forecast("shop 1", future)
+    assert result.forecast["ds"].to_list() == fitted.predict(future).filter(unique_id="shop 1")["ds"].to_list()
+    np.testing.assert_allclose(result.forecast["y_hat"], fitted.predict(future).filter(unique_id="shop 1")["y_hat"])
+    shares = result.variables.group_by("group").agg(pl.col("weight").sum())
     np.testing.assert_allclose(shares["weight"], 1.0, atol=1e-5)
-    assert found.steps["attention"].sum() == pytest.approx(1.0, abs=1e-5)
-    assert found.steps.filter(position=-1)["y"].item() == pytest.approx(
+    assert result.steps["attention"].sum() == pytest.approx(1.0, abs=1e-5)
+    assert result.steps.filter(position=-1)["y"].item() == pytest.approx(
         fitted.prepared.panel.to_frame().filter(unique_id="shop 1")["y"][-1]
     )
-    assert found.steps.filter(pl.col("position") >= 0)["y"].is_null().all()
-    for piece in ("'shop 1'", "The past variables selected most", "The future variables", "The past steps with the most attention"):
-        assert piece in found.words
+    assert result.steps.filter(pl.col("position") >= 0)["y"].is_null().all()
+    for piece in (
+        "'shop 1'",
+        "The past variables selected most",
+        "The future variables",
+        "The past steps with the most attention",
+    ):
+        assert piece in result.words
 
 
 def test_without_a_future_the_last_steps_of_the_table_are_explained(fitted: Forecaster, table: pl.DataFrame) -> None:
@@ -71,9 +76,9 @@ def test_a_change_of_a_known_value_moves_the_forecast_as_predicting_with_it_does
     for name, known in (("before", future), ("after", other)):
         expected = fitted.predict(known)
         for level in (0.1, 0.5, 0.9):
-            found = moved.filter(quantile=level)
-            assert found["ds"].to_list() == expected["ds"].to_list()
-            np.testing.assert_allclose(found[name], expected[f"q{level:g}"], rtol=1e-5)
+            result = moved.filter(quantile=level)
+            assert result["ds"].to_list() == expected["ds"].to_list()
+            np.testing.assert_allclose(result[name], expected[f"q{level:g}"], rtol=1e-5)
     np.testing.assert_allclose(moved["difference"], moved["after"] - moved["before"])
     assert (moved["difference"].abs() > 0).any()
 
@@ -84,29 +89,29 @@ def test_changes_may_be_a_value_a_step_or_a_function(fitted: Forecaster) -> None
     np.testing.assert_array_equal(one_each["after"], doubled["after"])
 
 
-def test_numbers_and_truths_may_be_written_as_text(fitted: Forecaster) -> None:
-    written, said = (
+def test_numbers_and_booleans_may_be_text(fitted: Forecaster) -> None:
+    from_text, from_numbers = (
         fitted.what_if({"promotion": change})["after"] for change in (["0", "1.0", "0", "1"], [0, 1, 0, 1])
     )
-    np.testing.assert_array_equal(written, said)
+    np.testing.assert_array_equal(from_text, from_numbers)
     table = shop_table().with_columns(open=pl.col("promotion") > 0)
     forecaster = Forecaster(HORIZON, LOOKBACK, known=["open"], **TINY).fit(table)
     for change in ("true", "True"):
-        found = forecaster.what_if({"open": change})
-        np.testing.assert_array_equal(found["after"], forecaster.what_if({"open": True})["after"])
+        result = forecaster.what_if({"open": change})
+        np.testing.assert_array_equal(result["after"], forecaster.what_if({"open": True})["after"])
 
 
-def test_a_plan_whose_values_are_unknown_may_be_moved(fitted: Forecaster, table: pl.DataFrame) -> None:
+def test_known_values_that_are_missing_may_be_changed(fitted: Forecaster, table: pl.DataFrame) -> None:
     gappy = table.with_columns(promotion=pl.when(pl.col("ds").dt.hour() == 23).then(None).otherwise("promotion"))
-    found = fitted.what_if({"promotion": lambda values: values + 1}, data=gappy)
-    assert found["after"].is_finite().all()
+    result = fitted.what_if({"promotion": lambda values: values + 1}, data=gappy)
+    assert result["after"].is_finite().all()
 
 
 def test_no_change_changes_nothing(fitted: Forecaster) -> None:
     assert (fitted.what_if({"promotion": lambda values: values})["difference"] == 0).all()
 
 
-def test_asking_in_pandas_answers_in_pandas(fitted: Forecaster, future: pl.DataFrame) -> None:
+def test_pandas_in_gives_pandas_out(fitted: Forecaster, future: pl.DataFrame) -> None:
     assert isinstance(fitted.what_if({"promotion": 1.0}, future.to_pandas()), pd.DataFrame)
 
 
@@ -114,16 +119,16 @@ def test_asking_in_pandas_answers_in_pandas(fitted: Forecaster, future: pl.DataF
     ("changes", "words"),
     [
         ({"visitors": 3.0}, "'visitors' is not a known column.*\n.*'promotion', 'level'"),
-        ({"promotion": "much"}, "the change of 'promotion' is 'much', and a number, or 4 of them"),
+        ({"promotion": "much"}, "the change of 'promotion' must be a number, or 4 of them, not 'much'"),
         ({"promotion": [1.0, 2.0]}, "4 of them"),
-        ({"level": "middling"}, "'middling', and one of 'high', 'low'"),
-        ({"promotion": float("nan")}, "the change of 'promotion' is nan, and a number"),
-        ({"promotion": [0.0, 1.0, float("inf"), 0.0]}, "and a number, or 4 of them"),
-        ({"promotion": lambda values: np.full_like(values, np.inf)}, "and a number, or 4 of them"),
-        ({"promotion": ""}, "the change of 'promotion' is '', and a number"),
+        ({"level": "middling"}, "must be one of 'high', 'low'.*, not 'middling'"),
+        ({"promotion": float("nan")}, "the change of 'promotion' must be a number, or 4 of them, not nan"),
+        ({"promotion": [0.0, 1.0, float("inf"), 0.0]}, "must be a number, or 4 of them, not "),
+        ({"promotion": lambda values: np.full_like(values, np.inf)}, "must be a number, or 4 of them, not "),
+        ({"promotion": ""}, "the change of 'promotion' must be a number, or 4 of them, not ''"),
     ],
 )
-def test_a_change_that_cannot_be_is_refused_in_words(changes: dict[str, Any], words: str, fitted: Forecaster) -> None:
+def test_an_impossible_change_is_an_error(changes: dict[str, Any], words: str, fitted: Forecaster) -> None:
     with pytest.raises(ConfigError, match=words):
         fitted.what_if(changes)
 
@@ -133,7 +138,7 @@ def test_a_future_that_lacks_values_is_named(fitted: Forecaster, table: pl.DataF
         fitted.explain_forecast("shop 0", future_of(table))
 
 
-def test_a_series_too_short_for_its_last_forecast_is_explained_with_a_future_or_refused_in_words(
+def test_a_series_too_short_for_its_last_forecast_is_explained_with_a_future_or_is_an_error(
     fitted: Forecaster, table: pl.DataFrame
 ) -> None:
     short = table.filter(unique_id="shop 1").head(HORIZON)
@@ -144,9 +149,9 @@ def test_a_series_too_short_for_its_last_forecast_is_explained_with_a_future_or_
     assert fitted.explain_forecast("shop 1", known, data=data).forecast.height == HORIZON
 
 
-def test_the_change_of_one_series_can_be_asked_for_alone(fitted: Forecaster, future: pl.DataFrame) -> None:
-    everybody = fitted.what_if({"promotion": 0.0}, future)
+def test_the_change_of_one_series_can_be_computed_alone(fitted: Forecaster, future: pl.DataFrame) -> None:
+    every_series = fitted.what_if({"promotion": 0.0}, future)
     alone = fitted.what_if({"promotion": 0.0}, future, series="shop 1")
-    own = everybody.filter(unique_id="shop 1")
-    assert alone.select("ds", "step", "quantile").equals(own.select("ds", "step", "quantile"))
-    np.testing.assert_allclose(alone["difference"], own["difference"], atol=1e-4)
+    same_series = every_series.filter(unique_id="shop 1")
+    assert alone.select("ds", "step", "quantile").equals(same_series.select("ds", "step", "quantile"))
+    np.testing.assert_allclose(alone["difference"], same_series["difference"], atol=1e-4)

@@ -68,7 +68,9 @@ def test_any_level_comes_from_the_distribution_itself(fitted: Forecaster) -> Non
         np.testing.assert_allclose(ratio, 3.090232 / 1.281552, rtol=1e-4)
 
 
-def test_overlapping_windows_have_the_forecasts_of_single_windows(fitted: Forecaster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlapping_windows_have_the_forecasts_of_single_windows(
+    fitted: Forecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index, encoded = fitted.prepared.windows("all"), fitted.prepared.encoded
     levels = (0.05, 0.5, 0.95)
     assert OverlappingWindows(fitted.predictor.network, encoded, index).find_runs()
@@ -111,7 +113,7 @@ def test_everything_downstream_takes_its_quantiles(fitted: Forecaster) -> None:
 
 def test_training_goes_by_the_likelihood_and_judges_the_median(fitted: Forecaster) -> None:
     from fusecast.training.lightning_module import median_error
-    
+
     prepared, network = fitted.prepared, fitted.predictor.network
     batch = gather(prepared.encoded, prepared.valid, np.arange(len(prepared.valid)))
     with torch.no_grad():
@@ -174,7 +176,8 @@ def test_logarithms_and_distributions_of_the_values_themselves_do_not_go_togethe
 
 
 def test_an_unknown_head_is_refused_before_the_table_is_read() -> None:
-    with pytest.raises(ConfigError, match=r"network.head cannot be 'gaussian'\nHint: available are 'negative_binomial'"):
+    message = r"network.head cannot be 'gaussian'\nHint: available are 'negative_binomial'"
+    with pytest.raises(ConfigError, match=message):
         forecaster("gaussian")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from numpy.typing import ArrayLike
 
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.batch import Batch
+from fusecast.windows.dataloader import WindowLoader, make_loader
+from fusecast.windows.device_gatherer import DevicePanel
 from fusecast.windows.gatherer import make_gatherer
+from fusecast.windows.sampler import SeededSampler
 from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import MIN_WINDOW_SCALE
 
@@ -163,3 +167,8 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
             }
         )
     return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def load(source: EncodedPanel | DevicePanel, index: WindowIndex, *, num_workers: int = 0, **order: Any) -> WindowLoader:
+    """Return a loader of windows, in the order of a sampler with these options."""
+    return make_loader(source, index, SeededSampler(len(index), **order), num_workers=num_workers)

@@ -47,7 +47,7 @@ class Sizes:
 
 
 def random_state(sizes: Sizes, seed: int = 0) -> Mapping[str, Tensor]:
-    """Make a state dict with their names and shapes."""
+    """Return a random state dict with their names and shapes."""
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     d = sizes.hidden
@@ -93,8 +93,8 @@ def random_state(sizes: Sizes, seed: int = 0) -> Mapping[str, Tensor]:
             put(f"embedding.{kind}_embedding_vectors", count, d)
             put(f"embedding.{kind}_embedding_bias", count, d)
     selection("static_encoder.vsn", sizes.static)
-    for number in range(4):
-        grn(f"static_encoder.context_grns.{number}", d)
+    for i in range(4):
+        grn(f"static_encoder.context_grns.{i}", d)
     selection("history_vsn", sizes.history)
     selection("future_vsn", sizes.future)
     for name in ("history_encoder", "future_encoder"):
@@ -163,8 +163,8 @@ class Reference:
         if context is not None:
             inner = inner + self.linear(f"{name}.lin_c", context)
         inner = torch.where(inner > 0, inner, torch.exp(inner) - 1)
-        around = self.linear(f"{name}.out_proj", x) if f"{name}.out_proj.weight" in self.p else x
-        result = self.glu(f"{name}.glu.lin", self.linear(f"{name}.lin_i", inner)) + around
+        residual = self.linear(f"{name}.out_proj", x) if f"{name}.out_proj.weight" in self.p else x
+        result = self.glu(f"{name}.glu.lin", self.linear(f"{name}.lin_i", inner)) + residual
         return result if len(result) == 1 else self.norm(f"{name}.layer_norm.ln", result)
 
     def select(self, name: str, embedded: list[Tensor], context: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """Run by a process of its own, with pytorch-forecasting: networks of that library, inputs and what they forecast.
 
 Writes into the folder named: ``CASE.pth`` (state dict and plain hyper-parameters), ``CASE.io`` (inputs, forecasts and
-attention before any output transformer), and a checkpoint of a really trained model as its trainer saves it.
+attention before any output transformer), and the checkpoint of a trained model, as its trainer saves it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytorch_forecasting.models import TemporalFusionTransformer  # noqa: E402
 B, L, H = 4, 7, 3
 LEVELS = [0.1, 0.5, 0.9]
 CARDINALITIES = {"shop": 4, "region": 3, "weather": 5, "holiday": 2}
-NOTHING: dict[str, Any] = {
+ONLY_TARGET: dict[str, Any] = {
     "static_categoricals": [],
     "static_reals": [],
     "time_varying_categoricals_encoder": [],
@@ -53,7 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
         "hidden_continuous_size": 8,
         "embedding_sizes": TABLES,
     },
-    "bare": {**NOTHING, **SIZES},
+    "bare": {**ONLY_TARGET, **SIZES},
     "single static": {
         **INPUTS,
         **SIZES,
@@ -72,11 +72,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def used(names: list[str], lists: dict[str, Any], kind: str) -> list[str]:
+def listed_names(names: list[str], lists: dict[str, Any], kind: str) -> list[str]:
     return [name for name in names if any(name in lists[key] for key in lists if kind in key)]
 
 
-def inputs_of(case: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
+def draw_inputs(case: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
     def at(names: list[str], steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         codes = [torch.randint(CARDINALITIES[name], (B, 1 if name in ("shop", "region") else steps)) for name in names]
         columns = [code.expand(B, steps) for code in codes]
@@ -93,7 +93,7 @@ def inputs_of(case: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def network_of(case: dict[str, Any]) -> TemporalFusionTransformer:
+def build_network(case: dict[str, Any]) -> TemporalFusionTransformer:
     options = {name: value for name, value in case.items() if name not in ("target", "max_prediction_length")}
     options.pop("quantiles")
     loss: Any = QuantileLoss(LEVELS)
@@ -108,7 +108,7 @@ def network_of(case: dict[str, Any]) -> TemporalFusionTransformer:
     return network
 
 
-def outputs_of(network: TemporalFusionTransformer, x: dict[str, Any]) -> dict[str, Any]:
+def compute_outputs(network: TemporalFusionTransformer, x: dict[str, Any]) -> dict[str, Any]:
     with torch.no_grad():
         out = network(x)
     forecast = out["prediction"]
@@ -117,22 +117,22 @@ def outputs_of(network: TemporalFusionTransformer, x: dict[str, Any]) -> dict[st
     return {"x": x, "forecast": torch.stack(forecast if several else [forecast], 2), "attention": attention}
 
 
-def random_cases(folder: Path) -> None:
-    for name, given in CASES.items():
+def write_random_cases(folder: Path) -> None:
+    for name, options_of_case in CASES.items():
         torch.manual_seed(3)
         case = {
             "output_size": 3, "max_encoder_length": L, "max_prediction_length": H, "target": "sales",
-            "quantiles": LEVELS, "x_reals": ["area", "price", "day", "sales", "temperature"], **given,
+            "quantiles": LEVELS, "x_reals": ["area", "price", "day", "sales", "temperature"], **options_of_case,
         }  # fmt: skip
-        case["x_categoricals"] = used(list(CARDINALITIES), case, "categoricals")
+        case["x_categoricals"] = listed_names(list(CARDINALITIES), case, "categoricals")
         case["embedding_sizes"] = {name: case["embedding_sizes"][name] for name in case["x_categoricals"]}
-        network = network_of(case)
+        network = build_network(case)
         torch.save({"state_dict": network.state_dict(), "hyper_parameters": case}, folder / f"{name}.pth")
         shorter = [7, 4, 1, 6] if name == "stretched" else [L] * B
-        torch.save(outputs_of(network, inputs_of(case, shorter)), folder / f"{name}.io")
+        torch.save(compute_outputs(network, draw_inputs(case, shorter)), folder / f"{name}.io")
 
 
-def trained_case(folder: Path) -> None:
+def write_trained_case(folder: Path) -> None:
     torch.manual_seed(4)
     random = np.random.default_rng(0)
     table = pd.DataFrame(
@@ -161,10 +161,10 @@ def trained_case(folder: Path) -> None:
     x = next(iter(loader))[0]
     x["target_scale"] = torch.tensor([[0.0, 1.0]] * B)
     plain = {name: value for name, value in x.items() if isinstance(value, torch.Tensor)}
-    torch.save(outputs_of(network.eval(), plain) | {"x_reals": network.hparams.x_reals}, folder / "trained.io")
+    torch.save(compute_outputs(network.eval(), plain) | {"x_reals": network.hparams.x_reals}, folder / "trained.io")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    random_cases(Path(sys.argv[1]))
-    trained_case(Path(sys.argv[1]))
+    write_random_cases(Path(sys.argv[1]))
+    write_trained_case(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Batches from plain tensors, with nothing missing."""
+"""Batches from plain tensors, without missing values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from fusecast.model.batch import Batch
 
 
-def batch_of(
+def build_batch(
     *,
     past_real: Tensor,
     future_real: Tensor,
@@ -20,10 +20,10 @@ def batch_of(
 ) -> Batch:
     B, L, H = past_real.shape[0], past_real.shape[1], future_real.shape[1]
 
-    def codes(given: Tensor | None, *shape: int) -> Tensor:
-        return torch.zeros(*shape, 0, dtype=torch.int64) if given is None else given
+    def codes(values: Tensor | None, *shape: int) -> Tensor:
+        return torch.zeros(*shape, 0, dtype=torch.int64) if values is None else values
 
-    def nothing(*shape: int) -> Tensor:
+    def no_mask(*shape: int) -> Tensor:
         return torch.zeros(*shape, 0, dtype=torch.bool)
 
     return Batch(
@@ -33,12 +33,12 @@ def batch_of(
         past_cat=codes(past_cat, B, L),
         future_real=future_real.float(),
         future_cat=codes(future_cat, B, H),
-        static_real_present=nothing(B),
-        past_real_present=nothing(B, L),
-        future_real_present=nothing(B, H),
-        past_mask=nothing(B) if past_mask is None else past_mask,
+        static_real_present=no_mask(B),
+        past_real_present=no_mask(B, L),
+        future_real_present=no_mask(B, H),
+        past_mask=no_mask(B) if past_mask is None else past_mask,
         target=torch.zeros(B, H, 1),
-        target_mask=nothing(B, H),
+        target_mask=no_mask(B, H),
         center=torch.zeros(B, 1),
         scale=torch.ones(B, 1),
         weight=torch.ones(B, 0),

@@ -13,9 +13,9 @@ from fusecast.data.quality import QualityCheck
 from fusecast.evaluation.breakdown import ScoreBreakdown, SeriesScores
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.evaluation.metrics import Scores, score
-from fusecast.explain.agreement import Agreement, compare_importances
 from fusecast.explain.attention import AttentionProfile
 from fusecast.explain.importance import Importance
+from fusecast.explain.permutation import Agreement, compare_importances
 from fusecast.reporting.report_data import (
     FanForecast,
     ForecastPlot,

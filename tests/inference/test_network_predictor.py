@@ -83,7 +83,7 @@ def test_the_network_is_left_in_the_mode_it_was_in(
 
 def test_outputs_name_their_windows(network: TemporalFusionTransformer, world: World) -> None:
     parts = list(
-        NetworkPredictor(network, world.preprocessor, device="cpu").outputs(world.encoded, world.valid, batch_size=10)
+        NetworkPredictor(network, world.preprocessor, device="cpu", batch_size=10).outputs(world.encoded, world.valid)
     )
     np.testing.assert_array_equal(np.concatenate([windows for windows, *_ in parts]), np.arange(len(world.valid)))
     for windows, batch, output in parts:
@@ -93,9 +93,9 @@ def test_outputs_name_their_windows(network: TemporalFusionTransformer, world: W
 
 def test_windows_of_another_size_are_refused(network: TemporalFusionTransformer, world: World) -> None:
     predictor = NetworkPredictor(network, world.preprocessor, device="cpu")
-    with pytest.raises(ConfigError, match="horizon of 9 do not match a network with a horizon of 4"):
+    with pytest.raises(ConfigError, match="has horizon 9, and the network expects horizon 4"):
         predictor.predict(world.encoded, replace(world.valid, horizon=9))
-    with pytest.raises(ConfigError, match="lookback of 9"):
+    with pytest.raises(ConfigError, match="has lookback 9, and the network expects lookback"):
         predictor.predict(world.encoded, replace(world.valid, lookback=9))
 
 
@@ -125,13 +125,13 @@ def test_a_prediction_on_another_device_leaves_the_network_where_it_was(
     values = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.head.eval()  # modules may differ in their mode
     modes = {name: module.training for name, module in network.named_modules()}
-    predictor = NetworkPredictor(network, world.preprocessor, device="meta")
+    predictor = NetworkPredictor(network, world.preprocessor, device="meta", batch_size=1000)
     assert predictor.network is predictor.network, "the copy is made once"
     assert {parameter.device.type for parameter in predictor.network.parameters()} == {"meta"}
     inputs: list[tuple[Batch, bool]] = []
     copied = predictor.network  # autocast refuses the device, so that its forward pass cannot run
     monkeypatch.setattr(copied, "forward", lambda batch, _: inputs.append((batch, copied.training)))
-    list(predictor.outputs(world.encoded, world.valid, batch_size=1000))
+    list(predictor.outputs(world.encoded, world.valid))
     ((batch, training),) = inputs
     assert (batch.past_real.device.type, training) == ("meta", False)
     after = {name: (id(parameter), parameter.device) for name, parameter in network.named_parameters()}

@@ -88,7 +88,9 @@ def forecast_shared(
         return {
             int(window): quantiles
             for chunk in overlapping.split_into_chunks(overlapping.find_runs())
-            for window, quantiles in zip(chunk.windows, overlapping.forecast(chunk).numpy(), strict=True)
+            for window, quantiles in zip(
+                np.concatenate([run.windows for run in chunk]), overlapping.forecast(chunk).numpy(), strict=True
+            )
         }
 
 
@@ -165,8 +167,8 @@ def test_series_with_equally_many_windows_share_a_chunk(case: str) -> None:
     network = network_for(encoded)
     overlapping = OverlappingWindows(network, encoded, index)
     (first, *others) = overlapping.split_into_chunks(overlapping.find_runs())
-    assert [run.series for run in first.runs] == [0, 3]
-    assert all(len(chunk.runs) == 1 for chunk in others)
+    assert [run.series for run in first] == [0, 3]
+    assert all(len(chunk) == 1 for chunk in others)
     assert assert_as_one_by_one(network, encoded, index) > 0
 
 

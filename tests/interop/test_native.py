@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning import Trainer
 from safetensors.torch import save_file
+from tests.helpers.weight_files import save_weights
 from torch.utils.data import DataLoader
 
 from fusecast.errors import ArtifactError, ConfigError
@@ -39,27 +39,21 @@ def network() -> TemporalFusionTransformer:
     return TemporalFusionTransformer(CONFIG).eval()
 
 
-def save(content: Any, folder: Path) -> Path:
-    path = folder / "old.pth"
-    torch.save(content, path)
-    return path
-
-
 def forecast(network: torch.nn.Module, config: ModelConfig = CONFIG) -> torch.Tensor:
     batch = example_batch(config, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return network(batch).quantiles
 
 
-def prefixed(state: State, prefix: str) -> State:
+def add_prefix(state: State, prefix: str) -> State:
     return {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("place", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "model.", "module.", "module.model.", "_orig_mod.module.network."])
-def test_prefixes_and_places_do_not_matter(prefix, place, network, tmp_path):
-    state: Any = prefixed(network.state_dict(), prefix)
-    path = save(state if place is None else {place: state, "epoch": 3}, tmp_path)
+def test_prefixes_and_keys_do_not_matter(prefix, key, network, tmp_path):
+    state: Any = add_prefix(network.state_dict(), prefix)
+    path = save_weights(state if key is None else {key: state, "epoch": 3}, tmp_path)
     migration = convert(path, sizes=SIZES)
     assert migration.kind == "native"
     assert migration.matching.complete
@@ -67,7 +61,7 @@ def test_prefixes_and_places_do_not_matter(prefix, place, network, tmp_path):
 
 
 def test_the_converted_checkpoint_loads_by_its_path_alone_and_trains_on(network, tmp_path):
-    written = convert(save(network.state_dict(), tmp_path), tmp_path / "new.ckpt", sizes=SIZES).path
+    written = convert(save_weights(network.state_dict(), tmp_path), tmp_path / "new.ckpt", sizes=SIZES).path
     module = TFTModule.load_from_checkpoint(written)
     assert torch.equal(forecast(module.eval()), forecast(network))
 
@@ -79,7 +73,9 @@ def test_the_converted_checkpoint_loads_by_its_path_alone_and_trains_on(network,
     with quiet_lightning():
         trainer.fit(module.train(), loader, loader)
     assert not torch.equal(forecast(module.eval()), forecast(network))
-    assert (forecast(module) - forecast(network)).abs().max() < 0.5  # it went on from there, not from scratch
+    assert (
+        forecast(module) - forecast(network)
+    ).abs().max() < 0.5  # trained from the converted weights, not from initial ones
 
 
 @pytest.mark.parametrize(
@@ -95,44 +91,44 @@ def test_the_converted_checkpoint_loads_by_its_path_alone_and_trains_on(network,
     ids=["full", "bare", "category", "contexts", "switches", "linear"],
 )
 def test_sizes_are_read_off_the_shapes(config, tmp_path):
-    path = save(TemporalFusionTransformer(config).state_dict(), tmp_path)
-    dropout = {"dropout": config.dropout}  # no shape says it
+    path = save_weights(TemporalFusionTransformer(config).state_dict(), tmp_path)
+    dropout = {"dropout": config.dropout}  # follows from no shape
     assert convert(path, sizes=SIZES | dropout).config == config
 
 
-def test_what_no_shape_says_is_asked_for_in_words(tmp_path):
+def test_sizes_that_no_shape_determines_are_named(tmp_path):
     config = replace(CONFIG, static_categories=(4, 2), observed_categories=(3,), known_categories=(2,))
-    path = save(TemporalFusionTransformer(config).state_dict(), tmp_path)
-    with pytest.raises(ConfigError) as asked:
+    path = save_weights(TemporalFusionTransformer(config).state_dict(), tmp_path)
+    with pytest.raises(ConfigError) as error:
         convert(path)
-    assert "say horizon, lookback, static_categories" in str(asked.value)
-    assert "known_reals" in str(asked.value)
-    with pytest.raises(ConfigError, match=r"say observed_categories, known_categories\n"):
+    assert "horizon, lookback, static_categories" in str(error.value)
+    assert "known_reals" in str(error.value)
+    with pytest.raises(ConfigError, match=r"^observed_categories, known_categories cannot be inferred"):
         convert(path, sizes=SIZES | {"static_categories": [4, 2], "known_reals": 2})
-    rest = {"static_categories": [4, 2], "observed_categories": [3], "known_categories": [2], "dropout": 0.0}
-    assert convert(path, sizes=SIZES | rest | {"observed_reals": 2}).config == config
+    others = {"static_categories": [4, 2], "observed_categories": [3], "known_categories": [2], "dropout": 0.0}
+    assert convert(path, sizes=SIZES | others | {"observed_reals": 2}).config == config
     assert convert(path, config=config.to_dict()).config == config
     with pytest.raises(ConfigError, match=r"there is no option 'horizont'\nHint: did you mean 'horizon'"):
         convert(path, sizes={"horizont": 3})
 
 
-def test_quantile_levels_that_are_assumed_are_said(network, tmp_path):
-    notes = convert(save(network.state_dict(), tmp_path), sizes=SIZES).notes
+def test_assumed_quantile_levels_are_noted(network, tmp_path):
+    notes = convert(save_weights(network.state_dict(), tmp_path), sizes=SIZES).notes
     assert any("quantile levels 0.1, 0.5, 0.9 are assumed" in note for note in notes)
     two = TemporalFusionTransformer(replace(CONFIG, quantiles=(0.2, 0.8))).state_dict()
-    with pytest.raises(ConfigError, match=r"say quantiles\n"):
-        convert(save(two, tmp_path), sizes=SIZES)
+    with pytest.raises(ConfigError, match=r"^quantiles cannot be inferred"):
+        convert(save_weights(two, tmp_path), sizes=SIZES)
 
 
-def test_a_checkpoint_of_ours_describes_itself(tmp_path):
+def test_a_checkpoint_of_fusecast_describes_itself(tmp_path):
     module = TFTModule(replace(CONFIG, static_categories=(4, 2)).to_dict())
-    path = save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, tmp_path)
+    path = save_weights({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, tmp_path)
     migration = convert(path)
     assert migration.config == module.model_config
     assert migration.notes == ()
 
 
-def test_weights_of_a_saved_run_are_read_with_its_own_description(network, tmp_path):
+def test_weights_of_a_saved_run_are_read_with_its_description(network, tmp_path):
     save_file(network.state_dict(), tmp_path / "model.safetensors")
     described = json.loads(json.dumps({"format": 1, "model": CONFIG.to_dict()}))
     migration = convert(tmp_path / "model.safetensors", config=described)
@@ -142,9 +138,9 @@ def test_weights_of_a_saved_run_are_read_with_its_own_description(network, tmp_p
 
 def test_half_precision_weights_become_single_precision(network, tmp_path):
     state = {name: tensor.half() for name, tensor in network.state_dict().items()}
-    found = convert(save(state, tmp_path), sizes=SIZES).network
-    assert {tensor.dtype for tensor in found.state_dict().values()} == {torch.float32}
-    torch.testing.assert_close(forecast(found), forecast(network), rtol=0, atol=1e-2)
+    converted = convert(save_weights(state, tmp_path), sizes=SIZES).network
+    assert {tensor.dtype for tensor in converted.state_dict().values()} == {torch.float32}
+    torch.testing.assert_close(forecast(converted), forecast(network), rtol=0, atol=1e-2)
 
 
 def damaged(network: TemporalFusionTransformer) -> State:
@@ -155,8 +151,8 @@ def damaged(network: TemporalFusionTransformer) -> State:
     return state
 
 
-def test_a_partial_match_is_refused_and_every_name_is_told(network, tmp_path):
-    path = save(damaged(network), tmp_path)
+def test_a_partial_match_is_refused_with_every_name(network, tmp_path):
+    path = save_weights(damaged(network), tmp_path)
     with pytest.raises(PartialMatchError) as refused:
         convert(path, tmp_path / "new.ckpt", sizes=SIZES)
     text = str(refused.value)
@@ -171,44 +167,44 @@ def test_a_partial_match_is_refused_and_every_name_is_told(network, tmp_path):
     assert wrong.detail == "8 x 9, not 8 x 8"
 
 
-def test_a_partial_match_taken_on_purpose_leaves_the_rest_untrained_and_the_same_each_time(network, tmp_path):
-    path = save(damaged(network), tmp_path)
+def test_a_requested_partial_match_leaves_the_rest_untrained_and_the_same_each_time(network, tmp_path):
+    path = save_weights(damaged(network), tmp_path)
     first, second = (convert(path, sizes=SIZES, partial=True) for _ in range(2))
     assert not first.matching.complete
-    found, expected = first.network.state_dict(), network.state_dict()
-    for name in found:
+    state, expected = first.network.state_dict(), network.state_dict()
+    for name in state:
         same = name not in ("enrich.hidden.bias", "position_wise.hidden.weight")
-        assert torch.equal(found[name], expected[name]) is same, name
+        assert torch.equal(state[name], expected[name]) is same, name
     assert torch.equal(forecast(first.network), forecast(second.network))
 
 
 def test_one_name_with_two_prefixes_is_refused(network, tmp_path):
-    state = prefixed(network.state_dict(), "model.") | prefixed(network.state_dict(), "module.")
+    state = add_prefix(network.state_dict(), "model.") | add_prefix(network.state_dict(), "module.")
     with pytest.raises(ArtifactError, match=r"holds 'static.embedding.real_weight' twice"):
-        convert(save(state, tmp_path), sizes=SIZES)
+        convert(save_weights(state, tmp_path), sizes=SIZES)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"of an unknown network; its tensors are 'weight', 'bias'"):
-        convert(save(torch.nn.Linear(2, 3).state_dict(), tmp_path))
+        convert(save_weights(torch.nn.Linear(2, 3).state_dict(), tmp_path))
     with pytest.raises(ArtifactError, match=r"lacks tensor 'after_recurrence.norm.weight'"):
-        convert(save(torch.nn.Linear(2, 3).state_dict(), tmp_path), kind="native")
+        convert(save_weights(torch.nn.Linear(2, 3).state_dict(), tmp_path), kind="native")
     with pytest.raises(ConfigError, match=r"from cannot be 'nvida'\nHint: did you mean 'nvidia'"):
-        convert(save({}, tmp_path), kind="nvida")
+        convert(save_weights({}, tmp_path), kind="nvida")
     with pytest.raises(ArtifactError, match=r"holds no tensors"):
-        convert(save({"epoch": 3}, tmp_path))
+        convert(save_weights({"epoch": 3}, tmp_path))
 
 
-def test_a_distribution_of_ours_comes_back_as_it_was(tmp_path):
+def test_a_distribution_of_fusecast_is_converted_unchanged(tmp_path):
     torch.manual_seed(5)
     config = replace(CONFIG, head="student_t")
     network = TemporalFusionTransformer(config).eval()
-    path = save(network.state_dict(), tmp_path)
-    made = convert(path, sizes={**SIZES, "head": "student_t"}).network
-    torch.testing.assert_close(forecast(made, config), forecast(network, config))
+    path = save_weights(network.state_dict(), tmp_path)
+    converted = convert(path, sizes={**SIZES, "head": "student_t"}).network
+    torch.testing.assert_close(forecast(converted, config), forecast(network, config))
 
 
 def test_old_weights_of_quantiles_cannot_become_a_distribution(tmp_path):
-    path = save({"quantile_proj.weight": torch.zeros(3, 8)}, tmp_path)
+    path = save_weights({"quantile_proj.weight": torch.zeros(3, 8)}, tmp_path)
     with pytest.raises(ConfigError, match=r"forecast quantiles, so that the head cannot be 'normal'\nHint: leave"):
         infer_config(read_weights(path), {}, {"head": "normal", "horizon": 3, "lookback": 5})

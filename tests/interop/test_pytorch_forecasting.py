@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers.random_batches import batch_of
+from tests.helpers.random_batches import build_batch
 
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.interop import Migration, convert
 from fusecast.model.batch import Batch, Output
 
 HERE = Path(__file__).parent
-SNIPPET = HERE.parents[1] / "docs" / "migrate.md"
+GUIDE = HERE.parents[1] / "docs" / "migrate.md"
 CASES = ["stretched", "square", "bare", "single static", "not causal", "two targets", "shared"]
 
 needs_the_library = pytest.mark.skipif(
@@ -38,21 +38,23 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def batch_from(x: dict[str, torch.Tensor], says: dict[str, Any]) -> Batch:
-    """Put their inputs into our order, by their names."""
-    reals, categories = says["x_reals"], says["x_categoricals"]
-    targets = [says["target"]] if isinstance(says["target"], str) else says["target"]
-    known, known_categories = says["time_varying_reals_decoder"], says["time_varying_categoricals_decoder"]
-    others = [name for name in says["time_varying_reals_encoder"] if name not in known and name not in targets]
-    observed_categories = [name for name in says["time_varying_categoricals_encoder"] if name not in known_categories]
+def batch_from(x: dict[str, torch.Tensor], described: dict[str, Any]) -> Batch:
+    """Order their inputs, by their names, as the converted network takes them."""
+    reals, categories = described["x_reals"], described["x_categoricals"]
+    targets = [described["target"]] if isinstance(described["target"], str) else described["target"]
+    known, known_categories = described["time_varying_reals_decoder"], described["time_varying_categoricals_decoder"]
+    others = [name for name in described["time_varying_reals_encoder"] if name not in known and name not in targets]
+    observed_categories = [
+        name for name in described["time_varying_categoricals_encoder"] if name not in known_categories
+    ]
 
     def pick(values: torch.Tensor, names: list[str], order: list[str]) -> torch.Tensor:
         return values[..., [order.index(name) for name in names]]
 
     steps = torch.arange(x["encoder_cont"].shape[1])
-    return batch_of(
-        static_real=pick(x["encoder_cont"][:, 0], says["static_reals"], reals),
-        static_cat=pick(x["encoder_cat"][:, 0], says["static_categoricals"], categories),
+    return build_batch(
+        static_real=pick(x["encoder_cont"][:, 0], described["static_reals"], reals),
+        static_cat=pick(x["encoder_cat"][:, 0], described["static_categoricals"], categories),
         past_real=pick(x["encoder_cont"], [*targets, *others, *known], reals),
         past_cat=pick(x["encoder_cat"], [*observed_categories, *known_categories], categories),
         future_real=pick(x["decoder_cont"], known, reals),
@@ -69,40 +71,40 @@ def run(migration: Migration, batch: Batch) -> Output:
 @needs_the_library
 @pytest.mark.parametrize("case", CASES)
 def test_imported_weights_give_the_forecasts_of_the_library(case, reference):
-    says = torch.load(reference / f"{case}.pth", weights_only=True)["hyper_parameters"]
+    described = torch.load(reference / f"{case}.pth", weights_only=True)["hyper_parameters"]
     expected = torch.load(reference / f"{case}.io", weights_only=True)
     migration = convert(reference / f"{case}.pth")
     assert migration.kind == "pytorch-forecasting"
     assert migration.matching.complete
-    output = run(migration, batch_from(expected["x"], says))
+    output = run(migration, batch_from(expected["x"], described))
     torch.testing.assert_close(output.quantiles, expected["forecast"], rtol=0, atol=1e-4)
     torch.testing.assert_close(output.attention, expected["attention"], rtol=0, atol=1e-5)
 
 
 @needs_the_library
 @pytest.mark.parametrize("switch", [{"attention_mask": "inclusive"}, {"layer_norm_eps": 1e-2}], ids=["mask", "epsilon"])
-def test_the_comparison_notices_other_mathematics(switch, reference):
-    says = torch.load(reference / "stretched.pth", weights_only=True)["hyper_parameters"]
+def test_the_comparison_detects_other_mathematics(switch, reference):
+    described = torch.load(reference / "stretched.pth", weights_only=True)["hyper_parameters"]
     expected = torch.load(reference / "stretched.io", weights_only=True)
     migration = convert(reference / "stretched.pth", sizes=switch)
-    output = run(migration, batch_from(expected["x"], says))
+    output = run(migration, batch_from(expected["x"], described))
     assert (output.quantiles - expected["forecast"]).abs().max() > 1e-3
 
 
 @needs_the_library
-def test_a_trained_checkpoint_is_refused_until_it_is_exported_as_the_page_says(reference):
+def test_a_trained_checkpoint_is_refused_until_it_is_exported_as_in_the_guide(reference):
     with pytest.raises(ArtifactError, match=r"tft.ckpt is refused(.|\n)*docs/migrate.md"):
         convert(reference / "tft.ckpt")
-    blocks = SNIPPET.read_text(encoding="utf-8").split("```python\n")[1:]
+    blocks = GUIDE.read_text(encoding="utf-8").split("```python\n")[1:]
     (snippet,) = (block.split("```")[0] for block in blocks if "dataset_parameters" in block)
     subprocess.run([sys.executable, "-W", "ignore", "-c", snippet], cwd=reference, check=True)
 
-    says = json.loads((reference / "tft.json").read_text(encoding="utf-8"))
-    migration = convert(reference / "tft.pth", config=says)
+    described = json.loads((reference / "tft.json").read_text(encoding="utf-8"))
+    migration = convert(reference / "tft.pth", config=described)
     config = migration.config
     assert (config.lookback, config.horizon, config.quantiles) == (7, 3, (0.1, 0.5, 0.9))
     expected = torch.load(reference / "trained.io", weights_only=True)
-    output = run(migration, batch_from(expected["x"], says))
+    output = run(migration, batch_from(expected["x"], described))
     torch.testing.assert_close(output.quantiles, expected["forecast"], rtol=0, atol=1e-4)
 
 
@@ -127,7 +129,7 @@ def refusal(
         ({"static_reals": None}, "lacks static_reals, without which its tensors cannot be interpreted"),
     ],
 )
-def test_what_no_switch_reproduces_is_refused_with_the_reason(changes, words, reference):
+def test_networks_that_cannot_be_reproduced_are_refused_with_the_reason(changes, words, reference):
     assert words in refusal(reference, **changes)
 
 
@@ -143,14 +145,14 @@ def test_widths_that_no_switch_reproduces_are_refused_with_the_reason(reference)
 
 
 @needs_the_library
-def test_a_state_dict_without_its_hyper_parameters_is_asked_for_them(reference):
+def test_a_state_dict_without_its_hyper_parameters_is_refused(reference):
     torch.save(torch.load(reference / "bare.pth", weights_only=True)["state_dict"], reference / "alone.pth")
     with pytest.raises(ArtifactError, match=r"lacks static_categoricals(.|\n)*with --config"):
         convert(reference / "alone.pth")
     content = torch.load(reference / "bare.pth", weights_only=True)
-    says = {name: value for name, value in content["hyper_parameters"].items() if name != "max_prediction_length"}
-    torch.save({"state_dict": content["state_dict"], "hyper_parameters": says}, reference / "alone.pth")
-    with pytest.raises(ConfigError, match=r"say horizon\n"):
+    described = {name: value for name, value in content["hyper_parameters"].items() if name != "max_prediction_length"}
+    torch.save({"state_dict": content["state_dict"], "hyper_parameters": described}, reference / "alone.pth")
+    with pytest.raises(ConfigError, match=r"^horizon cannot be inferred"):
         convert(reference / "alone.pth")
 
 

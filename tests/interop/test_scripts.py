@@ -1,4 +1,4 @@
-"""State dicts of the training script's module, or of its bare network, load into it again."""
+"""State dicts of the training script's module, or of its bare network, can be loaded into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusecast.errors import ConfigError
 from fusecast.interop import convert
 
 
-def module_of(output_size: int) -> TemporalFusionTransformerLightning:
+def build_module(output_size: int) -> TemporalFusionTransformerLightning:
     torch.manual_seed(0)
     module = TemporalFusionTransformerLightning(
         input_size=4, hidden_size=8, num_heads=2, num_lstm_layers=2, output_size=output_size, seed=1
@@ -28,31 +28,31 @@ def forecast(module: torch.nn.Module) -> torch.Tensor:
         return module(x)
 
 
-def reloaded(old: Path) -> torch.nn.Module:
+def convert_and_load(old: Path) -> torch.nn.Module:
     written = convert(old, old.with_name("new.ckpt")).path
     return TemporalFusionTransformerLightning.load_from_checkpoint(written).eval()
 
 
 @pytest.mark.parametrize("output_size", [1, 4, 6])
 @pytest.mark.parametrize("prefix", ["", "model.", "module."])
-def test_a_state_dict_of_the_module_needs_nothing_but_itself(prefix, output_size, tmp_path):
-    module = module_of(output_size)
+def test_a_state_dict_of_the_module_needs_no_description(prefix, output_size, tmp_path):
+    module = build_module(output_size)
     state = {f"{prefix}{name}": tensor for name, tensor in module.state_dict().items()}
     torch.save(state, tmp_path / "old.pth")
-    again = reloaded(tmp_path / "old.pth")
-    assert torch.equal(forecast(again), forecast(module))
-    assert (again.hparams["input_size"], again.hparams["num_heads"], again.hparams["num_lstm_layers"]) == (4, 2, 2)
+    loaded = convert_and_load(tmp_path / "old.pth")
+    assert torch.equal(forecast(loaded), forecast(module))
+    assert (loaded.hparams["input_size"], loaded.hparams["num_heads"], loaded.hparams["num_lstm_layers"]) == (4, 2, 2)
 
 
-def test_what_a_checkpoint_says_of_its_training_is_kept(tmp_path):
-    module = module_of(4)
+def test_the_training_options_of_a_checkpoint_are_kept(tmp_path):
+    module = build_module(4)
     module.hparams["learning_rate"] = 0.25
     torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, tmp_path / "old.ckpt")
-    assert reloaded(tmp_path / "old.ckpt").hparams["learning_rate"] == 0.25
+    assert convert_and_load(tmp_path / "old.ckpt").hparams["learning_rate"] == 0.25
 
 
-def test_a_bare_network_works_on_data_as_they_come(tmp_path):
-    module = module_of(4)
+def test_a_bare_network_takes_inputs_that_are_not_standardised(tmp_path):
+    module = build_module(4)
     torch.save(module.network.state_dict(), tmp_path / "old.pth")
     migration = convert(tmp_path / "old.pth", kind="scripts")
     assert any("no statistics" in note for note in migration.notes)
@@ -63,6 +63,6 @@ def test_a_bare_network_works_on_data_as_they_come(tmp_path):
 
 
 def test_an_option_that_the_module_does_not_have_is_refused(tmp_path):
-    torch.save(module_of(1).state_dict(), tmp_path / "old.pth")
+    torch.save(build_module(1).state_dict(), tmp_path / "old.pth")
     with pytest.raises(ConfigError, match=r"there is no option 'horizon'"):
         convert(tmp_path / "old.pth", sizes={"horizon": 3})

@@ -7,15 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from ctypes import CDLL, Structure, c_float, c_void_p
+from ctypes import CDLL, Structure, c_double
 from pathlib import Path
 
 import pytest
 
-from fusecast.kernels import bindings
 from fusecast.kernels import library as kernel_library
-from fusecast.kernels.bindings import GrnParameters, PackedMap, find_layout_mismatches
-from fusecast.kernels.library import compile_sources, library, load_checked, read_sources
+from fusecast.kernels.bindings import STRUCTURES, LstmArguments, define_structures
+from fusecast.kernels.library import call, compile_sources, library, load_checked, read_sources
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
 
@@ -51,6 +50,28 @@ def test_without_kernels_the_network_computes_the_same(tmp_path: Path) -> None:
         assert other == ("False", pytest.approx(value, abs=1e-5))
 
 
+def test_several_threads_may_load_the_library_at_once_and_nothing_is_built_before() -> None:
+    program = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from fusecast.kernels.bindings import GatherArguments
+from fusecast.kernels.library import library
+try:
+    GatherArguments(windows=1)
+except AssertionError:
+    pass
+else:
+    raise SystemExit("a structure without fields was built")
+start = Barrier(8)
+def load(_):
+    start.wait()
+    return library() is not None
+with ThreadPoolExecutor(8) as pool:
+    assert all(pool.map(load, range(8)))
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
 def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:
     run_program(XDG_CACHE_HOME=str(tmp_path))
     (built,) = (tmp_path / "fusecast" / "kernels").iterdir()
@@ -60,65 +81,80 @@ def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:
     assert len(built.read_bytes()) == len(whole)
 
 
-def compile_changed(tmp_path: Path, pattern: str, replacement: str) -> Path:
-    """Compile the table of layouts with another text in ``arguments.h``."""
-    sources = read_sources()
-    text = sources["arguments.h"].decode()
-    changed = re.sub(pattern, replacement, text)
-    assert changed != text
+def compile_changed(tmp_path: Path, name: str, pattern: str, replacement: str) -> Path:
+    """Compile the table of layouts with another text in one of its files."""
+    sources = {name: read_sources()[name] for name in ("layout.c", "arguments.h")}
+    text = sources[name].decode()
+    sources[name] = re.sub(pattern, replacement, text, flags=re.DOTALL).encode()
+    assert sources[name].decode() != text
     path = tmp_path / "kernels-changed.so"
-    changed_sources = {"layout.c": sources["layout.c"], "arguments.h": changed.encode()}
-    assert compile_sources(shutil.which("gcc") or "cc", changed_sources, path)
+    assert compile_sources(shutil.which("gcc") or "cc", sources, path)
     return path
 
 
-def test_c_and_python_agree_on_every_structure() -> None:
-    assert find_layout_mismatches(library()) == []
-    declared = re.findall(r"^\} (\w+);", read_sources()["arguments.h"].decode(), flags=re.MULTILINE)
-    assert sorted(declared) == sorted(structure.__name__ for structure in bindings.STRUCTURES)
+def undefined_structures() -> list[type[Structure]]:
+    """Return the structures as a process has them that has not loaded the library."""
+    return [type(structure.__name__, (Structure,), {}) for structure in STRUCTURES]
+
+
+def declared_fields() -> dict[str, list[str]]:
+    """Return the fields of every structure in ``arguments.h``, by a simple reading of C."""
+    text = re.sub(r"/\*.*?\*/", "", read_sources()["arguments.h"].decode(), flags=re.DOTALL)
+    blocks = re.findall(r"typedef struct \{(.*?)\} (\w+);", text, flags=re.DOTALL)
+    return {name: re.findall(r"(\w+)\s*[,;]", block) for block, name in blocks}
+
+
+def test_the_table_lists_every_field_of_every_structure() -> None:
+    assert {s.__name__: [name for name, _ in s._fields_] for s in STRUCTURES} == declared_fields()
+
+
+def test_structures_follow_a_changed_header(tmp_path: Path) -> None:
+    path = compile_changed(tmp_path, "arguments.h", r"float eps;", "double eps;")
+    structures = undefined_structures()
+    define_structures(CDLL(str(path)), structures)
+    (decoder,) = (structure for structure in structures if structure.__name__ == "DecoderArguments")
+    assert dict(decoder._fields_)["eps"] is c_double
 
 
 @pytest.mark.parametrize(
-    ("pattern", "replacement", "expected"),
+    ("name", "pattern", "replacement", "expected"),
     [
-        pytest.param(r"float eps;", "double eps;", "DecoderArguments: 456 bytes at 0 in C, 448", id="size"),
-        pytest.param(r"const float \*weight, \*bias;", "const float *bias, *weight;", "PackedMap.weight", id="offset"),
-        pytest.param(r"int32_t threads, may_fold;", "int32_t threads, may_fold, more;", "GrnArguments", id="new field"),
+        pytest.param(
+            "layout.c", r"F\(gain\) F\(shift\)", "F(gain)", "GrnParameters has 48 bytes in C, 40 by", id="last missing"
+        ),
+        pytest.param("layout.c", r"F\(d\) F\(out\)", "F(d)", r"GrnArguments has \d+ bytes in C, ", id="middle missing"),
+        pytest.param(
+            "layout.c", r"F\(weight\) F\(bias\)", "F(bias) F(weight)", "PackedMap.bias is not at byte 0", id="order"
+        ),
+        pytest.param("layout.c", r"TYPE\(float\)", 'float : "double"', "Dropout has 16 bytes in C, 24 by", id="type"),
+        pytest.param(
+            "layout.c", r"#define S OrderArguments.*?#undef S", "", "OrderArguments is absent in C", id="structure"
+        ),
+        pytest.param("arguments.h", "may_fold;", "may_fold, more, most;", "GrnArguments has 240 bytes", id="new"),
     ],
 )
-def test_a_library_with_another_layout_is_refused(
-    tmp_path: Path, pattern: str, replacement: str, expected: str
+def test_a_library_with_a_wrong_table_is_refused(
+    tmp_path: Path, name: str, pattern: str, replacement: str, expected: str
 ) -> None:
-    path = compile_changed(tmp_path, pattern, replacement)
-    with pytest.warns(RuntimeWarning, match=f"first {re.escape(expected)}"):
+    path = compile_changed(tmp_path, name, pattern, replacement)
+    with pytest.raises(ValueError, match=expected):
+        define_structures(CDLL(str(path)), undefined_structures())
+    with pytest.warns(RuntimeWarning, match="the compiled kernels are not used"):
         assert load_checked(path) is None
 
 
-def test_a_refused_library_is_not_computed_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = compile_changed(tmp_path, r"float eps;", "double eps;")
+def test_another_library_in_the_same_process_is_not_computed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = compile_changed(tmp_path, "arguments.h", r"float eps;", "double eps;")
     monkeypatch.setattr(kernel_library, "_build", lambda compiler: path)
-    with pytest.warns(RuntimeWarning, match="the compiled kernels are not used"):
+    with pytest.warns(RuntimeWarning, match="has other fields than in the library that was loaded before"):
         assert library.__wrapped__() is None
 
 
-def test_a_field_that_is_missing_or_differs_in_python_is_found() -> None:
-    class Shorter(Structure):
-        _fields_ = GrnParameters._fields_[:-1]
-
-    class Swapped(Structure):
-        _fields_ = PackedMap._fields_[::-1]
-
-    class Narrower(Structure):
-        _fields_ = [("weight", c_float), ("bias", c_void_p)]
-
-    def names(structure: type[Structure], instead_of: type[Structure]) -> list[str]:
-        structure.__name__ = instead_of.__name__
-        others = [structure if s is instead_of else s for s in bindings.STRUCTURES]
-        return [name for name, _ in find_layout_mismatches(library(), others)]
-
-    assert names(Shorter, GrnParameters) == ["GrnParameters", "GrnParameters.shift"]
-    assert names(Swapped, PackedMap) == ["PackedMap.bias", "PackedMap.weight"]
-    assert names(Narrower, PackedMap) == ["PackedMap.weight"]
+def test_an_argument_that_is_no_field_is_an_error() -> None:
+    with pytest.raises(AssertionError, match="LstmArguments has no fields rows"):
+        call("lstm_forward", LstmArguments(rows=1))
 
 
 def test_a_library_without_a_table_of_layouts_is_refused(tmp_path: Path) -> None:

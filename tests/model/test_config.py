@@ -24,7 +24,7 @@ def test_config_survives_json():
         ({"quantiles": (0.5, 0.1)}, "quantiles must increase"),
         ({"quantiles": (0.0, 0.5)}, "quantiles must increase and lie between 0 and 1"),
         ({"quantiles": ()}, "quantiles must increase"),
-        ({"num_targets": 2}, "2 targets cannot be among 1 observed reals"),
+        ({"num_targets": 2}, "num_targets must lie in \\[1, 1\\], the observed_reals, not 2"),
     ],
 )
 def test_a_size_that_cannot_work_is_refused_in_words(wrong, words):

@@ -13,11 +13,9 @@ from scipy.special import gammainc, gammaln
 from torch import Tensor
 
 from fusecast.model.distributions.base import Distribution
-from fusecast.model.distributions.compound_poisson import compound_poisson_cdf
+from fusecast.model.distributions.location_scale import Normal, StudentT
 from fusecast.model.distributions.negative_binomial import NegativeBinomial
-from fusecast.model.distributions.normal import Normal
-from fusecast.model.distributions.student_t import StudentT
-from fusecast.model.distributions.tweedie import Tweedie
+from fusecast.model.distributions.tweedie import Tweedie, compound_poisson_cdf
 
 LEVELS = (0.01, 0.1, 0.3, 0.5, 0.9, 0.99)
 ZERO, ONE = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)

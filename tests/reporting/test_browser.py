@@ -45,27 +45,27 @@ setTimeout(() => document.title = [
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
-def opened(page: str, folder: Path, *flags: str) -> tuple[str, str]:
-    """Open a page with the probe at its end; give the title the probe set, and what the console said."""
-    place = folder / "report.html"
-    place.write_text(PROBE.join(page.rsplit("</body>", 1)), encoding="utf-8")
-    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", place.as_uri()]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    title = re.search(r"<title>(.*?)</title>", ran.stdout)
+def open_page(page: str, folder: Path, *flags: str) -> tuple[str, str]:
+    """Open a page with the probe at its end; return the title that the probe set, and the messages of the console."""
+    path = folder / "report.html"
+    path.write_text(PROBE.join(page.rsplit("</body>", 1)), encoding="utf-8")
+    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    title = re.search(r"<title>(.*?)</title>", process.stdout)
     assert title is not None
-    return title[1], "\n".join(line for line in ran.stderr.splitlines() if "CONSOLE" in line)
+    return title[1], "\n".join(line for line in process.stderr.splitlines() if "CONSOLE" in line)
 
 
 @pytest.mark.parametrize("flags", [("--window-size=1280,2000",), ("--window-size=500,2000", "--force-dark-mode")])
-def test_every_chart_is_drawn_without_a_word_on_the_console(flags: tuple[str, ...], tmp_path) -> None:
+def test_every_chart_is_drawn_without_a_message_on_the_console(flags: tuple[str, ...], tmp_path) -> None:
     plots = [samples.forecast_plot(f"<img src=x onerror=alert({n})>", n) for n in range(3)]
     accuracy = {"evaluation": samples.evaluation(calibrated=True), "calibration_method": "adaptive"}
-    title, console = opened(build_report(samples.report_data(3, forecast_plots=plots, **accuracy)), tmp_path, *flags)
+    title, console = open_page(build_report(samples.report_data(3, forecast_plots=plots, **accuracy)), tmp_path, *flags)
     assert title == "drawn=yes charts=15 moved=true overflow=false images=0 intervals=1"
     assert console == ""
 
 
-def test_the_console_would_be_heard(tmp_path) -> None:
+def test_errors_appear_on_the_console(tmp_path) -> None:
     page = build_report(samples.report_data(3)).replace("drawAll();\n  document", "oops();\n  document")
-    _, console = opened(page, tmp_path)
+    _, console = open_page(page, tmp_path)
     assert "oops is not defined" in console

@@ -13,7 +13,7 @@ from fusecast.reporting import export
 from fusecast.reporting.export import write_images, write_report_figures
 from fusecast.reporting.figures_accuracy import forecast_figure
 from fusecast.reporting.figures_explanation import attention_map_figure, importance_figure
-from fusecast.reporting.page import page_figures
+from fusecast.reporting.sections import page_figures
 
 
 def test_every_figure_of_the_page_and_the_first_forecasts_become_files(

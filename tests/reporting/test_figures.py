@@ -10,8 +10,8 @@ from tests.helpers import report_samples as samples
 
 from fusecast.reporting import figure_style, figures_accuracy, figures_explanation
 from fusecast.reporting.figure_style import CLEAR, DARK
-from fusecast.reporting.page import page_figures
 from fusecast.reporting.report_data import FanForecast, ForecastPlot, TrainingCurves
+from fusecast.reporting.sections import page_figures
 
 
 def integer_plot(levels: tuple[float, ...], history: int = 300, horizon: int = 10) -> ForecastPlot:
@@ -28,7 +28,7 @@ def named(figure, name: str):
     return next(trace for trace in figure.data if trace.name == name)
 
 
-def test_a_forecast_shows_the_median_and_each_interval_between_its_own_quantiles() -> None:
+def test_a_forecast_shows_the_median_and_each_interval_between_its_quantiles() -> None:
     drawn = figures_accuracy.forecast_figure(integer_plot((0.05, 0.25, 0.5, 0.75, 0.95)))
     assert list(named(drawn, "forecast, median").y) == [2.0] * 10
     assert named(drawn, "90% interval").customdata[0].tolist() == [0.0, 4.0]
@@ -59,13 +59,13 @@ def test_whiskers_span_the_tenth_to_the_ninetieth_percentile() -> None:
     rows = [row for row in samples.importances() if row.group == "static"]
     drawn = figures_explanation.importance_figure(rows)
     bar, whiskers, medians = drawn.data
-    assert list(bar.x) == [0.29, 0.71]  # drawn from below: the largest stands on top
+    assert list(bar.x) == [0.29, 0.71]  # drawn upwards: the largest is on top
     assert list(whiskers.x) == [rows[1].p10, rows[1].p90, None, rows[0].p10, rows[0].p90, None]
     assert list(medians.x) == [rows[1].p50, rows[0].p50]
     assert list(drawn.layout.yaxis.ticktext) == ["size", "shop"]
 
 
-def test_hovering_over_attention_says_the_lag_in_words() -> None:
+def test_the_hover_text_of_attention_has_the_lag_in_words() -> None:
     profile = samples.attention()
     drawn = figures_explanation.attention_figure(profile, "1h")
     line = named(drawn, "mean attention")
@@ -97,7 +97,7 @@ def test_the_best_epoch_is_the_lowest_validation_loss_that_was_logged() -> None:
     assert [trace.name for trace in figures_accuracy.loss_figure(without).data] == ["training"]
 
 
-def test_an_only_epoch_is_seen() -> None:
+def test_a_single_epoch_is_visible() -> None:
     once = TrainingCurves(epoch=[0], train_loss=[0.5], valid_loss=[0.4], learning_rate=[0.001])
     for drawn in (figures_accuracy.loss_figure(once), figures_accuracy.learning_rate_figure(once)):
         assert all("markers" in trace.mode for trace in drawn.data)

@@ -17,7 +17,7 @@ LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
 
 
 class Reader(HTMLParser):
-    """What a browser would find: tags with attributes, and the text of the JSON scripts."""
+    """Tags with attributes, the visible text, and the text of the JSON scripts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -92,11 +92,11 @@ def test_the_page_loads_nothing_from_anywhere() -> None:
         for name in LOADING & attrs.keys():
             assert (attrs[name] or "").startswith("#"), (tag, attrs)
     assert page.count("link") == page.count("iframe") == page.count("img") == 0
-    own = html.replace(get_plotlyjs(), "")
-    assert "http://" not in own
-    assert "https://" not in own
-    assert "@import" not in own
-    assert "url(" not in own
+    page_code = html.replace(get_plotlyjs(), "")
+    assert "http://" not in page_code
+    assert "https://" not in page_code
+    assert "@import" not in page_code
+    assert "url(" not in page_code
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'")
@@ -153,7 +153,7 @@ def test_what_is_absent_is_left_out() -> None:
     assert json.loads(page.json["figures"]) == {"figures": {}, "forecasts": []}
 
 
-def test_the_page_says_when_it_was_given_the_charts_of_some_series_only() -> None:
+def test_the_page_states_when_it_has_the_charts_of_some_series_only() -> None:
     data = samples.report_data(30)
     page = Reader(build_report(samples.report_data(30, forecast_plots=data.forecast_plots[:12])))
     assert "12 of 30 series are on this page" in page.text
@@ -204,7 +204,7 @@ def test_the_caption_of_the_heat_map_holds_in_light_and_in_dark_mode() -> None:
     assert "the stronger the colour, the more attention" in text
 
 
-def test_with_several_targets_figures_of_the_first_say_whose_they_are() -> None:
+def test_with_several_targets_figures_of_the_first_are_labelled_with_it() -> None:
     both = samples.report_data(targets=("sales", "visits"), evaluation=samples.evaluation(("sales", "visits")))
     one = Reader(build_report(samples.report_data())).text
     page = Reader(build_report(both)).text
@@ -215,7 +215,7 @@ def test_with_several_targets_figures_of_the_first_say_whose_they_are() -> None:
     assert " of y" not in one
 
 
-def test_the_worst_series_are_told_as_what_they_are() -> None:
+def test_the_worst_series_are_described_as_what_they_are() -> None:
     page = Reader(build_report(samples.report_data())).text
     assert "1 of 12 series is forecast better by the best baseline. These are the series with the lowest skill" in page
     breakdown = samples.breakdown()
@@ -226,7 +226,7 @@ def test_the_worst_series_are_told_as_what_they_are() -> None:
     assert "baseline is exact" in Reader(build_report(samples.report_data(breakdown=exact))).text
 
 
-def test_series_without_a_test_window_are_not_said_to_be_left_out_pick_evenly() -> None:
+def test_series_without_a_test_window_are_not_described_as_a_selection() -> None:
     plots = samples.report_data(6).forecast_plots
     page = Reader(build_report(samples.report_data(7, forecast_plots=plots))).text
     assert "6 of 7 series are on this page; the others have no test window." in page

@@ -5,7 +5,7 @@ import torch
 
 from fusecast.errors import ConfigError
 from fusecast.runtime import device
-from fusecast.runtime.device import choose_accelerator, choose_precision, torch_device
+from fusecast.runtime.device import choose_accelerator, choose_precision, seed_step, torch_device
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def test_the_best_device_is_taken(a_machine_with) -> None:
     assert choose_accelerator() == "cpu"
 
 
-@pytest.mark.parametrize("asked", ["cuda", "gpu", "mps"])
-def test_an_absent_accelerator_is_an_error_that_names_those_there_are(a_machine_with, asked: str) -> None:
+@pytest.mark.parametrize("requested", ["cuda", "gpu", "mps"])
+def test_an_absent_accelerator_is_an_error_that_names_those_there_are(a_machine_with, requested: str) -> None:
     a_machine_with()
     with pytest.raises(ConfigError, match=r"not available on this machine\n.*available are cpu"):
-        choose_accelerator(asked)
+        choose_accelerator(requested)
 
 
 def test_more_gpus_than_there_are_is_an_error(a_machine_with) -> None:
@@ -43,7 +43,7 @@ def test_more_gpus_than_there_are_is_an_error(a_machine_with) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bf16", "asked", "accelerator", "expected"),
+    ("bf16", "requested", "accelerator", "expected"),
     [
         (True, None, "cuda", "bf16-mixed"),
         (False, None, "cuda", "16-mixed"),
@@ -54,21 +54,32 @@ def test_more_gpus_than_there_are_is_an_error(a_machine_with) -> None:
         (False, "bf16", "cpu", "bf16-mixed"),
     ],
 )
-def test_precision_follows_the_card_unless_it_is_asked_for(
-    a_machine_with, bf16: bool, asked: str | int | None, accelerator: str, expected: str
+def test_precision_follows_the_card_unless_it_is_requested(
+    a_machine_with, bf16: bool, requested: str | int | None, accelerator: str, expected: str
 ) -> None:
     a_machine_with(cuda=1, bf16=bf16)
-    assert choose_precision(asked, accelerator) == expected
+    assert choose_precision(requested, accelerator) == expected
 
 
-@pytest.mark.parametrize("asked", ["cuda", "cuda:1", "abacus"])
-def test_a_device_for_inference_must_be_there(a_machine_with, asked: str) -> None:
-    a_machine_with(cuda=1 if asked == "cuda:1" else 0)
-    with pytest.raises(ConfigError, match=f"device '{asked}' is not available on this machine"):
-        torch_device(asked)
+@pytest.mark.parametrize("requested", ["cuda", "cuda:1", "abacus"])
+def test_a_device_for_inference_must_be_there(a_machine_with, requested: str) -> None:
+    a_machine_with(cuda=1 if requested == "cuda:1" else 0)
+    with pytest.raises(ConfigError, match=f"device '{requested}' is not available on this machine"):
+        torch_device(requested)
 
 
 def test_the_device_for_inference_is_chosen_by_itself(a_machine_with) -> None:
     a_machine_with()
     assert torch_device() == torch_device("auto") == torch_device("cpu") == torch.device("cpu")
     assert set(device.available_accelerators()) == {"cpu"}
+
+
+def test_random_numbers_of_a_step_follow_from_seed_step_and_rank_alone() -> None:
+    def draw(seed: int, step: int, rank: int) -> tuple[float, ...]:
+        seed_step(seed, step, rank)
+        return tuple(torch.rand(3).tolist())
+
+    steps = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]
+    first = [draw(*step) for step in steps]
+    assert [draw(*step) for step in reversed(steps)] == first[::-1]
+    assert len(set(first)) == len(steps)

@@ -139,7 +139,7 @@ def test_a_checkpoint_needs_nothing_but_its_path(train: Train) -> None:
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("[enforce fail] unexpected pos 64 vs 0")]
 )
-def test_a_checkpoint_that_cannot_be_written_is_said_in_words(
+def test_a_checkpoint_that_cannot_be_written_is_an_error_in_words(
     error: Exception, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_truncated_file_is_passed_over_and_named(tmp_path: Path, capsys: pytes
     before, last = write_checkpoint(tmp_path / "previous.ckpt", 1.0), write_checkpoint(tmp_path / "last.ckpt", 2.0)
     truncate(last)
     for requested in (tmp_path, last):
-        assert choose_checkpoint(requested, tmp_path / "own") == before
+        assert choose_checkpoint(requested, tmp_path / "folder") == before
         printed = capsys.readouterr().err
         assert re.search(r"last\.ckpt cannot be read: .*Going on from .*previous\.ckpt instead\.\n", printed)
 
@@ -189,14 +189,14 @@ def test_an_intact_file_is_taken_though_others_are_newer(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_runs_own_folder_without_checkpoints_is_a_start_from_the_beginning(
+def test_the_folder_of_a_run_without_checkpoints_is_a_start_from_the_beginning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], exists: bool
 ) -> None:
-    own = tmp_path / "checkpoints"
+    folder = tmp_path / "checkpoints"
     if exists:
-        own.mkdir()
-    assert newest_checkpoint(own) == (None, [])
-    assert choose_checkpoint(own, own) is None
+        folder.mkdir()
+    assert newest_checkpoint(folder) == (None, [])
+    assert choose_checkpoint(folder, folder) is None
     assert "holds no checkpoint yet: training starts from the beginning" in capsys.readouterr().err
 
 
@@ -226,7 +226,7 @@ def test_an_unsafe_file_is_never_passed_over_when_it_was_requested(tmp_path: Pat
     assert not sprung.exists()
 
 
-def test_training_goes_on_from_the_checkpoint_before_a_truncated_one_and_says_so(
+def test_training_goes_on_from_the_checkpoint_before_a_truncated_one_with_a_line_on_stderr(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"early_stopping_patience": None, "checkpoint_steps": 3}

@@ -11,8 +11,9 @@ from tests.helpers.training_fixtures import Train, World, same_weights
 
 from fusecast.config import TrainingConfig
 from fusecast.errors import TrainingError
+from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.checkpoints import load_checkpoint
-from fusecast.training.fit import make_module
+from fusecast.training.fit import make_module, settle_unknown_categories
 
 
 class SpoilLastEpoch(pl.Callback):
@@ -38,7 +39,7 @@ def test_the_same_seed_gives_the_same_weights(train: Train, tmp_path: Path) -> N
     assert not same_weights(first, other)
 
 
-def test_first_weights_are_torchs_or_the_papers_as_asked(train: Train, world: World) -> None:
+def test_first_weights_are_torchs_or_the_papers_as_configured(train: Train, world: World) -> None:
     usual, papers = (make_module(world.model, TrainingConfig(weight_init=name)).network for name in ("torch", "paper"))
     assert usual.enrich.hidden.bias.any()
     assert not papers.enrich.hidden.bias.any()
@@ -55,7 +56,7 @@ def test_the_callers_random_numbers_are_left_alone(train: Train) -> None:
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_the_weights_given_back_are_those_that_validated_best(train: Train, world: World) -> None:
+def test_the_weights_of_the_result_are_those_that_validated_best(train: Train, world: World) -> None:
     result = train(max_epochs=4, callbacks=[SpoilLastEpoch()])
     losses = [row["val_loss"] for row in result.history]
     assert losses.index(min(losses)) < len(losses) - 1, "the test needs a run whose last epoch is not its best"
@@ -182,7 +183,7 @@ def test_a_run_is_not_resumed_on_another_table_of_the_same_size(train: Train, wo
     assert len(train(encoded=rounded, resume=tmp_path / "run" / "checkpoints").history) == 2
 
 
-def test_a_run_without_a_checkpoint_starts_anew_and_says_so(
+def test_a_run_without_a_checkpoint_starts_anew_with_a_line_on_stderr(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
@@ -198,3 +199,43 @@ def test_a_run_that_had_stopped_early_stays_stopped(train: Train, tmp_path: Path
     again = train(resume=tmp_path / "run" / "checkpoints", **options)
     assert [row["step"] for row in again.history] == [row["step"] for row in first.history]
     assert same_weights(first, again)
+
+
+def tables(network: TemporalFusionTransformer) -> list[torch.Tensor]:
+    embeddings = [network.embedding, *([network.static.embedding] if network.static else [])]
+    return [
+        table.detach().clone() for embedding in embeddings for table in embedding.table.split(embedding.cardinalities)
+    ]
+
+
+def test_a_code_that_training_never_saw_stands_for_the_average(world: World) -> None:
+    network = TemporalFusionTransformer(world.model)
+    before = tables(network)
+    assert before, "the world of these tests has categories"
+    settle_unknown_categories(network, world.encoded, world.train)
+    for old, new in zip(before, tables(network), strict=True):
+        torch.testing.assert_close(new[0], old[1:].mean(dim=0))
+        torch.testing.assert_close(new[1:], old[1:], rtol=0, atol=0)
+
+
+def test_a_code_that_training_has_learned_stays(world: World) -> None:
+    categories = world.encoded.categories.copy()
+    categories[0] = 0  # the first row of all lies in the training span
+    network = TemporalFusionTransformer(world.model)
+    before = tables(network)[: categories.shape[1]]
+    settle_unknown_categories(network, replace(world.encoded, categories=categories), world.train)
+    for old, new in zip(before, tables(network), strict=False):
+        torch.testing.assert_close(new, old, rtol=0, atol=0)
+
+
+def test_what_comes_after_the_training_span_does_not_matter(world: World) -> None:
+    categories = world.encoded.categories.copy()
+    ends = world.encoded.indptr[1:] - 1
+    assert (world.train.last_cutoff + world.train.horizon < np.diff(world.encoded.indptr)).all()
+    categories[ends] = 0
+    one, other = TemporalFusionTransformer(world.model), TemporalFusionTransformer(world.model)
+    other.load_state_dict(one.state_dict())
+    settle_unknown_categories(one, world.encoded, world.train)
+    settle_unknown_categories(other, replace(world.encoded, categories=categories), world.train)
+    for a, b in zip(tables(one), tables(other), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

@@ -78,13 +78,13 @@ def test_a_logger_that_is_not_installed_is_an_error_with_the_line_that_installs_
 
 
 def test_importing_the_loggers_loads_neither_mlflow_nor_wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[str] = []
+    imported: list[str] = []
     real = builtins.__import__
 
     def watch(name: str, *rest: Any) -> Any:
-        asked.append(name)
+        imported.append(name)
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", watch)
     assert loggers.make_logger("none", tmp_path) is None
-    assert not {"mlflow", "wandb"} & set(asked)
+    assert not {"mlflow", "wandb"} & set(imported)

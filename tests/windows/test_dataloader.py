@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers.encoded_panels import gather, make_encoded
+from tests.helpers.encoded_panels import gather, load, make_encoded
 from torch.utils.data import DataLoader
 
-from fusecast.windows.dataloader import WindowDataset, make_loader
+from fusecast.windows.dataloader import WindowDataset
 from fusecast.windows.window_index import WindowIndex
 
 ENCODED = make_encoded([40, 30])
@@ -18,7 +18,7 @@ def windows(batches) -> list[list[int]]:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_loader_yields_whole_batches(num_workers):
-    loader = make_loader(ENCODED, INDEX, batch_size=20, num_workers=num_workers)
+    loader = load(ENCODED, INDEX, batch_size=20, num_workers=num_workers)
     assert isinstance(loader, DataLoader)
     batches = list(loader)
     assert windows(batches) == [list(range(20)), list(range(20, 40)), list(range(40, 48))]
@@ -34,9 +34,9 @@ def test_a_dataset_returns_a_batch_for_a_list_and_for_one_number():
 
 
 def test_each_epoch_has_an_order_of_its_own_and_the_same_again_from_the_same_seed():
-    loader = make_loader(ENCODED, INDEX, batch_size=20, shuffle=True, seed=5)
+    loader = load(ENCODED, INDEX, batch_size=20, shuffle=True, seed=5)
     epochs = [windows(loader) for _ in range(3)]
-    again = make_loader(ENCODED, INDEX, batch_size=20, shuffle=True, seed=5)
+    again = load(ENCODED, INDEX, batch_size=20, shuffle=True, seed=5)
     again.seeded_sampler.set_epoch(2)
     assert windows(again) == epochs[2]
     assert epochs[0] != epochs[1] != epochs[2]
@@ -45,7 +45,7 @@ def test_each_epoch_has_an_order_of_its_own_and_the_same_again_from_the_same_see
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_loader_resumes_after_the_last_batch_that_was_taken(num_workers):
     def make():
-        return make_loader(ENCODED, INDEX, batch_size=4, shuffle=True, seed=5, num_workers=num_workers)
+        return load(ENCODED, INDEX, batch_size=4, shuffle=True, seed=5, num_workers=num_workers)
 
     loader = make()
     loader.seeded_sampler.set_epoch(1)
@@ -62,6 +62,6 @@ def test_a_loader_resumes_after_the_last_batch_that_was_taken(num_workers):
 
 
 def test_leaving_an_epoch_early_does_not_make_the_next_one_shorter():
-    loader = make_loader(ENCODED, INDEX, batch_size=4)
+    loader = load(ENCODED, INDEX, batch_size=4)
     next(iter(loader))  # as a sanity check before training does
     assert len(list(loader)) == len(loader) == 12

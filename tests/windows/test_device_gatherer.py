@@ -11,12 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.device_waits import META, no_waiting
-from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, make_encoded
+from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, load, make_encoded
 
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.model.batch import Batch
 from fusecast.windows import device_gatherer
-from fusecast.windows.dataloader import make_loader
 from fusecast.windows.device_gatherer import (
     DeviceGatherer,
     DevicePanel,
@@ -152,7 +151,7 @@ def test_a_loader_of_a_panel_on_a_device_gives_the_same_windows_in_the_same_orde
 
     def batches(source: EncodedPanel | DevicePanel, rank: int) -> list[Batch]:
         options = {"shuffle": shuffle, "seed": 4, "windows_per_epoch": 33, "rank": rank, "world_size": world}
-        return list(make_loader(source, INDEX, batch_size=5, **options))
+        return list(load(source, INDEX, batch_size=5, **options))
 
     for rank in range(world):
         usual, on_device = batches(encoded, rank), batches(DevicePanel(encoded, CPU), rank)
@@ -163,7 +162,7 @@ def test_a_loader_of_a_panel_on_a_device_gives_the_same_windows_in_the_same_orde
 
 def test_a_loader_of_a_panel_on_a_device_resumes_within_an_epoch():
     def loader(source: EncodedPanel | DevicePanel):
-        return make_loader(source, INDEX, batch_size=4, shuffle=True, seed=5)
+        return load(source, INDEX, batch_size=4, shuffle=True, seed=5)
 
     usual = loader(ENCODED)
     whole = list(usual)
@@ -181,7 +180,7 @@ def test_a_loader_of_a_panel_on_a_device_resumes_within_an_epoch():
 
 def test_workers_are_refused_for_a_panel_on_a_device():
     with pytest.raises(AssertionError, match="in the process itself"):
-        make_loader(DevicePanel(ENCODED, CPU), INDEX, batch_size=4, num_workers=1)
+        load(DevicePanel(ENCODED, CPU), INDEX, batch_size=4, num_workers=1)
 
 
 def test_the_gatherer_depends_on_where_the_panel_is():

@@ -10,12 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, make_encoded
+from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, load, make_encoded
 
 from fusecast.kernels import library as build
 from fusecast.model.batch import Batch
 from fusecast.windows import gatherer, sampler
-from fusecast.windows.dataloader import make_loader
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.sampler import Permutation
 from fusecast.windows.window_index import WindowIndex
@@ -79,7 +78,7 @@ def test_no_windows_are_an_empty_batch():
 
 def test_batches_that_are_kept_are_never_written_again(monkeypatch):
     monkeypatch.setattr(gatherer, "MAX_BYTES_PER_CALL", 8_000)  # three batches or so
-    loader = make_loader(ENCODED, INDEX, batch_size=5, shuffle=True, seed=1)
+    loader = load(ENCODED, INDEX, batch_size=5, shuffle=True, seed=1)
     batches = [batch for _ in range(20) for batch in loader]
     plain = loader.dataset.gatherer.plain
     for batch in batches:
@@ -87,7 +86,7 @@ def test_batches_that_are_kept_are_never_written_again(monkeypatch):
 
 
 def test_a_batch_may_be_changed_while_gradients_of_its_neighbour_are_awaited():
-    one, two, *_ = make_loader(ENCODED, INDEX, batch_size=5)
+    one, two, *_ = load(ENCODED, INDEX, batch_size=5)
     weight = torch.ones((), requires_grad=True)
     loss = (one.past_real * weight).sum()
     two.past_real.zero_()
@@ -96,7 +95,7 @@ def test_a_batch_may_be_changed_while_gradients_of_its_neighbour_are_awaited():
 
 
 def test_a_batch_may_be_trained_on_although_its_neighbour_was_asked_for_in_inference_mode():
-    batches = iter(make_loader(ENCODED, INDEX, batch_size=5))
+    batches = iter(load(ENCODED, INDEX, batch_size=5))
     with torch.inference_mode():
         next(batches)
     weight = torch.ones((), requires_grad=True)
@@ -121,7 +120,7 @@ def test_without_kernels_a_loader_gives_the_same_batches(shuffle, monkeypatch):
     encoded = make_encoded([40, 30], missing=0.2)
 
     def batches() -> list[Batch]:
-        return list(make_loader(encoded, INDEX, batch_size=5, shuffle=shuffle, seed=4, windows_per_epoch=33))
+        return list(load(encoded, INDEX, batch_size=5, shuffle=shuffle, seed=4, windows_per_epoch=33))
 
     fast = batches()
     monkeypatch.setattr(gatherer, "library", lambda: None)

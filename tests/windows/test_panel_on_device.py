@@ -146,7 +146,7 @@ def test_forecasts_are_the_same_wherever_the_panel_is(
     every = WindowIndex.between(lengths=world.panel.lengths, begin=1, end=160, lookback=LOOKBACK, horizon=HORIZON)
     padded = replace(every, first_cutoff=every.first_cutoff - 6)  # windows that begin before their series as well
     usual, on_device = (
-        NetworkPredictor(network, world.preprocessor, device="cpu", panel_on_device=requested)
+        NetworkPredictor(network, world.preprocessor, batch_size=50, device="cpu", panel_on_device=requested)
         for requested in (False, True)
     )
     expected, forecasts = usual.predict(encoded, padded), on_device.predict(encoded, padded)
@@ -155,7 +155,7 @@ def test_forecasts_are_the_same_wherever_the_panel_is(
     tolerance = 0.0 if window_scaling == "none" else 1e-4
     np.testing.assert_allclose(forecasts.quantiles, expected.quantiles, rtol=tolerance)
     for (_, one, _), (_, other, _) in zip(
-        usual.outputs(encoded, padded, 50), on_device.outputs(encoded, padded, 50), strict=True
+        usual.outputs(encoded, padded), on_device.outputs(encoded, padded), strict=True
     ):
         torch.testing.assert_close(one.past_real, other.past_real, rtol=tolerance, atol=tolerance)
     assert len(uploads) == 2

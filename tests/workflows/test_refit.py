@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +12,9 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster
+from fusecast.errors.training import TrainingInterrupted
 from fusecast.workflows.backtest import backtest
+from fusecast.workflows.refit import LoadInitialWeights
 
 START = datetime(2024, 1, 5)
 SPLIT = {"validation": 3, "test": "2024-01-05"}
@@ -116,4 +120,32 @@ def test_a_refitted_backtest_goes_on_after_a_kill_and_trains_no_model_twice(unto
         run("broken.parquet", stop_after=14)
     assert model.stat().st_mtime_ns == made
     run("broken.parquet")
+    assert (tmp_path / "broken.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_ctrl_c_within_a_refit_stops_the_backtest_and_a_later_call_trains_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = TINY["training"] | {"max_epochs": 2, "max_steps": None, "windows_per_epoch": 32}
+    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, network=TINY["network"], training=training)
+    forecaster.fit(shop_table())
+    options: dict[str, Any] = {"stride": 4, "refit_every": 3, "baselines": []}
+    forecaster.backtest(**options, out=tmp_path / "whole.parquet")
+    epochs: list[int] = []
+
+    class CtrlCInSecondEpoch(LoadInitialWeights):
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            epochs.append(trainer.current_epoch)
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fusecast.workflows.refit.LoadInitialWeights", CtrlCInSecondEpoch)
+        with pytest.raises(TrainingInterrupted, match="while refit 1 was trained\nHint: the same backtest"):
+            forecaster.backtest(**options, out=tmp_path / "broken.parquet")
+    parts = tmp_path / "broken.parquet.parts"
+    assert epochs == [0, 1], "the test needs an interruption after the first validated epoch"
+    assert list(parts.glob("part-*"))
+    assert not list(parts.glob("refit-*"))
+    forecaster.backtest(**options, out=tmp_path / "broken.parquet")
     assert (tmp_path / "broken.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

@@ -23,15 +23,13 @@ class CalibratedPredictor:
     shift of its step: up where too many actuals of all series lay above the quantile, down where too few. The shift of
     a forecast follows from the outcomes that lie before its cutoff on the calendar, and from no others, whatever was
     forecast before: origins have the same times in all series, from the first end of a calibration span on, and a
-    series takes part from its own on.
+    series takes part from the end of its span on.
     """
 
     predictor: Predictor
     conformal: Conformal
-    since: IntArray = field(repr=False)
-    """Rows of each series up to the end of the calibration span, [S]; 0 where it has none of that span."""
-    lowest: float | None = None
-    """Smallest value that the targets can have, which no shift goes below; None where there is no such bound."""
+    since: IntArray = field(repr=False)  # rows of each series up to the end of the calibration span, [S]; 0 for none
+    lowest: float | None = None  # smallest value that targets can have, which no shift goes below; None: no bound
     _panel: Panel | None = field(default=None, init=False, repr=False)
     _first_cutoff: IntArray = field(init=False, repr=False)  # row of each series at the time of origin 0, [S]
     _num_origins: int = field(default=0, init=False, repr=False)  # that were forecast

@@ -1,6 +1,6 @@
 """Conformal calibration: shift quantiles so that as many actuals lie below them as their levels state.
 
-Every level is shifted by itself (both tails of an interval are then right, not their sum alone), for each step ahead
+Every level is shifted alone (both tails of an interval are then right, not their sum alone), for each step ahead
 as far as the outcomes distinguish the steps (:mod:`fusecast.calibration.online`). The shift is the conformal
 quantile of how far actuals lay above the forecasts, over windows that the model was not trained on:
 
@@ -36,10 +36,8 @@ from fusecast.inference.quantiles import compute_median
 ConformalMethod = Literal["cqr", "split", "adaptive"]
 CalibrationMethod = Literal["auto", "cqr", "split", "adaptive"]
 
-MIN_ACTUALS = 20
-"""Known actuals at each step ahead that a calibration needs."""
-MIN_WIDTH = 0.01
-"""Part of a series' usual change that is added to the width of its intervals, so that the unit is never zero."""
+MIN_ACTUALS = 20  # known actuals at each step ahead that a calibration needs
+MIN_WIDTH = 0.01  # part of a series' usual change that widens its intervals, so that the unit is never zero
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,9 +89,7 @@ class Conformal:
         if method == "auto":
             method = "split" if int(back.max(initial=0)) + 1 < forecasts.horizon else "adaptive"
         known = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
-        usual = [
-            float(np.median(column[~np.isnan(column)])) if (~np.isnan(column)).any() else 1.0 for column in known.T
-        ]
+        usual = [1.0 if np.isnan(column).all() else float(np.nanmedian(column)) for column in known.T]
         filled = np.where(np.isnan(known), usual, known)
         conformal = cls(
             method=method,
@@ -108,10 +104,8 @@ class Conformal:
         fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
         if fewest < MIN_ACTUALS:
             raise DataError.too_few_to_calibrate(fewest, MIN_ACTUALS)
-        conformal = replace(conformal, shifts=shifts_by_step(scores, forecasts.levels, back))
-        if conformal.method == "adaptive":
-            conformal = replace(conformal, rate=choose_rate(scores, forecasts.levels, back, every))
-        return conformal
+        rate = choose_rate(scores, forecasts.levels, back, every) if method == "adaptive" else DEFAULT_RATE
+        return replace(conformal, shifts=shifts_by_step(scores, forecasts.levels, back), rate=rate)
 
     def compute_scores(self, panel: Panel, forecasts: Forecasts, actual: FloatArray) -> FloatArray:
         """Return how far actuals lay above each quantile (split: the median), in units of the window, [W, H, Y, Q]."""
@@ -144,8 +138,7 @@ class Conformal:
         scale = by_series[forecasts.series][:, None]
         if self.method == "split" or len(self.levels) == 1:
             return np.broadcast_to(scale, forecasts.quantiles.shape[:3])
-        unit: FloatArray = forecasts.quantiles[..., -1] - forecasts.quantiles[..., 0] + MIN_WIDTH * scale
-        return unit
+        return forecasts.quantiles[..., -1] - forecasts.quantiles[..., 0] + MIN_WIDTH * scale
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""

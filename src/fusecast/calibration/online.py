@@ -9,15 +9,11 @@ import numpy as np
 
 from fusecast.data.arrays import FloatArray, IntArray
 
-DEFAULT_RATE = 0.05
-"""Part of its unit that a shift moves for an outcome, where there is too little data to choose it by."""
+DEFAULT_RATE = 0.05  # part of its unit that a shift moves for an outcome, where data are too few to choose it by
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
-MAX_LOSS_INCREASE = 0.02
-"""Part by which the pinball loss may rise for shifts that adapt faster, and so keep their coverage better."""
-MIN_REPLAY_HORIZONS = 8
-"""Horizons of origins that a replay needs: half of them to fit the shifts on, half to replay."""
-MIN_SPANS = 4
-"""Spans of time that the origins are divided into at least, to estimate chance from."""
+MAX_LOSS_INCREASE = 0.02  # part by which the pinball loss may rise for shifts that adapt faster
+MIN_REPLAY_HORIZONS = 8  # horizons of origins that a replay needs: half of them to fit the shifts on, half to replay
+MIN_SPANS = 4  # spans of time that the origins are divided into at least, to estimate chance from
 
 
 def conformal_quantiles(scores: FloatArray, levels: tuple[float, ...]) -> FloatArray:

@@ -11,7 +11,7 @@ from fusecast._version import __version__
 from fusecast.cli.commands import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
 from fusecast.cli.options import Command, ConfigCommand
 from fusecast.errors import FusecastError
-from fusecast.errors.os_errors import translate_os_errors
+from fusecast.errors.artifact import translate_os_errors
 
 app = typer.Typer(
     name="fusecast",
@@ -36,16 +36,9 @@ def _root(
 ) -> None: ...
 
 
-app.command(cls=Command)(inspect.inspect)
-app.command(cls=ConfigCommand)(fit.fit)
-app.command(cls=Command)(predict.predict)
-app.command(cls=Command)(evaluate.evaluate)
-app.command(cls=Command)(backtest.backtest)
-app.command(cls=Command)(calibrate.calibrate)
-app.command(cls=Command)(explain.explain)
-app.command(cls=Command)(report.report)
-app.command(cls=Command)(migrate.migrate)
-app.command(cls=Command)(demo.demo)
+for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, migrate, demo):
+    verb = module.__name__.rpartition(".")[2]
+    app.command(cls=ConfigCommand if module is fit else Command)(getattr(module, verb))
 
 
 def main() -> None:

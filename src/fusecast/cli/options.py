@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 from typer.core import TyperCommand
+
+from fusecast.errors.training import TrainingInterrupted
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -51,7 +54,7 @@ Device = Annotated[
 
 
 class Command(TyperCommand):
-    """A command that accepts the old spellings of its options."""
+    """A command that accepts the old spellings of its options, and exits with 130 where training was interrupted."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace old spellings, then parse."""
@@ -62,6 +65,17 @@ class Command(TyperCommand):
             new = OLD_SPELLINGS.get(name)
             current.append(new + equals + value if new in options else arg)
         return super().parse_args(ctx, current)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; print the hint of an interruption once, whatever the number of processes."""
+        try:
+            return super().invoke(ctx)
+        except TrainingInterrupted as interruption:
+            from fusecast.runtime.distributed import is_first_process
+
+            if is_first_process():
+                typer.secho(str(interruption), err=True)
+            raise typer.Exit(128 + signal.SIGINT) from None
 
 
 class ConfigCommand(Command):
@@ -177,7 +191,7 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
         for key in sections:
             section = section.setdefault(key, {})
             if not isinstance(section, dict):
-                raise typer.BadParameter(f"{text!r} is an option of {key!r}, which was given a value itself")
+                raise typer.BadParameter(f"{text!r} is an option of {key!r}, which already has a value")
         section[name] = parse_value(value)
     return options
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fusecast.calibration.conformal import Conformal
-    from fusecast.data.inspection.table_report import Inspection
+    from fusecast.data.inspection import Inspection
     from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation
     from fusecast.explain.explanation import Explanation
@@ -35,57 +35,61 @@ console = Console(highlight=False, markup=False, soft_wrap=True, width=None if s
 
 def print_line(text: str) -> None:
     """Print a line."""
-    console.print(text)
-
-
-def print_paragraph(text: str) -> None:
-    """Print sentences, and an empty line."""
     console.print(Text(text))
-    console.print()
 
 
 def print_path(content: str, path: Path) -> None:
     """Print where something was written."""
-    console.print(f"Wrote {content}: {path}")
+    print_line(f"Wrote {content}: {path}")
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]], *, numbers_from: int = 1) -> None:
+def print_next(*commands: str, text: str = "Next:") -> None:
+    """Print the commands to run next."""
+    for line in (text, *(f"  fusecast {command}" for command in commands)):
+        print_line(line)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 99) -> None:
     """Print a table; columns from `numbers_from` on are aligned right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False)
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i >= numbers_from else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(Text, row))
     console.print(table)
     console.print()
 
 
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print names and values, a line each."""
+    print_table(title, ["", ""], facts.items())
+
+
 def print_inspection(inspection: Inspection, path: Path) -> None:
     """Print a description of a table, the roles proposed for its columns, and the command to run next."""
-    rows = [["rows", f"{inspection.rows:,}"], ["series", f"{inspection.num_series:,}"]]
+    facts = {"rows": f"{inspection.rows:,}", "series": f"{inspection.num_series:,}"}
     if inspection.lengths is not None:
         shortest, median, longest = inspection.lengths
-        rows.append(["steps a series", f"{shortest:,} to {longest:,}, median {median:,.0f}"])
+        facts["steps a series"] = f"{shortest:,} to {longest:,}, median {median:,.0f}"
     if inspection.span is not None:
         zone = f" ({inspection.time_zone})" if inspection.time_zone else ""
         step = inspection.frequency or "unclear"
-        rows.append(["time", f"{inspection.span[0]} to {inspection.span[1]}{zone}, one step is {step}"])
-    rows.append(["gaps", f"{inspection.gaps:,} steps without a row"])
-    print_table(f"What {path.name} holds", ["", ""], rows, numbers_from=9)
+        facts["time"] = f"{inspection.span[0]} to {inspection.span[1]}{zone}, one step is {step}"
+    facts["gaps"] = f"{inspection.gaps:,} steps without a row"
+    print_facts(f"What {path.name} holds", facts)
     print_table(
         "Columns, and what is proposed",
         ["column", "type", "missing", "role", "kind", "because"],
         [[c.name, c.dtype, f"{c.missing:,}", c.role or "not used", c.kind or "", c.reason] for c in inspection.columns],
-        numbers_from=9,
     )
     for warning in inspection.warnings:
-        console.print(Text(f"Note: {warning}"))
+        print_line(f"Note: {warning}")
     horizon, lookback = propose_sizes(inspection)
-    words = ["fusecast", "fit", str(path), "--out", "run", "--horizon", str(horizon), "--lookback", str(lookback)]
+    words = ["fit", str(path), "--out", "run", "--horizon", str(horizon), "--lookback", str(lookback)]
     for name, value in inspection.arguments().items():
         words += [f"--{name}", value]
-    console.print("\nNext, with a horizon and a lookback of your choice, and roles that you agree with:")
-    console.print(Text("  " + shlex.join(words)), soft_wrap=True)
+    text = "\nNext, with a horizon and a lookback of your choice, and roles that you agree with:"
+    print_next(shlex.join(words), text=text)
 
 
 def propose_sizes(inspection: Inspection) -> tuple[int, int]:
@@ -100,23 +104,18 @@ def propose_sizes(inspection: Inspection) -> tuple[int, int]:
 
 def print_plan(prepared: Prepared) -> None:
     """Print the series, inputs and windows that the training to come uses."""
-    panel, schema, config = prepared.panel, prepared.panel.schema, prepared.config
+    panel, schema, config, inputs = prepared.panel, prepared.panel.schema, prepared.config, prepared.preprocessor.inputs
     lengths = panel.lengths
-    inputs = prepared.preprocessor.inputs
-    windows = {
-        "train": len(prepared.train),
-        "validate": len(prepared.valid),
-        "test": len(prepared.windows("test")),
+    windows = {"train": len(prepared.train), "validate": len(prepared.valid), "test": len(prepared.windows("test"))}
+    facts = {
+        "series": f"{panel.num_series:,} of {lengths.min():,} to {lengths.max():,} steps of {schema.frequency}",
+        "forecast": f"{', '.join(schema.targets)}: {config.horizon} steps ahead from {config.lookback} steps back",
+        "static": ", ".join(inputs.static_names) or "none",
+        "known": ", ".join(inputs.future_names) or "none",
+        "observed": ", ".join(name for name in inputs.past_names if name not in inputs.future_names),
+        "windows": ", ".join(f"{count:,} to {use}" for use, count in windows.items()),
     }
-    rows = [
-        ["series", f"{panel.num_series:,} of {lengths.min():,} to {lengths.max():,} steps of {schema.frequency}"],
-        ["forecast", f"{', '.join(schema.targets)}: {config.horizon} steps ahead from {config.lookback} steps back"],
-        ["static", ", ".join(inputs.static_names) or "none"],
-        ["known", ", ".join(inputs.future_names) or "none"],
-        ["observed", ", ".join(name for name in inputs.past_names if name not in inputs.future_names)],
-        ["windows", ", ".join(f"{count:,} to {use}" for use, count in windows.items())],
-    ]
-    print_table("What is learned", ["", ""], rows, numbers_from=9)
+    print_facts("What is learned", facts)
 
 
 def print_training(forecaster: Forecaster, folder: Path) -> None:
@@ -125,24 +124,16 @@ def print_training(forecaster: Forecaster, folder: Path) -> None:
     assert result is not None
     parameters = sum(parameter.numel() for parameter in result.network.parameters())
     loss = "" if result.best_loss is None else f", best validation loss {result.best_loss:.4f}"
-    console.print(
-        f"Trained {parameters:,} parameters in {result.seconds:.0f} s over {len(result.history)} epochs{loss} "
-        f"({result.stopped_why})."
-    )
-    console.print(f"The run is in {folder}. Next:\n  fusecast evaluate {folder}\n  fusecast predict {folder}\n")
+    seconds, epochs = f"{result.seconds:.0f} s", len(result.history)
+    print_line(f"Trained {parameters:,} parameters in {seconds} over {epochs} epochs{loss} ({result.stopped_why}).")
+    print_next(f"evaluate {folder}", f"predict {folder}\n", text=f"The run is in {folder}. Next:")
 
 
 def print_calibration(calibration: Conformal, run: Path) -> None:
     """Print what a calibration was learned from, and the commands to run next."""
     print_line(f"Calibrated by {calibration.method} on {calibration.windows:,} windows of the validation span.")
-    print_line(f"Next:\n  fusecast backtest {run} --calibrated\n  fusecast predict {run} --calibrated")
+    print_next(f"backtest {run} --calibrated", f"predict {run} --calibrated")
     print_path("calibration", run / "config.json")
-
-
-def print_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Print the scores of the model and the baselines, and the path of their file."""
-    print_scores(evaluation)
-    print_path("metrics", path)
 
 
 def print_scores(evaluation: Evaluation) -> None:
@@ -155,9 +146,10 @@ def print_scores(evaluation: Evaluation) -> None:
             if evaluation.baselines and name not in evaluation.baselines:
                 skill = evaluation.skill(name, i)
                 cells.append([f"{name} beats best by", *(format_share(skill.get(column)) for column in columns)])
-        print_table(f"{target}: {evaluation.windows:,} forecasts of {evaluation.horizon} steps", ["", *columns], cells)
+        title = f"{target}: {evaluation.windows:,} forecasts of {evaluation.horizon} steps"
+        print_table(title, ["", *columns], cells, numbers_from=1)
     if evaluation.note:
-        console.print(Text(f"Note: {evaluation.note}\n"))
+        print_line(f"Note: {evaluation.note}\n")
 
 
 def print_backtest(backtest: Backtest) -> None:
@@ -167,9 +159,8 @@ def print_backtest(backtest: Backtest) -> None:
     evaluation = backtest.evaluation
     print_scores(evaluation)
     first, last = backtest.span
-    console.print(
-        f"{backtest.windows:,} forecasts, an origin every {backtest.stride} steps; steps from {first} to {last}.\n"
-    )
+    origins = f"an origin every {backtest.stride} steps; steps from {first} to {last}"
+    print_line(f"{backtest.windows:,} forecasts, {origins}.\n")
     if backtest.baselines:
         comparisons = backtest.comparisons().to_dicts()
         rows = [
@@ -182,25 +173,26 @@ def print_backtest(backtest: Backtest) -> None:
             for row in comparisons
         ]
         columns = ["", "against", "target", *(f"{name.upper()} skill" for name in SKILLS), "DM", "p"]
-        origins = max(row["origins"] for row in comparisons)
-        tested = "" if origins >= MIN_ORIGINS else f" ({origins:,} origins are too few)"
-        title = f"Skill (1 - score / baseline's) and Diebold-Mariano test of the pinball loss{tested}"
+        most = max(row["origins"] for row in comparisons)
+        untested = "" if most >= MIN_ORIGINS else f" ({most:,} origins are too few)"
+        title = f"Skill (1 - score / baseline's) and Diebold-Mariano test of the pinball loss{untested}"
         print_table(title, columns, rows, numbers_from=3)
-    names = [name for name in evaluation.scores if name not in evaluation.baselines]
     for i, target in enumerate(evaluation.targets):
-        for name in names:
-            shares = ", ".join(f"{q:g}: {c:.3f}" for q, c in evaluation.scores[name][i].calibration.items())
-            console.print(Text(f"{name}, share of {target} at or below each quantile: {shares}"))
+        for name in evaluation.scores:
+            if name not in evaluation.baselines:
+                calibration = evaluation.scores[name][i].calibration
+                shares = ", ".join(f"{level:g}: {share:.3f}" for level, share in calibration.items())
+                print_line(f"{name}, share of {target} at or below each quantile: {shares}")
+    early = "of the forecasts lie before the test span, in data that"
     if backtest.windows_seen_in_training:
-        console.print(
-            f"\nNote: {backtest.windows_seen_in_training:,} of the forecasts lie before the test span, in data that "
-            "the model was trained on or chosen by; their scores are optimistic. Use --refit-every, or start later."
+        print_line(
+            f"\nNote: {backtest.windows_seen_in_training:,} {early} the model was trained on or chosen by; "
+            "their scores are optimistic. Use --refit-every, or start later."
         )
     if backtest.windows_seen_in_calibration:
-        console.print(
-            f"\nNote: {backtest.windows_seen_in_calibration:,} of the forecasts lie before the test span, in data that "
-            "the calibration was learned from; the scores of TFT calibrated are optimistic. Start later, or leave out "
-            "--calibrated."
+        print_line(
+            f"\nNote: {backtest.windows_seen_in_calibration:,} {early} the calibration was learned from; "
+            "the scores of TFT calibrated are optimistic. Start later, or leave out --calibrated."
         )
 
 
@@ -213,15 +205,15 @@ def _format_p_value(value: float | None) -> str:
 def print_forecasts(forecasts: pl.DataFrame, path: Path) -> None:
     """Print the first rows of a forecast table, and the path of its file."""
     rows = [[format_number(cell) for cell in row] for row in forecasts.head(6).rows()]
-    print_table(f"Forecasts ({forecasts.height:,} rows)", list(forecasts.columns), rows)
+    print_table(f"Forecasts ({forecasts.height:,} rows)", forecasts.columns, rows, numbers_from=1)
     print_path("forecasts", path)
 
 
 def print_explanation(explanation: Explanation) -> None:
     """Print the findings in sentences, and the variables of the highest selection weights."""
     for sentence in explanation.sentences():
-        console.print(Text(sentence))
-    console.print()
+        print_line(sentence)
+    print_line("")
     for group in ("past", "future", "static"):
         rows = [
             [row.variable, *(f"{share:.1%}" for share in (row.mean, row.p10, row.p50, row.p90))]
@@ -229,22 +221,22 @@ def print_explanation(explanation: Explanation) -> None:
             if row.group == group
         ]
         if rows:
-            print_table(f"Selection of {group} variables", ["", "mean", "10%", "50%", "90%"], rows[:10])
+            columns = ["", "mean", "10%", "50%", "90%"]
+            print_table(f"Selection of {group} variables", columns, rows[:10], numbers_from=1)
 
 
 def print_what_if(comparison: pl.DataFrame, changes: list[str]) -> None:
     """Print how the median of the forecasts moves when known values change: one table a target."""
+    import polars as pl
+
     columns = ("before", "after", "difference")
-    level = min(set(comparison["quantile"].to_list()), key=lambda q: abs(q - 0.5))
+    level = min(comparison["quantile"].to_list(), key=lambda q: abs(q - 0.5))
     name = "Median" if level == 0.5 else f"{level:g} quantile"
-    targets = comparison["target"].unique(maintain_order=True).to_list()
-    for target in targets:
-        median = comparison.filter((comparison["quantile"] == level) & (comparison["target"] == target))
-        means = median.select("step", *columns).group_by("step", maintain_order=True).mean().sort("step")
-        rows = [
-            [str(row["step"]), *(format_number(float(row[column])) for column in columns)] for row in means.to_dicts()
-        ]
-        title = f"{name} of {target}" if len(targets) > 1 else name
+    by_target = comparison.filter(pl.col("quantile") == level).partition_by("target", as_dict=True)
+    for (target,), median in by_target.items():
+        means = median.group_by("step", maintain_order=True).agg(pl.col(columns).mean()).sort("step")
+        rows = [[str(step), *map(format_number, values)] for step, *values in means.rows()]
+        title = f"{name} of {target}" if len(by_target) > 1 else name
         over = ", mean over series" if median.height > means.height else ""
         print_table(f"{title} with {', '.join(changes)}{over}", ["step", *columns], rows[:24], numbers_from=0)
 

@@ -1,4 +1,4 @@
-"""Frequency: the length of a step, and the usual seasons of series of that frequency."""
+"""Frequency: the length of a step, the usual seasons of series of that frequency, and durations as text."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ WORDS = {
     "i": ("i", "int", "integer", "integers", "step", "steps"),
 }
 UNIT_OF_WORD = {word: unit for unit, words in WORDS.items() for word in words}
+NAMES = {"s": "s", "m": "min", "h": "h", "d": "day", "w": "week"}
+NAMES |= {"mo": "month", "q": "quarter", "y": "year", "i": "step"}
+"""Names of the units in texts, of which s, min and h have no plural."""
+LARGER_UNIT = {**COARSER, "mo": ("y", 12), "q": ("y", 4)}
+"""A larger unit to name a duration in, and its size in the unit: 12mo is 1 year, 3mo are 3 months."""
 BUSINESS_DAYS = {"b", "c", "bday", "business", "weekday", "weekdays"}
 ANCHOR = re.compile(r"-(?:[A-Z]{3}|\d{2})$")  # W-SUN, QS-JAN, A-DEC: the timestamps of the table show it anyway
 ISO = re.compile(r"P(?:(\d+)([DWMY])|T(\d+)([HMS]))")
@@ -46,10 +51,7 @@ class Frequency:
     def parse(cls, text: str) -> Self:
         """Parse a frequency in any common spelling: ``1h``, ``H``, ``30T``, ``15min``, ``MS``, ``monthly``, ``PT1H``.
 
-        Raises
-        ------
-        SchemaError
-            When the text is not understood, or counts business days.
+        Raise a SchemaError when the text is not understood, or counts business days.
         """
         stripped = str(text).strip()
         if iso := ISO.fullmatch(stripped):
@@ -120,3 +122,48 @@ def seasons_for(frequency: str) -> tuple[int, ...]:
         cycles, length = (MICROSECONDS["d"], MICROSECONDS["w"]), step.width
     seasons = (cycle // length for cycle in cycles if cycle % length == 0)
     return tuple(season for season in seasons if season > 1) or (1,)
+
+
+def format_duration(steps: int, frequency: str) -> str:
+    """Return the duration of some steps in the largest unit of which they are a whole number.
+
+    >>> format_duration(24, "1h"), format_duration(336, "30m"), format_duration(12, "1mo"), format_duration(3, "1i")
+    ('24 h (1 day)', '168 h (7 days)', '1 year', '3 steps')
+    """
+    step = Frequency.parse(frequency)
+    if step.is_integer:  # one step of 3i is one step, whatever it adds to the numbers
+        return _format_units(steps, NAMES[step.unit])
+    count, unit = steps * step.count, step.unit
+    while unit in LARGER_UNIT and count and count % LARGER_UNIT[unit][1] == 0:
+        count, unit = count // LARGER_UNIT[unit][1], LARGER_UNIT[unit][0]
+    text = _format_units(count, NAMES[unit])
+    if unit == "h" and count and count % 24 == 0:
+        return f"{text} ({_format_units(count // 24, 'day')})"
+    return text
+
+
+def format_lag(position: int, frequency: str) -> str:
+    """Return where a position lies, counted from the first step forecast.
+
+    >>> format_lag(-24, "1h"), format_lag(0, "1h"), format_lag(2, "1d")
+    ('24 h (1 day) before', 'the first step forecast', '2 days after')
+    """
+    if position == 0:
+        return "the first step forecast"
+    return f"{format_duration(abs(position), frequency)} {'before' if position < 0 else 'after'}"
+
+
+def format_step(frequency: str) -> str:
+    """Return the name of one step, for axes and headings.
+
+    >>> format_step("1h"), format_step("30m"), format_step("1i")
+    ('hour', '30 min', 'step')
+    """
+    step = Frequency.parse(frequency)
+    if step.count > 1 and not step.is_integer:
+        return _format_units(step.count, NAMES[step.unit])
+    return {"s": "second", "m": "minute", "h": "hour"}.get(step.unit, NAMES[step.unit])
+
+
+def _format_units(count: int, name: str) -> str:
+    return f"{count} {name}" if name in ("s", "min", "h") or count == 1 else f"{count} {name}s"

@@ -31,22 +31,10 @@ def number_series(ids: pl.Series | None, rows: int) -> NDArray[np.int32]:
 def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) -> str:
     """Return the most common difference between neighbouring times of a series, in any order of rows.
 
+    `times` [n] are dates, times or integers without missing values, `series` [n] the number of each row's series.
     Gaps do no harm. Months, quarters and years differ from days by their timestamps: the same day of each month, or
-    the last one.
-
-    Parameters
-    ----------
-    times
-        Dates, times or integers without missing values, [n].
-    series
-        The number of each row's series, [n].
-    column
-        Name of the time column, for messages.
-
-    Raises
-    ------
-    SchemaError
-        When no series has two times, the times are irregular, or steps are shorter than a second.
+    the last one. Raise a SchemaError that names the time `column` when no series has two times, the times are
+    irregular, or steps are shorter than a second.
     """
     counts_steps = times.dtype.is_integer()
     instants = TimeGrid.from_times(times, "1i" if counts_steps else "1s").ticks(times)
@@ -98,10 +86,9 @@ def most_common(steps: IntArray) -> int:
 
 def dominant_step(steps: IntArray, column: str, unit: str, width: int) -> str:
     """Return the most common step as a frequency if nearly all other steps are multiples of it."""
-    step = most_common(steps)
-    share = float((steps % step == 0).mean())
-    if share < MIN_SHARE_OF_MULTIPLES or step % width:
-        values, counts = np.unique(steps, return_counts=True)
+    values, counts = np.unique(steps, return_counts=True)
+    step = int(values[counts.argmax()])
+    if float((steps % step == 0).mean()) < MIN_SHARE_OF_MULTIPLES or step % width:
         top = counts.argsort(kind="stable")[::-1][:3]
         words = ", ".join(f"{values[i] / width:g}{unit} ({counts[i] / len(steps):.0%})" for i in top)
         raise SchemaError.no_frequency(column, f"neighbouring times lie irregularly far apart, mostly {words}")

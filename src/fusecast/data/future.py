@@ -12,11 +12,10 @@ from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import read_key_times
-from fusecast.data.parsing import encode_levels, first_true, to_numbers, to_text
+from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Role
 from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError
-from fusecast.errors.base import MAX_EXAMPLES
 
 
 def extend_panel(panel: Panel, horizon: int, future: pl.DataFrame | None = None) -> Panel:
@@ -25,13 +24,8 @@ def extend_panel(panel: Panel, horizon: int, future: pl.DataFrame | None = None)
     Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
     without the id column applies to every series. Schemas without known columns need no table.
 
-    Raises
-    ------
-    ConfigError
-        When `horizon` is not positive.
-    DataError
-        When a known value is missing, or `future` has unknown series or rows that
-        :func:`fusecast.data.panel_builder.build_panel` would refuse.
+    Raise a DataError when a known value is missing, or `future` has unknown series or rows that
+    :func:`fusecast.data.panel_builder.build_panel` would refuse; a ConfigError when `horizon` is not positive.
     """
     if horizon < 1:
         raise ConfigError.not_positive("horizon", horizon)
@@ -42,22 +36,21 @@ def extend_panel(panel: Panel, horizon: int, future: pl.DataFrame | None = None)
     old_rows = np.arange(panel.num_rows) + np.repeat(added[:-1], panel.lengths)
     new_rows = (indptr[:-1] + panel.lengths)[:, None] + np.arange(horizon)
 
-    def append(values: NDArray[Value], future_values: NDArray[Value] | None, missing: float) -> NDArray[Value]:
-        extended = np.full(int(indptr[-1]), missing, dtype=values.dtype)
+    def append(values: NDArray[Value], future_values: NDArray[Value] | float) -> NDArray[Value]:
+        extended = np.empty(int(indptr[-1]), dtype=values.dtype)
         extended[old_rows] = values
-        if future_values is not None:
-            extended[new_rows] = future_values
+        extended[new_rows] = future_values
         return extended
 
     levels = dict(panel.levels)
     reals, categories = {}, {}
     for name, values in panel.reals.items():
-        reals[name] = append(values, table.reals(name) if name in known else None, np.nan)
+        reals[name] = append(values, table.reals(name) if name in known else np.nan)
     for name, codes in panel.categories.items():
-        future_codes = None
+        future_codes: NDArray[np.int32] | int = -1
         if name in known:
             future_codes, levels[name] = table.codes(name)
-        categories[name] = append(codes, future_codes, -1)
+        categories[name] = append(codes, future_codes)
     table.issues.raise_if_any()
     return replace(panel, indptr=indptr, reals=reals, categories=categories, levels=levels)
 
@@ -72,8 +65,7 @@ def select_future_rows(future: pl.DataFrame, panel: Panel, series: IntArray) -> 
         return future
     selected = set(series.tolist())
     others = [name for s, name in enumerate(panel.names) if s not in selected]
-    text = to_text(future[id_], Issues())
-    return future.filter(~text.is_in(others).fill_null(value=False))
+    return future.filter(~to_text(future[id_], Issues()).is_in(others).fill_null(value=False))
 
 
 class FutureTable:
@@ -127,9 +119,8 @@ class FutureTable:
     def _locate_rows(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray, IntArray]:
         """Return the series, step and row of the rows that lie in the horizon."""
         panel, schema, time_grid, issues = self.panel, self.panel.schema, self.panel.time_grid, self.issues
-        if schema.time not in frame.columns:
-            issues.missing_column(schema.time, frame.columns)
-            issues.raise_if_any()
+        issues.missing_columns([schema.time], frame.columns)
+        issues.raise_if_any()
         keyed_times = read_key_times(frame[schema.time], schema, time_grid, issues)
         issues.raise_if_any()
         assert keyed_times is not None
@@ -139,34 +130,33 @@ class FutureTable:
             ticks, rows = np.tile(ticks, panel.num_series), np.tile(rows, panel.num_series)
         else:
             series = self._find_series(frame[schema.id])
-            issues.raise_if_any()
         steps = time_grid.steps_between(panel.start[series], ticks)
 
         def format_time(i: int) -> str:
             return str(time_grid.times(ticks[i : i + 1])[0])
 
+        def describe(i: int) -> str:
+            return f"{format_time(i)} of series {panel.ids[series[i]].item()!r}"
+
         if (off_grid := np.flatnonzero(steps == OFF_GRID)).size:
-            examples = [f"{format_time(i)} of series {panel.ids[series[i]].item()!r}" for i in off_grid[:MAX_EXAMPLES]]
-            num_series = len(np.unique(series[off_grid]))
-            issues.off_grid(schema.time, time_grid.frequency, examples, off_grid.size, num_series)
+            issues.off_grid(schema.time, time_grid.frequency, off_grid, series[off_grid], describe)
         steps = steps - panel.lengths[series]
         inside = np.flatnonzero((steps >= 0) & (steps < self.horizon))
-        series, steps, rows = series[inside], steps[inside], rows[inside]
-        _, first, counts = np.unique(series * self.horizon + steps, return_index=True, return_counts=True)
+        series_inside, steps, rows = series[inside], steps[inside], rows[inside]
+        _, first, counts = np.unique(series_inside * self.horizon + steps, return_index=True, return_counts=True)
         if (repeated := inside[first[counts > 1]]).size:
-            examples = [format_time(i) for i in repeated[:MAX_EXAMPLES]]
-            issues.duplicates(schema.time, schema.id, examples, int((counts - 1).sum()))
+            issues.duplicates(schema.time, schema.id, map(format_time, repeated), int((counts - 1).sum()))
         issues.raise_if_any()
-        return series, steps, rows
+        return series_inside, steps, rows
 
     def _find_series(self, column: pl.Series) -> IntArray:
         """Return the number of each row's series, by name: ids may be int in one table and text in the other."""
         text = to_text(column, self.issues)
-        if text.null_count():
-            self.issues.null_key(column.name, "id", first_true(text.is_null()), text.null_count())
+        self.issues.null_keys(text, "id")
         names = pl.Series(self.panel.names, dtype=pl.String)
         numbers = text.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64)
         unknown = text.filter(numbers.is_null() & text.is_not_null()).unique().sort()
         if len(unknown):
-            self.issues.unknown_series(column.name, [repr(name) for name in unknown[:MAX_EXAMPLES]], len(unknown))
-        return numbers.fill_null(0).to_numpy()
+            self.issues.unknown_series(column.name, unknown.to_list())
+        self.issues.raise_if_any()
+        return numbers.to_numpy()

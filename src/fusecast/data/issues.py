@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fusecast.data.arrays import BoolArray, IntArray
 from fusecast.errors import DataError
 from fusecast.errors.base import did_you_mean, format_count, list_examples
 
-PLAIN_NUMBERS_HINT = (
-    "write plain numbers such as 1234.5, without units or thousands separators, and leave the cell empty where a value "
-    "is missing"
-)
+
+def first_true(flags: pl.Series) -> int:
+    """Return the row of the first true value, 0 where none is."""
+    return int(flags.arg_max() or 0)
 
 
 class Issues:
     """Problems of a table, one sentence each. Rows are counted from 0, as in pandas and polars.
 
-    `offset` is the number of rows before the rows at hand, for tables that are read in batches.
+    `offset` is the number of rows before the rows at hand, for tables that are read in batches. Examples are listed
+    up to five and then counted, so that they may be computed lazily.
     """
 
     def __init__(self, offset: int = 0) -> None:
@@ -27,113 +33,117 @@ class Issues:
     def __bool__(self) -> bool:
         return bool(self.sentences)
 
-    def __repr__(self) -> str:
-        return f"Issues({len(self.sentences)} problems)"
-
     def raise_if_any(self) -> None:
         """Raise one DataError with all problems."""
         if self.sentences:
             raise DataError.from_issues(self.sentences)
 
-    def add(self, sentence: str) -> None:
-        """Add one problem."""
-        self.sentences.append(sentence)
+    def missing_columns(self, names: Iterable[str], available: Sequence[str]) -> None:
+        for name in names:
+            if name not in available:
+                self.sentences.append(f"column {name!r} is not in the table\n{did_you_mean(name, available)}")
 
-    def missing_column(self, name: str, available: Iterable[str]) -> None:
-        self.add(f"column {name!r} is not in the table\n{did_you_mean(name, available)}")
-
-    def not_a_number(self, name: str, value: str, row: int, count: int) -> None:
-        self.unread.add(name)
-        cell = f"{value!r} in row {row + self.offset}"
-        self.add(
-            f"column {name!r} is real but holds text: {list_examples([cell], count)}\n"
-            f"Hint: {PLAIN_NUMBERS_HINT}; declare a column of words as categorical, which a target cannot be"
+    def not_numbers(self, text: pl.Series, failed: pl.Series) -> None:
+        self.unread.add(text.name)
+        examples = list_examples([self._format_cell(text, first_true(failed))], int(failed.sum()))
+        self.sentences.append(
+            f"column {text.name!r} is real but holds text: {examples}\n"
+            "Hint: write plain numbers such as 1234.5, without units or thousands separators, and leave the cell empty "
+            "where a value is missing; declare a column of words as categorical, which a target cannot be"
         )
 
-    def unreadable_type(self, name: str, dtype: object, expected: str) -> None:
-        self.unread.add(name)
-        self.add(f"column {name!r} has type {dtype}, which cannot be read as {expected}")
+    def unreadable_type(self, column: pl.Series, expected: str) -> None:
+        self.unread.add(column.name)
+        self.sentences.append(f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}")
 
-    def infinite(self, name: str, row: int, count: int) -> None:
-        self.add(
-            f"column {name!r} has {format_count(count, 'infinite value')}, the first in row {row + self.offset}\n"
-            "Hint: leave the cell empty where a value is missing"
+    def infinite(self, name: str, flags: BoolArray) -> None:
+        self.sentences.append(
+            f"column {name!r} has {format_count(int(flags.sum()), 'infinite value')}, "
+            f"the first in row {int(flags.argmax()) + self.offset}\nHint: leave the cell empty where a value is missing"
         )
 
-    def null_key(self, name: str, use: str, row: int, count: int) -> None:
-        self.add(
-            f"{use} column {name!r} is empty in {format_count(count, 'row')}, the first is row {row + self.offset}"
-        )
+    def null_keys(self, column: pl.Series, use: str) -> None:
+        if count := column.null_count():
+            self.sentences.append(
+                f"{use} column {column.name!r} is empty in {format_count(count, 'row')}, "
+                f"the first is row {first_true(column.is_null()) + self.offset}"
+            )
 
-    def unreadable_time(self, name: str, value: str, row: int, why: str) -> None:
-        self.add(
-            f"time column {name!r} holds {value!r} in row {row + self.offset}, {why}\n"
+    def unreadable_time(self, text: pl.Series, row: int, why: str) -> None:
+        self.sentences.append(
+            f"time column {text.name!r} holds {self._format_cell(text, row)}, {why}\n"
             "Hint: write times as 2017-01-31 or 2017-01-31 13:30:00"
         )
 
-    def ambiguous_dates(self, name: str, value: str, row: int) -> None:
-        self.add(
-            f"time column {name!r} can be read day first or month first: {value!r} in row {row + self.offset}\n"
+    def ambiguous_dates(self, text: pl.Series, row: int) -> None:
+        self.sentences.append(
+            f"time column {text.name!r} can be read day first or month first: {self._format_cell(text, row)}\n"
             "Hint: write dates as 2017-01-31, or parse the column before passing the table"
         )
 
-    def mixed_zones(self, name: str, first: str, other: str, row: int) -> None:
-        self.add(
-            f"time column {name!r} mixes time zones: {first!r} in row 0, {other!r} in row {row + self.offset}\n"
+    def mixed_zones(self, text: pl.Series, first: int, other: int) -> None:
+        self.sentences.append(
+            f"time column {text.name!r} mixes time zones: {text[first]!r} in row 0, {self._format_cell(text, other)}\n"
             "Hint: set the zone to read them in with `time_zone`, such as --set table.time_zone=Europe/Berlin, "
             "or write all times in one zone"
         )
 
-    def wrong_time_kind(self, name: str, dtype: object, expected: str) -> None:
-        self.add(f"time column {name!r} holds {dtype}, but {expected}")
+    def wrong_time_kind(self, times: pl.Series, expected: str) -> None:
+        self.sentences.append(f"time column {times.name!r} holds {times.dtype}, but {expected}")
 
-    def nonexistent_times(self, name: str, zone: str, row: int, count: int) -> None:
-        self.add(
-            f"time column {name!r} has {format_count(count, 'time')} that zone {zone} skips or repeats, "
-            f"the first in row {row + self.offset}\nHint: write the times with their offset, or in UTC"
+    def nonexistent_times(self, name: str, zone: str, lost: pl.Series) -> None:
+        self.sentences.append(
+            f"time column {name!r} has {format_count(int(lost.sum()), 'time')} that zone {zone} skips or repeats, "
+            f"the first in row {first_true(lost) + self.offset}\nHint: write the times with their offset, or in UTC"
         )
 
-    def off_grid(self, name: str, frequency: str, examples: Sequence[str], rows: int, series: int) -> None:
-        self.add(
-            f"time column {name!r} is off the {frequency} grid of its series in {format_count(rows, 'row')} "
-            f"of {format_count(series, 'series')}: {list_examples(examples, rows)}\n"
+    def off_grid(
+        self, name: str, frequency: str, rows: IntArray, series: NDArray[np.integer], describe: Callable[[int], str]
+    ) -> None:
+        self.sentences.append(
+            f"time column {name!r} is off the {frequency} grid of its series in {format_count(len(rows), 'row')} "
+            f"of {format_count(len(np.unique(series)), 'series')}: {list_examples(map(describe, rows), len(rows))}\n"
             "Hint: set another `frequency`, or correct these rows"
         )
 
     def duplicates(
-        self, time: str, id_: str | None, examples: Sequence[str], count: int, *, clock_change: bool = False
+        self, time: str, id_: str | None, examples: Iterable[str], count: int, *, clock_change: bool = False
     ) -> None:
         keys = f"{id_!r} and {time!r}" if id_ is not None else repr(time)
         hint = "keep one row per step" if id_ is not None else "keep one row per step, or name the id column with `id`"
         if clock_change:
             hint += "; when daylight saving time ends, an hour occurs twice: write times with their offset, or in UTC"
-        self.add(
+        self.sentences.append(
             f"columns {keys} hold the same values in more than one row, {format_count(count, 'time')}: "
             f"{list_examples(examples, count)}\nHint: {hint}"
         )
 
-    def varying_static(self, name: str, examples: Sequence[str], count: int) -> None:
-        self.add(
+    def varying_static(self, name: str, examples: Iterable[str], count: int) -> None:
+        self.sentences.append(
             f"static column {name!r} changes within {format_count(count, 'series')}: {list_examples(examples, count)}\n"
             f"Hint: declare {name!r} as observed or known"
         )
 
-    def no_target_values(self, targets: Sequence[str], examples: Sequence[str], count: int) -> None:
-        names = ", ".join(map(repr, targets))
-        self.add(
-            f"target {names} has no value at all in {format_count(count, 'series')}: {list_examples(examples, count)}\n"
-            "Hint: remove the rows of these series"
+    def no_target_values(self, targets: Sequence[str], series: Sequence[object]) -> None:
+        names, count = ", ".join(map(repr, targets)), len(series)
+        self.sentences.append(
+            f"target {names} has no value at all in {format_count(count, 'series')}: "
+            f"{list_examples(map(repr, series), count)}\nHint: remove the rows of these series"
         )
 
-    def absurd_gaps(self, frequency: str, rows: int, filled: int, worst: str, length: int) -> None:
-        self.add(
+    def absurd_gaps(self, frequency: str, rows: int, filled: int, worst: object, length: int) -> None:
+        self.sentences.append(
             f"frequency {frequency} would fill {format_count(rows, 'row')} up to {filled:,}, "
-            f"most of them in series {worst} ({length:,} steps from its first to its last row)\n"
+            f"most of them in series {worst!r} ({length:,} steps from its first to its last row)\n"
             "Hint: the frequency is probably wrong, or one timestamp is"
         )
 
-    def unknown_series(self, name: str, examples: Sequence[str], count: int) -> None:
-        self.add(
-            f"id column {name!r} of the future table has {format_count(count, 'series')} that are not in the data: "
-            f"{list_examples(examples, count)}\nHint: remove these rows, or add the history of these series"
+    def unknown_series(self, name: str, series: Sequence[str]) -> None:
+        self.sentences.append(
+            f"id column {name!r} of the future table has {format_count(len(series), 'series')} that are not in the "
+            f"data: {list_examples(map(repr, series), len(series))}\n"
+            "Hint: remove these rows, or add the history of these series"
         )
+
+    def _format_cell(self, text: pl.Series, row: int) -> str:
+        return f"{text[row]!r} in row {row + self.offset}"

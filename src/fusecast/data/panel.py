@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.schema import Schema
 from fusecast.data.time_grid import TimeGrid
 
@@ -25,7 +25,7 @@ class Panel:
 
     schema: Schema
     time_grid: TimeGrid
-    ids: NDArray[np.generic]  # [S] names of the series, of the table's own type
+    ids: NDArray[np.generic]  # [S] names of the series, of the table's type
     indptr: IntArray  # [S + 1]: series s has the rows indptr[s] to indptr[s + 1]
     start: IntArray  # [S] time of each series' first row, in ticks of the time grid
     reals: Mapping[str, FloatArray]  # targets, observed and known reals: [N]
@@ -69,8 +69,18 @@ class Panel:
         """Position of each row within its series, [N]."""
         return np.arange(self.num_rows) - np.repeat(self.indptr[:-1], self.lengths)
 
+    @property
+    def has_value(self) -> BoolArray:
+        """Whether each row has a value in any column that varies over time, [N]; rows that fill gaps have none."""
+        has_value = np.zeros(self.num_rows, dtype=np.bool_)
+        for values in self.reals.values():
+            has_value |= ~np.isnan(values)
+        for codes in self.categories.values():
+            has_value |= codes >= 0
+        return has_value
+
     def times(self) -> pl.Series:
-        """Return the time of every row, [N], of the table's own type."""
+        """Return the time of every row, [N], of the table's type."""
         return self.times_at(self.series_of_row, self.row_in_series)
 
     def times_at(self, series: ArrayLike, rows: ArrayLike) -> pl.Series:

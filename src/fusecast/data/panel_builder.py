@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusecast.data.arrays import FloatArray
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import Frequency
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
-from fusecast.data.parsing import encode_categories, encode_levels, first_true, read_times, to_numbers, to_text
+from fusecast.data.parsing import encode_categories, encode_levels, read_times, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
-from fusecast.data.time_grid import RowPlacement, TimeGrid, Value
+from fusecast.data.time_grid import OFF_GRID, RowPlacement, TimeGrid, Value
 from fusecast.errors import DataError
 from fusecast.errors.base import MAX_EXAMPLES
 
@@ -25,31 +25,18 @@ ONLY_SERIES = "series"
 
 
 def build_panel(frame: pl.DataFrame, schema: Schema) -> Panel:
-    """Check every row of a table against its schema and lay it out as a Panel.
+    """Check every row of a table against its schema and lay it out as a Panel; other columns are ignored.
 
     Rows may come in any order; series are ordered by id, rows by time, and missing steps between the first and the
     last row of a series are filled with missing values. Empty cells, NaN and null are missing values. A naive time
     column is read in the zone of the schema; without one there, the zone of a zoned column becomes the schema's.
 
-    Parameters
-    ----------
-    frame
-        A table as :func:`fusecast.io.tables.read_table` returns it.
-    schema
-        What its columns mean. Other columns are ignored.
-
-    Raises
-    ------
-    DataError
-        With all problems at once: missing columns or columns of a wrong type, text among numbers, infinities, empty
-        ids or times, times off the grid, duplicate times, static columns that vary within a series, series without
-        any value of the targets, gaps that only a wrong frequency explains.
+    Raise a DataError with all problems at once: missing columns or columns of a wrong type, text among numbers,
+    infinities, empty ids or times, times off the grid, duplicate times, static columns that vary within a series,
+    series without any value of the targets, gaps that only a wrong frequency explains.
     """
     issues = Issues()
-    keys = (schema.time,) if schema.id is None else (schema.id, schema.time)
-    for name in (*keys, *(c.name for c in schema.columns)):
-        if name not in frame.columns:
-            issues.missing_column(name, frame.columns)
+    issues.missing_columns(schema.all_names, frame.columns)
     issues.raise_if_any()
     if frame.is_empty():
         raise DataError.empty_table()
@@ -97,34 +84,25 @@ def read_key_times(
 
     `earlier` is the grid of rows read before, which these times must agree with and which then is the grid returned.
     """
-    frequency = Frequency.parse(schema.frequency)
-    times = read_times(
-        column, schema.time_zone if earlier is None else earlier.time_zone, issues, counted=frequency.is_integer
-    )
+    counted = Frequency.parse(schema.frequency).is_integer
+    times = read_times(column, schema.time_zone if earlier is None else earlier.time_zone, issues, counted=counted)
     if times is None:
         return None
-    time_grid = agree_on_time_grid(times, schema, earlier, issues)
-    if times.null_count():
-        issues.null_key(schema.time, "time", first_true(times.is_null()), times.null_count())
-        return None
-    return None if time_grid is None else (times, time_grid)
-
-
-def agree_on_time_grid(times: pl.Series, schema: Schema, earlier: TimeGrid | None, issues: Issues) -> TimeGrid | None:
-    """Return the earlier grid, or one of these times where it is None; None where the kinds of time differ."""
-    counts_steps = Frequency.parse(schema.frequency).is_integer
-    if times.dtype.is_integer() != counts_steps:
-        expected = "whole steps" if counts_steps else "dates or times"
-        issues.wrong_time_kind(schema.time, times.dtype, f"frequency {schema.frequency} counts {expected}")
-        return None
-    time_grid = TimeGrid.from_times(times, schema.frequency)
-    if earlier is None:
-        return time_grid
-    if (time_grid.time_zone is None) != (earlier.time_zone is None):
-        zone = f"are in zone {earlier.time_zone}" if earlier.time_zone is not None else "have no zone"
-        issues.wrong_time_kind(schema.time, times.dtype, f"the times of the earlier table {zone}")
-        return None
-    return earlier
+    time_grid = None
+    if times.dtype.is_integer() != counted:
+        expected = "whole steps" if counted else "dates or times"
+        issues.wrong_time_kind(times, f"frequency {schema.frequency} counts {expected}")
+    else:
+        time_grid = TimeGrid.from_times(times, schema.frequency)
+    if time_grid is not None and earlier is not None:
+        if (time_grid.time_zone is None) == (earlier.time_zone is None):
+            time_grid = earlier
+        else:
+            zone = f"are in zone {earlier.time_zone}" if earlier.time_zone is not None else "have no zone"
+            issues.wrong_time_kind(times, f"the times of the earlier table {zone}")
+            time_grid = None
+    issues.null_keys(times, "time")
+    return None if time_grid is None or times.null_count() else (times, time_grid)
 
 
 def read_ids(
@@ -149,15 +127,20 @@ def read_id_column(frame: pl.DataFrame, name: str | None, issues: Issues) -> pl.
         column = to_text(column, issues)
     if name in issues.unread:
         return None
-    if column.null_count():
-        issues.null_key(name, "id", first_true(column.is_null()), column.null_count())
-        return None
-    return column
+    issues.null_keys(column, "id")
+    return None if column.null_count() else column
 
 
 def ids_to_array(column: pl.Series) -> NDArray[np.generic]:
     """Return names of series as :attr:`Panel.ids` holds them."""
     return np.array(column.to_list()) if column.dtype == pl.String else column.to_numpy()
+
+
+def report_absurd_gaps(rows: int, lengths: IntArray, ids: NDArray[np.generic], frequency: str, issues: Issues) -> None:
+    """Report if filling the gaps of `rows` rows up to `lengths` [S] is absurd."""
+    filled, longest = int(lengths.sum()), int(lengths.argmax())
+    if filled > MAX_FILL_FACTOR * rows:
+        issues.absurd_gaps(frequency, rows, filled, ids[longest].item(), int(lengths[longest]))
 
 
 def report_misplaced_rows(
@@ -168,21 +151,14 @@ def report_misplaced_rows(
     def describe(position: int) -> str:
         series = f" of series {ids[placement.series[position]].item()!r}" if schema.id is not None else ""
         time = time_grid.times(placement.ticks[position : position + 1])[0]
-        return f"{time}{series} (row {placement.table_row(position) + issues.offset})"
+        return f"{time}{series} (row {placement.table_row(position)})"
 
-    if (off_grid := placement.off_grid()).size:
-        series = len(np.unique(placement.series[off_grid]))
-        examples = [describe(i) for i in off_grid[:MAX_EXAMPLES]]
-        issues.off_grid(schema.time, time_grid.frequency, examples, off_grid.size, series)
+    if (off_grid := np.flatnonzero(placement.steps == OFF_GRID)).size:
+        issues.off_grid(schema.time, time_grid.frequency, off_grid, placement.series[off_grid], describe)
     if (repeated := placement.repeated()).size:
         in_wall_time = time_grid.time_zone is None and not time_grid.step.is_local and not time_grid.step.is_integer
-        examples = [describe(i) for i in repeated[:MAX_EXAMPLES]]
-        issues.duplicates(schema.time, schema.id, examples, repeated.size, clock_change=in_wall_time)
-    rows, filled = len(placement.steps), int(placement.indptr[-1])
-    if filled > MAX_FILL_FACTOR * rows:
-        lengths = np.diff(placement.indptr)
-        longest = int(lengths.argmax())
-        issues.absurd_gaps(time_grid.frequency, rows, filled, repr(ids[longest].item()), int(lengths[longest]))
+        issues.duplicates(schema.time, schema.id, map(describe, repeated), repeated.size, clock_change=in_wall_time)
+    report_absurd_gaps(len(placement.steps), np.diff(placement.indptr), ids, time_grid.frequency, issues)
 
 
 def read_static(
@@ -206,8 +182,7 @@ def read_static(
         examples = []
         for s, position in zip(series[:MAX_EXAMPLES], varies[first_varying][:MAX_EXAMPLES], strict=True):
             one, other = (v.item() if levels is None else levels[v] for v in (static[s], values[position]))
-            row = placement.table_row(position) + issues.offset
-            examples.append(f"{ids[s].item()!r} has {one!r} and {other!r} (row {row})")
+            examples.append(f"{ids[s].item()!r} has {one!r} and {other!r} (row {placement.table_row(position)})")
         issues.varying_static(name, examples, series.size)
     return static
 
@@ -224,5 +199,4 @@ def report_empty_targets(
         return
     empty = np.flatnonzero(placement.first_present(placement.sort(missing)) == len(missing))
     if empty.size:
-        examples = [repr(ids[s].item()) for s in empty[:MAX_EXAMPLES]]
-        issues.no_target_values(schema.targets, examples, empty.size)
+        issues.no_target_values(schema.targets, ids[empty].tolist())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import FloatArray
-from fusecast.data.issues import Issues
+from fusecast.data.issues import Issues, first_true
 
 MISSING_WORDS = ("", "na", "n/a", "#n/a", "nan", "<na>", "null", "none")
 """What people and programs write into a numeric column where a number is missing."""
@@ -38,6 +40,8 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
 )
 MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y")  # parsed as the first day of the month
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
+"""Day first and month first: only the values show which of the two it is."""
 OFFSET_PATTERN = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
 SAMPLE_ROWS = 1000
 """Rows on which formats are tried first."""
@@ -45,22 +49,21 @@ SAMPLE_ROWS = 1000
 
 def to_numbers(column: pl.Series, issues: Issues) -> FloatArray:
     """Parse a column as float64 [n], NaN where a value is missing; text, infinities and other types become issues."""
-    name, dtype = column.name, column.dtype
+    dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
         parsed = column.str.strip_chars().cast(pl.Float64, strict=False)
         failed = (parsed.is_null() & column.is_not_null() & ~is_missing_word(column)).fill_null(value=False)
         if failed.any():
-            row = first_true(failed)
-            issues.not_a_number(name, column[row], row, int(failed.sum()))
+            issues.not_numbers(column, failed)
         column = parsed
     elif not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
-        issues.unreadable_type(name, dtype, "numbers")
+        issues.unreadable_type(column, "numbers")
         return np.full(len(column), np.nan)
     values = column.cast(pl.Float64).to_numpy()
     if (infinite := np.isinf(values)).any():
-        issues.infinite(name, int(infinite.argmax()), int(infinite.sum()))
+        issues.infinite(column.name, infinite)
     return values
 
 
@@ -89,11 +92,6 @@ def find_odd_cell(column: pl.Series) -> tuple[str, int] | None:
     return str(column[row]), row
 
 
-def first_true(flags: pl.Series) -> int:
-    """Return the row of the first true value, 0 where none is."""
-    return int(flags.arg_max() or 0)
-
-
 def to_text(column: pl.Series, issues: Issues) -> pl.Series:
     """Convert a column to the text of its categories, null where a value is missing.
 
@@ -102,7 +100,7 @@ def to_text(column: pl.Series, issues: Issues) -> pl.Series:
     """
     dtype = column.dtype
     if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
-        issues.unreadable_type(column.name, dtype, "categories")
+        issues.unreadable_type(column, "categories")
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
     if dtype.is_float():
         column = column.fill_nan(None)
@@ -139,19 +137,23 @@ def read_times(column: pl.Series, zone: str | None, issues: Issues, *, counted: 
         if parsed is None:
             return None
         column = parsed
-    elif dtype.is_float():
-        whole = column.fill_nan(None)
-        if not bool((whole == whole.round(0)).all()):
-            issues.unreadable_type(column.name, dtype, "times or whole steps")
-            return None
-        column = whole.cast(pl.Int64)
-        column = column if counted else parse_numeric_dates(column)
-    elif dtype.is_integer():
-        column = column if counted else parse_numeric_dates(column)
-    elif not (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
-        issues.unreadable_type(column.name, dtype, "times or whole steps")
+    elif dtype.is_float() and bool((column.fill_nan(None) == column.fill_nan(None).round(0)).all()):
+        column = column.fill_nan(None).cast(pl.Int64)
+    elif not (dtype.is_integer() or dtype == pl.Date or isinstance(dtype, pl.Datetime)):
+        issues.unreadable_type(column, "times or whole steps")
         return None
-    return convert_zone(column, zone, issues)
+    if column.dtype.is_integer() and not counted:
+        column = parse_numeric_dates(column)
+    if zone is None or not isinstance(column.dtype, pl.Datetime):
+        return column
+    if column.dtype.time_zone is not None:
+        return column.dt.convert_time_zone(zone)
+    local = column.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    lost = local.is_null() & column.is_not_null()
+    if lost.any():
+        issues.nonexistent_times(column.name, zone, lost)
+        return None
+    return local
 
 
 def parse_numeric_dates(column: pl.Series) -> pl.Series:
@@ -164,20 +166,6 @@ def parse_numeric_dates(column: pl.Series) -> pl.Series:
             dates = (column.cast(pl.String) + day).str.to_date("%Y%m%d", strict=False)
             return dates if dates.null_count() == column.null_count() else column
     return column
-
-
-def convert_zone(column: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:
-    """Convert a time column to a zone."""
-    if zone is None or not isinstance(column.dtype, pl.Datetime):
-        return column
-    if column.dtype.time_zone is not None:
-        return column.dt.convert_time_zone(zone)
-    local = column.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
-    lost = local.is_null() & column.is_not_null()
-    if lost.any():
-        issues.nonexistent_times(column.name, zone, first_true(lost), int(lost.sum()))
-        return None
-    return local
 
 
 def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:
@@ -195,28 +183,26 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
             parsed = parse_format(text, form)
             if parsed.null_count() == text.null_count():
                 return parsed
-    for separator in ("/", "-"):
-        for time_of_day in TIME_OF_DAY_FORMATS:
-            day_first = parse_format(text, f"%d{separator}%m{separator}%Y{time_of_day}")
-            month_first = parse_format(text, f"%m{separator}%d{separator}%Y{time_of_day}")
-            fits = [parsed for parsed in (day_first, month_first) if parsed.null_count() == text.null_count()]
-            if len(fits) == 1:
-                return fits[0]
-            if len(fits) == 2:
-                differs = (day_first != month_first).fill_null(value=False)
-                if not differs.any():
-                    return day_first
-                row = first_true(differs)
-                issues.ambiguous_dates(column.name, text[row], row)
-                return None
-    report_first_failure(column.name, text, sample, issues)
+    for forms in SLASHED_FORMATS:
+        fits = [parsed for form in forms if (parsed := parse_format(text, form)).null_count() == text.null_count()]
+        if len(fits) == 2 and (differs := (fits[0] != fits[1]).fill_null(value=False)).any():
+            issues.ambiguous_dates(text, first_true(differs))
+            return None
+        if fits:
+            return fits[0]
+    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable(SLASHED_FORMATS))
+    best = min(formats, key=lambda form: parse_format(sample, form).null_count())
+    failed = parse_format(text, best).is_null() & text.is_not_null()
+    others_fit = int(failed.sum()) < len(text) - text.null_count()
+    reason = "unlike the other rows" if others_fit else "which is in no known time format"
+    issues.unreadable_time(text, first_true(failed), reason)
     return None
 
 
 def parse_format(text: pl.Series, form: str) -> pl.Series:
     """Parse text by one format, null where it does not fit; a Date where the format has no time of day."""
     if form in MONTH_FORMATS:
-        return ("01 " + text).str.to_date("%d " + form, strict=False)
+        return ("01 " + text).alias(text.name).str.to_date("%d " + form, strict=False)
     if "%H" in form or "%I" in form:
         return text.str.to_datetime(form, strict=False, time_unit="us")
     return text.str.to_date(form, strict=False)
@@ -231,8 +217,7 @@ def parse_zoned_text(text: pl.Series, zone: str | None, issues: Issues) -> pl.Se
     if not differs.any() and zone is None:
         differs = (offsets != offsets[first]).fill_null(value=False)
     if differs.any():
-        row = first_true(differs)
-        issues.mixed_zones(text.name, text[first], text[row], row)
+        issues.mixed_zones(text, first, first_true(differs))
         return None
     iso = text.str.replace(r"\s*(?:Z|UTC)$", "+0000").str.replace(r"^(\S+) +", "${1}T").str.replace(r"\s+", "")
     for form in ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"):
@@ -240,8 +225,7 @@ def parse_zoned_text(text: pl.Series, zone: str | None, issues: Issues) -> pl.Se
         failed = parsed.is_null() & text.is_not_null()
         if not failed.any():
             return parsed.dt.convert_time_zone(zone or name_fixed_zone(offsets[first]))
-    row = first_true(failed)
-    issues.unreadable_time(text.name, text[row], row, "which is no ISO time")
+    issues.unreadable_time(text, first_true(failed), "which is no ISO time")
     return None
 
 
@@ -251,15 +235,3 @@ def name_fixed_zone(offset: str) -> str:
     if hours == 0 or hours > 12 or minutes.strip("0"):
         return "UTC"
     return f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"  # POSIX counts offsets with the opposite sign
-
-
-def report_first_failure(name: str, text: pl.Series, sample: pl.Series, issues: Issues) -> None:
-    """Report the first value that does not fit the format which fits most values of the sample."""
-    slashed = tuple(f"%{a}{s}%{b}{s}%Y{time}" for s in "/-" for time in TIME_OF_DAY_FORMATS for a, b in ("dm", "md"))
-    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *slashed)
-    best = min(formats, key=lambda form: parse_format(sample, form).null_count())
-    failed = parse_format(text, best).is_null() & text.is_not_null()
-    row = first_true(failed)
-    others_fit = int(failed.sum()) < len(text) - text.null_count()
-    reason = "unlike the other rows" if others_fit else "which is in no known time format"
-    issues.unreadable_time(name, text[row], row, reason)

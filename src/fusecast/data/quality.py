@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from fusecast.data.arrays import FloatArray, IntArray
-from fusecast.data.duration_text import format_duration
+from fusecast.data.frequency import format_duration
 from fusecast.data.panel import Panel
 from fusecast.data.splits import Split
 from fusecast.errors.base import list_examples
@@ -23,6 +23,10 @@ SHIFT_IN_IQR = 1.0
 SHOWN_COLUMNS = 6
 """Columns with missing values that are named; the rest is counted."""
 
+Status = Literal["good", "note", "bad"]
+Finding = tuple[str, Status]
+"""The finding as text, and how serious it is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class QualityCheck:
@@ -30,24 +34,28 @@ class QualityCheck:
 
     topic: str
     finding: str
-    status: Literal["good", "note", "bad"] = "good"
+    status: Status = "good"
 
 
 def check_quality(panel: Panel, splits: Split, lookback: int, horizon: int) -> list[QualityCheck]:
     """Check lengths, gaps, missing values, constant series, outliers and level shifts of a panel."""
-    checks = [_check_lengths(panel, lookback, horizon), _check_gaps(panel), _check_missing_values(panel)]
+    findings = {
+        "Length": _check_lengths(panel, lookback, horizon),
+        "Gaps in time": _check_gaps(panel),
+        "Missing values": _check_missing_values(panel),
+    }
     for target in panel.schema.targets:
         suffix = f" of {target}" if len(panel.schema.targets) > 1 else ""
-        checks.append(_check_constant_series(panel, target, suffix))
-        checks.append(_check_outliers(panel, target, suffix))
-        checks.append(_check_level(panel, splits, target, suffix))
-    return checks
+        findings[f"Constant series{suffix}"] = _check_constant_series(panel, target)
+        findings[f"Outliers{suffix}"] = _check_outliers(panel, target)
+        findings[f"Level{suffix}"] = _check_level(panel, splits, target)
+    return [QualityCheck(topic=topic, finding=text, status=status) for topic, (text, status) in findings.items()]
 
 
 def find_outliers(panel: Panel, target: str) -> IntArray:
     """Return the rows whose value lies ten robust standard deviations (1.4826 MAD) or more from its series' median."""
-    rows = []
-    for begin, values in _iterate_series(panel, target):
+    rows = [np.empty(0, dtype=np.int64)]
+    for begin, values in zip(panel.indptr, _iterate_series(panel, target), strict=False):
         present = _drop_missing(values)
         if not len(present):
             continue
@@ -55,23 +63,19 @@ def find_outliers(panel: Panel, target: str) -> IntArray:
         deviation = 1.4826 * np.median(np.abs(present - median))
         if deviation > 0:
             rows.append(begin + np.flatnonzero(np.abs(values - median) >= OUTLIER_DEVIATIONS * deviation))
-    return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+    return np.concatenate(rows)
 
 
 def find_constant_series(panel: Panel, target: str) -> IntArray:
     """Return the numbers of the series whose target never changes, or is always missing."""
-    constant = []
-    for s, (_, values) in enumerate(_iterate_series(panel, target)):
-        present = _drop_missing(values)
-        if not len(present) or present.min() == present.max():
-            constant.append(s)
-    return np.asarray(constant, dtype=np.int64)
+    present = map(_drop_missing, _iterate_series(panel, target))
+    return np.flatnonzero([not len(values) or values.min() == values.max() for values in present])
 
 
 def find_shifted_series(panel: Panel, splits: Split, target: str) -> IntArray:
     """Return the numbers of the series whose median in the test span differs by an interquartile range or more."""
     shifted = []
-    for s, (_, values) in enumerate(_iterate_series(panel, target)):
+    for s, values in enumerate(_iterate_series(panel, target)):
         train = _drop_missing(values[: int(splits.train_end[s])])
         test = _drop_missing(values[int(splits.valid_end[s]) :])
         if len(train) and len(test):
@@ -81,97 +85,81 @@ def find_shifted_series(panel: Panel, splits: Split, target: str) -> IntArray:
     return np.asarray(shifted, dtype=np.int64)
 
 
-def _iterate_series(panel: Panel, target: str) -> Iterator[tuple[int, FloatArray]]:
-    """Yield the first row and the values of each series."""
+def _iterate_series(panel: Panel, target: str) -> Iterator[FloatArray]:
+    """Yield the values of each series."""
     for begin, end in zip(panel.indptr[:-1].tolist(), panel.indptr[1:].tolist(), strict=True):
-        yield begin, panel.reals[target][begin:end]
+        yield panel.reals[target][begin:end]
 
 
 def _drop_missing(values: FloatArray) -> FloatArray:
     return values[~np.isnan(values)]
 
 
-def _check_lengths(panel: Panel, lookback: int, horizon: int) -> QualityCheck:
+def _check_lengths(panel: Panel, lookback: int, horizon: int) -> Finding:
     lengths = panel.lengths
     short = int((lengths < lookback + horizon).sum())
     span = f"{lengths.min():,} to {lengths.max():,} steps" if lengths.min() < lengths.max() else f"{lengths[0]:,} steps"
     duration = format_duration(lookback, panel.schema.frequency)
     if not short:
-        return QualityCheck(topic="Length", finding=f"{span}, all long enough for a lookback of {duration}")
-    return QualityCheck(
-        topic="Length",
-        finding=f"{span}; {short:,} of {len(lengths):,} series are shorter than lookback ({duration}) and horizon "
-        "together",
-        status="note",
-    )
+        return f"{span}, all long enough for a lookback of {duration}", "good"
+    which = f"{short:,} of {len(lengths):,} series"
+    return f"{span}; {which} are shorter than lookback ({duration}) and horizon together", "note"
 
 
-def _check_gaps(panel: Panel) -> QualityCheck:
+def _check_gaps(panel: Panel) -> Finding:
     """Count the rows without any value that varies by row: they were not in the table."""
-    empty = np.ones(panel.num_rows, dtype=np.bool_)
-    for reals in panel.reals.values():
-        empty &= np.isnan(reals)
-    for codes in panel.categories.values():
-        empty &= codes < 0
+    empty = ~panel.has_value
     count = int(empty.sum())
     if not count:
-        return QualityCheck(topic="Gaps in time", finding="none")
+        return "none", "good"
     per_series = np.bincount(panel.series_of_row[empty])
     worst = panel.ids[int(per_series.argmax())].item()
-    return QualityCheck(
-        topic="Gaps in time",
-        finding=f"{count:,} steps without a row in {np.count_nonzero(per_series):,} series, most in {worst!r}; "
-        "they are filled as missing",
-        status=_grade(count / panel.num_rows),
-    )
+    which = f"{count:,} steps without a row in {np.count_nonzero(per_series):,} series, most in {worst!r}"
+    return f"{which}; they are filled as missing", _grade(count / panel.num_rows)
 
 
-def _check_missing_values(panel: Panel) -> QualityCheck:
+def _check_missing_values(panel: Panel) -> Finding:
     shares = {name: float(np.isnan(values).mean()) for name, values in panel.reals.items()}
     shares |= {name: float((codes < 0).mean()) for name, codes in panel.categories.items()}
     missing = sorted(((share, name) for name, share in shares.items() if share > 0), key=lambda pair: -pair[0])
     if not missing:
-        return QualityCheck(topic="Missing values", finding="none")
-    finding = list_examples([f"{name} {share:.1%}" for share, name in missing], len(missing), SHOWN_COLUMNS)
-    return QualityCheck(topic="Missing values", finding=finding, status=_grade(missing[0][0]))
+        return "none", "good"
+    examples = (f"{name} {share:.1%}" for share, name in missing)
+    return list_examples(examples, len(missing), SHOWN_COLUMNS), _grade(missing[0][0])
 
 
-def _check_constant_series(panel: Panel, target: str, suffix: str) -> QualityCheck:
-    topic, constant = f"Constant series{suffix}", find_constant_series(panel, target)
+def _check_constant_series(panel: Panel, target: str) -> Finding:
+    constant = find_constant_series(panel, target)
     if not len(constant):
-        return QualityCheck(topic=topic, finding="none")
-    finding = f"{len(constant):,} of {panel.num_series:,}, such as {panel.ids[constant[0]].item()!r}"
-    return QualityCheck(topic=topic, finding=finding, status="note")
+        return "none", "good"
+    return f"{len(constant):,} of {panel.num_series:,}, such as {panel.ids[constant[0]].item()!r}", "note"
 
 
-def _check_outliers(panel: Panel, target: str, suffix: str) -> QualityCheck:
-    topic, rows = f"Outliers{suffix}", find_outliers(panel, target)
+def _check_outliers(panel: Panel, target: str) -> Finding:
+    rows, values = find_outliers(panel, target), panel.reals[target]
     if not len(rows):
-        return QualityCheck(topic=topic, finding="none")
-    values = panel.reals[target]
+        return "none", "good"
     largest = rows[int(np.abs(values[rows]).argmax())]
     series = int(np.searchsorted(panel.indptr, largest, side="right")) - 1
     time = panel.times_at([series], [largest - panel.indptr[series]])[0]
     share = len(rows) / panel.num_rows
-    return QualityCheck(
-        topic=topic,
-        finding=f"{len(rows):,} values ({share:.2%}) ten robust standard deviations or more from the median of their "
-        f"series; the largest is {values[largest]:,.5g} in {panel.ids[series].item()!r} at {time}",
-        status=_grade(10 * share),
+    finding = (
+        f"{len(rows):,} values ({share:.2%}) ten robust standard deviations or more from the median of their "
+        f"series; the largest is {values[largest]:,.5g} in {panel.ids[series].item()!r} at {time}"
     )
+    return finding, _grade(10 * share)
 
 
-def _check_level(panel: Panel, splits: Split, target: str, suffix: str) -> QualityCheck:
-    topic, shifted = f"Level{suffix}", find_shifted_series(panel, splits, target)
+def _check_level(panel: Panel, splits: Split, target: str) -> Finding:
+    shifted = find_shifted_series(panel, splits, target)
     if not len(shifted):
-        return QualityCheck(topic=topic, finding="the test span has the level of the training span")
-    return QualityCheck(
-        topic=topic,
-        finding=f"in {len(shifted):,} of {panel.num_series:,} series the test span has another level than the training "
-        f"span, such as {panel.ids[shifted[0]].item()!r}",
-        status="bad" if len(shifted) / panel.num_series > 0.5 else "note",
+        return "the test span has the level of the training span", "good"
+    finding = (
+        f"in {len(shifted):,} of {panel.num_series:,} series the test span has another level than the training "
+        f"span, such as {panel.ids[shifted[0]].item()!r}"
     )
+    return finding, "bad" if len(shifted) / panel.num_series > 0.5 else "note"
 
 
-def _grade(share: float) -> Literal["note", "bad"]:
+def _grade(share: float) -> Status:
     return "bad" if share > BAD_SHARE else "note"

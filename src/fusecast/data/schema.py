@@ -77,6 +77,11 @@ class Schema:
         """Names of the columns to forecast."""
         return self.names(Role.TARGET)
 
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Names of the id column, if there is one, the time column and the input columns."""
+        return (*(() if self.id is None else (self.id,)), self.time, *(c.name for c in self.columns))
+
     def names(self, role: Role, kind: Kind | None = None) -> tuple[str, ...]:
         """Return the names of the columns of one role (and kind), in the order declared."""
         return tuple(c.name for c in self.columns if c.role == role and (kind is None or c.kind == kind))
@@ -119,14 +124,10 @@ def make_schema(
     are read in `time_zone` where it is set, else in the zone of their column. `id` may be None for a table of one
     series.
 
-    Raises
-    ------
-    SchemaError
-        When a column is not in the table or has two roles, a categorical one has no role, a target is categorical,
-        the frequency is not understood or cannot be inferred, the time zone does not exist, a column that is not
-        listed as categorical mixes numbers with text, or a table without id has several series.
-    DataError
-        When the times cannot be read.
+    Raise a SchemaError when a column is not in the table or has two roles, a categorical one has no role, a target is
+    categorical, the frequency is not understood or cannot be inferred, the time zone does not exist, a column that is
+    not listed as categorical mixes numbers with text, or a table without id has several series; a DataError when the
+    times cannot be read.
     """
     roles = {Role.TARGET: targets, Role.STATIC: static, Role.KNOWN: known, Role.OBSERVED: observed}
     keys = [time] if id is None else [id, time]

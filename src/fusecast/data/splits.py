@@ -41,21 +41,11 @@ def split_panel(panel: Panel, horizon: int, *, validation: SplitSize, test: Spli
     A series too short to have its validation and test rows and `horizon` + 1 rows to train on is wholly used for
     training. Dates are stricter: no row at or after the date is trained on, in any series, however short.
 
-    Parameters
-    ----------
-    panel
-        All rows.
-    horizon
-        Steps of a forecast.
-    validation, test
-        A float is a fraction of each series' rows (at least one horizon), an int a number of horizons, a text the
-        ISO date or time, or the integer step, at which the split begins. 0 makes the split empty.
+    Of `validation` and `test`, a float is a fraction of each series' rows (at least one horizon), an int a number of
+    horizons, a text the ISO date or time, or the integer step, at which the split begins. 0 makes the split empty.
 
-    Raises
-    ------
-    ConfigError
-        When every series is too short, a split that begins at a date has no series with a whole horizon, a date
-        cannot be read, or validation begins after test.
+    Raise a ConfigError when every series is too short, a split that begins at a date has no series with a whole
+    horizon, a date cannot be read, or validation begins after test.
     """
     if horizon < 1:
         raise ConfigError.not_positive("horizon", horizon)
@@ -77,10 +67,8 @@ def split_panel(panel: Panel, horizon: int, *, validation: SplitSize, test: Spli
     if not isinstance(validation, str):
         train_end = np.where(short, valid_end if isinstance(test, str) else lengths, train_end)
         valid_end = np.where(short, train_end, valid_end)
-    for name, size, rows in (
-        ("validation", validation, valid_end - train_end),
-        ("test", test, lengths - valid_end),
-    ):
+    sizes = (("validation", validation, valid_end - train_end), ("test", test, lengths - valid_end))
+    for name, size, rows in sizes:
         if size != 0 and rows.max() < horizon:
             raise ConfigError.empty_split(name, size, horizon, format_time_range(panel))
     return Split(train_end=train_end, valid_end=valid_end)
@@ -101,10 +89,7 @@ def find_split_start(panel: Panel, name: str, size: SplitSize, end: IntArray, ho
 def parse_split_start(panel: Panel, text: str, name: str) -> int:
     """Return the tick of a date or time written as text, or of a step of a panel of integer steps.
 
-    Raises
-    ------
-    ConfigError
-        When the text is none, with the `name` of the option.
+    Raise a ConfigError with the `name` of the option when the text is none.
     """
     time_grid = panel.time_grid
     if time_grid.step.is_integer:
@@ -165,12 +150,7 @@ def check_row_spacing(panel: Panel, record: dict[str, Any]) -> None:
     """Refuse a table whose rows all lie farther apart than those that the model was fitted on.
 
     Such a table has steps of another length: its gaps would be filled with missing values, and its forecasts would be
-    wrong without notice.
-
-    Raises
-    ------
-    DataError
-        With both distances.
+    wrong without notice. The DataError names both distances.
     """
     fitted, (spacing, pairs) = record.get("closest"), measure_row_spacing(panel)
     if fitted is not None and spacing is not None and pairs >= MIN_PAIRS_FOR_SPACING and spacing > fitted:
@@ -179,16 +159,6 @@ def check_row_spacing(panel: Panel, record: dict[str, Any]) -> None:
 
 def measure_row_spacing(panel: Panel) -> tuple[int | None, int]:
     """Return the least distance in steps between neighbouring rows of a series that have a value, and their pairs."""
-    has_value = np.zeros(panel.num_rows, dtype=np.bool_)
-    series = panel.series_of_row
-    steps = np.empty(0, dtype=np.int64)
-    for present in (
-        *(~np.isnan(values) for values in panel.reals.values()),
-        *(codes >= 0 for codes in panel.categories.values()),
-    ):
-        has_value |= present
-        rows = np.flatnonzero(has_value)
-        steps = np.diff(rows)[np.diff(series[rows]) == 0]
-        if steps.size and steps.min() == 1:
-            break  # other columns cannot bring rows closer
+    rows = np.flatnonzero(panel.has_value)
+    steps = np.diff(rows)[np.diff(panel.series_of_row[rows]) == 0]
     return (int(steps.min()) if steps.size else None), int(steps.size)

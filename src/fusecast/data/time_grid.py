@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,10 +16,6 @@ from fusecast.data.frequency import Frequency, canonical_frequency
 OFF_GRID = -1 * 2**62
 """Step of a time that lies on no step of the grid."""
 MICROSECONDS_PER_DAY = np.int64(86_400_000_000)
-INTEGER_TYPES: dict[str, type[pl.DataType]] = {
-    str(kind()).lower(): kind
-    for kind in (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-}
 
 Value = TypeVar("Value", np.float64, np.int32)
 """A real, or the code of a category."""
@@ -50,7 +46,9 @@ class TimeGrid:
         month_end = False
         if step.months and times.len() > times.null_count():
             month_end = bool((times.dt.date() == times.dt.date().dt.month_end()).all())
-        return cls(frequency=str(step), time_zone=zone, month_end=month_end, dtype=dtype_name(times.dtype))
+        unit = times.dtype.time_unit if isinstance(times.dtype, pl.Datetime) else None
+        dtype = f"datetime[{unit}]" if unit else str(times.dtype).lower()
+        return cls(frequency=str(step), time_zone=zone, month_end=month_end, dtype=dtype)
 
     @cached_property
     def step(self) -> Frequency:
@@ -69,12 +67,14 @@ class TimeGrid:
         """Return the times of ticks, in the type and zone of the table."""
         values = pl.Series(np.ascontiguousarray(ticks, dtype=np.int64))
         if self.step.is_integer:
-            return values.cast(INTEGER_TYPES[self.dtype])
+            return values.cast(pl.Series(np.empty(0, self.dtype)).dtype)  # NumPy and polars name integer types alike
         stamps = values.cast(pl.Datetime("us"))
         if self.dtype == "date":
             return stamps.cast(pl.Date)
-        if self.time_zone is not None:
-            stamps = self._localised(stamps) if self.step.is_local else self._from_utc(stamps)
+        if self.time_zone is not None and self.step.is_local:
+            stamps = self._localised(stamps)
+        elif self.time_zone is not None:
+            stamps = stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(self.time_zone)
         return stamps.dt.cast_time_unit(self.dtype[-3:-1])  # type: ignore[arg-type]
 
     def advance(self, start: IntArray, steps: IntArray) -> IntArray:
@@ -111,19 +111,6 @@ class TimeGrid:
         steps = (split_months(np.atleast_1d(tick))[0] - split_months(start)[0]) // self.step.months
         return np.where(self.advance(start, steps) >= tick, steps, steps + 1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build a grid from the values of :meth:`to_dict`."""
-        return cls(**values)
-
-    def _from_utc(self, stamps: pl.Series) -> pl.Series:
-        assert self.time_zone is not None
-        return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(self.time_zone)
-
     def _localised(self, stamps: pl.Series) -> pl.Series:
         """Convert wall times to times in the zone: the earlier of two; after the gap where a time does not exist."""
         local = stamps.dt.replace_time_zone(self.time_zone, ambiguous="earliest", non_existent="null")
@@ -134,13 +121,6 @@ class TimeGrid:
             self.time_zone, ambiguous="earliest", non_existent="null"
         )
         return local.zip_with(local.is_not_null(), day_before.dt.offset_by("24h"))
-
-
-def dtype_name(dtype: pl.DataType) -> str:
-    """Return the name of the type of a time column, for :attr:`TimeGrid.dtype`."""
-    if isinstance(dtype, pl.Datetime):
-        return f"datetime[{dtype.time_unit}]"
-    return str(dtype).lower()
 
 
 def split_months(ticks: IntArray) -> tuple[IntArray, IntArray, IntArray]:
@@ -202,10 +182,6 @@ class RowPlacement:
         filled = np.full(rows, missing, dtype=values.dtype)
         filled[self.indptr[self.series] + self.steps] = values
         return filled
-
-    def off_grid(self) -> IntArray:
-        """Return the sorted positions of rows that are off the grid of their series."""
-        return np.flatnonzero(self.steps == OFF_GRID)
 
     def repeated(self) -> IntArray:
         """Return the sorted positions of rows with the same series and time as the row before."""

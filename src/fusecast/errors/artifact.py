@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from fusecast.errors.base import FusecastError, some_of
@@ -14,33 +15,12 @@ class ArtifactError(FusecastError):
         return cls(f"the ending of {path} is none of a supported format\nHint: use one of {', '.join(endings)}")
 
     @classmethod
-    def no_folder(cls, folder: object) -> Self:
-        return cls(f"folder {folder} does not exist\nHint: create it first, or write elsewhere")
-
-    @classmethod
-    def not_a_folder(cls, path: object) -> Self:
-        return cls(
-            f"{path} is a file, and no files can be written into it\nHint: choose an existing folder, or a new name"
-        )
-
-    @classmethod
-    def not_writable(cls, folder: object) -> Self:
-        return cls(f"nothing can be written into folder {folder}\nHint: write elsewhere, or change its permissions")
-
-    @classmethod
-    def is_a_folder(cls, path: object) -> Self:
-        return cls(f"{path} is a folder where a file is to be written\nHint: rename it, or write elsewhere")
-
-    @classmethod
-    def would_overwrite(cls, path: object) -> Self:
-        return cls(f"{path} is an input of these results, and would be overwritten\nHint: write elsewhere")
+    def cannot_write(cls, path: object, problem: str, hint: str = "write elsewhere") -> Self:
+        return cls(f"{path} {problem}\nHint: {hint}")
 
     @classmethod
     def run_exists(cls, folder: object) -> Self:
-        return cls(
-            f"folder {folder} already holds a run\n"
-            "Hint: choose a new folder with --out, continue with --resume, or remove this one"
-        )
+        return cls(f"folder {folder} already holds a run\nHint: continue with --resume, or choose another with --out")
 
     @classmethod
     def no_run(cls, folder: object) -> Self:
@@ -88,18 +68,20 @@ class ArtifactError(FusecastError):
 
     @classmethod
     def wrong_tensors(
-        cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
+        cls,
+        path: object,
+        missing: Collection[str],
+        unexpected: Collection[str],
+        shapes: Collection[str],
+        hint: str = "copy it again, with the configuration that it was saved with",
     ) -> Self:
-        mismatches = _list_mismatches(sorted(missing), sorted(unexpected), sorted(shapes))
-        return cls(f"{path} does not match the network described in its folder; {mismatches}")
+        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+        mismatches = "; ".join(f"{kind}: {some_of(sorted(names))}" for kind, names in kinds.items() if names)
+        return cls(f"{path} does not match the network; {mismatches}\nHint: {hint}")
 
     @classmethod
     def other_network(cls, path: object, expected: str, reason: str) -> Self:
         return cls(f"{path} is not a checkpoint of a {expected}: {reason}")
-
-    @classmethod
-    def not_a_preprocessor(cls, reason: str) -> Self:
-        return cls(f"this is no preprocessor saved by fusecast: {reason}")
 
     @classmethod
     def export_first(cls, refused: str) -> Self:
@@ -111,14 +93,12 @@ class ArtifactError(FusecastError):
         )
 
     @classmethod
-    def no_weights(cls, path: object, places: Sequence[str]) -> Self:
-        return cls(f"{path} holds no tensors, neither at its top level nor under {', '.join(places)}")
+    def no_weights(cls, path: object, keys: Sequence[str]) -> Self:
+        return cls(f"{path} holds no tensors, neither at its top level nor under {', '.join(keys)}")
 
     @classmethod
     def same_name_twice(cls, path: object, name: str) -> Self:
-        return cls(
-            f"{path} holds {name!r} twice, with different prefixes\nHint: save the state dict of one network only"
-        )
+        return cls(f"{path} holds {name!r} twice, with different prefixes\nHint: save the state dict of one network")
 
     @classmethod
     def lacks_tensor(cls, path: object, name: str) -> Self:
@@ -133,15 +113,6 @@ class ArtifactError(FusecastError):
             f"{path} holds the weights of an unknown network; its tensors are {some_of(names)}\n"
             "Hint: supported are those of fusecast, of NVIDIA's DeepLearningExamples and of pytorch-forecasting; "
             "choose one with --from"
-        )
-
-    @classmethod
-    def partial_match(
-        cls, path: object, missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]
-    ) -> Self:
-        return cls(
-            f"{path} does not match the network; {_list_mismatches(missing, unexpected, shapes)}\n"
-            "Hint: --partial loads what matches, and leaves the rest of the network untrained"
         )
 
     @classmethod
@@ -170,6 +141,12 @@ class UnsafeArtifactError(ArtifactError):
     """A saved file holds code that loading would have to execute."""
 
 
-def _list_mismatches(missing: Collection[str], unexpected: Collection[str], shapes: Collection[str]) -> str:
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    return "; ".join(f"{kind}: {some_of(names)}" for kind, names in kinds if names)
+@contextmanager
+def translate_os_errors() -> Iterator[None]:
+    """Raise an ArtifactError with a hint in place of an OSError that names a file, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        raise ArtifactError.refused_by_system(error.filename, error.strerror) from error

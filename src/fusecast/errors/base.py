@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 
 MAX_EXAMPLES = 5
 """Examples that a message shows; the rest is counted."""
@@ -18,20 +19,20 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {plural}"
 
 
-def list_examples(examples: Sequence[str], total: int, limit: int = MAX_EXAMPLES) -> str:
+def list_examples(examples: Iterable[str], total: int, limit: int = MAX_EXAMPLES) -> str:
     """Join the first few examples of `total` cases, and count the rest.
 
     >>> list_examples(["a", "b"], 7)
     'a, b and 5 more'
     """
-    shown = ", ".join(examples[:limit])
-    rest = total - min(len(examples), limit)
-    return f"{shown} and {rest:,} more" if rest > 0 else shown
+    shown = list(islice(examples, limit))
+    rest = total - len(shown)
+    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def some_of(names: Collection[object], limit: int = MAX_EXAMPLES) -> str:
     """Quote the first few of a collection, and count the rest."""
-    return list_examples([repr(name) for name in list(names)[:limit]], len(names), limit)
+    return list_examples(map(repr, names), len(names), limit)
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -48,8 +49,7 @@ def did_you_mean(name: str, available: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     names = list(available)
-    close = get_close_matches(name, names, n=1)
-    if close:
+    if close := get_close_matches(name, names, n=1):
         return f"Hint: did you mean {close[0]!r}?"
     return f"Hint: available are {some_of(sorted(names), 20)}"
 

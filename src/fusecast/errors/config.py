@@ -11,7 +11,11 @@ class ConfigError(FusecastError):
 
     @classmethod
     def not_positive(cls, name: str, value: object) -> Self:
-        return cls(f"{name} must be at least 1, not {value}")
+        return cls.wrong_value(name, value, "at least 1")
+
+    @classmethod
+    def wrong_value(cls, name: str, value: object, expected: str) -> Self:
+        return cls(f"{name} must be {expected}, not {value}")
 
     @classmethod
     def out_of_range(cls, name: str, value: object, allowed: str) -> Self:
@@ -22,16 +26,12 @@ class ConfigError(FusecastError):
         return cls(f"{name} cannot be {value!r}\n{did_you_mean(str(value), allowed)}")
 
     @classmethod
-    def unknown_option(cls, name: str, available: Iterable[str]) -> Self:
-        return cls(f"there is no option {name!r}\n{did_you_mean(name, available)}")
+    def unknown(cls, kind: str, name: object, available: Iterable[object]) -> Self:
+        return cls(f"there is no {kind} {name!r}\n{did_you_mean(str(name), map(str, available))}")
 
     @classmethod
     def not_an_assignment(cls, text: str) -> Self:
         return cls(f"{text!r} is not of the form name=value\nHint: for example num_epochs=10")
-
-    @classmethod
-    def wrong_window(cls, shape: Sequence[int], features: int) -> Self:
-        return cls(f"a batch of windows must have the shape [B, steps, {features}], not {list(shape)}")
 
     @classmethod
     def unreadable(cls, path: object, reason: str) -> Self:
@@ -50,17 +50,15 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
-    def wrong_batch_width(cls, name: str, width: int, expected: str) -> Self:
+    def wrong_size(cls, what: str, measure: str, size: int, expected: object) -> Self:
         return cls(
-            f"{name} of the batch has width {width}, and the network expects width {expected}\n"
-            "Hint: build the batch and the ModelConfig from the same inputs"
+            f"{what} has {measure} {size}, and the network expects {measure} {expected}\n"
+            "Hint: build the windows, the batch and the ModelConfig from the same inputs"
         )
 
     @classmethod
     def bad_quantiles(cls, levels: Sequence[float]) -> Self:
-        return cls(
-            f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: for example 0.1,0.5,0.9"
-        )
+        return cls(f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: such as 0.1,0.5,0.9")
 
     @classmethod
     def levels_are_fixed(cls) -> Self:
@@ -75,14 +73,6 @@ class ConfigError(FusecastError):
             f"network.head={head!r} is a distribution of the values themselves, and features.target_transform="
             f"{transform!r} would change them\nHint: use target_transform='none' with it"
         )
-
-    @classmethod
-    def targets_not_observed(cls, num_targets: int, observed_reals: int) -> Self:
-        return cls(f"{num_targets} targets cannot be among {observed_reals} observed reals: targets are observed first")
-
-    @classmethod
-    def wrong_sizes(cls, name: str, windows: int, network: int) -> Self:
-        return cls(f"windows with a {name} of {windows} do not match a network with a {name} of {network}")
 
     @classmethod
     def missing_device(cls, requested: str, available: Mapping[str, int]) -> Self:
@@ -140,14 +130,6 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
-    def bad_change(cls, name: str, change: object, expected: str) -> Self:
-        return cls(f"the change of {name!r} must be {expected}, not {change}")
-
-    @classmethod
-    def unknown_series(cls, name: object, available: Sequence[object]) -> Self:
-        return cls(f"there is no series {name!r}\n{did_you_mean(str(name), [str(series) for series in available])}")
-
-    @classmethod
     def no_series_named(cls) -> Self:
         return cls("the list of series to explain is empty\nHint: name a series, or use None for all")
 
@@ -173,10 +155,6 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
-    def wrong_size_types(cls, sizes: Mapping[str, object]) -> Self:
-        return cls(f"one of the sizes of the network has a wrong type: {dict(sizes)}")
-
-    @classmethod
     def missing_extra(cls, what: str, library: str, extra: str) -> Self:
         return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
 
@@ -189,9 +167,7 @@ class ConfigError(FusecastError):
 
     @classmethod
     def not_calibrated(cls) -> Self:
-        return cls(
-            "this model has no calibration\nHint: run `fusecast calibrate RUN`, or call `calibrate` on the forecaster"
-        )
+        return cls("this model has no calibration\nHint: run `fusecast calibrate RUN`, or call `calibrate` in Python")
 
 
 class NothingToExplainError(ConfigError):

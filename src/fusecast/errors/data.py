@@ -95,27 +95,15 @@ class DataError(FusecastError):
 
     @classmethod
     def target_without_values(cls, target: str) -> Self:
-        return cls(
-            f"target {target!r} has no value before the training cutoffs\n"
-            "Hint: check the column, and that the training span is not empty"
-        )
+        return cls(f"target {target!r} has no value before the training cutoffs\nHint: check the column and the split")
 
     @classmethod
-    def negative_for_log(cls, target: str, series: Collection[object], row: int, value: float) -> Self:
-        return cls(
-            f"target {target!r} has negative values, for which log1p is not defined, in {len(series)} series: "
-            f"{some_of(series)}; the first is {value:g} in row {row} of {next(iter(series))!r}\n"
-            "Hint: use target_transform='none', or correct the rows"
-        )
-
-    @classmethod
-    def unsupported_by_head(
-        cls, head: str, target: str, what: str, series: Collection[object], row: int, value: float, instead: str
+    def unsupported_values(
+        cls, target: str, problem: str, instead: str, series: Collection[object], row: int, value: float
     ) -> Self:
         return cls(
-            f"target {target!r} has {what}, which network.head={head!r} cannot forecast, in {len(series)} series: "
-            f"{some_of(series)}; the first is {value:g} in row {row} of {next(iter(series))!r}\n"
-            f"Hint: use network.head={instead}, or correct the rows"
+            f"target {target!r} has {problem}, in {len(series)} series: {some_of(series)}; the first is {value:g} "
+            f"in row {row} of {next(iter(series))!r}\nHint: use {instead}, or correct the rows"
         )
 
     @classmethod
@@ -175,9 +163,7 @@ class DataError(FusecastError):
 
     @classmethod
     def missing_sequence(cls, column: str, row: int) -> Self:
-        return cls(
-            f"column {column!r} is empty in row {row}, so that its sequence has no name\nHint: name it, or drop the row"
-        )
+        return cls(f"column {column!r} is empty in row {row}, and names no sequence\nHint: name it, or drop the row")
 
     @classmethod
     def not_a_flag(cls, column: str, value: str, row: int) -> Self:

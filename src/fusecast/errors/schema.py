@@ -75,12 +75,5 @@ class SchemaError(FusecastError):
         return cls(f"column {name!r} has the name of {use}\nHint: rename the column, or omit the other")
 
     @classmethod
-    def reserved_key(cls, name: str) -> Self:
-        return cls(
-            f"the id or time column cannot be named {name!r}: tables of forecasts have a column of that name\n"
-            "Hint: rename it in the table"
-        )
-
-    @classmethod
     def differs_from_fitted(cls, differences: Sequence[str]) -> Self:
         return cls("the schema differs from that of the fitted table: " + "; ".join(differences))

@@ -32,16 +32,11 @@ class TrainingError(FusecastError):
 
     @classmethod
     def checkpoints_exist(cls, folder: object, names: Sequence[str]) -> Self:
-        return cls(
-            f"folder {folder} already holds checkpoints: {some_of(names)}\n"
-            "Hint: choose a new folder, or resume from one of them"
-        )
+        return cls(f"folder {folder} already holds checkpoints: {some_of(names)}\nHint: resume, or use a new folder")
 
     @classmethod
     def folder_in_use(cls, folder: object) -> Self:
-        return cls(
-            f"another process is training into folder {folder}\nHint: wait until it has ended, or choose another folder"
-        )
+        return cls(f"another process is training into folder {folder}\nHint: wait for its end, or use another folder")
 
     @classmethod
     def other_data(cls) -> Self:
@@ -96,4 +91,11 @@ class TrainingInterrupted(KeyboardInterrupt):
         return cls(
             "training was interrupted before its first epoch was validated: there is no model, and nothing was saved\n"
             "Hint: `fit(folder=...)` saves checkpoints, from which `fit(folder=..., resume=True)` continues"
+        )
+
+    @classmethod
+    def within_refit(cls, block: int) -> Self:
+        return cls(
+            f"the backtest was interrupted while refit {block} was trained\n"
+            "Hint: the same backtest with the same output file continues with this refit"
         )

@@ -60,30 +60,19 @@ def seasonal_differences(panel: Panel, train_end: IntArray, lag: int) -> FloatAr
     return differences
 
 
-def seasonal_error(panel: Panel, train_end: IntArray, season: int) -> FloatArray:
+def seasonal_error(panel: Panel, train_end: IntArray, season: int, *, power: int = 1) -> FloatArray:
     """Return each series' mean absolute seasonal difference over training, the divisor of MASE: [S, Y].
 
-    mean over t < train_end of abs(y[t] - y[t - season]), pairs with a missing value left out; NaN where a series
-    has no such pair. Hyndman and Koehler (2006) with the seasonal form of the M4 competition.
+    mean over t < train_end of abs(y[t] - y[t - season]) ** power, pairs with a missing value left out; NaN where a
+    series has no such pair. Hyndman and Koehler (2006) with the seasonal form of the M4 competition. With a power of 2
+    it is the divisor of RMSSE: the M5 competition's, in a seasonal form.
     """
-    return _mean_by_series(np.abs(seasonal_differences(panel, train_end, season)), panel)
-
-
-def seasonal_squared_error(panel: Panel, train_end: IntArray, season: int) -> FloatArray:
-    """Return each series' mean squared seasonal difference over training, the divisor of RMSSE: [S, Y].
-
-    As :func:`seasonal_error`, with squares for absolute values: the M5 competition's, in a seasonal form.
-    """
-    return _mean_by_series(seasonal_differences(panel, train_end, season) ** 2, panel)
-
-
-def _mean_by_series(values: FloatArray, panel: Panel) -> FloatArray:
-    """Return the mean of each series' rows, [N, Y] to [S, Y]; NaN is left out, and is the mean of no value."""
-    series = panel.series_of_row
-    means = np.full((panel.num_series, values.shape[1]), np.nan)
-    for y in range(values.shape[1]):
-        present = ~np.isnan(values[:, y])
-        sums = np.bincount(series[present], values[present, y], minlength=panel.num_series)
-        counts = np.bincount(series[present], minlength=panel.num_series)
+    differences = np.abs(seasonal_differences(panel, train_end, season)) ** power
+    means = np.full((panel.num_series, differences.shape[1]), np.nan)
+    for y in range(differences.shape[1]):
+        present = ~np.isnan(differences[:, y])
+        series = panel.series_of_row[present]
+        sums = np.bincount(series, differences[present, y], minlength=panel.num_series)
+        counts = np.bincount(series, minlength=panel.num_series)
         np.divide(sums, counts, out=means[:, y], where=counts > 0)
     return means

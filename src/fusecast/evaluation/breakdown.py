@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 
 import numpy as np
 import polars as pl
 
+from fusecast.config import CalendarFeatureName
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
@@ -16,7 +20,7 @@ from fusecast.features.calendar import CalendarFeature, infer_calendar_features,
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
-CALENDAR_GROUPINGS = {
+CALENDAR_GROUPINGS: dict[CalendarFeatureName, tuple[str, tuple[str, ...]]] = {
     "hour": ("hour", tuple(map(str, range(24)))),
     "day_of_week": ("weekday", ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")),
     "month": ("month", tuple(map(str, range(1, 13)))),
@@ -30,13 +34,19 @@ class Grouping:
     """A way to divide forecasts into groups."""
 
     name: str
-    labels: tuple[str, ...] = field(repr=False)
-    """Names of the groups, in the order of their numbers."""
+    labels: tuple[str, ...] = field(repr=False)  # names of the groups, in the order of their numbers
     assign: Callable[[IntArray, IntArray], IntArray] | None = field(repr=False)
     """Group of each window [W], or of each step [W, H], by series [W] and rows within them [W, H]; None: one group."""
 
 
 ALL = Grouping(name="all", labels=("all",), assign=None)
+
+
+def build_groupings(panel: Panel, index: WindowIndex) -> tuple[Grouping, ...]:
+    """Return the groupings of a backtest: by series, step ahead, calendar, and origin, each series' k-th cutoff."""
+    labels, first = tuple(map(str, range(int(index.counts.max(initial=0))))), index.first_cutoff
+    origins = Grouping(name="origin", labels=labels, assign=lambda s, rows: (rows[:, 0] - first[s]) // index.stride)
+    return (group_by_series(panel), group_by_step(index.horizon), *group_by_calendar(panel), origins)
 
 
 def group_by_series(panel: Panel) -> Grouping:
@@ -46,20 +56,8 @@ def group_by_series(panel: Panel) -> Grouping:
 
 def group_by_step(horizon: int) -> Grouping:
     """Return the grouping by step ahead, from 1 on."""
-    return Grouping(
-        name="step",
-        labels=tuple(str(step + 1) for step in range(horizon)),
-        assign=lambda _, rows: np.broadcast_to(np.arange(horizon), rows.shape),
-    )
-
-
-def group_by_origin(index: WindowIndex) -> Grouping:
-    """Return the grouping by origin: the k-th is each series' k-th cutoff in the index."""
-    return Grouping(
-        name="origin",
-        labels=tuple(str(origin) for origin in range(int(index.counts.max(initial=0)))),
-        assign=lambda series, rows: (rows[:, 0] - index.first_cutoff[series]) // index.stride,
-    )
+    labels = tuple(map(str, range(1, horizon + 1)))
+    return Grouping(name="step", labels=labels, assign=lambda _, rows: np.broadcast_to(np.arange(horizon), rows.shape))
 
 
 def group_by_calendar(panel: Panel) -> tuple[Grouping, ...]:
@@ -67,18 +65,18 @@ def group_by_calendar(panel: Panel) -> tuple[Grouping, ...]:
 
     Only those that differ between rows of the panel's frequency: none for integer steps and years.
     """
-    features = infer_calendar_features(panel.schema.frequency)
-    return tuple(_group_by_feature(panel, feature) for feature in features if feature.name in CALENDAR_GROUPINGS)
 
-
-def _group_by_feature(panel: Panel, feature: CalendarFeature) -> Grouping:
-    def assign(series: IntArray, rows: IntArray) -> IntArray:
+    def assign(feature: CalendarFeature, series: IntArray, rows: IntArray) -> IntArray:
         times = panel.times_at(np.repeat(series, rows.shape[1]), rows.ravel())
         codes = feature.codes(to_local_times(times, panel.schema.time_zone))
         return codes.astype(np.int64).reshape(rows.shape) - 1
 
-    name, labels = CALENDAR_GROUPINGS[feature.name]
-    return Grouping(name=name, labels=labels, assign=assign)
+    features = {feature.name: feature for feature in infer_calendar_features(panel.schema.frequency)}
+    return tuple(
+        Grouping(name=name, labels=labels, assign=partial(assign, features[feature]))
+        for feature, (name, labels) in CALENDAR_GROUPINGS.items()
+        if feature in features
+    )
 
 
 class GroupedScores:
@@ -86,19 +84,14 @@ class GroupedScores:
 
     def __init__(self, targets: Sequence[str], levels: Sequence[float], groupings: Sequence[Grouping]) -> None:
         self.targets = tuple(targets)
-        self._groupings = {grouping.name: grouping for grouping in (ALL, *groupings)}
+        self.groupings = {grouping.name: grouping for grouping in (ALL, *groupings)}
         self._sums = {
             name: ScoreSums(levels, len(self.targets), len(grouping.labels))
-            for name, grouping in self._groupings.items()
+            for name, grouping in self.groupings.items()
         }
 
     def __repr__(self) -> str:
         return f"GroupedScores(targets={list(self.targets)}, groupings={list(self.groupings)})"
-
-    @property
-    def groupings(self) -> tuple[str, ...]:
-        """Names of the groupings; the first is ``all``."""
-        return tuple(self._groupings)
 
     def add(
         self, forecasts: Forecasts, actual: FloatArray, error_scale: FloatArray, square_scale: FloatArray | None = None
@@ -111,7 +104,7 @@ class GroupedScores:
         rows = forecasts.cutoff[:, None] + np.arange(forecasts.horizon)
         squares = None if square_scale is None else square_scale[series]
         errors = compute_errors(forecasts.quantiles, actual, forecasts.levels, error_scale[series], squares)
-        for name, grouping in self._groupings.items():
+        for name, grouping in self.groupings.items():
             self._sums[name].add(errors, None if grouping.assign is None else grouping.assign(series, rows))
 
     def scores(self, by: str = "all", group: int = 0) -> tuple[Scores, ...]:
@@ -131,14 +124,10 @@ class GroupedScores:
                 columns |= {f"{name} {key:g}": values[..., i].ravel() for i, key in enumerate(keys[name])}
             else:
                 columns[name] = values.ravel()
-        groups = [
-            {"by": by, "group": label, "target": target}
-            for label in self._groupings[by].labels
-            for target in self.targets
-        ]
-        schema = {"by": pl.String, "group": pl.String, "target": pl.String}
+        groups = list(product([by], self.groupings[by].labels, self.targets))
+        schema = dict.fromkeys(("by", "group", "target"), pl.String)
         scores = pl.DataFrame(columns, nan_to_null=True).with_columns(pl.col("count").cast(pl.Int64))
-        return pl.DataFrame(groups, schema=schema).hstack(scores).filter(pl.col("count") > 0)
+        return pl.DataFrame(groups, schema=schema, orient="row").hstack(scores).filter(pl.col("count") > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,14 +148,10 @@ class SeriesScores:
 class ScoreBreakdown:
     """Scores of the first target by step ahead and by series."""
 
-    by_step: Mapping[str, FloatArray] = field(repr=False)
-    """Predictor -> WQL of each step ahead, [H]; the model first."""
-    worst: Sequence[SeriesScores] = field(default=(), repr=False)
-    """The series of lowest skill first."""
-    worse_than_baseline: int = 0
-    """Series on which the best baseline does better."""
-    num_series: int = 0
-    """Series evaluated."""
+    by_step: Mapping[str, FloatArray] = field(repr=False)  # predictor -> WQL of each step ahead, [H]; the model first
+    worst: Sequence[SeriesScores] = field(default=(), repr=False)  # the series of lowest skill first
+    worse_than_baseline: int = 0  # series on which the best baseline does better
+    num_series: int = 0  # series evaluated
 
 
 def compute_score_breakdown(
@@ -178,17 +163,18 @@ def compute_score_breakdown(
     MASE is scaled by the seasonal changes of the first `train_end` [S] rows of each series.
     """
     error_scale = seasonal_error(panel, train_end, season)
-    scores: list[GroupedScores] = []
-    for of_predictor in forecasts.values():
+    scores: dict[str, GroupedScores] = {}
+    for name, of_predictor in forecasts.items():
         groupings = (group_by_step(of_predictor.horizon), group_by_series(panel))
-        scores.append(GroupedScores(panel.schema.targets, of_predictor.levels, groupings))
         actual = gather_actuals(panel, of_predictor.series, of_predictor.cutoff, of_predictor.horizon)
-        scores[-1].add(of_predictor, actual, error_scale)
+        scores[name] = GroupedScores(panel.schema.targets, of_predictor.levels, groupings)
+        scores[name].add(of_predictor, actual, error_scale)
+    model, *baselines = scores.values()
     skill = np.full(panel.num_series, np.nan)
-    if len(scores) > 1:
-        model_loss, baseline_loss = (grouped.column("series", "mean_pinball")[:, 0] for grouped in scores[:2])
+    if baselines:
+        losses = (grouped.column("series", "mean_pinball")[:, 0] for grouped in (model, baselines[0]))
         with np.errstate(divide="ignore", invalid="ignore"):
-            skill = 1 - model_loss / baseline_loss
+            skill = 1 - np.divide(*losses)
     # Where the baseline is exact (a series that never changes) the skill is -inf, whatever the loss of the model: such
     # series come after those of a finite negative skill.
     rank = np.where(np.isneginf(skill), -1e-12, np.nan_to_num(skill, nan=np.inf))
@@ -196,12 +182,12 @@ def compute_score_breakdown(
     order = evaluated[np.argsort(rank[evaluated], kind="stable")]
     worst = []
     for s in order[~np.isnan(skill[order])][:MAX_WORST_SERIES].tolist():
-        model = scores[0].scores("series", s)[0]
-        coverage = next(iter(model.coverage.values()), float("nan"))
-        values = {"wql": model.wql, "mase": model.mase, "coverage": coverage, "skill": float(skill[s])}
+        of_series = model.scores("series", s)[0]
+        coverage = next(iter(of_series.coverage.values()), math.nan)
+        values = {"wql": of_series.wql, "mase": of_series.mase, "coverage": coverage, "skill": float(skill[s])}
         worst.append(SeriesScores(series=panel.names[s], **values))
     return ScoreBreakdown(
-        by_step={name: grouped.column("step", "wql")[:, 0] for name, grouped in zip(forecasts, scores, strict=True)},
+        by_step={name: grouped.column("step", "wql")[:, 0] for name, grouped in scores.items()},
         worst=worst,
         worse_than_baseline=int((skill[evaluated] < 0).sum()),
         num_series=len(evaluated),

@@ -20,11 +20,9 @@ from fusecast.inference.forecasts import Predictor
 from fusecast.io.atomic import write_text_atomically
 from fusecast.windows.window_index import WindowIndex
 
-CHUNK_VALUES = 8_000_000
-"""Forecast values held at once, 64 MB."""
+CHUNK_VALUES = 8_000_000  # forecast values held at once, 64 MB
 
-ProgressCallback = Callable[[int, int], None]
-"""Called with the windows that are done and all windows."""
+ProgressCallback = Callable[[int, int], None]  # called with the windows that are done and all windows
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -32,16 +30,12 @@ class Evaluation:
     """The scores of every predictor on every target, over the same windows."""
 
     targets: tuple[str, ...]
-    season: int
-    """Steps of a season, for MASE."""
+    season: int  # steps of a season, for MASE
     windows: int
     horizon: int
-    scores: dict[str, tuple[Scores, ...]]
-    """Name of the predictor -> its scores, one a target."""
-    baselines: tuple[str, ...] = ()
-    """Names of the predictors that the others are compared with."""
-    series_without_training_rows: int = 0
-    """Series evaluated of which the table holds no training row: see :attr:`note`."""
+    scores: dict[str, tuple[Scores, ...]]  # name of the predictor -> its scores, one a target
+    baselines: tuple[str, ...] = ()  # names of the predictors that the others are compared with
+    series_without_training_rows: int = 0  # series evaluated of which the table holds no training row: see :attr:`note`
 
     def __repr__(self) -> str:
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,7 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: levels become text, NaN becomes null."""
-        plain: dict[str, Any] = to_plain(vars(self))
-        return plain
+        return {name: to_plain(value) for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +110,10 @@ def compute_errors(
     level = np.asarray(levels)
     signed = compute_median(quantiles, levels) - actual
     above = actual[..., None] - quantiles
-    bounds = np.array(list(central_intervals(levels).values()), dtype=np.int64).reshape(-1, 2)
-    low, high = (np.take(quantiles, column, axis=-1) for column in bounds.T)  # [W, H, Y, K]
-    inside = (low <= actual[..., None]) & (actual[..., None] <= high)
+    bounds = [(quantiles[..., low], quantiles[..., high]) for low, high in central_intervals(levels).values()]
+    inside = [
+        np.where(np.isnan(low) | np.isnan(high), np.nan, (low <= actual) & (actual <= high)) for low, high in bounds
+    ]
     size = np.abs(actual) + np.abs(signed + actual)
     errors = {
         "count": np.ones_like(actual),
@@ -124,14 +124,14 @@ def compute_errors(
         "relative": np.where(size == 0, 0.0, 2 * np.abs(signed) / np.where(size == 0, 1.0, size)),
         "pinball": np.maximum(level * above, (level - 1) * above),
         "below": np.where(np.isnan(quantiles), np.nan, above <= 0),
-        "inside": np.where(np.isnan(low) | np.isnan(high), np.nan, inside),
-        "width": high - low,
+        "inside": np.stack(inside, axis=-1) if bounds else np.empty((*actual.shape, 0)),
+        "width": np.stack([high - low for low, high in bounds], axis=-1) if bounds else np.empty((*actual.shape, 0)),
     }
     for name, error, scale in (("scaled", np.abs(signed), error_scale), ("scaled_square", signed**2, square_scale)):
-        if scale is not None:
-            usable = present & (np.isfinite(scale) & (scale > 0))[:, None]
-            errors[name] = np.where(usable, error / np.where(usable, scale[:, None], 1.0), 0.0)
-            errors[f"{name}_count"] = usable.astype(np.float64)
+        divisor = np.full((len(actual), 1), np.nan) if scale is None else scale
+        usable = present & (np.isfinite(divisor) & (divisor > 0))[:, None]
+        errors[name] = np.where(usable, error / np.where(usable, divisor[:, None], 1.0), 0.0)
+        errors[f"{name}_count"] = usable.astype(np.float64)
     return {
         name: np.where(present[..., None], array if array.ndim == 4 else array[..., None], 0.0)
         for name, array in errors.items()
@@ -147,21 +147,17 @@ class ScoreSums:
 
     def __init__(self, levels: Sequence[float], num_targets: int, num_groups: int = 1) -> None:
         self.levels = tuple(levels)
-        self.intervals = tuple(central_intervals(self.levels))
+        self.keys: dict[str, tuple[float, ...]] = {  # levels or intervals of scores with one value for each of them
+            **dict.fromkeys(("quantile_risk", "pinball", "calibration"), self.levels),
+            **dict.fromkeys(("coverage", "width"), tuple(central_intervals(levels))),
+        }
         self._shape = (num_groups, num_targets)
-        self._sums: dict[str, FloatArray] = {}
+        no_error = compute_errors(np.empty((0, 1, num_targets, len(levels))), np.empty((0, 1, num_targets)), levels)
+        self._sums = {name: np.zeros((*self._shape, values.shape[-1])) for name, values in no_error.items()}
 
     def __repr__(self) -> str:
         groups, targets = self._shape
         return f"ScoreSums(levels={self.levels}, groups={groups}, targets={targets})"
-
-    @property
-    def keys(self) -> dict[str, tuple[float, ...]]:
-        """The levels or intervals of each score that has one value for each of them."""
-        return {
-            **dict.fromkeys(("quantile_risk", "pinball", "calibration"), self.levels),
-            **dict.fromkeys(("coverage", "width"), self.intervals),
-        }
 
     def add(self, errors: Mapping[str, FloatArray], group: IntArray | None = None) -> None:
         """Add the errors of some windows, as :func:`compute_errors` returns them.
@@ -179,20 +175,15 @@ class ScoreSums:
                 for i, column in enumerate(values.reshape(windows * steps, targets * width).T):
                     total[:, i] = np.bincount(group_of_step, weights=column, minlength=num_groups)
                 total = total.reshape(num_groups, targets, width)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._sums[name] += total
 
     def columns(self) -> dict[str, FloatArray]:
         """Return every score of every group and target, each [G, Y] or, one a level or interval, [G, Y, K]."""
-        width = {"pinball": len(self.levels), "below": len(self.levels)}
-        width |= dict.fromkeys(("inside", "width"), len(self.intervals))
-
-        def total(name: str) -> FloatArray:
-            return self._sums[name] if name in self._sums else np.zeros((*self._shape, width.get(name, 1)))
-
+        total = self._sums
         with np.errstate(divide="ignore", invalid="ignore"):
-            count = total("count")
-            pinball = total("pinball") / count
-            risk = 2 * total("pinball") / total("size")
+            count = total["count"]
+            pinball = total["pinball"] / count
+            risk = 2 * total["pinball"] / total["size"]
             return {
                 "count": count[..., 0],
                 "quantile_risk": risk,
@@ -200,15 +191,15 @@ class ScoreSums:
                 "wql": risk.mean(axis=-1),
                 "mean_pinball": pinball.mean(axis=-1),
                 "crps": 2 * (pinball * level_weights(self.levels)).sum(axis=-1),
-                "mae": (total("absolute") / count)[..., 0],
-                "rmse": np.sqrt(total("square") / count)[..., 0],
-                "bias": (total("signed") / count)[..., 0],
-                "smape": (total("relative") / count)[..., 0],
-                "mase": (total("scaled") / total("scaled_count"))[..., 0],
-                "rmsse": np.sqrt(total("scaled_square") / total("scaled_square_count"))[..., 0],
-                "coverage": total("inside") / count,
-                "width": total("width") / count,
-                "calibration": total("below") / count,
+                "mae": (total["absolute"] / count)[..., 0],
+                "rmse": np.sqrt(total["square"] / count)[..., 0],
+                "bias": (total["signed"] / count)[..., 0],
+                "smape": (total["relative"] / count)[..., 0],
+                "mase": (total["scaled"] / total["scaled_count"])[..., 0],
+                "rmsse": np.sqrt(total["scaled_square"] / total["scaled_square_count"])[..., 0],
+                "coverage": total["inside"] / count,
+                "width": total["width"] / count,
+                "calibration": total["below"] / count,
             }
 
     def scores(self, group: int = 0) -> tuple[Scores, ...]:
@@ -228,19 +219,15 @@ class ScoreSums:
 
 def central_intervals(levels: Sequence[float]) -> dict[float, tuple[int, int]]:
     """Return the nominal share of each central interval and the indices of its two levels, widest first."""
-    intervals = {}
-    for lower, level in enumerate(levels):
-        for upper in range(lower + 1, len(levels)):
-            if level < 0.5 and math.isclose(level + levels[upper], 1.0, abs_tol=1e-9):
-                intervals[round(levels[upper] - level, 10)] = (lower, upper)
-    return intervals
+    return {
+        round(high - low, 10): (i, j)
+        for (i, low), (j, high) in combinations(enumerate(levels), 2)
+        if low < 0.5 and math.isclose(low + high, 1.0, abs_tol=1e-9)
+    }
 
 
 def level_weights(levels: Sequence[float]) -> FloatArray:
-    """Return the share of [0, 1] that lies nearest to each level, [Q]: the weights of the CRPS. They sum to 1.
-
-    For n levels (i - 1/2) / n all are 1/n.
-    """
+    """Return the share of [0, 1] that lies nearest to each level, [Q]: the weights of the CRPS, which sum to 1."""
     middle = (np.asarray(levels)[1:] + np.asarray(levels)[:-1]) / 2
     return np.diff(np.concatenate(([0.0], middle, [1.0])))
 

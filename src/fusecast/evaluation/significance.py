@@ -19,14 +19,10 @@ from fusecast.inference.forecasts import Forecasts
 class DieboldMariano:
     """Result of the test that two forecasts are equally good."""
 
-    statistic: float
-    """Below 0 where the first forecast has the smaller losses; NaN where the test cannot be made."""
-    p_value: float
-    """Two-sided: how often so large a difference would come up if both were equally good."""
-    difference: float
-    """Mean loss of the first minus mean loss of the second."""
-    count: int
-    """Pairs of losses compared."""
+    statistic: float  # below 0 where the first forecast has the smaller losses; NaN where the test cannot be made
+    p_value: float  # two-sided: how often so large a difference would come up if both were equally good
+    difference: float  # mean loss of the first minus mean loss of the second
+    count: int  # pairs of losses compared
 
 
 def diebold_mariano(first: ArrayLike, second: ArrayLike, overlap: int = 1) -> DieboldMariano:

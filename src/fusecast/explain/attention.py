@@ -6,9 +6,9 @@ import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import FloatArray, IntArray
@@ -24,9 +24,8 @@ VALUES_PER_BLOCK = 4_000_000  # 32 MB in float64
 class AttentionProfile:
     """Attention to each position of a window, over many windows.
 
-    A position counts steps from the first step forecast: -1 is the last known step, -24 lies 24 steps before the
-    first one forecast. The percentiles are over the windows in which the position is not masked; NaN where it always
-    is.
+    A position counts steps from the first step forecast: -1 is the last known step, 0 the first one forecast. The
+    percentiles are over the windows in which the position is not masked; NaN where it always is.
     """
 
     position: IntArray  # [T], -L to H - 1
@@ -35,10 +34,9 @@ class AttentionProfile:
     p50: FloatArray  # [T]
     p90: FloatArray  # [T]
 
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row a position, plain values."""
-        columns = {name: values.tolist() for name, values in vars(self).items()}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def to_frame(self) -> pl.DataFrame:
+        """Return one row a position: position, mean, p10, p50, p90; null where NaN."""
+        return pl.DataFrame(vars(self), nan_to_null=True)
 
     def top_lags(self, count: int = 3) -> list[tuple[int, float]]:
         """Return the past positions of the highest mean attention, each a peak among its neighbours, with that mean."""
@@ -53,11 +51,9 @@ class AttentionTally:
     """Accumulates attention batch by batch; memory grows with L and H, not with the windows."""
 
     def __init__(self, lookback: int, horizon: int, exact_values: int = EXACT_VALUES) -> None:
-        self._lookback = lookback
-        self._horizon = horizon
-        steps = lookback + horizon
-        self._overall = StreamingPercentiles(steps, exact_values)
-        self._by_step = StreamingPercentiles(horizon * steps, exact_values)
+        self._lookback, self._horizon = lookback, horizon
+        self._overall = StreamingPercentiles(lookback + horizon, exact_values)
+        self._by_step = StreamingPercentiles(horizon * (lookback + horizon), exact_values)
 
     def add(self, batch: Batch, output: Output) -> None:
         """Add the windows of a batch. Masked positions do not count; see :class:`AttentionProfile`."""
@@ -80,16 +76,14 @@ class AttentionTally:
         return [self._profile(mean[h], percentiles[:, h]) for h in range(self._horizon)]
 
     def _profile(self, mean: FloatArray, percentiles: FloatArray) -> AttentionProfile:
-        p10, p50, p90 = percentiles
-        position = np.arange(-self._lookback, self._horizon)
-        return AttentionProfile(position=position, mean=mean, p10=p10, p50=p50, p90=p90)
+        columns = dict(zip(("p10", "p50", "p90"), percentiles, strict=True))
+        return AttentionProfile(position=np.arange(-self._lookback, self._horizon), mean=mean, **columns)
 
 
 class AttentionStore:
     """Attention [W, H, T] of W windows in float32, NaN at masked positions.
 
-    Beyond 256 MB the values lie in a scratch file that vanishes with the store; memory then stays the same however
-    many windows there are.
+    Beyond 256 MB the values lie in a scratch file that is removed with the store: memory does not grow with W.
     """
 
     def __init__(self, windows: int, lookback: int, horizon: int, max_bytes: int = MAX_BYTES_IN_MEMORY) -> None:

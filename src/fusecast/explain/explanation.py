@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from fusecast.data.arrays import IntArray
-from fusecast.data.duration_text import format_lag
+from fusecast.data.frequency import format_lag
 from fusecast.data.panel import Panel
 from fusecast.errors.base import format_count
-from fusecast.explain.agreement import Agreement, compare_importances
 from fusecast.explain.attention import AttentionProfile, AttentionStore, AttentionTally
 from fusecast.explain.importance import Importance, ImportanceByStep, ImportanceTally
+from fusecast.explain.permutation import Agreement, compare_importances
 from fusecast.explain.regimes import Regimes, find_regimes
 from fusecast.explain.seasonality import (
     Periodicity,
@@ -28,20 +28,9 @@ from fusecast.features.encoded_panel import Inputs
 from fusecast.model.batch import Batch, Output
 from fusecast.windows.window_index import WindowIndex
 
-LAG_COLUMNS = {
-    "lag": pl.Int64,
-    "words": pl.String,
-    "attention": pl.Float64,
-    "contrast": pl.Float64,
-    "persistence": pl.Float64,
-    "multiple_of": pl.Int64,
-}
-PERIODICITY_COLUMNS = {
-    "period": pl.Int64,
-    "words": pl.String,
-    "autocorrelation": pl.Float64,
-    "persistence": pl.Float64,
-}
+# types that a table without rows needs too
+LAG_TYPES = {"lag": int, "words": str, "attention": float, "contrast": float, "persistence": float, "multiple_of": int}
+PERIODICITY_TYPES = {"period": int, "words": str, "autocorrelation": float, "persistence": float}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,8 +39,9 @@ class Explanation:
 
     panel: Panel
     windows: int
-    gap: int
-    """Steps between flagged forecasts up to which they are one event: the horizon, or the stride of the windows."""
+    gap: (
+        int  # largest number of steps between flagged forecasts of one event: the horizon, or the stride of the windows
+    )
     importances: list[Importance]
     importance_by_step: pl.DataFrame  # see ImportanceByStep.by_position
     importance_over_time: pl.DataFrame  # see ImportanceByStep.over_time
@@ -73,18 +63,10 @@ class Explanation:
         *,
         threshold: float | None = None,
     ) -> Self:
-        """Summarise the outputs of a network batch by batch; memory does not grow with the windows.
+        """Summarise outputs as from ``NetworkPredictor.outputs`` for all windows of the index, batch by batch.
 
-        Parameters
-        ----------
-        outputs
-            (numbers of the windows, batch, output) for all windows of the index, as from
-            ``NetworkPredictor.outputs``.
-        inputs
-            Names of the variables.
-        threshold
-            Distance above which a window is flagged; None chooses one, see
-            :func:`~fusecast.explain.regimes.find_regimes`.
+        Memory does not grow with the windows. `threshold` is the distance above which a window is flagged; None
+        chooses one, see :func:`~fusecast.explain.regimes.find_regimes`.
         """
         L, H = index.lookback, index.horizon
         importance, attention = ImportanceTally(inputs), AttentionTally(L, H)
@@ -124,17 +106,19 @@ class Explanation:
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return all results as tidy tables, by name."""
         frequency = self.panel.schema.frequency
-        by_step = [{"step": step + 1, **row} for step, p in enumerate(self.attention_by_step) for row in p.to_rows()]
-        attention = pl.DataFrame(self.attention.to_rows(), nan_to_null=True)
-        words = [format_lag(position, frequency) for position in attention["position"].to_list()]
+        words = [format_lag(position, frequency) for position in self.attention.position.tolist()]
+        by_step = [
+            profile.to_frame().select(pl.lit(step, pl.Int64).alias("step"), pl.all())
+            for step, profile in enumerate(self.attention_by_step, start=1)
+        ]
         tables = {
             "importances": pl.DataFrame([asdict(row) for row in self.importances]),
             "importance_by_step": self.importance_by_step,
             "importance_over_time": self.importance_over_time,
-            "attention": attention.insert_column(1, pl.Series("words", words)),
-            "attention_by_step": pl.DataFrame(by_step, nan_to_null=True),
-            "seasonal_lags": pl.DataFrame([asdict(lag) for lag in self.seasonal_lags], schema=LAG_COLUMNS),
-            "periodicities": pl.DataFrame([asdict(one) for one in self.periodicities], schema=PERIODICITY_COLUMNS),
+            "attention": self.attention.to_frame().insert_column(1, pl.Series("words", words)),
+            "attention_by_step": pl.concat(by_step),
+            "seasonal_lags": pl.DataFrame([asdict(lag) for lag in self.seasonal_lags], schema=LAG_TYPES),
+            "periodicities": pl.DataFrame([asdict(one) for one in self.periodicities], schema=PERIODICITY_TYPES),
             "regimes": self.regimes.to_frame(self.panel),
             "events": self.events,
         }
@@ -152,18 +136,14 @@ class Explanation:
                 shares = ", ".join(f"{row.variable!r} {row.mean:.0%}" for row in top)
                 sentences.append(f"The {group} variables selected most are {shares}.")
         sentences.append(f"The network {describe_patterns(self.seasonal_lags, self.periodicities)}.")
-        sentences.append(self._describe_events())
-        if self.agreement is not None:
-            sentences += self.agreement.notes
-        return sentences
-
-    def _describe_events(self) -> str:
         events = self.events
-        if not events.height:
-            return "No forecast has unusual attention: there is no sign of another regime."
-        first = events.row(0, named=True)
-        return (
-            f"{int(self.regimes.flagged.sum()):,} forecasts in {format_count(events.height, 'span')} of time have "
-            f"unusual attention; the farthest from the average is of series {first['series']!r} at {first['peak']} "
-            f"(distance {first['distance']:.2f})."
-        )
+        if events.height:
+            first = events.row(0, named=True)
+            sentences.append(
+                f"{int(self.regimes.flagged.sum()):,} forecasts in {format_count(events.height, 'span')} of time have "
+                f"unusual attention; the farthest from the average is of series {first['series']!r} at "
+                f"{first['peak']} (distance {first['distance']:.2f})."
+            )
+        else:
+            sentences.append("No forecast has unusual attention: there is no sign of another regime.")
+        return sentences + list(self.agreement.notes if self.agreement is not None else ())

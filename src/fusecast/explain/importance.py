@@ -40,8 +40,7 @@ class Importance:
 class ImportanceTally:
     """Accumulates selection weights batch by batch; memory does not grow with the windows.
 
-    Masked steps (padding, or steps without values) are not counted. Percentiles are exact for small amounts and
-    within a histogram's bin beyond, see :class:`~fusecast.explain.streaming_percentiles.StreamingPercentiles`.
+    Masked steps (padding, or steps without values) are not counted.
     """
 
     def __init__(self, inputs: Inputs, exact_values: int = EXACT_VALUES) -> None:
@@ -83,10 +82,10 @@ class ImportanceByStep:
             group: StreamingPercentiles(len(self._positions[group]) * len(names), exact_values)
             for group, names in self._names.items()
         }
-        self._bins = self._time_bins()
-        self._sums = {group: np.zeros((self._bins.count, len(names))) for group, names in self._names.items()}
-        self._counts = {group: np.zeros(self._bins.count, dtype=np.int64) for group in self._names}
-        self._first_ticks = np.full(self._bins.count, np.iinfo(np.int64).max)
+        self._first_step, self._bin_width, bins = self._time_bins()
+        self._sums = {group: np.zeros((bins, len(names))) for group, names in self._names.items()}
+        self._counts = {group: np.zeros(bins, dtype=np.int64) for group in self._names}
+        self._first_ticks = np.full(bins, np.iinfo(np.int64).max)
 
     def add(self, windows: IntArray, batch: Batch, output: Output) -> None:
         """Add the windows of a batch, numbered as in the index. Masked steps do not count."""
@@ -98,30 +97,24 @@ class ImportanceByStep:
             self._weights[group].add(masked.reshape(len(values), -1))
             row = cutoff[:, None] + self._positions[group]
             ticks = self._ticks(np.broadcast_to(series[:, None], row.shape)[present], row[present])
-            bins = (self._step_numbers(ticks) - self._bins.first) // self._bins.width
+            bins = (self._step_numbers(ticks) - self._first_step) // self._bin_width
             np.add.at(self._sums[group], bins, values[present])
-            self._counts[group] += np.bincount(bins, minlength=self._bins.count)
+            self._counts[group] += np.bincount(bins, minlength=len(self._first_ticks))
             np.minimum.at(self._first_ticks, bins, ticks)
 
     def by_position(self) -> pl.DataFrame:
-        """Return one row a group, position and variable: mean and percentiles over windows.
-
-        Position -1 is the last known step, 0 the first step forecast.
-        """
+        """Return one row a group, position (0: the first step forecast) and variable: mean and percentiles."""
         frames = []
         for group, names in self._names.items():
             if not names:
                 continue
             positions, weights = self._positions[group], self._weights[group]
-            p10, p50, p90 = weights.percentiles(PERCENTS)
             columns = {
                 "group": [group] * (len(positions) * len(names)),
                 "position": np.repeat(positions, len(names)),
                 "variable": list(names) * len(positions),
                 "mean": weights.mean(),
-                "p10": p10,
-                "p50": p50,
-                "p90": p90,
+                **dict(zip(("p10", "p50", "p90"), weights.percentiles(PERCENTS), strict=True)),
             }
             frames.append(pl.DataFrame(columns, nan_to_null=True).drop_nulls("mean"))
         return pl.concat(frames) if frames else pl.DataFrame()
@@ -129,8 +122,8 @@ class ImportanceByStep:
     def over_time(self) -> pl.DataFrame:
         """Return one row a group, span of time and variable: mean weight over the steps of the span, and their number.
 
-        At most 60 equal spans; `time` is the first counted step of each. Steps have their own dates: the past group
-        is dated by the steps of the lookback, the future group by the steps forecast.
+        At most 60 equal spans; `time` is the first counted step of each. The past group is dated by the steps of the
+        lookback, the future group by the steps forecast.
         """
         frames = []
         for group, names in self._names.items():
@@ -148,16 +141,17 @@ class ImportanceByStep:
             frames.append(pl.DataFrame(columns))
         return pl.concat(frames) if frames else pl.DataFrame()
 
-    def _time_bins(self) -> _TimeBins:
+    def _time_bins(self) -> tuple[int, int, int]:
+        """Return the number of the first step of any window, and the width in steps and the count of equal bins."""
         series = np.flatnonzero(self._index.counts)
         if not series.size:
-            return _TimeBins(0, 1, 1)
+            return 0, 1, 1
         first = np.maximum(0, self._index.first_cutoff[series] - self._index.lookback)
         last = self._index.first_cutoff[series] + (self._index.counts[series] - 1) * self._index.stride
         begin = int(self._step_numbers(self._ticks(series, first)).min())
         end = int(self._step_numbers(self._ticks(series, last + self._index.horizon - 1)).max())
         width = math.ceil((end - begin + 1) / MAX_TIME_BINS)
-        return _TimeBins(begin, width, (end - begin) // width + 1)
+        return begin, width, (end - begin) // width + 1
 
     def _ticks(self, series: IntArray, row: IntArray) -> IntArray:
         return self._panel.time_grid.advance(self._panel.start[series], row)
@@ -166,15 +160,6 @@ class ImportanceByStep:
         """Number the steps on one scale for all series."""
         step = self._panel.time_grid.step
         return split_months(ticks)[0] // step.months if step.months else ticks // step.width
-
-
-@dataclass(frozen=True)
-class _TimeBins:
-    """Equal spans of steps between the first and the last step of any window."""
-
-    first: int
-    width: int
-    count: int
 
 
 def to_numpy(values: Tensor) -> FloatArray:

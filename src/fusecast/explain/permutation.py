@@ -1,4 +1,4 @@
-"""Permutation importance: the increase of the loss when a variable is taken from other windows."""
+"""Permutation importance, the increase of the loss when a variable is shuffled; its agreement with the weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from fusecast.data.arrays import IntArray
+from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.explain.importance import Importance
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.model.batch import Batch, Output
 from fusecast.model.losses import quantile_loss
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.window_index import WindowIndex
+
+MIN_VARIABLES = 3  # of a group, for a rank correlation
+HIGH_WEIGHT, LOW_WEIGHT = 1.5, 0.5
+"""Times its even share of a group's selection from which, and up to which, the weight of a variable is notable."""
+LOW_INCREASE, HIGH_INCREASE = 0.02, 0.1
+"""Relative increase of the loss below which a variable is not needed, and from which it clearly is."""
+
+BatchColumn = tuple[str, str | None, int]
+"""Field of a batch, the field of its presence mask or None, and the column there."""
 
 
 def permutation_importance(
@@ -32,21 +42,13 @@ def permutation_importance(
     """Measure how much the loss increases when each window gets a variable's values from another window.
 
     Past and future values of a known variable move together. The values of one window stay together: only the window
-    that they belong to is shuffled, over all windows and series, and no window keeps its own values (Breiman 2001;
-    Fisher, Rudin and Dominici 2019). The loss is the quantile loss in scaled units, as in training.
+    that they belong to is shuffled, over all windows and series, and no window keeps its values (Breiman 2001; Fisher,
+    Rudin and Dominici 2019). The loss is the quantile loss in scaled units, as in training; `network` must not drop
+    units out, and each variable is shuffled `repeats` times.
 
-    Parameters
-    ----------
-    network
-        Returns the output of a batch, without dropout.
-    repeats
-        Shuffles of each variable, averaged.
-
-    Returns
-    -------
-    One row a variable in order of falling increase: `variable`, `groups` (past, future, static), `loss` (without
-    shuffling), `shuffled` (mean loss with it), `increase` (relative), `spread` (standard deviation of the increase
-    over the repeats), `constant` (the same in every window: shuffling cannot change anything).
+    Returns one row a variable in order of falling increase: `variable`, `groups` (past, future, static), `loss`
+    (without shuffling), `shuffled` (mean loss with it), `increase` (relative), `spread` (standard deviation of the
+    increase over the repeats), `constant` (the same in every window: shuffling cannot change anything).
     """
     gatherer = make_gatherer(encoded, index)
     variables = _variable_columns(encoded.inputs)
@@ -63,10 +65,9 @@ def permutation_importance(
         baseline, weight = baseline + loss * count, weight + count
         for r, order in enumerate(orders):
             donor = gatherer(order[chunk])
-            for v, variable in enumerate(variables):
-                changed = _with_values_from(donor, batch, variable)
-                fields = [field for field, _, _ in variable.columns]
-                varies[v] |= any(not torch.equal(getattr(changed, f), getattr(batch, f)) for f in fields)
+            for v, columns in enumerate(variables.values()):
+                changed = _with_values_from(donor, batch, columns)
+                varies[v] |= any(not torch.equal(getattr(changed, f), getattr(batch, f)) for f, _, _ in columns)
                 total[v, r] += _loss(network(changed), batch, levels)[0] * count
         done += len(batch.window)
         if on_progress is not None:
@@ -75,8 +76,8 @@ def permutation_importance(
     increase = shuffled / baseline - 1 if baseline > 0 else np.full_like(shuffled, np.nan)
     frame = pl.DataFrame(
         {
-            "variable": [one.variable for one in variables],
-            "groups": [",".join(one.groups) for one in variables],
+            "variable": list(variables),
+            "groups": [",".join(f.partition("_")[0] for f, _, _ in columns) for columns in variables.values()],
             "loss": [baseline] * len(variables),
             "shuffled": shuffled.mean(axis=1),
             "increase": increase.mean(axis=1),
@@ -105,19 +106,9 @@ def _loss(output: Output, batch: Batch, levels: Sequence[float]) -> tuple[float,
     return float(loss), float(count)
 
 
-@dataclass(frozen=True)
-class _VariableColumns:
-    """The columns of a batch that hold a variable: (field, its presence mask or None, column)."""
-
-    variable: str
-    groups: tuple[str, ...]
-    columns: tuple[tuple[str, str | None, int], ...]
-
-
-def _variable_columns(inputs: Inputs) -> list[_VariableColumns]:
-    """Return every variable once, with all columns that hold it."""
-    groups: dict[str, list[str]] = {}
-    columns: dict[str, list[tuple[str, str | None, int]]] = {}
+def _variable_columns(inputs: Inputs) -> dict[str, list[BatchColumn]]:
+    """Return every variable with all columns of a batch that hold it."""
+    variables: dict[str, list[BatchColumn]] = {}
     for group, kind, names in (
         ("past", "real", (*inputs.targets, *inputs.observed_reals, *inputs.known_reals)),
         ("past", "cat", (*inputs.observed_categories, *inputs.known_categories)),
@@ -128,15 +119,14 @@ def _variable_columns(inputs: Inputs) -> list[_VariableColumns]:
     ):
         mask = f"{group}_real_present" if kind == "real" else None
         for column, name in enumerate(names):
-            groups.setdefault(name, []).append(group)
-            columns.setdefault(name, []).append((f"{group}_{kind}", mask, column))
-    return [_VariableColumns(name, tuple(groups[name]), tuple(columns[name])) for name in groups]
+            variables.setdefault(name, []).append((f"{group}_{kind}", mask, column))
+    return variables
 
 
-def _with_values_from(donor: Batch, batch: Batch, variable: _VariableColumns) -> Batch:
+def _with_values_from(donor: Batch, batch: Batch, columns: Sequence[BatchColumn]) -> Batch:
     """Return a batch with the values of one variable, and their presence, replaced by those of another batch."""
     changes: dict[str, Tensor] = {}
-    for field, mask, column in variable.columns:
+    for field, mask, column in columns:
         values = changes.get(field, getattr(batch, field)).clone()
         values[..., column] = getattr(donor, field)[..., column]
         changes[field] = values
@@ -151,3 +141,98 @@ def _with_values_from(donor: Batch, batch: Batch, variable: _VariableColumns) ->
 
 def _full_mask(mask: Tensor, values: Tensor) -> Tensor:
     return mask if mask.shape[-1] else torch.ones(values.shape, dtype=torch.bool)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Agreement:
+    """Both importances of every variable side by side, and the conclusions."""
+
+    table: pl.DataFrame
+    """One row a group and variable: `weight`, `increase`, `weight_rank`, `increase_rank`, `constant`."""
+    correlation: dict[str, float]
+    """Rank correlation within each group of at least three variables that can be shuffled."""
+    notes: tuple[str, ...]  # sentences about the groups and about each variable on which the two disagree
+
+    def __repr__(self) -> str:
+        return f"Agreement({', '.join(f'{group} {value:.2f}' for group, value in self.correlation.items())})"
+
+
+def compare_importances(importances: Sequence[Importance], permutation: pl.DataFrame) -> Agreement:
+    """Compare selection weights with the increase of the loss when a variable is shuffled.
+
+    A known variable is in the past and in the future group with the same increase: it is shuffled in both.
+    """
+    increase = dict(zip(permutation["variable"], permutation["increase"], strict=True))
+    constant = dict(zip(permutation["variable"], permutation["constant"], strict=True))
+    table = pl.DataFrame(
+        [
+            {
+                "group": row.group,
+                "variable": row.variable,
+                "weight": row.mean,
+                "increase": increase[row.variable],
+                "constant": constant[row.variable],
+            }
+            for row in importances
+        ]
+    ).with_columns(
+        weight_rank=pl.col("weight").rank("min", descending=True).over("group").cast(pl.Int64),
+        increase_rank=pl.col("increase").rank("min", descending=True).over("group").cast(pl.Int64),
+    )
+    correlation: dict[str, float] = {}
+    notes: list[str] = []
+    for group in table["group"].unique(maintain_order=True):
+        in_group = pl.col("group") == group
+        varying = table.filter(in_group & ~pl.col("constant"))
+        if varying.height >= MIN_VARIABLES:
+            correlation[group] = rank_correlation(varying["weight"].to_numpy(), varying["increase"].to_numpy())
+            if np.isfinite(correlation[group]):
+                notes.append(_describe_group(group, correlation[group]))
+        notes += _describe_variables(table.filter(in_group), table.filter(~in_group))
+    return Agreement(table=table, correlation=correlation, notes=tuple(notes))
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return Spearman's rank correlation, ties sharing their mean rank; NaN where one of the two does not vary."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first, second).statistic)
+
+
+def _describe_group(group: str, correlation: float) -> str:
+    if correlation >= 0.7:
+        relation = "agree"
+    elif correlation >= 0.3:
+        relation = "agree in part"
+    elif correlation > -0.3:
+        relation = "hardly agree"
+    else:
+        relation = "contradict each other"
+    return f"For {group} variables, selection weights and shuffling {relation} (rank correlation {correlation:.2f})."
+
+
+def _describe_variables(group: pl.DataFrame, other_groups: pl.DataFrame) -> list[str]:
+    notes: list[str] = []
+    unchecked: list[str] = []
+    even = 1 / group.height
+    for row in group.iter_rows(named=True):
+        name, weight, increase = row["variable"], row["weight"], row["increase"]
+        elsewhere = other_groups.filter(pl.col("variable") == name)["weight"].to_list()
+        selected = f"{name!r} gets {weight:.0%} of the {row['group']} selection, yet shuffling it"
+        if row["constant"]:
+            unchecked += [f"{name!r} ({weight:.0%})"] if weight >= HIGH_WEIGHT * even else []
+        elif weight >= HIGH_WEIGHT * even and increase < LOW_INCREASE:
+            notes.append(
+                f"{selected} changes the loss by only {increase:+.1%}: other variables may carry the same information, "
+                "or the network selects it without needing it."
+            )
+        elif weight <= LOW_WEIGHT * even and increase >= HIGH_INCREASE and max(elsewhere, default=0.0) <= weight:
+            notes.append(f"{selected} raises the loss by {increase:.1%}: it matters more than its weight suggests.")
+    if unchecked:
+        notes.append(
+            f"Of the {group['group'][0]} selection, {', '.join(unchecked)} cannot be checked: constant over all "
+            "windows shuffled."
+        )
+    return notes

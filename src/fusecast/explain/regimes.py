@@ -13,7 +13,7 @@ from fusecast.data.panel import Panel
 from fusecast.explain.attention import AttentionStore
 
 MIN_WINDOWS = 30
-"""Windows that a series needs for an average and a threshold of its own; those with fewer share one."""
+"""Windows that a series needs for a separate average and threshold; those with fewer share one."""
 MAX_DEVIATIONS = 5.0
 MIN_EXCESS = 0.2
 """Least distance beyond the median that is flagged: about what moving 8% of the attention to other steps makes."""
@@ -89,17 +89,12 @@ def find_regimes(
         dist(t) = mean over tau of kappa(abar(tau), a(t, tau))
 
     Positions that are masked in a window are left out of its average, which is then scaled to add to 1 again. Series
-    with fewer than `min_windows` windows are compared with the average over the windows of all such series.
+    with fewer than `min_windows` windows are compared with the average over the windows of all such series. `series`
+    and `cutoff` are those of the windows of the store, [W], series by series.
 
-    Parameters
-    ----------
-    series, cutoff
-        Of the windows of the store, [W], in the order of a ``WindowIndex``: series by series.
-    threshold
-        Distance above which a window is flagged. None: the median distance of the series plus five robust standard
-        deviations (1.4826 times the median absolute deviation), and at least 0.2 above the median: a network that
-        always attends to the same step has next to no deviation, and a regime that is part of the average lifts the
-        distance of all other windows alike.
+    Windows above `threshold` are flagged. None: the median distance of the series plus five robust standard deviations
+    (1.4826 times the median absolute deviation), and at least 0.2 above the median: a network that always attends to
+    the same step has next to no deviation, and a regime that is part of the average lifts all other distances alike.
     """
     distance, limit = np.full(len(series), np.nan), np.full(len(series), np.nan)
     for spans in _spans_with_one_average(series, min_windows):
@@ -118,8 +113,7 @@ def bhattacharyya_distance(average: FloatArray, attention: FloatArray) -> FloatA
     usual = np.where(present, average, 0.0)
     both = np.sqrt(np.where(present, attention, 0.0) * usual).sum(axis=-1)
     coefficient = both / np.sqrt(np.maximum(usual.sum(axis=-1), 1e-300))
-    distance: FloatArray = np.sqrt(np.maximum(0.0, 1.0 - coefficient))
-    return distance
+    return np.asarray(np.sqrt(np.maximum(0.0, 1.0 - coefficient)))
 
 
 def default_threshold(distance: FloatArray) -> float:

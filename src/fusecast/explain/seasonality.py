@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusecast.data.arrays import FloatArray
-from fusecast.data.duration_text import format_duration
+from fusecast.data.frequency import format_duration
 from fusecast.errors.base import join_words
 from fusecast.explain.attention import AttentionStore
 
-MIN_LAG = 3
-"""Shorter lags are the recent past, not a season."""
+MIN_LAG = 3  # shorter lags are the recent past, not a season
 MIN_CONTRAST = 1.5
 MIN_AUTOCORRELATION = 0.3
 MIN_PERSISTENCE = 0.75
@@ -23,14 +22,12 @@ MIN_PERSISTENCE = 0.75
 class SeasonalLag:
     """A lag that gets more attention than its neighbourhood, in window after window."""
 
-    lag: int
-    """Steps between the step attended to and the step forecast."""
+    lag: int  # steps between the step attended to and the step forecast
     words: str
     attention: float  # mean share of the attention
     contrast: float  # times the median of the neighbourhood
     persistence: float  # share of the windows in which it is above its neighbourhood
-    multiple_of: int | None = None
-    """A shorter lag of the list that divides this one."""
+    multiple_of: int | None = None  # a shorter lag of the list that divides this one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +57,9 @@ def find_seasonal_lags(store: AttentionStore, frequency: str) -> list[SeasonalLa
     for lag, contrast in _peaks(mean, store.lookback):
         persistence = _share_of_windows_above(store, lag)
         if persistence >= MIN_PERSISTENCE:
-            lags.append(
-                SeasonalLag(
-                    lag=lag,
-                    words=format_duration(lag, frequency),
-                    attention=float(mean[lag]),
-                    contrast=contrast,
-                    persistence=persistence,
-                    multiple_of=next((other.lag for other in lags if lag % other.lag == 0), None),
-                )
-            )
+            divisor = next((other.lag for other in lags if lag % other.lag == 0), None)
+            shares = {"attention": float(mean[lag]), "contrast": contrast, "persistence": persistence}
+            lags.append(SeasonalLag(lag=lag, words=format_duration(lag, frequency), **shares, multiple_of=divisor))
     return lags
 
 
@@ -89,14 +79,8 @@ def find_periodicities(store: AttentionStore, frequency: str) -> list[Periodicit
         if mean[period] < max(MIN_AUTOCORRELATION, neighbours.max()) or share[period] < MIN_PERSISTENCE:
             continue
         if not any(period % other.period == 0 for other in periodicities):
-            periodicities.append(
-                Periodicity(
-                    period=period,
-                    words=format_duration(period, frequency),
-                    autocorrelation=float(mean[period]),
-                    persistence=float(share[period]),
-                )
-            )
+            strength = {"autocorrelation": float(mean[period]), "persistence": float(share[period])}
+            periodicities.append(Periodicity(period=period, words=format_duration(period, frequency), **strength))
     return periodicities
 
 
@@ -108,20 +92,14 @@ def describe_patterns(lags: Sequence[SeasonalLag], periodicities: Sequence[Perio
     parts = []
     if lags:
         strongest = sorted(sorted(lags, key=lambda lag: -lag.contrast)[:3], key=lambda lag: lag.lag)
-        words = [_short(lag.words) for lag in strongest]
-        rest = len(lags) - len(strongest)
-        if rest:
-            words.append(f"{rest} more")
+        words = [lag.words.partition(" (")[0] for lag in strongest]
+        if len(lags) > len(strongest):
+            words.append(f"{len(lags) - len(strongest)} more")
         parts.append(f"to {'lags' if len(lags) > 1 else 'a lag'} of {join_words(words)}")
     if periodicities:
-        parts.append(f"to the past with a period of {join_words([_short(one.words) for one in periodicities[:3]])}")
-    if not parts:
-        return "attends to no lag or period that stands out in most windows"
-    return f"attends {' and '.join(parts)}"
-
-
-def _short(words: str) -> str:
-    return words.partition(" (")[0]
+        words = [periodicity.words.partition(" (")[0] for periodicity in periodicities[:3]]
+        parts.append(f"to the past with a period of {join_words(words)}")
+    return f"attends {' and '.join(parts) or 'to no lag or period that stands out in most windows'}"
 
 
 def attention_by_lag(attention: FloatArray, lookback: int) -> FloatArray:

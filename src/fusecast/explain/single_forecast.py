@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from fusecast.data.arrays import FloatArray, IntArray
-from fusecast.data.duration_text import format_duration, format_lag
+from fusecast.data.frequency import format_duration, format_lag
 from fusecast.data.panel import Panel
 from fusecast.errors.base import join_words
 from fusecast.explain.attention import masked_attention
@@ -17,8 +18,7 @@ from fusecast.features.encoded_panel import Inputs
 from fusecast.inference.forecasts import Forecasts
 from fusecast.model.batch import Batch, Output
 
-MAX_NAMED = 3
-"""Variables of a group, and past steps, that the words name."""
+MAX_NAMED = 3  # variables of a group, and past steps, that the words name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,20 +128,16 @@ def _describe(forecasts: Forecasts, panel: Panel, variables: pl.DataFrame, steps
             sentences.append(f"The {group} variables selected most are {names}.")
     past = _separate_steps(steps.filter(pl.col("position") < 0))
     if past:
-        places = [f"{row['words']} ({row['time']}, {row['attention']:.1%} of the attention)" for row in past]
-        sentences.append(f"The past steps with the most attention are {join_words(places)}.")
+        words = [f"{row['words']} ({row['time']}, {row['attention']:.1%} of the attention)" for row in past]
+        sentences.append(f"The past steps with the most attention are {join_words(words)}.")
     return " ".join(sentences)
 
 
-def _separate_steps(steps: pl.DataFrame) -> list[dict[str, object]]:
+def _separate_steps(steps: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the most attended steps of which no two are neighbours."""
     min_distance = max(1, steps.height // 40)
-    rows: list[dict[str, object]] = []
-    positions: list[int] = []
+    rows: list[dict[str, Any]] = []
     for row in steps.iter_rows(named=True):
-        if all(abs(row["position"] - other) > min_distance for other in positions):
+        if all(abs(row["position"] - other["position"]) > min_distance for other in rows):
             rows.append(row)
-            positions.append(row["position"])
-        if len(rows) == MAX_NAMED:
-            break
-    return rows
+    return rows[:MAX_NAMED]

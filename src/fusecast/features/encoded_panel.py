@@ -31,13 +31,8 @@ class Inputs:
     @property
     def past_names(self) -> tuple[str, ...]:
         """Names of the past variables in the order of their selection weights."""
-        return (
-            *self.targets,
-            *self.observed_reals,
-            *self.known_reals,
-            *self.observed_categories,
-            *self.known_categories,
-        )
+        observed, known = self.observed_categories, self.known_categories
+        return (*self.targets, *self.observed_reals, *self.known_reals, *observed, *known)
 
     @property
     def future_names(self) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ class FittedPreprocessor:
         """Scale and encode a panel of the fitted schema. The order of rows and series does not change.
 
         Categories without training rows get code 0. A series without training rows is scaled by the statistics
-        pooled over all training series; or, given `history_end` [S], by its own rows before ``history_end[s]``.
+        pooled over all training series; or, with `history_end` [S], by its rows before ``history_end[s]``.
         A forecast from cutoff c is then free of leaks when ``history_end[s] <= c``. Raise a SchemaError when columns or
         frequency of the schema are not the fitted ones, a DataError when `log1p` is applied to a negative target.
         """
@@ -171,17 +171,12 @@ class FittedPreprocessor:
         )
 
     def invert(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
-        """Convert scaled values [..., Y] to the units of the data.
+        """Convert scaled values [W, ..., Y] to the units of the data, with center and scale [W, Y].
 
-        `center` and `scale` are [Y], or [W, Y] for values [W, ..., Y]. With `log1p` the result is never negative,
-        like the data, and quantiles keep their order.
+        With `log1p` the result is never negative, like the data, and quantiles keep their order.
         """
-        values = np.asarray(values, dtype=np.float64)
-        center, scale = (np.asarray(array, dtype=np.float64) for array in (center, scale))
-        if center.ndim == 2:
-            shape = (len(center), *(1,) * (values.ndim - 2), center.shape[1])
-            center, scale = center.reshape(shape), scale.reshape(shape)
-        return invert_transform(values * scale + center, self.config.target_transform)
+        shape = (len(center), *(1,) * (values.ndim - 2), center.shape[1])
+        return invert_transform(values * scale.reshape(shape) + center.reshape(shape), self.config.target_transform)
 
     def to_json(self) -> str:
         """Return all statistics as JSON; the preprocessor that :meth:`from_json` returns computes exactly the same."""
@@ -206,9 +201,9 @@ class FittedPreprocessor:
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise ArtifactError.not_a_preprocessor(f"it is not JSON ({error})") from None
+            raise ArtifactError.unreadable("the preprocessor", f"it is not JSON ({error})") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ArtifactError.not_a_preprocessor(f"its format is not {FORMAT!r}")
+            raise ArtifactError.unreadable("the preprocessor", f"its format is not {FORMAT!r}")
         version = values.get("version")
         if not isinstance(version, int) or version > VERSION:
             raise ArtifactError.newer("the preprocessor", version, VERSION)
@@ -221,18 +216,16 @@ class FittedPreprocessor:
                 static_scales={name: Scales.from_dict(scales) for name, scales in values["static_scales"].items()},
                 vocabularies={name: tuple(levels) for name, levels in values["vocabularies"].items()},
             )
-            fitted._check_completeness()
+            columns, static_columns = scaled_columns(fitted.schema), fitted.schema.names(Role.STATIC, Kind.REAL)
+            if tuple(fitted.scales) != columns or set(fitted.static_scales) != set(static_columns):
+                raise ValueError("scales are not those of the schema's columns")
+            if any(not scales.shared and len(scales.center) != len(fitted.series) for scales in fitted.scales.values()):
+                raise ValueError("scales are not as many as series")
+            fitted.inputs  # noqa: B018  needs every vocabulary
         except (KeyError, TypeError, ValueError, AttributeError, FusecastError) as error:
-            raise ArtifactError.not_a_preprocessor(f"it is damaged ({type(error).__name__}: {error})") from None
+            reason = f"it is damaged ({type(error).__name__}: {error})"
+            raise ArtifactError.unreadable("the preprocessor", reason) from None
         return fitted
-
-    def _check_completeness(self) -> None:
-        columns, static_columns = scaled_columns(self.schema), self.schema.names(Role.STATIC, Kind.REAL)
-        if tuple(self.scales) != columns or set(self.static_scales) != set(static_columns):
-            raise ValueError("scales are not those of the schema's columns")
-        if any(not scales.shared and len(scales.center) != len(self.series) for scales in self.scales.values()):
-            raise ValueError("scales are not as many as series")
-        self.inputs  # noqa: B018  needs every vocabulary
 
     def _check_schema(self, schema: Schema) -> None:
         ours, theirs = _describe(self.schema), _describe(schema)
@@ -294,8 +287,7 @@ def scaled_columns(schema: Schema) -> tuple[str, ...]:
 
 
 def _scale(values: FloatArray, center: FloatArray | float, scale: FloatArray | float) -> FloatArray:
-    scaled: FloatArray = np.nan_to_num((values - center) / scale, copy=False, nan=0.0)
-    return scaled
+    return np.asarray(np.nan_to_num((values - center) / scale, copy=False, nan=0.0))
 
 
 def _drop_full_mask(present: BoolArray) -> BoolArray:

@@ -65,9 +65,8 @@ class TrainingRows:
         self.series = np.array(sorted(nonempty.tolist(), key=panel.names.__getitem__), dtype=np.int64)
         self.names = tuple(panel.names[s] for s in self.series.tolist())
         sizes = end[self.series]
-        starts = panel.indptr[:-1][self.series]
-        self.rows = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
         self._bounds = np.cumsum(sizes)
+        self.rows = np.repeat(panel.indptr[self.series] - (self._bounds - sizes), sizes) + np.arange(sizes.sum())
         self.mask = np.zeros(panel.num_rows, dtype=np.bool_)
         self.mask[self.rows] = True
 
@@ -145,8 +144,7 @@ def fit_static(values: FloatArray, kind: Scaling) -> Scales:
 
 def shared_scales(center: float, scale: float) -> Scales:
     """Return one center and scale for every series."""
-    empty = np.empty(0)
-    return Scales(pooled_center=center, pooled_scale=scale, center=empty, scale=empty)
+    return Scales(pooled_center=center, pooled_scale=scale, center=np.empty(0), scale=np.empty(0))
 
 
 def _with_pooled(
@@ -189,11 +187,10 @@ def _robust(values: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray
         rank = level * (sizes - 1)
         below = np.floor(rank).astype(np.int64)
         low, high = ordered[starts + below], ordered[starts + np.minimum(below + 1, sizes - 1)]
-        result: FloatArray = low + (rank - below) * (high - low)
-        return result
+        return np.asarray(low + (rank - below) * (high - low))
 
     spread = (quantile(0.75) - quantile(0.25)) / NORMAL_IQR
-    # where more than half of the values are equal (sales of a slow seller), the deviation takes the quartiles' place
+    # where more than half of the values are equal (sales of a slow seller), the deviation replaces the quartiles
     deviation = _standard(values, sizes)[1]
     return quantile(0.5), np.where(spread > MIN_IQR_TO_DEVIATION * deviation, spread, deviation)
 

@@ -33,7 +33,9 @@ def check_targets(panel: Panel, head: Head, transform: TargetTransform) -> None:
             problems.append((fractional, "values that are no whole numbers", "'tweedie'"))
         for wrong, problem, other_heads in problems:
             if wrong.any():
-                raise DataError.unsupported_by_head(head, target, problem, *_locate(panel, target, wrong), other_heads)
+                rows = _locate(panel, target, wrong)
+                unsupported = f"{problem}, which network.head={head!r} cannot forecast"
+                raise DataError.unsupported_values(target, unsupported, f"network.head={other_heads}", *rows)
 
 
 def transform_target(
@@ -48,9 +50,9 @@ def transform_target(
         return values
     negative = values < 0 if rows is None else (values < 0) & rows
     if negative.any():
-        raise DataError.negative_for_log(target, *_locate(panel, target, negative))
-    result: FloatArray = np.log1p(values if rows is None else np.where(rows, values, np.nan))
-    return result
+        problem, where = "negative values, for which log1p is not defined", _locate(panel, target, negative)
+        raise DataError.unsupported_values(target, problem, "target_transform='none'", *where)
+    return np.asarray(np.log1p(values if rows is None else np.where(rows, values, np.nan)))
 
 
 def invert_transform(values: FloatArray, transform: TargetTransform) -> FloatArray:

@@ -117,18 +117,16 @@ class Predictor(Protocol):
     @property
     def name(self) -> str:
         """Name in tables, such as ``TFT`` or ``seasonal naive 24``."""
-        ...
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index, in its order, from the rows before each cutoff."""
-        ...
 
 
 def check_key_columns(schema: Schema) -> None:
     """Raise a SchemaError where the id or time column has the name of another column of a table of results."""
     for name in (schema.id, schema.time):
         if name is not None and (name in RESERVED_COLUMNS or re.fullmatch(r"q0\.\d+", name)):
-            raise SchemaError.reserved_key(name)
+            raise SchemaError.reserved_name(name, "a column of every forecast table")
 
 
 def _format_levels(levels: Sequence[float]) -> list[str]:

@@ -76,8 +76,8 @@ def save_bundle(
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle.
 
-    Raise an ArtifactError if a file is missing, truncated, from another save or from a newer fusecast, or if the weights
-    do not fit the network of the configuration.
+    Raise an ArtifactError if a file is missing, truncated, from another save or from a newer fusecast, or if the
+    weights do not fit the network of the configuration.
     """
     config = _read_config(folder / CONFIG)
     contents = {name: _read(folder / name) for name in (PREPROCESSOR, WEIGHTS)}

@@ -22,9 +22,8 @@ from fusecast.inference.overlapping_windows import OverlappingWindows
 from fusecast.model.batch import Batch, Output
 from fusecast.model.config import validate_quantile_levels
 from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.runtime.cpu import keep_freed_memory, map_in_threads
 from fusecast.runtime.device import torch_device
-from fusecast.runtime.memory import keep_freed_memory
-from fusecast.runtime.threads import map_in_threads
 from fusecast.windows.device_gatherer import DevicePanel, is_worth_copying, maybe_move_to_device
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.window_index import WindowIndex
@@ -55,7 +54,7 @@ class NetworkPredictor:
     Raises
     ------
     ConfigError
-        If the device is absent; names the available ones.
+        If the device is absent; with the available ones.
     """
 
     name = "TFT"
@@ -131,7 +130,7 @@ class NetworkPredictor:
         with _evaluation_mode(self.network):
             shared = map_in_threads(lambda chunk: overlapping.forecast(chunk, levels), chunks, self.device)
             for chunk, scaled in zip(chunks, shared, strict=True):
-                windows = chunk.windows
+                windows = np.concatenate([run.windows for run in chunk])
                 center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]
                 quantiles[windows] = self._to_units(scaled, center, scale)
                 remaining[windows] = False
@@ -145,16 +144,14 @@ class NetworkPredictor:
                 quantiles[windows] = self._to_units(output.quantiles, center, scale)
         return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
 
-    def outputs(
-        self, encoded: EncodedPanel, index: WindowIndex, batch_size: int | None = None
-    ) -> Iterator[tuple[IntArray, Batch, Output]]:
+    def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch and the network's scaled output.
 
         Tensors are on the predictor's device.
         """
         self._check_sizes(index)
         forward = self._make_forward(self._choose_panel(encoded, index), index)
-        for windows in _split(np.arange(len(index)), batch_size or self.batch_size):
+        for windows in _split(np.arange(len(index)), self.batch_size):
             with _evaluation_mode(self.network):
                 batch, output = forward(windows)
             yield windows, batch, output
@@ -193,11 +190,10 @@ class NetworkPredictor:
         return quantiles
 
     def _check_sizes(self, index: WindowIndex) -> None:
-        config = self._original.config
-        if index.horizon != config.horizon:
-            raise ConfigError.wrong_sizes("horizon", index.horizon, config.horizon)
-        if index.lookback != config.lookback:
-            raise ConfigError.wrong_sizes("lookback", index.lookback, config.lookback)
+        for name in ("horizon", "lookback"):
+            size, expected = getattr(index, name), getattr(self._original.config, name)
+            if size != expected:
+                raise ConfigError.wrong_size("the index of windows", name, size, expected)
 
 
 def _split(windows: IntArray, size: int) -> Iterator[IntArray]:

@@ -14,10 +14,9 @@ from torch.nn import functional
 from fusecast.data.arrays import IntArray
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.kernels.decoder import GateSums, decode
-from fusecast.model.batch import Batch
+from fusecast.model.batch import Batch, find_present
 from fusecast.model.decoder import FusedDecoder
 from fusecast.model.embedding import EmbeddingWeights
-from fusecast.model.masking import future_presence, past_presence
 from fusecast.model.tft import StaticContexts, TemporalFusionTransformer
 from fusecast.model.variable_selection import VariableSelection
 from fusecast.windows.device_gatherer import DevicePanel
@@ -27,10 +26,8 @@ from fusecast.windows.window_index import WindowIndex
 
 MAX_STEPS_PER_RUN = 2048
 """Steps of a series in one chunk: their selected vectors are kept in memory, and one thread computes them."""
-
 MAX_STEPS_PER_CHUNK = 1024
 """Steps up to which short runs of several series are joined: enough to spread the cost of a call, and over threads."""
-
 MAX_NUMBERS_DECODED = 2**20
 """Numbers in a tensor ``[W, T, d]`` of windows that are decoded at a time: more would leave the caches."""
 
@@ -45,17 +42,14 @@ class WindowRun:
     cutoff: int  # of the first window
     stride: int
 
-
-@dataclass(frozen=True)
-class Chunk:
-    """Windows that are computed together: runs of different series, in their order, of equally many windows each."""
-
-    runs: tuple[WindowRun, ...]
-
     @property
     def windows(self) -> IntArray:
-        """The numbers of the windows in the index."""
-        return np.concatenate([np.arange(run.number, run.number + run.count) for run in self.runs])
+        """Their numbers in the index."""
+        return np.arange(self.number, self.number + self.count)
+
+
+Chunk = tuple[WindowRun, ...]
+"""Windows that are computed together: runs of different series, in their order, of equally many windows each."""
 
 
 class OverlappingWindows:
@@ -107,23 +101,23 @@ class OverlappingWindows:
             for begin in range(0, run.count, max_count):
                 count, cutoff = min(max_count, run.count - begin), run.cutoff + begin * run.stride
                 piece = replace(run, number=run.number + begin, count=count, cutoff=cutoff)
-                joined = chunks[-1].runs if chunks else ()
+                joined = chunks[-1] if chunks else ()
                 fits = (len(joined) + 1) * ((count - 1) * run.stride + L + H) <= MAX_STEPS_PER_CHUNK
                 if joined and fits and count == joined[-1].count and run.series > joined[-1].series:
-                    chunks[-1] = Chunk((*joined, piece))
+                    chunks[-1] = (*joined, piece)
                 else:
-                    chunks.append(Chunk((piece,)))
+                    chunks.append((piece,))
         return chunks
 
     def forecast(self, chunk: Chunk, levels: Sequence[float] | None = None) -> Tensor:
         """Return the scaled quantiles of the windows of a chunk: [W, H, Y, Q]; `levels` as in the network's forward."""
         steps = self.index.lookback + self.index.horizon
         batch_size = max(1, MAX_NUMBERS_DECODED // (steps * self.network.config.hidden_size))
-        shared, count = _SharedSteps(self, chunk), chunk.runs[0].count
+        shared, count = _SharedSteps(self, chunk), chunk[0].count
         return torch.cat(
             [
                 shared.quantiles(run, begin, min(batch_size, count - begin), levels)
-                for run in range(len(chunk.runs))
+                for run in range(len(chunk))
                 for begin in range(0, count, batch_size)
             ]
         )
@@ -142,15 +136,15 @@ class _SharedSteps:
     """The static contexts and the selected vectors of all steps of G runs, from which their windows are forecast."""
 
     def __init__(self, windows: OverlappingWindows, chunk: Chunk) -> None:
-        run = chunk.runs[0]
+        run = chunk[0]
         self.network, self.stride = windows.network, run.stride
         L, H = windows.index.lookback, windows.index.horizon
         reach = (run.count - 1) * run.stride
-        series, cutoffs = [run.series for run in chunk.runs], [run.cutoff for run in chunk.runs]
+        series, cutoffs = [run.series for run in chunk], [run.cutoff for run in chunk]
         network, position = self.network, windows.position
         past = windows.batch(series, [cutoff + reach for cutoff in cutoffs], L + reach, H)
         contexts, _ = network.encode_static(past)
-        self.contexts: StaticContexts = contexts
+        self.contexts = contexts
         self.units = past.center, past.scale  # [G, Y]
         self.mask = past.past_mask if past.past_mask.shape[-1] else None  # [G, L + reach]
         self.lookback, self.past_steps, self.future_steps = L, L + reach, H + reach
@@ -159,7 +153,7 @@ class _SharedSteps:
             network.past_embedding,
             past.past_real,
             past.past_cat,
-            present=past_presence(past),
+            present=find_present(past, "past"),
             context=contexts.selection,
             position=None if position is None else position[:L],
             length=L,
@@ -173,7 +167,7 @@ class _SharedSteps:
                 network.future_embedding,
                 future.future_real,
                 future.future_cat,
-                present=future_presence(future),
+                present=find_present(future, "future"),
                 context=contexts.selection,
                 position=None if position is None else position[L:],
                 length=H,
@@ -238,8 +232,8 @@ class SharedSelection:
     well; then the transformed embeddings of the other variables are shared, and the first map of the joint network,
     which is a sum over variables, has two terms: one a step, and one a position.
 
-    `reals`, `codes` and `present` [G, R, ...] are of all steps of each series, as if they were one window, and `context`
-    is [G, d]. Steps are then numbered over all series, end to end: N = G R. `position` [T] replaces the last real by the
+    `reals`, `codes` and `present` [G, R, ...] are of all steps of each series, as if they were one window; `context` is
+    [G, d]. Steps are then numbered over all series, end to end: N = G R. `position` [T] replaces the last real by the
     relative positions of the T steps of a window. The network is in evaluation mode.
     """
 
@@ -283,13 +277,11 @@ class SharedSelection:
     def pad(self, width: int) -> None:
         """Pad the selected vectors to a width with zeros, and all tensors that they are computed from."""
         more = (0, width - self.selection.d_model)
-        if more[1] == 0:
-            return
-        if not self.by_position:
+        if more[1] and self.by_position:
+            self.transformed = functional.pad(self.transformed, more)
+            self.of_position = functional.pad(self.of_position, more)
+        elif more[1]:
             self.steps = functional.pad(self.steps, more)
-            return
-        self.transformed = functional.pad(self.transformed, more)
-        self.of_position = functional.pad(self.of_position, more)
 
     def windows(self, series: int, first: int, count: int, stride: int) -> Tensor:
         """Return the selected vectors [W, T, d] of windows of a series, the first of which begins at step `first`."""

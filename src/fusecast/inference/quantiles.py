@@ -35,8 +35,7 @@ def interpolate_quantiles(quantiles: FloatArray, levels: Sequence[float], at: Ar
         below = x0 + slope * level[0] * np.log(np.where(p < level[0], p, level[0]) / level[0])
         rest = 1 - level[-1]
         above = x1 - slope * rest * np.log(np.where(p > level[-1], 1 - p, rest) / rest)
-    values: FloatArray = np.where(p < level[0], below, np.where(p > level[-1], above, inner))
-    return values
+    return np.where(p < level[0], below, np.where(p > level[-1], above, inner))
 
 
 def find_levels(values: FloatArray, quantiles: FloatArray, levels: Sequence[float]) -> FloatArray:

@@ -89,8 +89,7 @@ class StepDependence:
         correlation = np.asarray(standardized.T @ standardized, dtype=np.float64) / windows
         np.fill_diagonal(correlation, 1.0)
         share = width / (width + windows)
-        shrunk: FloatArray = (1 - share) * correlation + share * np.eye(width)
-        return shrunk
+        return np.asarray((1 - share) * correlation + share * np.eye(width))
 
     @cached_property
     def _cholesky(self) -> FloatArray:
@@ -110,14 +109,11 @@ class StepDependence:
         if method == "independent":
             return rng.random((count, width))
         if method == "gaussian":
-            levels: FloatArray = ndtr(rng.standard_normal((count, width)) @ self._cholesky.T)
-            clipped: FloatArray = np.clip(levels, 1e-9, 1 - 1e-9)
-            return clipped
+            return np.asarray(np.clip(ndtr(rng.standard_normal((count, width)) @ self._cholesky.T), 1e-9, 1 - 1e-9))
         if method != "empirical":
             raise ConfigError.not_one_of("method", method, get_args(SamplingMethod))
         repeats = math.ceil(count / len(self.levels))
         windows = np.concatenate([rng.permutation(len(self.levels)) for _ in range(repeats)])[:count]
         jitter = rng.random((count, width)) * 1e-9  # decides between equal levels
         order = rankdata(self.levels[windows] + jitter, axis=0, method="ordinal") - 1
-        uniform: FloatArray = (order + rng.random((count, width))) / count
-        return uniform
+        return np.asarray((order + rng.random((count, width))) / count)

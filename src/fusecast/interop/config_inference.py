@@ -20,7 +20,7 @@ def check_fields(sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields of a ModelConfig; raise a ConfigError with the closest name for one that it does not have."""
     for name in sizes:
         if name not in FIELDS:
-            raise ConfigError.unknown_option(str(name), FIELDS)
+            raise ConfigError.unknown("option", name, FIELDS)
     return dict(sizes)
 
 
@@ -29,12 +29,8 @@ def infer_config(
 ) -> ModelConfig:
     """Return the configuration; what is given overrides what is inferred, in which None is an open size.
 
-    With `quantiles_only` the head cannot be a distribution: the old weights forecast quantiles.
-
-    Raises
-    ------
-    ConfigError
-        When a size is neither given nor inferred, naming all that are missing; and for sizes that are impossible.
+    With `quantiles_only` the head cannot be a distribution: the old weights forecast quantiles. Raises a ConfigError
+    that names all sizes that are neither given nor inferred.
     """
     sizes = {name: value for name, value in inferred.items() if value is not None} | check_fields(given)
     if quantiles_only and sizes.get("head", HEADS[0]) != HEADS[0]:
@@ -46,7 +42,7 @@ def infer_config(
     try:
         return ModelConfig(**sizes)
     except TypeError:  # a number where a list is expected, or a list for a number
-        raise ConfigError.wrong_size_types(sizes) from None
+        raise ConfigError.wrong_value("the sizes of the network", dict(sizes), "numbers, or lists of numbers") from None
 
 
 def infer_quantiles(

@@ -16,24 +16,6 @@ from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.resumable_module import ResumableModule
 
 
-class Importer(Protocol):
-    """A kind of old file."""
-
-    MARKER_TENSOR: str
-    """A tensor by which files of the kind are recognised."""
-
-    def plan_conversion(self, weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) -> Plan:
-        """Return the rules by which old tensors become those of this network."""
-
-
-IMPORTERS: Mapping[str, Importer] = {
-    "native": native,
-    "scripts": scripts,
-    "nvidia": nvidia,
-    "pytorch-forecasting": pytorch_forecasting,
-}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Migration:
     """A network with old weights, and how they matched."""
@@ -112,12 +94,39 @@ def convert(
     plan = IMPORTERS[kind].plan_conversion(weights, config or {}, sizes or {})
     module, matching = apply_plan(plan, weights)
     if not matching.complete and not partial:
-        names = (matching.names(status) for status in ("missing", "unexpected", "wrong shape"))
-        error = PartialMatchError(str(ArtifactError.partial_match(path, *names)))
+        missing, unexpected = matching.names("missing"), matching.names("unexpected")
+        hint = "--partial loads what matches, and leaves the rest of the network untrained"
+        error = PartialMatchError(
+            str(ArtifactError.wrong_tensors(path, missing, unexpected, matching.names("wrong shape"), hint))
+        )
         error.matching = matching
         raise error
     written = None if to is None else write_checkpoint(Path(to), module)
     return Migration(kind=kind, module=module, matching=matching, notes=plan.notes, path=written)
+
+
+class Importer(Protocol):
+    """A kind of old file."""
+
+    MARKER_TENSOR: str
+    """A tensor by which files of the kind are recognised."""
+
+    def plan_conversion(self, weights: Weights, config: Mapping[str, Any], sizes: Mapping[str, Any]) -> Plan:
+        """Return the rules by which old tensors become those of this network.
+
+        Raises
+        ------
+        ArtifactError, ConfigError
+            When a size is neither given nor inferred, sizes are impossible, or the file is not of this kind.
+        """
+
+
+IMPORTERS: Mapping[str, Importer] = {
+    "native": native,
+    "scripts": scripts,
+    "nvidia": nvidia,
+    "pytorch-forecasting": pytorch_forecasting,
+}
 
 
 def _recognise(weights: Weights) -> str:

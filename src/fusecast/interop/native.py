@@ -19,11 +19,6 @@ def plan_conversion(weights: Weights, config: Mapping[str, Any], sizes: Mapping[
 
     `config` is a ModelConfig in plain values, or the ``config.json`` of a bundle. A checkpoint of fusecast describes
     its own network, and nothing is inferred.
-
-    Raises
-    ------
-    ArtifactError, ConfigError
-        When a size is neither given nor inferred, or sizes are impossible.
     """
     described = weights.parameters.get("model", {})
     given = {**(described if isinstance(described, Mapping) else {}), **check_fields(config.get("model", config))}

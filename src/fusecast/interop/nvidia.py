@@ -64,11 +64,6 @@ def plan_conversion(weights: Weights, config: Mapping[str, Any], sizes: Mapping[
 
     `config` is their configuration in plain values, of which ``encoder_length``, ``example_length``, ``quantiles`` and
     ``dropout`` are used; the fields of `sizes` override it.
-
-    Raises
-    ------
-    ArtifactError, ConfigError
-        When a size is neither given nor inferred, or the file is not of this network.
     """
     given = _described_sizes(config) | dict(sizes)
     if not weights.count_numbered("static_encoder.vsn.var_grns.", ".lin_a.weight"):

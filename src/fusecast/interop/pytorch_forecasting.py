@@ -72,14 +72,7 @@ def plan_conversion(weights: Weights, config: Mapping[str, Any], sizes: Mapping[
     """Plan the conversion of a state dict of pytorch-forecasting's network.
 
     `config` is its ``hyper_parameters`` in plain values, and ``target``; it overrides those in the file, and the fields
-    of `sizes` override both.
-
-    Raises
-    ------
-    ArtifactError
-        When its forecasts cannot be reproduced here, with the reason.
-    ConfigError
-        When a size is neither given nor inferred.
+    of `sizes` override both. Raises an ArtifactError with the reason where its forecasts cannot be reproduced here.
     """
     described = {**weights.parameters, **config}
     needed = [name for _, _, _, *lists in SELECTIONS for name in lists]
@@ -178,10 +171,7 @@ def group_variables(path: Path, described: Mapping[str, Any]) -> VariableGroups:
 def check_widths(path: Path, variables: VariableGroups, widths: Mapping[str, int], d: int, *, shared: bool) -> bool:
     """Return whether the residuals of the reals' networks are interpolated and normalised.
 
-    Raises
-    ------
-    ArtifactError
-        When this network cannot reproduce embeddings of these widths.
+    Raises an ArtifactError for embeddings of widths that this network cannot reproduce.
     """
     refuse = ArtifactError.cannot_reproduce
     wide = [name for name, width in widths.items() if width > d]

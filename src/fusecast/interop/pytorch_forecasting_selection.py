@@ -49,22 +49,10 @@ def trainable_gain(mask: Tensor) -> Tensor:
 def convert_selection(
     new: str, old: str, variables: Sequence[Variable], order: list[int], d: int, *, num_reals: int, normalised: bool
 ) -> list[Rule]:
-    """Return the rules for a variable selection.
+    """Return the rules for a variable selection; `new` and `old` are prefixes of its names.
 
-    Parameters
-    ----------
-    new, old
-        Prefixes of the names.
-    variables
-        The variables in their old order.
-    order
-        Old position of each variable, in the order of this network.
-    d
-        Hidden size.
-    num_reals
-        Reals among the variables, which come first in this network.
-    normalised
-        Whether the residual of a real's own network is layer-normed.
+    `variables` are in their old order, and `order` has the old position of each in the order of this network, where the
+    `num_reals` reals come first. `normalised` is whether the residual of a real's own network is layer-normed.
     """
     ordered = [variables[i] for i in order]
     rules = _joint(new, old, variables, order, d) if len(variables) > 1 else _no_joint(new, d)

@@ -21,16 +21,11 @@ def plan_conversion(weights: Weights, config: Mapping[str, Any], sizes: Mapping[
 
     `config` and `sizes` are arguments of that class, and override those of the file. A file without statistics (a bare
     network) is converted for inputs that are not standardised.
-
-    Raises
-    ------
-    ArtifactError, ConfigError
-        When a tensor from which a size follows is missing, or sizes are impossible.
     """
     given = {**config, **sizes}
     for name in given:
         if name not in OPTIONS:
-            raise ConfigError.unknown_option(str(name), OPTIONS)
+            raise ConfigError.unknown("option", name, OPTIONS)
     given = {name: weights.parameters[name] for name in OPTIONS if name in weights.parameters} | given
     inferred = {
         "input_size": lambda: weights.size("embedding.real_weight"),

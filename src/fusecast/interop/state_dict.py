@@ -60,10 +60,7 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """Read a state dict: ``.safetensors``, or what ``torch.save`` wrote, by itself or within a checkpoint.
 
-    Raises
-    ------
-    ArtifactError
-        When the file is missing or truncated, holds no state dict or anything but tensors and plain values.
+    Raises an ArtifactError where it is missing or truncated, or holds no tensors or more than tensors and plain values.
     """
     content = _read(path)
     inside = [content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)]

@@ -23,12 +23,8 @@ def replace_results(folder: Path, command: str) -> Iterator[Path]:
 
     What earlier calls of the same command wrote there is removed, so that the folder holds the results of one call;
     after an error they stay whole. No other file is removed: ``.fusecast-<command>.json`` lists what was written, and
-    a file whose content has changed since belongs to the user.
-
-    Raises
-    ------
-    ArtifactError
-        As :func:`check_results_folder`, and where a folder has the name of a file to write.
+    a file whose content has changed since belongs to the user. Raise an ArtifactError as
+    :func:`check_results_folder`, and where a folder has the name of a file to write.
     """
     check_results_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,20 +37,15 @@ def replace_results(folder: Path, command: str) -> Iterator[Path]:
 
 
 def check_results_folder(folder: Path) -> None:
-    """Check, before the work, that a folder of results can be created or written into.
-
-    Raises
-    ------
-    ArtifactError
-        When a file has its name, or it cannot be written into.
-    """
+    """Raise an ArtifactError, before the work, if a folder of results is a file or cannot be written into."""
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise ArtifactError.not_a_folder(existing)
+        raise ArtifactError.cannot_write(existing, "is a file, and no files can be written into it")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise ArtifactError.not_writable(existing)
+        hint = "write elsewhere, or change its permissions"
+        raise ArtifactError.cannot_write(existing, "is a folder that cannot be written into", hint)
 
 
 def _move_results(scratch: Path, folder: Path, ledger: Path) -> None:
@@ -62,7 +53,7 @@ def _move_results(scratch: Path, folder: Path, ledger: Path) -> None:
     results = {path.name: [compute_checksum(path)] for path in sorted(scratch.iterdir())}
     for name in results:
         if (folder / name).is_dir():
-            raise ArtifactError.is_a_folder(folder / name)
+            raise ArtifactError.cannot_write(folder / name, "is a folder where a file is to be written", "rename it")
     # If interrupted from here on, the next call finds the files of both calls in the ledger.
     _write_ledger(ledger, {name: earlier.get(name, []) + results.get(name, []) for name in {**earlier, **results}})
     for name in results:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +32,34 @@ STEMS = {
 """Groups of columns in a panel, and the names of their files."""
 
 
-def save_panel(panel: Panel, folder: str | Path) -> None:
-    """Write a panel into a folder, which is created where it does not exist.
+def save_panel(panel: Panel, folder: str | Path, stored: Mapping[str, list[str]] | None = None) -> None:
+    """Write a panel into a folder, which is created where it does not exist; the header comes last.
 
-    A panel that is mapped from the same folder stays valid: files are replaced, never rewritten.
+    `stored` names columns, by group, whose files are in the folder already. A panel that is mapped from the same
+    folder stays valid: files are replaced, never rewritten.
     """
     folder = Path(folder)
     for group, stem in STEMS.items():
         for k, values in enumerate(getattr(panel, group).values()):
             write_array(folder / f"{stem}_{k}.npy", values)
-    write_header(panel, folder, {group: list(getattr(panel, group)) for group in STEMS})
+    write_array(folder / "indptr.npy", panel.indptr)
+    write_array(folder / "start.npy", panel.start)
+    header = {
+        "format": FORMAT,
+        "schema": panel.schema.to_dict(),
+        "clock": asdict(panel.time_grid),
+        "ids": panel.ids.tolist(),
+        "ids_dtype": "str" if panel.ids.dtype.kind == "U" else panel.ids.dtype.name,
+        "levels": {name: list(levels) for name, levels in panel.levels.items()},
+        "columns": {group: list(getattr(panel, group)) for group in STEMS} | dict(stored or {}),
+    }
+    write_text_atomically(folder / HEADER, json.dumps(header, ensure_ascii=False))
 
 
 def open_panel(folder: str | Path) -> Panel:
     """Open a saved panel, its columns mapped into memory; nothing is unpickled.
 
-    Raises
-    ------
-    ArtifactError
-        When the folder holds no panel, or its files are missing or truncated.
+    Raise an ArtifactError when the folder holds no panel, or its files are missing or truncated.
     """
     folder = Path(folder)
     path = folder / HEADER
@@ -60,7 +70,7 @@ def open_panel(folder: str | Path) -> Panel:
         if header["format"] > FORMAT:
             raise ArtifactError.newer(path, header["format"], FORMAT)
         ids = np.array(header["ids"], dtype=header["ids_dtype"])
-        schema, time_grid = Schema.from_dict(header["schema"]), TimeGrid.from_dict(header["clock"])
+        schema, time_grid = Schema.from_dict(header["schema"]), TimeGrid(**header["clock"])
         levels = {name: tuple(values) for name, values in header["levels"].items()}
         columns: Mapping[str, list[str]] = {group: header["columns"][group] for group in STEMS}
     except (ValueError, KeyError, TypeError) as error:
@@ -86,22 +96,6 @@ def open_panel(folder: str | Path) -> Panel:
         levels=levels,
         **arrays,
     )
-
-
-def write_header(panel: Panel, folder: Path, columns: Mapping[str, list[str]]) -> None:
-    """Write what a panel holds besides its columns; the header comes last and marks the folder as complete."""
-    write_array(folder / "indptr.npy", panel.indptr)
-    write_array(folder / "start.npy", panel.start)
-    header = {
-        "format": FORMAT,
-        "schema": panel.schema.to_dict(),
-        "clock": panel.time_grid.to_dict(),
-        "ids": panel.ids.tolist(),
-        "ids_dtype": "str" if panel.ids.dtype.kind == "U" else panel.ids.dtype.name,
-        "levels": {name: list(levels) for name, levels in panel.levels.items()},
-        "columns": dict(columns),
-    }
-    write_text_atomically(folder / HEADER, json.dumps(header, ensure_ascii=False))
 
 
 def write_array(path: Path, values: NDArray[Any]) -> None:

@@ -6,16 +6,21 @@ import csv
 import gzip
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import polars as pl
 
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import is_missing_word, read_times
 from fusecast.errors import ArtifactError, DataError
-from fusecast.io.table_types import TableLike
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame, IntoLazyFrame
+
+TableLike: TypeAlias = "IntoDataFrame | IntoLazyFrame | Mapping[str, Sequence[Any]] | str | Path"
+"""A path, a pandas, polars or Arrow frame, or a dict of columns."""
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARROW_ENDINGS = (".feather", ".arrow", ".ipc")
@@ -32,26 +37,15 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
     NaN and the like, become numbers (with decimal commas too where commas do not separate columns); a column with the
     usual name of a time column is parsed unless its dates are ambiguous; all other text stays as it is, such as 1,234
     where the comma may separate thousands. Empty lines are skipped. The index of a pandas frame becomes columns where
-    it has a name, levels or times.
+    it has a name, levels or times. `keys` are columns that hold names: in a text file, 007 stays 007 in them.
 
-    Parameters
-    ----------
-    source
-        A path, a frame or a dict of columns.
-    keys
-        Columns that hold names: in a text file, 007 stays 007 in them.
-
-    Raises
-    ------
-    DataError
-        When a file is missing, unreadable or of an unknown kind, two columns have the same name, or there are no rows.
+    Raise a DataError when a file is missing, unreadable or of an unknown kind, two columns have the same name, or
+    there are no rows.
     """
     if isinstance(source, (str, Path)):
         frame = read_file(Path(source), keys)
-    elif isinstance(source, pl.DataFrame):
-        frame = source
-    elif isinstance(source, pl.LazyFrame):
-        frame = source.collect()
+    elif isinstance(source, pl.DataFrame | pl.LazyFrame):
+        frame = source.lazy().collect()
     elif isinstance(source, Mapping):
         frame = from_columns(source)
     elif is_instance_from("pandas", source):
@@ -105,10 +99,7 @@ def write_table(frame: Any, path: Path) -> None:
 def check_writable(path: Path) -> None:
     """Check, before the work, that its result can be written to a path.
 
-    Raises
-    ------
-    ArtifactError
-        When the ending is unknown, the folder does not exist, or the path is a folder.
+    Raise an ArtifactError when the ending is unknown, the folder does not exist, or the path is a folder.
     """
     if path.suffix.lower() not in WRITABLE_ENDINGS:
         raise ArtifactError.unknown_ending(path, WRITABLE_ENDINGS)
@@ -118,9 +109,9 @@ def check_writable(path: Path) -> None:
 def check_folder(path: Path) -> None:
     """Raise an ArtifactError where the folder of a file does not exist, or the path is a folder."""
     if not path.parent.is_dir():
-        raise ArtifactError.no_folder(path.parent)
+        raise ArtifactError.cannot_write(f"folder {path.parent}", "does not exist", "create it first")
     if path.is_dir():
-        raise ArtifactError.is_a_folder(path)
+        raise ArtifactError.cannot_write(path, "is a folder where a file is to be written")
 
 
 def check_apart(path: Path, *sources: Any) -> None:
@@ -130,7 +121,7 @@ def check_apart(path: Path, *sources: Any) -> None:
     """
     for source in sources:
         if isinstance(source, str | Path) and Path(source).exists() and path.exists() and path.samefile(source):
-            raise ArtifactError.would_overwrite(path)
+            raise ArtifactError.cannot_write(path, "is an input of these results, and would be overwritten")
 
 
 def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
@@ -142,7 +133,9 @@ def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
         if name.endswith(CSV_ENDINGS):
             return read_csv(path, keys)
         if name.endswith(".parquet"):
-            refuse_duplicates(parquet_names(path))
+            import pyarrow.parquet as pq
+
+            refuse_duplicates(pq.read_schema(path).names)
             return pl.read_parquet(path)
         if name.endswith(ARROW_ENDINGS):
             return pl.read_ipc(path)
@@ -153,14 +146,6 @@ def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
             raise DataError.not_utf8(path) from error
         raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
     raise DataError.unsupported_source(f"file {path}", SUPPORTED)
-
-
-def parquet_names(path: Path) -> list[str]:
-    """Return the names of the columns of a Parquet file."""
-    import pyarrow.parquet as pq
-
-    names: list[str] = pq.read_schema(path).names
-    return names
 
 
 def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
@@ -189,18 +174,13 @@ def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     if all(column.null_count() for column in frame.iter_columns()):
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     padded = {name for name in as_text if frame[name].str.contains(r"^\s*0\d").any()}
-    frame = frame.with_columns(as_int_if_whole(frame[name]) for name in as_text if name not in padded)
+    whole = [frame[name].cast(pl.Int64, strict=False) for name in as_text if name not in padded]
+    frame = frame.with_columns(column for column in whole if column.null_count() == frame[column.name].null_count())
     return frame.with_columns(
         parse_text_column(column, decimal_comma=separator != ",")
         for column in frame.iter_columns()
         if column.dtype == pl.String and column.name not in padded
     )
-
-
-def as_int_if_whole(text: pl.Series) -> pl.Series:
-    """Convert text to whole numbers if all its cells are."""
-    numbers = text.cast(pl.Int64, strict=False)
-    return numbers if numbers.null_count() == text.null_count() else text
 
 
 def open_text(path: Path) -> IO[str]:
@@ -262,16 +242,13 @@ def from_pandas(source: Any) -> pl.DataFrame:
     if not isinstance(frame, pd.DataFrame):
         raise DataError.unsupported_source(f"a pandas {type(source).__name__}", SUPPORTED)
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
-    index = frame.index
-    if isinstance(index, pd.MultiIndex) or index.name is not None:
-        names = [name for name in index.names if name is not None]
-        refuse_duplicates([*map(str, names), *frame.columns])
+    if isinstance(frame.index, (pd.DatetimeIndex, pd.PeriodIndex)) and frame.index.name is None:
+        frame = frame.rename_axis("ds")
+    names = [name for name in frame.index.names if name is not None]
+    refuse_duplicates([*names, *frame.columns])
+    if names or isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
-    elif isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
-        refuse_duplicates(["ds", *frame.columns])
-        frame = frame.rename_axis("ds").reset_index()
-    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
-    refuse_duplicates(frame.columns)
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.PeriodDtype):
             frame = frame.assign(**{name: frame[name].dt.to_timestamp()})
@@ -293,13 +270,10 @@ def objects_to_text(column: Any) -> Any:
 def from_arrow(table: Any) -> pl.DataFrame:
     """Convert an Arrow table."""
     refuse_duplicates(table.schema.names)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(table)
 
 
-def refuse_duplicates(names: Sequence[Any]) -> None:
+def refuse_duplicates(names: Iterable[Any]) -> None:
     """Raise if a name occurs twice."""
-    repeated = [name for name, count in Counter(map(str, names)).items() if count > 1]
-    if repeated:
+    if repeated := [name for name, count in Counter(map(str, names)).items() if count > 1]:
         raise DataError.duplicate_columns(repeated)

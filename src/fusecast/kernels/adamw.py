@@ -42,12 +42,12 @@ class AdamW(torch.optim.AdamW):
         addresses = ParameterAddresses(parameters)
         beta1, beta2 = group["betas"]
         arguments = addresses.build_arguments(
-            rate=group["lr"], decay=group["weight_decay"], beta1=beta1, beta2=beta2, eps=group["eps"]
-        )
-        arguments.parameter = addresses.collect(parameters)
-        arguments.mean = addresses.collect([state["exp_avg"] for state in states])
-        arguments.square = addresses.collect([state["exp_avg_sq"] for state in states])
-        arguments.steps = addresses.collect([state["step"] for state in states])
+            rate=group["lr"], decay=group["weight_decay"], beta1=beta1, beta2=beta2, eps=group["eps"],
+            parameter=addresses.collect(parameters),
+            mean=addresses.collect([state["exp_avg"] for state in states]),
+            square=addresses.collect([state["exp_avg_sq"] for state in states]),
+            steps=addresses.collect([state["step"] for state in states]),
+        )  # fmt: skip
         call("adamw", arguments)
 
     def _get_state(self, parameter: Tensor) -> dict[str, Tensor]:
@@ -80,12 +80,10 @@ class ParameterAddresses:
         self.offsets = self._keep(np.array([0, *accumulate(p.numel() for p in parameters)], dtype=np.int64))
         self.gradient = self.collect([_gradient(p) for p in parameters])
 
-    def build_arguments(self, **numbers: float) -> AdamWArguments:
+    def build_arguments(self, **others: float) -> AdamWArguments:
         """Build the kernel's arguments, with sizes and gradients filled in."""
-        threads = torch.get_num_threads()
-        return AdamWArguments(
-            tensors=self.count, threads=threads, offsets=self.offsets, gradient=self.gradient, **numbers
-        )
+        sizes = {"tensors": self.count, "threads": torch.get_num_threads(), "offsets": self.offsets}
+        return AdamWArguments(gradient=self.gradient, **sizes, **others)
 
     def collect(self, tensors: Sequence[Tensor]) -> int:
         """Collect the addresses of tensors in an array, and return the address of that."""
@@ -103,15 +101,10 @@ def select_with_gradient(parameters: Iterable[Tensor]) -> list[Tensor]:
 
 def gradients_supported(parameters: Sequence[Tensor]) -> bool:
     """Return whether the kernels may work on these and their gradients; torch keeps type and device of both equal."""
-    if library() is None:
-        return False
-    for parameter in parameters:
-        gradient = _gradient(parameter)
-        if not (gradient.is_cpu and gradient.dtype is torch.float32 and gradient.layout is torch.strided):
-            return False
-        if not (gradient.is_contiguous() and parameter.is_contiguous()):
-            return False
-    return True
+    return library() is not None and all(
+        g.is_cpu and g.dtype is torch.float32 and g.layout is torch.strided and g.is_contiguous() and p.is_contiguous()
+        for p, g in zip(parameters, map(_gradient, parameters), strict=True)
+    )
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -16,24 +16,12 @@ from fusecast.kernels.library import call
 def attend(
     query: Tensor, keys_and_value: Tensor, past_mask: Tensor | None, *, ahead: int, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """Average the values by the mean weights of all heads.
+    """Return the values averaged by the mean weights of all heads ``[B, H, d]``, and these weights ``[B, H, T]``.
 
-    Parameters
-    ----------
-    query
-        ``[B, H, heads, d]``.
-    keys_and_value
-        ``[B, T, (heads + 1) * d]``: the keys of all heads, and after them the value they share.
-    past_mask
-        bool ``[B, T - H]``, False where a step is masked; or None.
-    ahead
-        Step h of the horizon attends to the steps before ``T - H + h + ahead``.
-    dropout
-        Share of weights to drop before the mean over heads.
-
-    Returns
-    -------
-    The averaged values ``[B, H, d]``, and the mean weights before dropout ``[B, H, T]``.
+    `query` is ``[B, H, heads, d]``; `keys_and_value` ``[B, T, (heads + 1) * d]``, the keys of all heads and after them
+    the value they share; `past_mask` bool ``[B, T - H]``, False where a step is masked, or None. Step h of the horizon
+    attends to the steps before ``T - H + h + ahead``. `dropout` is the share of weights to drop before the mean over
+    heads; the returned weights are those before.
     """
     mixed, mean = _Attend.apply(query, keys_and_value, past_mask, ahead, dropout)
     return mixed, mean
@@ -52,7 +40,7 @@ class _Attend(torch.autograd.Function):
         B, H, _, d = query.shape
         mixed = keys_and_value.new_empty(B, H, d)
         mean = keys_and_value.new_empty(B, H, keys_and_value.shape[1])
-        arguments = _arguments(query, keys_and_value, mask, ahead, ctx.dropout)
+        arguments = _arguments(query, keys_and_value, mask, ctx)
         arguments.mixed, arguments.mean = pointer(mixed), pointer(mean)
         call("attention_forward", arguments)
         return mixed, mean
@@ -65,7 +53,7 @@ class _Attend(torch.autograd.Function):
         if dmixed is None:
             dmixed = keys_and_value.new_zeros(*query.shape[:2], query.shape[-1])
         dmixed, dmean = dmixed.contiguous(), None if dmean is None else dmean.contiguous()
-        arguments = _arguments(query, keys_and_value, mask, ctx.ahead, ctx.dropout)
+        arguments = _arguments(query, keys_and_value, mask, ctx)
         arguments.dmixed, arguments.dmean = pointer(dmixed), pointer(dmean)
         arguments.dquery, arguments.dkey, arguments.dvalue = dquery.data_ptr(), *_addresses(dkeys_and_value, query)
         call("attention_backward", arguments)
@@ -79,24 +67,11 @@ def _addresses(keys_and_value: Tensor, query: Tensor) -> tuple[int, int]:
     return key, key + heads * d * keys_and_value.element_size()
 
 
-def _arguments(
-    query: Tensor, keys_and_value: Tensor, mask: Tensor | None, ahead: int, dropout: Dropout
-) -> AttentionArguments:
+def _arguments(query: Tensor, keys_and_value: Tensor, mask: Tensor | None, ctx: Any) -> AttentionArguments:
     B, H, heads, d = query.shape
     key, value = _addresses(keys_and_value, query)
     return AttentionArguments(
-        windows=B,
-        heads=heads,
-        horizon=H,
-        steps=keys_and_value.shape[1],
-        d=d,
-        row_stride=keys_and_value.shape[2],
-        threads=torch.get_num_threads(),
-        ahead=ahead,
-        scale=1 / math.sqrt(d),
-        dropout=dropout,
-        mask=pointer(mask),
-        query=pointer(query),
-        key=key,
-        value=value,
-    )
+        windows=B, heads=heads, horizon=H, steps=keys_and_value.shape[1], d=d, row_stride=keys_and_value.shape[2],
+        threads=torch.get_num_threads(), ahead=ctx.ahead, scale=1 / math.sqrt(d), dropout=ctx.dropout,
+        mask=pointer(mask), query=pointer(query), key=key, value=value,
+    )  # fmt: skip

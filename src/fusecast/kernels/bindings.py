@@ -1,207 +1,137 @@
-"""The structures of ``csrc/arguments.h`` as Python passes them, and the check that both sides agree on their layout."""
+"""The structures of ``csrc/arguments.h``, with the fields that the compiled library reports; addresses of tensors."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 
-def _fields(*groups: tuple[type, str]) -> list[tuple[str, type]]:
-    return [(name, kind) for kind, names in groups for name in names.split()]
+class ReportedStructure(Structure):
+    """A structure of ``csrc/arguments.h`` of the same name; it has no fields until :func:`define_structures`."""
+
+    def __new__(cls, *args: Any, **fields: Any) -> Self:
+        """Refuse an instance before that: for ctypes, the structure would be an empty one from then on."""
+        assert hasattr(cls, "_fields_"), "library() has to be called first"
+        return super().__new__(cls, *args, **fields)
 
 
-class MirroredStructure(Structure):
-    """A structure of ``csrc/arguments.h`` of the same name."""
-
-
-class Dropout(MirroredStructure):
+class Dropout(ReportedStructure):
     """The share to drop in 65536ths, the scale of what is kept, and the seed."""
-
-    _fields_ = _fields((c_uint64, "seed"), (c_uint32, "threshold"), (c_float, "scale"))
 
     @classmethod
     def draw(cls, share: float) -> Dropout:
         """Draw a seed from torch's generator; a share of 0 draws nothing."""
         threshold = round(share * 65536)
         if threshold == 0:
-            return cls(0, 0, 1.0)
+            return cls(seed=0, threshold=0, scale=1.0)
         seed = int(torch.empty((), dtype=torch.int64).random_())
-        return cls(seed, threshold, 65536 / (65536 - threshold))
+        return cls(seed=seed, threshold=threshold, scale=65536 / (65536 - threshold))
 
 
-class GrnParameters(MirroredStructure):
+class GrnParameters(ReportedStructure):
     """Pointers to the parameters of a gated residual network, or to their gradients."""
-
-    _fields_ = _fields((c_void_p, "hidden_weight hidden_bias gate_weight gate_bias gain shift"))
 
     @classmethod
     def point_to(cls, tensors: Sequence[Tensor | None]) -> GrnParameters:
-        """Point to tensors, which the caller keeps alive."""
-        return cls(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+        """Point to weight and bias of hidden map, gate and norm; the caller keeps the tensors alive."""
+        names = ("hidden_weight", "hidden_bias", "gate_weight", "gate_bias", "gain", "shift")
+        return cls(**{n: None if t is None else t.data_ptr() for n, t in zip(names, tensors, strict=True)})
 
 
-class GrnArguments(MirroredStructure):
+class GrnArguments(ReportedStructure):
     """Arguments of ``grn.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "rows d out repeat"),
-        (c_int32, "threads may_fold"),
-        (c_float, "eps"),
-        (GrnParameters, "parameters gradients"),
-        (Dropout, "dropout"),
-        (c_void_p, "x context skip y saved_z saved_gates dy dx dskip"),
-    )
 
-
-class SelectionArguments(MirroredStructure):
+class SelectionArguments(ReportedStructure):
     """Arguments of ``variable_selection.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "rows d reals categories entries repeat"),
-        (c_int32, "threads may_fold"),
-        (c_float, "eps"),
-        (GrnParameters, "variables joint variables_gradients joint_gradients"),
-        (Dropout, "dropout"),
-        (c_void_p, "values present codes embedded variable_input joint_input context joint_bias selected weights"),
-        (c_void_p, "saved_z saved_gates dselected dweights"),
-        (c_void_p, "dembedded dvariable_input djoint_input dcontext djoint_bias"),
-    )
 
-
-class LstmArguments(MirroredStructure):
+class LstmArguments(ReportedStructure):
     """Arguments of ``lstm.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "windows steps inputs d"),
-        (c_int32, "threads"),
-        (c_void_p, "from_input from_state bias mask x gates hidden cell output"),
-        (c_void_p, "doutput dhidden dcell dgates dx dfrom_input dfrom_state dbias"),
-    )
 
-
-class AttentionArguments(MirroredStructure):
+class AttentionArguments(ReportedStructure):
     """Arguments of ``attention.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "windows heads horizon steps d row_stride"),
-        (c_int32, "threads ahead"),
-        (c_float, "scale"),
-        (Dropout, "dropout"),
-        (c_void_p, "mask query key value mixed mean dmixed dmean dquery dkey dvalue"),
-    )
 
-
-class PackedMap(MirroredStructure):
+class PackedMap(ReportedStructure):
     """A linear map of ``decoder.c``."""
 
-    _fields_ = _fields((c_void_p, "weight bias"))
 
-
-class PackedGate(MirroredStructure):
+class PackedGate(ReportedStructure):
     """A gate of ``decoder.c`` and the norm that follows it."""
 
-    _fields_ = _fields((PackedMap, "map"), (c_void_p, "gain shift"))
 
-
-class DecoderArguments(MirroredStructure):
+class DecoderArguments(ReportedStructure):
     """Arguments of ``decoder.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "windows lookback horizon d dp heads layers group_size"),
-        (c_int32, "threads folded ahead"),
-        (c_float, "eps"),
-        (c_int64, "past_stride future_stride past_sums_stride future_sums_stride"),
-        (c_void_p, "past future past_sums future_sums hidden cell context mask from_input from_state bias"),
-        (PackedGate, "after_recurrence enrich after_attention position_wise before_head"),
-        (PackedMap, "enrich_input position_input query projection"),
-        (c_void_p, "key decoded attention"),
-    )
 
-
-class AdamWArguments(MirroredStructure):
+class AdamWArguments(ReportedStructure):
     """Arguments of ``adamw.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "tensors"),
-        (c_int32, "threads"),
-        (c_double, "rate decay beta1 beta2 eps max_norm norm"),
-        (c_void_p, "offsets parameter gradient mean square steps"),
-    )
 
-
-class GatherArguments(MirroredStructure):
+class GatherArguments(ReportedStructure):
     """Arguments of ``gather.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "windows batch series stride lookback horizon reals targets observed"),
-        (c_int64, "categories observed_categories static_reals static_categories"),
-        (c_int32, "scaling wrong"),
-        (c_float, "floor"),
-        (c_void_p, "indptr offsets cutoff real present category static_real static_present static_category"),
-        (c_void_p, "center scale position number"),
-        (c_void_p, "to_static_real to_past_real to_future_real to_target to_center to_scale to_weight"),
-        (c_void_p, "to_static_cat to_past_cat to_future_cat"),
-        (c_void_p, "to_static_real_present to_past_real_present to_future_real_present to_past_mask to_target_mask"),
-        (c_void_p, "lack"),
-    )
 
-
-class OrderArguments(MirroredStructure):
+class OrderArguments(ReportedStructure):
     """Arguments of ``sampler.c``."""
 
-    _fields_ = _fields(
-        (c_int64, "count"),
-        (c_uint64, "size left right"),
-        (c_void_p, "keys"),
-        (c_int64, "rounds"),
-        (c_void_p, "places numbers"),
-    )
+
+STRUCTURES: tuple[type[Structure], ...] = tuple(ReportedStructure.__subclasses__())
+
+C_TYPES: dict[str, type] = {
+    "int32_t": c_int32,
+    "int64_t": c_int64,
+    "uint32_t": c_uint32,
+    "uint64_t": c_uint64,
+    "float": c_float,
+    "double": c_double,
+    "pointer": c_void_p,
+}
 
 
-STRUCTURES: tuple[type[Structure], ...] = tuple(MirroredStructure.__subclasses__())
+class _ReportedField(Structure):
+    """One line of the table in ``layout.c``: a field, or a whole structure where the names of field and type are ""."""
+
+    _fields_ = (
+        ("structure", c_char_p), ("field", c_char_p), ("type", c_char_p), ("offset", c_int64), ("size", c_int64),
+    )  # fmt: skip
 
 
-class _ReportedLayout(Structure):
-    """One line of the table in ``layout.c``: a field, or a whole structure where the field's name is empty."""
+def define_structures(library: ctypes.CDLL, structures: Sequence[type[Structure]] = STRUCTURES) -> None:
+    """Define the fields of the structures, which are final then, by the table that a compiled library reports.
 
-    _fields_ = _fields((c_char_p, "structure field"), (c_int64, "offset size"))
-
-
-def find_layout_mismatches(
-    library: ctypes.CDLL, structures: Sequence[type[Structure]] = STRUCTURES
-) -> list[tuple[str, str]]:
-    """Compare sizes and offsets of all structures and fields with those that a compiled library reports.
-
-    Returns
-    -------
-    For each structure or field that differs, or that one side lacks: its name (``Structure.field``), and a sentence.
+    Raise a ValueError where that is wrong: it lacks a structure, ctypes would lay the fields out differently, or a
+    structure has been defined otherwise before; an AttributeError where the library has no table.
     """
     report = library.fusecast_layouts
-    report.argtypes, report.restype = [POINTER(c_int64)], POINTER(_ReportedLayout)
+    report.argtypes, report.restype = [POINTER(c_int64)], POINTER(_ReportedField)
     count = c_int64()
-    table = report(ctypes.byref(count))
-    in_c = {
-        f"{line.structure.decode()}.{line.field.decode()}": (line.offset, line.size)
-        for line in (table[i] for i in range(count.value))
-    }
-    in_python = {f"{structure.__name__}.": (0, ctypes.sizeof(structure)) for structure in structures} | {
-        f"{structure.__name__}.{name}": (getattr(structure, name).offset, getattr(structure, name).size)
-        for structure in structures
-        for name, *_ in structure._fields_
-    }
-    return [
-        (name.rstrip("."), f"{_describe(in_c.get(name))} in C, {_describe(in_python.get(name))} in Python")
-        for name in dict.fromkeys((*in_python, *in_c))
-        if in_c.get(name) != in_python.get(name)
-    ]
-
-
-def _describe(layout: tuple[int, int] | None) -> str:
-    return "absent" if layout is None else f"{layout[1]} bytes at {layout[0]}"
+    lines = report(ctypes.byref(count))[: count.value]
+    types = C_TYPES | {structure.__name__: structure for structure in structures}
+    for structure in structures:
+        name = structure.__name__
+        reported = [line for line in lines if line.structure.decode() == name]
+        if not reported:
+            raise ValueError(f"{name} is absent in C")
+        whole, *fields = reported
+        layout = [(field.field.decode(), types[field.type.decode()]) for field in fields]
+        if not hasattr(structure, "_fields_"):
+            structure._fields_ = layout
+        if structure._fields_ != layout:
+            raise ValueError(f"{name} has other fields than in the library that was loaded before")
+        if ctypes.sizeof(structure) != whole.size:
+            raise ValueError(f"{name} has {whole.size} bytes in C, {ctypes.sizeof(structure)} by its fields")
+        for (field_name, _), field in zip(layout, fields, strict=True):
+            position = getattr(structure, field_name)
+            if (position.offset, position.size) != (field.offset, field.size):
+                raise ValueError(f"{name}.{field_name} is not at byte {position.offset}, but at {field.offset} in C")
 
 
 def pointer(tensor: Tensor | None) -> int | None:

@@ -28,20 +28,12 @@ class GateSums(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DecoderWeights:
-    """Packed weights, and all sizes but those of the batch."""
+    """Packed weights and sizes: the arguments of ``decoder.c`` that are the same for all batches."""
 
     d: int
-    heads: int
-    layers: int
     horizon: int
-    ahead: int  # step h of the horizon attends to the steps before L + h + ahead
-    eps: float  # added to the variance in the norms
-    folded: bool  # whether keys and values are never computed: see decoder.c
-    from_input: Tensor  # of the LSTM, with `from_state` and `bias`: encoder, decoder; of each, all layers
-    from_state: Tensor
-    bias: Tensor
-    packed: dict[str, PackedGate | PackedMap | int]  # the remaining maps and gates, by their names in the arguments
-    tensors: list[Tensor]  # the memory that `packed` points to
+    arguments: dict[str, PackedGate | PackedMap | float]
+    tensors: list[Tensor]  # the memory that `arguments` points to
 
 
 class WeightPacker:
@@ -60,15 +52,15 @@ class WeightPacker:
         """Pack ``[out, in]``, both padded to multiples of 16, and a bias, 0 for None."""
         packed = pack(pad_matrix(weight, padded(weight.shape[0]), padded(weight.shape[1])))
         bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
-        return PackedMap(self.keep(packed), self.keep(functional.pad(bias, (0, -len(bias) % 16))))
+        return PackedMap(weight=self.keep(packed), bias=self.keep(functional.pad(bias, (0, -len(bias) % 16))))
 
     def pack_gate(self, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor) -> PackedGate:
         """Pack the map of a gated linear unit, ``[2 d, in]`` in float64 with values before gates, and a layer norm."""
         d, width = self.d, self.width
         weights = torch.cat([pad_matrix(part, width, part.shape[1]) for part in weight.float().split(d)])
         biases = torch.cat([functional.pad(part, (0, width - d)) for part in bias.float().split(d)])
-        norm = (self.keep(pad_rows(x, width).clone()) for x in (gain, shift))
-        return PackedGate(self.pack_map(weights, biases), *norm)
+        gain_address, shift_address = (self.keep(pad_rows(x, width).clone()) for x in (gain, shift))
+        return PackedGate(map=self.pack_map(weights, biases), gain=gain_address, shift=shift_address)
 
 
 def decode(
@@ -88,10 +80,7 @@ def decode(
     Windows may overlap in memory; within one, steps are contiguous. `hidden` and `cell` are the initial states of the
     LSTM, ``[B, d]``; `context` ``[B, d]`` is what the static enrichment adds to its first map, bias included;
     `past_mask` is bool ``[B, L]``, False where a step is masked; `sums` saves computing those of the first LSTM layer.
-
-    Returns
-    -------
-    ``[B, H, d]``, and the attention ``[B, H, T]``, or ``[B, H, 0]`` without `with_attention`.
+    Return ``[B, H, d]``, and the attention ``[B, H, T]``, or ``[B, H, 0]`` without `with_attention`.
     """
     B, L, width = past.shape
     H, T = weights.horizon, L + weights.horizon
@@ -102,25 +91,16 @@ def decode(
     decoded = past.new_empty(B, H, width)
     attention = past.new_empty(B, H, T if with_attention else 0)
     arguments = DecoderArguments(
-        windows=B, lookback=L, horizon=H, d=weights.d, dp=width, heads=weights.heads, layers=weights.layers,
-        group_size=GROUP_SIZE, threads=torch.get_num_threads(),
-        folded=weights.folded, ahead=weights.ahead, eps=weights.eps,
+        windows=B, lookback=L, horizon=H, d=weights.d, dp=width, group_size=GROUP_SIZE, threads=torch.get_num_threads(),
         past_stride=past.stride(0), future_stride=future.stride(0), past=_address(past), future=_address(future),
-        mask=pointer(past_mask),
-        from_input=pointer(weights.from_input), from_state=pointer(weights.from_state), bias=pointer(weights.bias),
-        decoded=pointer(decoded), attention=pointer(attention) if with_attention else None,
-        **addresses, **weights.packed,
+        mask=pointer(past_mask), decoded=pointer(decoded), attention=pointer(attention) if with_attention else None,
+        **addresses, **weights.arguments,
     )  # fmt: skip
     if sums is not None:
         arguments.past_sums, arguments.future_sums = _address(sums.past), _address(sums.future)
         arguments.past_sums_stride, arguments.future_sums_stride = sums.past.stride(0), sums.future.stride(0)
     call("decode", arguments)
     return decoded[..., : weights.d], attention
-
-
-def is_folding_cheaper(horizon: int, heads: int, d: int) -> bool:
-    """Whether scores without keys and values, H heads d a step, cost less than with them, d d + H d."""
-    return horizon * (heads - 1) <= d
 
 
 def pad_rows(rows: Tensor, width: int) -> Tensor:

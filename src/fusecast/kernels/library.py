@@ -14,11 +14,12 @@ from ctypes import POINTER, Structure
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
 
-from fusecast.kernels.bindings import find_layout_mismatches
+from fusecast.kernels.bindings import define_structures
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
 
@@ -30,13 +31,13 @@ PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
 CHECKSUM_BYTES = 32
 
+DEFINING = Lock()
+"""Held while structures are defined: the first calls of several threads may all load the library."""
+
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None where they are switched off or cannot be built; decided once a process.
-
-    A library whose structures differ from those of :mod:`fusecast.kernels.bindings` is refused with a RuntimeWarning.
-    """
+    """Return the compiled kernels, or None where they are switched off or cannot be built; decided once a process."""
     if os.environ.get(SWITCH, "1") == "0" or platform.system() != "Linux":
         return None
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
@@ -51,37 +52,29 @@ def library() -> ctypes.CDLL | None:
 
 
 def load_checked(path: Path) -> ctypes.CDLL | None:
-    """Load a compiled library; return None, with a RuntimeWarning, where its structures are not those of Python."""
+    """Load a compiled library; return None, with a RuntimeWarning, where the structures it reports cannot be right."""
     loaded = ctypes.CDLL(str(path))
     try:
-        mismatches = find_layout_mismatches(loaded)
-    except AttributeError:
-        mismatches = [("fusecast_layouts", "absent in C")]
-    if not mismatches:
-        return loaded
-    name, difference = mismatches[0]
-    warnings.warn(
-        f"the compiled kernels are not used, torch computes instead: their structures differ from those of Python "
-        f"({len(mismatches)} differences, first {name}: {difference})\nHint: please report this, and delete {path}",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return None
+        with DEFINING:
+            define_structures(loaded)
+    except (AttributeError, LookupError, ValueError) as error:
+        warnings.warn(
+            f"the compiled kernels are not used, torch computes instead: their structures are not understood: {error}\n"
+            f"Hint: please report this, and delete {path}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return loaded
 
 
 def call(name: str, arguments: Structure) -> None:
-    """Call ``fusecast_<name>``; other Python threads run meanwhile.
-
-    Raises
-    ------
-    MemoryError
-        When there is no memory for what the function works with.
-    """
+    """Call ``fusecast_<name>``, while other Python threads run; raise MemoryError where it got no memory."""
     loaded = library()
     assert loaded is not None
+    assert not vars(arguments), f"{type(arguments).__name__} has no fields {', '.join(vars(arguments))}"
     function = getattr(loaded, f"fusecast_{name}")
-    function.argtypes = [POINTER(type(arguments))]
-    function.restype = ctypes.c_int
+    function.argtypes, function.restype = [POINTER(type(arguments))], ctypes.c_int
     if function(ctypes.byref(arguments)):
         raise MemoryError(f"no memory for the kernel {name}")
 
@@ -89,21 +82,12 @@ def call(name: str, arguments: Structure) -> None:
 def kernels_supported(*tensors: Tensor | None) -> bool:
     """Return whether kernels may compute on these: float32 on the CPU, not traced, and a loaded library."""
     return (
-        all(
-            t is None or (t.dtype == torch.float32 and t.device.type == "cpu" and type(t) in PLAIN_TYPES)
-            for t in tensors
-        )
+        all(t is None or (t.dtype == torch.float32 and t.is_cpu and type(t) in PLAIN_TYPES) for t in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and library() is not None
     )
-
-
-def cache_folder() -> Path:
-    """Return where compiled kernels are stored: ``fusecast/kernels`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fusecast" / "kernels"
 
 
 def read_sources() -> dict[str, bytes]:
@@ -132,11 +116,14 @@ def compile_sources(compiler: str, sources: dict[str, bytes], path: Path) -> boo
 
 
 def _build(compiler: str | None) -> Path | None:
-    """Return the path of the library, compiled first where the cache has none for these sources on this processor."""
+    """Return the path of the library in the user's cache folder, compiled first where that has none for these sources.
+
+    None where there is no compiler or no place for it; the name depends on the processor, too.
+    """
     sources = read_sources()
     digest = hashlib.sha256(repr((FLAGS, _processor(), sorted(sources.items()))).encode()).hexdigest()[:16]
     try:
-        folder = cache_folder()
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fusecast" / "kernels"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"kernels-{digest}.so"
         if _is_intact(path):

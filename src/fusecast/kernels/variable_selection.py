@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fusecast.kernels.bindings import Dropout, GrnParameters, SelectionArguments, pointer, pointers
-from fusecast.kernels.grn import allocate_saved_rows, attach_saved_rows
+from fusecast.kernels.grn import SavedRows
 from fusecast.kernels.library import call
 
 
@@ -33,32 +33,14 @@ class EmbeddingTables(NamedTuple):
 def select_rows(
     values: Values,
     tables: EmbeddingTables,
-    joint_bias: Tensor,
-    context: Tensor | None,
-    variables: Sequence[Tensor],
-    joint: Sequence[Tensor],
-    dropout: float,
-    eps: float,
+    joint_bias: Tensor,  # [d + V]: of the joint network's first map and of its skip
+    context: Tensor | None,  # [B, d], added to the joint network's first map; N / B consecutive rows share one
+    variables: Sequence[Tensor],  # weight and bias of the hidden maps, gates and norms of all variables, stacked
+    joint: Sequence[Tensor],  # the same of the joint network
+    dropout: float,  # share to drop; 0 outside training
+    eps: float,  # added to the variance in the norms
 ) -> tuple[Tensor, Tensor]:
-    """Select among the variables of N rows.
-
-    Parameters
-    ----------
-    joint_bias
-        ``[d + V]``: biases of the joint network's first map and of its skip.
-    context
-        ``[B, d]``, or None: added to the joint network's first map; N / B consecutive rows share one.
-    variables, joint
-        Weight and bias of the hidden map, of the gate and of the norm: of all variables, stacked; of the joint network.
-    dropout
-        Share to drop; 0 outside training.
-    eps
-        Added to the variance in the norms.
-
-    Returns
-    -------
-    The selected vectors ``[N, d]``, and the weights ``[N, V]``.
-    """
+    """Select among the variables of N rows: return the selected vectors ``[N, d]``, and the weights ``[N, V]``."""
     selected: Tensor
     weights: Tensor
     selected, weights = _Select.apply(
@@ -84,13 +66,11 @@ class _Select(torch.autograd.Function):
         ctx.dropout, ctx.eps = Dropout.draw(dropout), eps
         embedded = params[0]
         assert embedded is not None
-        selected = embedded.new_empty(len(reals), embedded.shape[1])
-        weights = embedded.new_empty(len(reals), reals.shape[1] + codes.shape[1])
+        d, rows, num_variables = embedded.shape[1], len(reals), reals.shape[1] + codes.shape[1]
+        selected, weights = embedded.new_empty(rows, d), embedded.new_empty(rows, num_variables)
         ctx.save_for_backward(weights, *values, *params)
-        d = embedded.shape[1]
-        ctx.saved_rows = None if may_fold else allocate_saved_rows(embedded, weights.shape[1], len(reals), d, d)
-        arguments = _arguments(values, params, weights, ctx.dropout, eps, may_fold)
-        attach_saved_rows(ctx.saved_rows, arguments)
+        ctx.saved_rows = None if may_fold else SavedRows.allocate(embedded, num_variables, rows, d, d)
+        arguments = _arguments(values, params, weights, ctx, may_fold)
         arguments.selected = pointer(selected)
         call("variable_selection_forward", arguments)
         ctx.set_materialize_grads(False)
@@ -105,9 +85,7 @@ class _Select(torch.autograd.Function):
         dselected = dselected.contiguous()
         dweights = None if dweights is None else dweights.contiguous()
         gradients = [None if tensor is None else torch.zeros_like(tensor) for tensor in params]
-        arguments = _arguments(Values(reals, codes, present), params, weights, ctx.dropout, ctx.eps)
-        saved_rows, ctx.saved_rows = ctx.saved_rows, None  # overwritten: another backward pass recomputes them
-        attach_saved_rows(saved_rows, arguments)
+        arguments = _arguments(Values(reals, codes, present), params, weights, ctx)
         arguments.dselected, arguments.dweights = pointer(dselected), pointer(dweights)
         names = ("dembedded", "dvariable_input", "djoint_input", "djoint_bias", "dcontext")
         for name, gradient in zip(names, gradients[:5], strict=True):
@@ -115,21 +93,17 @@ class _Select(torch.autograd.Function):
         arguments.variables_gradients = GrnParameters.point_to(gradients[5:11])
         arguments.joint_gradients = GrnParameters.point_to(gradients[11:])
         call("variable_selection_backward", arguments)
+        ctx.saved_rows = None  # overwritten: another backward pass recomputes them
         return *(None,) * 6, *gradients
 
 
 def _arguments(
-    values: Values,
-    params: Sequence[Tensor | None],
-    weights: Tensor,
-    dropout: Dropout,
-    eps: float,
-    may_fold: bool = False,
+    values: Values, params: Sequence[Tensor | None], weights: Tensor, ctx: Any, may_fold: bool = False
 ) -> SelectionArguments:
     embedded, variable_input, joint_input, joint_bias, context = params[:5]
     assert embedded is not None
     rows = len(values.reals)
-    return SelectionArguments(
+    arguments = SelectionArguments(
         rows=rows,
         d=embedded.shape[1],
         reals=values.reals.shape[1],
@@ -138,11 +112,14 @@ def _arguments(
         repeat=1 if context is None or not len(context) else rows // len(context),
         threads=torch.get_num_threads(),
         may_fold=may_fold,
-        eps=eps,
+        eps=ctx.eps,
         variables=GrnParameters.point_to(params[5:11]),
         joint=GrnParameters.point_to(params[11:]),
-        dropout=dropout,
+        dropout=ctx.dropout,
         **pointers(values=values.reals, present=values.present, codes=values.codes, weights=weights),
         **pointers(embedded=embedded, variable_input=variable_input, joint_input=joint_input),
         **pointers(context=context, joint_bias=joint_bias),
     )
+    if ctx.saved_rows is not None:
+        ctx.saved_rows.attach(arguments)
+    return arguments

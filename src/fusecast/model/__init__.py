@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelConfig", "TemporalFusionTransformer", "example_batch", "quantile_loss"]
 
-_MODULES = {
-    "ModelConfig": "config",
-    "TemporalFusionTransformer": "tft",
-    "example_batch": "batch",
-    "quantile_loss": "losses",
-}
+_MODULES = dict(zip(__all__, ("config", "tft", "batch", "losses"), strict=True))
 
 
 def __getattr__(name: str) -> object:

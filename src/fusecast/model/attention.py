@@ -11,7 +11,6 @@ from torch.nn import functional
 from fusecast.kernels.attention import attend
 from fusecast.kernels.library import kernels_supported
 from fusecast.model.config import AttentionMask
-from fusecast.model.masking import masked_softmax
 
 
 class InterpretableMultiHeadAttention(nn.Module):
@@ -26,13 +25,7 @@ class InterpretableMultiHeadAttention(nn.Module):
     """
 
     def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        *,
-        dropout: float,
-        bias: bool = False,
-        mask: AttentionMask = "inclusive",
+        self, d_model: int, num_heads: int, *, dropout: float, bias: bool = False, mask: AttentionMask = "inclusive"
     ) -> None:
         super().__init__()
         self.mask = mask
@@ -45,33 +38,29 @@ class InterpretableMultiHeadAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, steps: Tensor, horizon_steps: Tensor, past_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Attend from the last steps.
+        """Attend from `horizon_steps` ``[B, H, d]``, the last of the `steps` ``[B, T, d]``.
 
-        Parameters
-        ----------
-        steps
-            ``[B, T, d]``, past before future.
-        horizon_steps
-            ``[B, H, d]``: the last H of the steps, the queries. Step h attends to the past and to the steps of the
-            horizon up to itself (or, by `mask`, before itself, or all).
-        past_mask
-            bool ``[B, L]``, False where a step is masked; None when none is.
-
-        Returns
-        -------
-        The attended vectors ``[B, H, d]``, and the weights averaged over heads ``[B, H, T]``.
+        Step h attends to the past and to the steps of the horizon up to itself (or, by `mask`, before itself, or all).
+        `past_mask` is bool ``[B, L]``, False where a step is masked; None when none is. Return the attended vectors
+        ``[B, H, d]``, and the weights averaged over heads ``[B, H, T]``.
         """
         (B, T, _), horizon = steps.shape, horizon_steps.shape[1]
         queries = self.query(horizon_steps).view(B, horizon, self.num_heads, self.d_head)
         if kernels_supported(queries, steps):
             dropout = self.dropout.p if self.training else 0.0
-            keys_and_value, ahead = self._keys_and_value(steps), self.steps_ahead(horizon)
-            mixed, mean = attend(queries, keys_and_value, past_mask, ahead=ahead, dropout=dropout)
+            bias = None if self.key.bias is None else torch.cat((self.key.bias, self.value.bias))
+            keys_and_value = functional.linear(steps, torch.cat((self.key.weight, self.value.weight)), bias)
+            mixed, mean = attend(queries, keys_and_value, past_mask, ahead=self.steps_ahead(horizon), dropout=dropout)
             return self.output(mixed), mean
         keys = self.key(steps).view(B, T, self.num_heads, self.d_head)
         queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
         scores = queries @ keys.mT / math.sqrt(self.d_head)  # [B, heads, H, T]
-        weights = masked_softmax(scores, _visible_steps(T, horizon, past_mask, self.mask, steps.device))
+        step, ahead = torch.arange(T, device=steps.device), self.steps_ahead(horizon)
+        visible = step < step[T - horizon :].unsqueeze(-1) + ahead  # [H, T]
+        if past_mask is not None:
+            future = past_mask.new_ones(B, horizon)
+            visible = visible & torch.cat((past_mask, future), dim=1).view(B, 1, 1, T)
+        weights = masked_softmax(scores, visible)
         # The value is shared, so averaging weights before the product equals averaging heads after it.
         mixed = self.dropout(weights).mean(dim=1) @ self.value(steps)
         return self.output(mixed), weights.mean(dim=1)
@@ -80,21 +69,16 @@ class InterpretableMultiHeadAttention(nn.Module):
         """Return n such that step h of the horizon attends to the steps before ``L + h + n``."""
         return {"inclusive": 1, "strict": 0, "none": horizon}[self.mask]
 
-    def _keys_and_value(self, steps: Tensor) -> Tensor:
-        """Apply both maps in one product: ``[B, T, (heads + 1) * d_head]``."""
-        bias = None if self.key.bias is None else torch.cat((self.key.bias, self.value.bias))
-        return functional.linear(steps, torch.cat((self.key.weight, self.value.weight)), bias)
 
+def masked_softmax(logits: Tensor, allowed: Tensor | None) -> Tensor:
+    """Compute the softmax over the allowed entries of the last dimension, in float32 at least.
 
-def _visible_steps(
-    num_steps: int, horizon: int, past_mask: Tensor | None, mask: AttentionMask, device: torch.device
-) -> Tensor:
-    """Return the steps that each step of the horizon attends to: bool ``[H, T]``, ``[B, 1, H, T]`` with a past mask."""
-    step = torch.arange(num_steps, device=device)
-    query_step = step[num_steps - horizon :].unsqueeze(-1)
-    last_visible = {"inclusive": query_step, "strict": query_step - 1, "none": query_step + horizon}
-    causal = step <= last_visible[mask]
-    if past_mask is None:
-        return causal
-    future = past_mask.new_ones(past_mask.shape[0], horizon)
-    return causal & torch.cat((past_mask, future), dim=1).view(-1, 1, 1, num_steps)
+    `allowed` is bool and broadcasts to `logits`; None allows all. Entries that are not allowed become exactly 0; a row
+    with none allowed is all 0, with gradient 0 and no NaN.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if allowed is None:
+        return logits.softmax(dim=-1)
+    # A row of -inf alone would be NaN, in the backward pass too, so such a row keeps its logits until the end.
+    unmasked = allowed | ~allowed.any(dim=-1, keepdim=True)
+    return logits.masked_fill(~unmasked, -torch.inf).softmax(dim=-1).masked_fill(~allowed, 0.0)

@@ -29,7 +29,7 @@ then takes the path without masks, and no value has to be read to decide so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,6 +71,22 @@ class Output(NamedTuple):
     parameters: Tensor  # float [B, H, Y, P] of the forecast distributions; [B, H, Y, 0] for a quantile head
 
 
+def find_present(batch: Batch, group: Literal["static", "past", "future"]) -> Tensor | None:
+    """Return which variables of a group are present: bool ``[..., V]``, reals first; None when nothing is missing.
+
+    A category is always present (missing is a code of its own), unless its whole step is masked.
+    """
+    fields: tuple[Tensor, ...] = tuple(getattr(batch, f"{group}_{field}") for field in ("real", "cat", "real_present"))
+    reals, codes, reals_present = fields
+    mask = batch.past_mask if group == "past" and batch.past_mask.shape[-1] else None
+    if not reals_present.shape[-1]:
+        if mask is None:
+            return None
+        reals_present = torch.ones_like(reals, dtype=torch.bool)
+    present = torch.cat((reals_present, torch.ones_like(codes, dtype=torch.bool)), dim=-1)
+    return present if mask is None else present & mask.unsqueeze(-1)
+
+
 def example_batch(
     config: ModelConfig,
     batch_size: int = 2,
@@ -86,9 +102,6 @@ def example_batch(
     """
     B, L, H, Y = batch_size, config.lookback, config.horizon, config.num_targets
 
-    def reals(*shape: int) -> Tensor:
-        return torch.randn(shape, dtype=dtype, generator=generator)
-
     def codes(cardinalities: Sequence[int], *shape: int) -> Tensor:
         columns = [torch.randint(card, shape, generator=generator) for card in cardinalities]
         return torch.stack(columns, dim=-1) if columns else torch.zeros(*shape, 0, dtype=torch.int64)
@@ -98,31 +111,29 @@ def example_batch(
             return torch.zeros(*shape[:-1], 0, dtype=torch.bool)
         return torch.rand(shape, generator=generator) >= missing
 
-    static_real, past_real = reals(B, config.static_reals), reals(B, L, config.past_reals)
-    future_real, target = reals(B, H, config.known_reals), reals(B, H, Y)
+    shapes = {
+        "static_real": (B, config.static_reals),
+        "past_real": (B, L, config.past_reals),
+        "future_real": (B, H, config.known_reals),
+        "target": (B, H, Y),
+    }
+    values = {name: torch.randn(shape, dtype=dtype, generator=generator) for name, shape in shapes.items()}
     past_mask = mask(B, L)
-    static_present, past_present = mask(*static_real.shape), mask(*past_real.shape)
-    future_present, target_mask = mask(*future_real.shape), mask(*target.shape)
+    present = {name: mask(*shape) for name, shape in shapes.items()}
     if missing > 0:
         past_mask[0, : L // 3] = False
-        past_present = past_present & past_mask.unsqueeze(-1)
-
-    def zero_missing(values: Tensor, present: Tensor) -> Tensor:
-        return values if missing == 0 else values.masked_fill(~present, 0.0)
-
+        present["past_real"] &= past_mask.unsqueeze(-1)
+        values = {name: value.masked_fill(~present[name], 0.0) for name, value in values.items()}
     return Batch(
-        static_real=zero_missing(static_real, static_present),
+        **values,
         static_cat=codes(config.static_categories, B),
-        past_real=zero_missing(past_real, past_present),
         past_cat=codes(config.past_categories, B, L),
-        future_real=zero_missing(future_real, future_present),
         future_cat=codes(config.known_categories, B, H),
-        static_real_present=static_present,
-        past_real_present=past_present,
-        future_real_present=future_present,
+        static_real_present=present["static_real"],
+        past_real_present=present["past_real"],
+        future_real_present=present["future_real"],
         past_mask=past_mask,
-        target=zero_missing(target, target_mask),
-        target_mask=target_mask,
+        target_mask=present["target"],
         center=torch.zeros(B, Y, dtype=dtype),
         scale=torch.ones(B, Y, dtype=dtype),
         weight=torch.ones(B, 0, dtype=dtype),

@@ -93,7 +93,8 @@ class ModelConfig:
         if not 1.1 <= self.tweedie_power <= 1.9:
             raise ConfigError.out_of_range("tweedie_power", self.tweedie_power, "[1.1, 1.9]")
         if self.observed_reals < self.num_targets:
-            raise ConfigError.targets_not_observed(self.num_targets, self.observed_reals)
+            limits = f"[1, {self.observed_reals}], the observed_reals"
+            raise ConfigError.out_of_range("num_targets", self.num_targets, limits)
 
     @property
     def has_contexts(self) -> bool:
@@ -131,13 +132,7 @@ class ModelConfig:
 
 
 def validate_quantile_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """Return quantile levels as a tuple of floats.
-
-    Raises
-    ------
-    ConfigError
-        When there are none, they do not increase, or one lies outside (0, 1).
-    """
+    """Return quantile levels as floats; raise a ConfigError when there are none, or not rising ones inside (0, 1)."""
     validated = tuple(float(level) for level in levels)
     if not validated or any(not 0.0 < q < 1.0 for q in validated) or any(a >= b for a, b in pairwise(validated)):
         raise ConfigError.bad_quantiles(validated)

@@ -10,15 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusecast.kernels.bindings import PackedGate, PackedMap, padded
-from fusecast.kernels.decoder import (
-    DecoderWeights,
-    WeightPacker,
-    is_folding_cheaper,
-    pack,
-    pad_lstm_gates,
-    pad_matrix,
-    pad_rows,
-)
+from fusecast.kernels.decoder import DecoderWeights, WeightPacker, pack, pad_lstm_gates, pad_matrix, pad_rows
 from fusecast.model.attention import InterpretableMultiHeadAttention
 from fusecast.model.config import ModelConfig
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
@@ -61,7 +53,15 @@ class FusedDecoder:
             from_attention = from_attention @ attention.value.weight.double()  # [d, d]
         packer = WeightPacker(d)
         enrich_input, position_input = layers.enrich.from_input, layers.position_wise.from_input
-        packed: dict[str, PackedGate | PackedMap | int] = {
+        arguments: dict[str, PackedGate | PackedMap | float] = {
+            "heads": heads,
+            "layers": self.num_layers,
+            "ahead": attention.steps_ahead(horizon),
+            "eps": config.layer_norm_eps,
+            "folded": folded,
+            "from_input": packer.keep(torch.stack([pack(pad_lstm_gates(w[0], d)) for w in cells])),
+            "from_state": packer.keep(torch.stack([pack(pad_lstm_gates(w[1], d)) for w in cells])),
+            "bias": packer.keep(torch.stack(self._biases)),
             "after_recurrence": _pack_gate(packer, layers.after_recurrence),
             "enrich": _pack_gate(packer, layers.enrich),
             "after_attention": _pack_gate(packer, layers.after_attention, from_attention),
@@ -72,27 +72,14 @@ class FusedDecoder:
             "query": packer.pack_map(attention.query.weight * scale, query_bias),
         }
         if folded:
-            packed["key"] = packer.keep(pad_matrix(attention.key.weight, d, self.width))
+            arguments["key"] = packer.keep(pad_matrix(attention.key.weight, d, self.width))
         else:
             key, value = attention.key, attention.value
             keys_and_value = torch.cat((pad_matrix(key.weight, self.width, d), value.weight))
             # The bias of the keys adds the same to all scores of a row, which the softmax ignores.
             biases = None if value.bias is None else torch.cat((value.bias.new_zeros(self.width), value.bias))
-            packed["projection"] = packer.pack_map(keys_and_value, biases)
-        self.weights = DecoderWeights(
-            d=d,
-            heads=heads,
-            layers=self.num_layers,
-            horizon=horizon,
-            ahead=attention.steps_ahead(horizon),
-            eps=config.layer_norm_eps,
-            folded=folded,
-            from_input=torch.stack([pack(pad_lstm_gates(w[0], d)) for w in cells]),
-            from_state=torch.stack([pack(pad_lstm_gates(w[1], d)) for w in cells]),
-            bias=torch.stack(self._biases),
-            packed=packed,
-            tensors=packer.tensors,
-        )
+            arguments["projection"] = packer.pack_map(keys_and_value, biases)
+        self.weights = DecoderWeights(d=d, horizon=horizon, arguments=arguments, tensors=packer.tensors)
 
     def compute_gate_sums(self, steps: Tensor, *, future: bool) -> Tensor:
         """Compute what steps ``[R, width]`` and biases add to the gates of the first layer: ``[R, 4 width]``."""
@@ -128,6 +115,11 @@ class DecoderCache:
             latest = (key, [weight.detach().clone() for weight in weights], FusedDecoder(layers, config, horizon))
             self._latest = latest
         return latest[2]
+
+
+def is_folding_cheaper(horizon: int, heads: int, d: int) -> bool:
+    """Whether scores without keys and values, H heads d a step, cost less than with them, d d + H d."""
+    return horizon * (heads - 1) <= d
 
 
 def _pack_gate(

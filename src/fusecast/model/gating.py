@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fusecast.kernels.grn import gated_rows
 from fusecast.kernels.library import kernels_supported
-from fusecast.model.config import VariableSkip
+from fusecast.model.config import ModelConfig
 
 
 class GatedLinearUnit(nn.Module):
@@ -24,8 +24,6 @@ class GatedLinearUnit(nn.Module):
 
     One linear holds both maps: its first ``d_out`` rows are the values, the last ``d_out`` the gates.
     Dropout acts on `x`, before the gate, as in the paper.
-
-    Shapes: ``[..., d_in] -> [..., d_out]``.
     """
 
     def __init__(self, d_in: int, d_out: int, *, dropout: float) -> None:
@@ -39,10 +37,7 @@ class GatedLinearUnit(nn.Module):
 
 
 class GateAddNorm(nn.Module):
-    """Add a gated input to a residual, and normalise: ``LayerNorm(residual + GLU(dropout(x)))`` (equation 17).
-
-    Shapes: both ``[..., d] -> [..., d]``.
-    """
+    """Add a gated input to a residual, and normalise: ``LayerNorm(residual + GLU(dropout(x)))`` (equation 17)."""
 
     def __init__(self, d_model: int, *, dropout: float) -> None:
         super().__init__()
@@ -66,30 +61,21 @@ class GatedResidualNetwork(nn.Module):
         out = LayerNorm(skip(x) + GLU(dropout(W_h h + b_h)))
 
     The skip is the identity, or a linear map where the widths differ (or with `linear_skip`).
-
-    Shapes: ``x [..., d_in]``, ``context [..., d_model]`` (broadcast), result ``[..., d_out]``.
     """
 
     def __init__(
-        self,
-        d_in: int,
-        d_model: int,
-        d_out: int,
-        *,
-        has_context: bool = False,
-        dropout: float,
-        linear_skip: bool = False,
+        self, d_in: int, d: int, d_out: int, *, has_context: bool = False, dropout: float, linear_skip: bool = False
     ) -> None:
         super().__init__()
-        self.from_input = nn.Linear(d_in, d_model)
-        self.from_context = nn.Linear(d_model, d_model, bias=False) if has_context else None
-        self.hidden = nn.Linear(d_model, d_model)
-        self.gate = GatedLinearUnit(d_model, d_out, dropout=dropout)
+        self.from_input = nn.Linear(d_in, d)
+        self.from_context = nn.Linear(d, d, bias=False) if has_context else None
+        self.hidden = nn.Linear(d, d)
+        self.gate = GatedLinearUnit(d, d_out, dropout=dropout)
         self.skip = nn.Linear(d_in, d_out) if linear_skip or d_in != d_out else nn.Identity()
         self.norm = nn.LayerNorm(d_out)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Transform `x`: ``[..., d_in] -> [..., d_out]``."""
+        """Transform `x`: ``[..., d_in] -> [..., d_out]``, with a context ``[..., d]`` (broadcast)."""
         return self.finish(self.from_input(x), self.skip(x), context)
 
     def finish(self, from_input: Tensor, skip: Tensor, context: Tensor | None) -> Tensor:
@@ -97,7 +83,9 @@ class GatedResidualNetwork(nn.Module):
         assert (context is None) == (self.from_context is None)
         if self.from_context is not None:
             context = self.from_context(context)
-        if kernels_supported(from_input, skip, context) and _is_one_per_window(context, from_input):
+        shape = (from_input.shape[0], 1, from_input.shape[-1])
+        one_per_window = context is None or (from_input.ndim == 3 and context.shape == shape)
+        if kernels_supported(from_input, skip, context) and one_per_window:
             flat = None if context is None else context.flatten(0, 1)
             parameters = self.parameters_after_first_map()
             return gated_rows(from_input, skip, flat, parameters, _active_dropout(self.gate.dropout), self.norm.eps)
@@ -113,10 +101,7 @@ class GatedResidualNetwork(nn.Module):
 
 
 class GroupedLinear(nn.Module):
-    """V linear maps; ``weight[v]`` and ``bias[v]`` are those of a ``nn.Linear``, and initialised as those.
-
-    Shapes: ``[V, N, d_in] -> [V, N, d_out]``.
-    """
+    """V linear maps; ``weight[v]`` and ``bias[v]`` are those of a ``nn.Linear``, and initialised as those."""
 
     def __init__(self, num_variables: int, d_in: int, d_out: int) -> None:
         super().__init__()
@@ -130,7 +115,7 @@ class GroupedLinear(nn.Module):
 
 
 class GroupedLayerNorm(nn.Module):
-    """V layer norms, each with its own gain and shift. Shapes: ``[V, N, d] -> [V, N, d]``."""
+    """V layer norms, each with its own gain and shift."""
 
     def __init__(self, num_variables: int, d_model: int) -> None:
         super().__init__()
@@ -139,7 +124,7 @@ class GroupedLayerNorm(nn.Module):
         self.eps = 1e-5
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last dimension."""
+        """Normalise the last dimension of ``[V, N, d]``."""
         normed = functional.layer_norm(x, x.shape[-1:], eps=self.eps)
         return torch.addcmul(self.bias.unsqueeze(1), normed, self.weight.unsqueeze(1))
 
@@ -149,22 +134,20 @@ class GroupedGatedResidualNetwork(nn.Module):
 
     The first linear, `from_input`, is not applied here: its input is an embedding, so its product is folded into the
     embedding by :class:`fusecast.model.variable_selection.VariableSelection`. So is the linear map of the skip, which
-    the paper does not have; `skip` is ``ModelConfig.variable_skip``.
+    the paper does not have (``ModelConfig.variable_skip``).
     """
 
-    def __init__(
-        self, num_variables: int, d_model: int, *, dropout: float, skip: VariableSkip = "identity", num_reals: int = 0
-    ) -> None:
+    def __init__(self, config: ModelConfig, num_reals: int, num_categories: int) -> None:
         super().__init__()
+        V, d, skip = num_reals + num_categories, config.hidden_size, config.variable_skip
         self.num_reals = num_reals
-        identities = None if skip == "identity" else torch.eye(d_model).repeat(num_variables, 1, 1)
-        self.skip_weight = None if identities is None else nn.Parameter(identities)
-        self.skip_norm = GroupedLayerNorm(num_reals, d_model) if skip == "normalised" and num_reals else None
-        self.from_input = GroupedLinear(num_variables, d_model, d_model)
-        self.hidden = GroupedLinear(num_variables, d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
-        self.gate = GroupedLinear(num_variables, d_model, 2 * d_model)
-        self.norm = GroupedLayerNorm(num_variables, d_model)
+        self.skip_weight = None if skip == "identity" else nn.Parameter(torch.eye(d).repeat(V, 1, 1))
+        self.skip_norm = GroupedLayerNorm(num_reals, d) if skip == "normalised" and num_reals else None
+        self.from_input = GroupedLinear(V, d, d)
+        self.hidden = GroupedLinear(V, d, d)
+        self.dropout = nn.Dropout(config.dropout)
+        self.gate = GroupedLinear(V, d, 2 * d)
+        self.norm = GroupedLayerNorm(V, d)
 
     def parameters_after_first_map(self) -> tuple[Tensor, ...]:
         """Return weight and bias of the hidden maps, of the gates and of the norms."""
@@ -183,8 +166,3 @@ class GroupedGatedResidualNetwork(nn.Module):
 
 def _active_dropout(dropout: nn.Dropout) -> float:
     return dropout.p if dropout.training else 0.0
-
-
-def _is_one_per_window(context: Tensor | None, x: Tensor) -> bool:
-    """Whether a context is ``[B, 1, d]`` for ``x [B, T, d]``, or None."""
-    return context is None or (context.shape == (len(x), 1, x.shape[-1]) and x.ndim == 3)

@@ -1,8 +1,11 @@
 """Heads: from the decoded steps to quantiles (equation 22) or to a distribution."""
 
+# ruff: noqa: ARG002  center and scale are arguments of every head
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,8 @@ from torch.nn import functional
 from fusecast.errors import ConfigError
 from fusecast.model.config import Head, ModelConfig
 from fusecast.model.distributions.base import Distribution
+from fusecast.model.distributions.location_scale import Normal, StudentT
 from fusecast.model.distributions.negative_binomial import NegativeBinomial
-from fusecast.model.distributions.normal import Normal
-from fusecast.model.distributions.student_t import StudentT
 from fusecast.model.distributions.tweedie import Tweedie
 
 
@@ -40,18 +42,11 @@ class QuantileHead(_LinearHead):
     """A linear map for each target and quantile level (equation 22): ``[B, H, d] -> [B, H, Y, Q]``."""
 
     def forecast(
-        self,
-        x: Tensor,
-        center: Tensor,  # noqa: ARG002  of every head
-        scale: Tensor,  # noqa: ARG002
-        levels: Sequence[float] | None = None,
+        self, x: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return quantiles ``[B, H, Y, Q]`` at the levels of the network, and no parameters ``[B, H, Y, 0]``.
 
-        Raises
-        ------
-        ConfigError
-            When levels are requested.
+        Raise a ConfigError when other levels are requested.
         """
         if levels is not None:
             raise ConfigError.levels_are_fixed()
@@ -71,14 +66,8 @@ class DistributionHead(_LinearHead):
     ) -> tuple[Tensor, Tensor]:
         """Return scaled quantiles ``[B, H, Y, Q]``, and the parameters ``[B, H, Y, P]`` of the distributions.
 
-        Parameters
-        ----------
-        x
-            ``[B, H, d]``.
-        center, scale
-            ``[B, Y]``: ``value = scaled * scale + center``, in the units of the data.
-        levels
-            None for those of the network; an empty list for no quantiles, which saves computing them.
+        `center` and `scale` are ``[B, Y]``: ``value = scaled * scale + center``, in the units of the data. `levels` is
+        None for those of the network; an empty list for no quantiles, which saves computing them.
         """
         with torch.autocast(x.device.type, enabled=False):
             raw = self(x)
@@ -99,11 +88,10 @@ def build_head(config: ModelConfig) -> QuantileHead | DistributionHead:
     d, targets, levels = config.hidden_size, config.num_targets, config.quantiles
     if config.head == "quantile":
         return QuantileHead(d, targets, len(levels))
-    if config.head == "tweedie":
-        return DistributionHead(d, targets, Tweedie(levels, config.tweedie_power))
     distributions: dict[Head, Callable[[Sequence[float]], Distribution]] = {
         "normal": Normal,
         "student_t": StudentT,
         "negative_binomial": NegativeBinomial,
+        "tweedie": partial(Tweedie, power=config.tweedie_power),
     }
     return DistributionHead(d, targets, distributions[config.head](levels))

@@ -45,23 +45,12 @@ def quantile_loss(
 
 
 def likelihood_loss(log_prob: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Compute the negative log-likelihood, averaged over the entries that count.
+    """Compute the negative log-likelihood, averaged over the entries that count, as in :func:`quantile_loss`.
 
-    Parameters
-    ----------
-    log_prob
-        float ``[B, H, Y]``; where an entry does not count it must be finite.
-    mask
-        As in :func:`quantile_loss`.
-    weight
-        float ``[B, Y]``: how much the entries of a window count; None, or width 0, when all count alike. It does not
-        scale errors as in :func:`quantile_loss`: a density in other units differs by a constant. But a window counts
-        for as much of the sum as its pinball loss would: in proportion to its scale. Since that scale is known before
-        the forecast, such weights do not bias the distribution.
-
-    Returns
-    -------
-    A scalar; 0, with gradient 0, where nothing counts. Float32 at least.
+    `log_prob` is float ``[B, H, Y]``, and finite where an entry does not count. `weight` is how much the entries of a
+    window count; it does not scale errors: a density in other units differs by a constant. But a window counts for as
+    much of the sum as its pinball loss would: in proportion to its scale. Since that scale is known before the
+    forecast, such weights do not bias the distribution.
     """
     loss = -log_prob.to(torch.promote_types(log_prob.dtype, torch.float32))
     if weight is not None and weight.shape[-1]:

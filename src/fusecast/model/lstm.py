@@ -38,13 +38,7 @@ class SequenceToSequence(nn.Module):
         self.decoder = nn.LSTM(d_model, d_model, num_layers, batch_first=True, dropout=between_layers)
 
     def forward(
-        self,
-        past: Tensor,
-        future: Tensor,
-        *,
-        hidden: Tensor | None,
-        cell: Tensor | None,
-        past_mask: Tensor | None,
+        self, past: Tensor, future: Tensor, *, hidden: Tensor | None, cell: Tensor | None, past_mask: Tensor | None
     ) -> Tensor:
         """Run over ``past [B, L, d]`` and ``future [B, H, d]`` from the contexts ``[B, d]``: ``[B, T, d]``.
 
@@ -54,7 +48,10 @@ class SequenceToSequence(nn.Module):
         with torch.autocast(past.device.type, enabled=False):
             dtype = next(self.encoder.parameters()).dtype
             past, future = past.to(dtype), future.to(dtype)
-            initial = self._initial_state(past, hidden, cell)
+            if hidden is None or cell is None:
+                hidden = cell = past.new_zeros(past.shape[0], past.shape[-1])
+            hidden, cell = (x.to(dtype).expand(self.num_layers, -1, -1).contiguous() for x in (hidden, cell))
+            initial = hidden, cell
             if kernels_supported(past, future, *initial):
                 encoded, state = _run_by_kernel(self.encoder, past, initial, past_mask)
                 decoded, _ = _run_by_kernel(self.decoder, future, state, None)
@@ -67,15 +64,6 @@ class SequenceToSequence(nn.Module):
                 encoded, state = run_valid_steps(self.encoder, past, initial, past_mask)
             decoded, _ = self.decoder(future, state)
         return torch.cat((encoded, decoded), dim=1)
-
-    def _initial_state(self, like: Tensor, hidden: Tensor | None, cell: Tensor | None) -> State:
-        if hidden is None or cell is None:
-            zeros = like.new_zeros(self.num_layers, like.shape[0], like.shape[-1])
-            return zeros, zeros
-        return (
-            hidden.to(like.dtype).expand(self.num_layers, -1, -1).contiguous(),
-            cell.to(like.dtype).expand(self.num_layers, -1, -1).contiguous(),
-        )
 
     def _encode_valid_steps(self, past: Tensor, mask: Tensor, initial: State) -> tuple[Tensor, State]:
         """Encode the valid steps as if they were adjacent, and scatter the outputs back to their positions."""
@@ -104,18 +92,8 @@ def run_valid_steps(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor) -> tup
         the first hidden state     at the first valid step, multiplied by the weights of the hidden state: there, the
                                    previous one is 0
 
-    Parameters
-    ----------
-    x
-        ``[B, L, d_in]``.
-    state
-        Hidden and cell state of every layer before the first valid step, ``[layers, B, d]`` each.
-    mask
-        bool ``[B, L]``, True where a step is valid.
-
-    Returns
-    -------
-    The outputs ``[B, L, d]``, 0 where a step is not valid, and the states after the last valid step.
+    `x` is ``[B, L, d_in]``, `state` that before the first valid step, and `mask` bool ``[B, L]``, True where a step is
+    valid. Return the outputs ``[B, L, d]``, 0 where a step is not valid, and the state after the last valid step.
     """
     B, L, d = *mask.shape, lstm.hidden_size
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)  # valid steps last, in their order
@@ -131,9 +109,8 @@ def run_valid_steps(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor) -> tup
         if layer:
             x = functional.dropout(x, lstm.dropout, lstm.training)
         # in torch's order: input gate, forget gate, cell candidate, output gate
-        column = [
-            from_input.new_full((d, 1), value) for value in (-GATE_SATURATION, GATE_SATURATION, 0.0, -GATE_SATURATION)
-        ]
+        gate_inputs = (-GATE_SATURATION, GATE_SATURATION, 0.0, -GATE_SATURATION)
+        column = [from_input.new_full((d, 1), value) for value in gate_inputs]
         weights = [torch.cat((from_input, torch.cat(column), from_state), dim=1), from_state, input_bias, state_bias]
         inputs = torch.cat((x, is_masked, is_first * hidden.unsqueeze(1)), dim=-1)
         initial = (zeros, cell.unsqueeze(0).contiguous())
@@ -149,11 +126,10 @@ def run_valid_steps(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor) -> tup
 def _run_by_kernel(lstm: nn.LSTM, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
     """Run an LSTM over the steps that are True in `mask`, by :mod:`fusecast.kernels`."""
     hiddens, cells = [], []
-    for layer, (from_input, from_state, input_bias, state_bias) in enumerate(lstm.all_weights):
+    for layer, weights in enumerate(lstm.all_weights):
         if layer:
             x = functional.dropout(x, lstm.dropout, lstm.training)
-        parameters = (from_input, from_state, input_bias, state_bias)
-        x, hidden, cell = lstm_layer(x, state[0][layer], state[1][layer], parameters, mask)
+        x, hidden, cell = lstm_layer(x, state[0][layer], state[1][layer], weights, mask)
         hiddens.append(hidden)
         cells.append(cell)
     return x, (torch.stack(hiddens), torch.stack(cells))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,16 +12,15 @@ from torch import Tensor, nn
 from fusecast.errors import ConfigError
 from fusecast.kernels.decoder import decode
 from fusecast.kernels.library import kernels_supported
-from fusecast.kernels.split_tail import split_tail
+from fusecast.kernels.lstm import split_tail
 from fusecast.model.attention import InterpretableMultiHeadAttention
-from fusecast.model.batch import Batch, Output
+from fusecast.model.batch import Batch, Output, find_present
 from fusecast.model.config import ModelConfig
 from fusecast.model.decoder import DecoderCache, DecoderLayers, FusedDecoder
 from fusecast.model.embedding import EmbeddingWeights, VariableEmbedding
 from fusecast.model.gating import GateAddNorm, GatedResidualNetwork, GroupedLayerNorm
 from fusecast.model.heads import build_head
 from fusecast.model.lstm import SequenceToSequence
-from fusecast.model.masking import future_presence, past_presence, static_presence
 from fusecast.model.variable_selection import VariableSelection
 
 
@@ -49,12 +49,10 @@ class TemporalFusionTransformer(nn.Module):
         d, dropout, has_contexts = config.hidden_size, config.dropout, config.has_contexts
         self.static = StaticEncoder(config) if has_contexts else None
         self.embedding = VariableEmbedding(config.past_reals, config.past_categories, d)
-        self.select_past = _build_selection(config, config.past_reals, config.past_categories, has_context=has_contexts)
-        self.select_future = (
-            _build_selection(config, config.known_reals, config.known_categories, has_context=has_contexts)
-            if config.num_future
-            else None
-        )
+        select = partial(VariableSelection, config, has_context=has_contexts)
+        self.select_past = select(config.past_reals, len(config.past_categories))
+        known = config.known_reals, len(config.known_categories)
+        self.select_future = select(*known) if config.num_future else None
         self.recurrence = SequenceToSequence(d, config.num_lstm_layers, dropout=dropout)
         self.after_recurrence = GateAddNorm(d, dropout=dropout)
         self.enrich = GatedResidualNetwork(d, d, d, has_context=has_contexts, dropout=dropout)
@@ -88,35 +86,23 @@ class TemporalFusionTransformer(nn.Module):
         past_mask = batch.past_mask if batch.past_mask.shape[-1] else None
         contexts, static_weights = self.encode_static(batch)
         past, past_weights = self.select_past(
-            self.past_embedding,
-            batch.past_real,
-            batch.past_cat,
-            present=past_presence(batch),
-            context=contexts.selection,
+            self.past_embedding, batch.past_real, batch.past_cat, find_present(batch, "past"), contexts.selection
         )
         if self.select_future is None:
             B, H = batch.future_real.shape[:2]
-            future = batch.past_real.new_zeros(B, H, self.config.hidden_size)
-            future_weights = batch.past_real.new_zeros(B, H, 0)
+            future, future_weights = (batch.past_real.new_zeros(B, H, width) for width in (self.config.hidden_size, 0))
         else:
             future, future_weights = self.select_future(
                 self.future_embedding,
                 batch.future_real,
                 batch.future_cat,
-                present=future_presence(batch),
-                context=contexts.selection,
+                find_present(batch, "future"),
+                contexts.selection,
             )
         quantiles, attention, parameters = self.decode(
             past, future, contexts, past_mask, units=(batch.center, batch.scale), levels=levels
         )
-        return Output(
-            quantiles=quantiles,
-            static_weights=static_weights,
-            past_weights=past_weights,
-            future_weights=future_weights,
-            attention=attention,
-            parameters=parameters,
-        )
+        return Output(quantiles, static_weights, past_weights, future_weights, attention, parameters)
 
     @property
     def past_embedding(self) -> EmbeddingWeights:
@@ -135,7 +121,7 @@ class TemporalFusionTransformer(nn.Module):
         """Return the static contexts, and the selection weights ``[B, V]`` of the static variables."""
         if self.static is None:
             return StaticContexts(), batch.past_real.new_zeros(batch.past_real.shape[0], 0)
-        contexts, weights = self.static(batch.static_real, batch.static_cat, static_presence(batch))
+        contexts, weights = self.static(batch.static_real, batch.static_cat, find_present(batch, "static"))
         return contexts, weights
 
     def decode(
@@ -150,16 +136,8 @@ class TemporalFusionTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]`` (equations 17 to 22).
 
-        Parameters
-        ----------
-        units
-            `center` and `scale` ``[B, Y]`` of the batch.
-        levels
-            As in :meth:`forward`.
-
-        Returns
-        -------
-        The quantiles ``[B, H, Y, Q]``, the attention ``[B, H, T]``, and the parameters ``[B, H, Y, P]``.
+        `units` are `center` and `scale` ``[B, Y]`` of the batch, `levels` are as in :meth:`forward`. Return the
+        quantiles ``[B, H, Y, Q]``, the attention ``[B, H, T]``, and the parameters ``[B, H, Y, P]``.
         """
         horizon = future.shape[1]
         decoder = self.fused_decoder(horizon, past, future)
@@ -173,18 +151,16 @@ class TemporalFusionTransformer(nn.Module):
                 context=self.enrichment_bias(contexts).expand(len(past), -1),
                 past_mask=past_mask,
             )
-            quantiles, parameters = self.head.forecast(decoded, *units, levels)
-            return quantiles, attention, parameters
-        selected = torch.cat((past, future), dim=1)
-        states = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
-        local, local_horizon = split_tail(self.after_recurrence(states, selected), horizon)
-        context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
-        enriched, enriched_horizon = split_tail(self.enrich(local, context), horizon)
-        attended, attention = self.attention(enriched, enriched_horizon, past_mask)
-
-        # From here on only the steps of the horizon are needed.
-        fused = self.after_attention(attended, enriched_horizon)
-        decoded = self.before_head(self.position_wise(fused), local_horizon)
+        else:
+            selected = torch.cat((past, future), dim=1)
+            states = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
+            local, local_horizon = split_tail(self.after_recurrence(states, selected), horizon)
+            context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
+            enriched, enriched_horizon = split_tail(self.enrich(local, context), horizon)
+            attended, attention = self.attention(enriched, enriched_horizon, past_mask)
+            # From here on only the steps of the horizon are needed.
+            fused = self.after_attention(attended, enriched_horizon)
+            decoded = self.before_head(self.position_wise(fused), local_horizon)
         quantiles, parameters = self.head.forecast(decoded, *units, levels)
         return quantiles, attention, parameters
 
@@ -215,11 +191,8 @@ class StaticEncoder(nn.Module):
         super().__init__()
         d, dropout = config.hidden_size, config.dropout
         self.embedding = VariableEmbedding(config.static_reals, config.static_categories, d)
-        self.select = (
-            _build_selection(config, config.static_reals, config.static_categories, has_context=False)
-            if config.num_static
-            else None
-        )
+        variables = config.static_reals, len(config.static_categories)
+        self.select = VariableSelection(config, *variables, has_context=False) if config.num_static else None
         self.contexts = nn.ModuleDict(
             {name: GatedResidualNetwork(d, d, d, dropout=dropout) for name in StaticContexts._fields}
         )
@@ -230,57 +203,25 @@ class StaticEncoder(nn.Module):
             lines = self.embedding.real_weight  # [0, d]
             selected, weights = reals @ lines, reals
         else:
+            present = None if present is None else present.unsqueeze(1)
             selected, weights = self.select(
-                self.embedding.slice_weights(),
-                reals.unsqueeze(1),
-                codes.unsqueeze(1),
-                present=None if present is None else present.unsqueeze(1),
+                self.embedding.slice_weights(), reals.unsqueeze(1), codes.unsqueeze(1), present
             )
             selected, weights = selected.squeeze(1), weights.squeeze(1)
         return StaticContexts(**{name: grn(selected) for name, grn in self.contexts.items()}), weights
 
 
 def validate_widths(config: ModelConfig, batch: Batch) -> None:
-    """Check that a batch has the variables of a configuration, and masks of the widths of their groups.
-
-    Raises
-    ------
-    ConfigError
-        When a group or a mask has another width.
-    """
-    groups = {
-        "static_real": config.static_reals,
+    """Raise a ConfigError when a batch has other variables than configured, or a mask of another width than theirs."""
+    reals = {"static_real": config.static_reals, "past_real": config.past_reals, "future_real": config.known_reals}
+    widths = reals | {
         "static_cat": len(config.static_categories),
-        "past_real": config.past_reals,
         "past_cat": len(config.past_categories),
-        "future_real": config.known_reals,
         "future_cat": len(config.known_categories),
     }
-    masks = {
-        "static_real_present": config.static_reals,
-        "past_real_present": config.past_reals,
-        "future_real_present": config.known_reals,
-        "past_mask": batch.past_real.shape[1],
-    }
-    for name, expected in groups.items():
+    masks = {f"{name}_present": width for name, width in reals.items()} | {"past_mask": batch.past_real.shape[1]}
+    for name, expected in (widths | masks).items():
         width = getattr(batch, name).shape[-1]
-        if width != expected:
-            raise ConfigError.wrong_batch_width(name, width, str(expected))
-    for name, expected in masks.items():
-        width = getattr(batch, name).shape[-1]
-        if width not in (0, expected):
-            raise ConfigError.wrong_batch_width(name, width, f"{expected}, or 0 for nothing missing")
-
-
-def _build_selection(
-    config: ModelConfig, num_reals: int, categories: Sequence[int], *, has_context: bool
-) -> VariableSelection:
-    return VariableSelection(
-        num_reals,
-        len(categories),
-        config.hidden_size,
-        has_context=has_context,
-        dropout=config.dropout,
-        variable_skip=config.variable_skip,
-        skip_norm=config.selection_skip_norm,
-    )
+        if width != expected and not (name in masks and width == 0):
+            allowed = f"{expected}, or 0 for nothing missing" if name in masks else str(expected)
+            raise ConfigError.wrong_size(f"{name} of the batch", "width", width, allowed)

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from fusecast.kernels.library import kernels_supported
 from fusecast.kernels.variable_selection import EmbeddingTables, Values, select_rows
-from fusecast.model.config import VariableSkip
+from fusecast.model.attention import masked_softmax
+from fusecast.model.config import ModelConfig
 from fusecast.model.embedding import EmbeddingWeights
 from fusecast.model.gating import GatedResidualNetwork, GroupedGatedResidualNetwork
-from fusecast.model.masking import masked_softmax
 
 MAX_FOLDED_ROWS = 2048
 """Table rows up to which whole category tables are mapped; beyond, mapping the looked-up rows is cheaper."""
@@ -33,69 +33,39 @@ class VariableSelection(nn.Module):
         weights  = softmax(GRN([e_1 ... e_V], context))      e = embeddings, `xi`; weights = `v` in the paper
         selected = sum_v weights_v * GRN_v(e_v)
 
-    The embeddings are never multiplied by a matrix: both first linear maps (that of the joint GRN that gives the
-    weights, with its skip, and those of the variables' own GRNs) are applied to the embedding weights instead, once a
-    forward pass.
+    The embeddings are never multiplied by a matrix: the first linear maps, of the joint GRN (with its skip) and of the
+    variables' GRNs, are applied to the embedding weights instead, once a forward pass.
 
     A missing variable has weight 0 and adds nothing, not even a bias, to the joint GRN; the softmax is over those
     present. Where none is, the weights and the selected vector are 0.
     """
 
-    def __init__(
-        self,
-        num_reals: int,
-        num_categories: int,
-        d_model: int,
-        *,
-        has_context: bool,
-        dropout: float,
-        variable_skip: VariableSkip = "identity",
-        skip_norm: bool = False,
-    ) -> None:
+    def __init__(self, config: ModelConfig, num_reals: int, num_categories: int, *, has_context: bool) -> None:
         super().__init__()
-        num_variables = num_reals + num_categories
-        self.num_reals = num_reals
-        self.d_model = d_model
-        self.variables = GroupedGatedResidualNetwork(
-            num_variables, d_model, dropout=dropout, skip=variable_skip, num_reals=num_reals
-        )
+        V, d = num_reals + num_categories, config.hidden_size
+        self.num_reals, self.d_model = num_reals, d
+        self.variables = GroupedGatedResidualNetwork(config, num_reals, num_categories)
         self.joint = GatedResidualNetwork(
-            num_variables * d_model,
-            d_model,
-            num_variables,
-            has_context=has_context,
-            dropout=dropout,
-            linear_skip=True,
+            V * d, d, V, has_context=has_context, dropout=config.dropout, linear_skip=True
         )
-        self.skip_norm = nn.LayerNorm(num_variables) if skip_norm else None
+        self.skip_norm = nn.LayerNorm(V) if config.selection_skip_norm else None
 
     def forward(
         self,
         embedding: EmbeddingWeights,
         reals: Tensor,
         codes: Tensor,
-        *,
         present: Tensor | None = None,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Select among the variables of each step.
+        """Return the selected vectors ``[B, T, d]`` and the weights ``[B, T, V]``.
 
-        Parameters
-        ----------
-        embedding
-            The embeddings of the variables.
-        reals, codes
-            float ``[B, T, Vr]`` and int64 ``[B, T, Vc]``.
-        present
-            bool ``[B, T, V]``, reals first, or None when nothing is missing.
-        context
-            ``[B, d]``, or None when the selection has no context.
-
-        Returns
-        -------
-        The selected vectors ``[B, T, d]`` and the weights ``[B, T, V]``.
+        `reals` are float ``[B, T, Vr]``, `codes` int64 ``[B, T, Vc]``; `present` is bool ``[B, T, V]``, reals first, or
+        None when nothing is missing; `context` is ``[B, d]``, or None when the selection has no context.
         """
-        if self._is_kernel_supported(embedding, reals, context):
+        has_norms = self.skip_norm is not None or self.variables.skip_norm is not None
+        is_constant = sum(embedding.cardinalities) <= MAX_FOLDED_ROWS and not reals.requires_grad
+        if is_constant and not has_norms and kernels_supported(reals, embedding.lines, context):
             return self._select_by_kernel(embedding, reals, codes, present, context)
         B, T = reals.shape[:2]
         residual, variable_input, joint_input = self.embed(embedding, reals, codes, present)
@@ -114,7 +84,14 @@ class VariableSelection(nn.Module):
             kinds.append(self._map_reals(embedding, first_maps[: self.num_reals], reals, present))
         if codes.shape[-1]:
             kinds.append(self._map_categories(embedding, first_maps[self.num_reals :], codes))
-        return kinds[0] if len(kinds) == 1 else _join(*kinds)
+        if len(kinds) == 1:
+            return kinds[0]
+        first, second = kinds
+        return EmbeddedVariables(
+            residual=torch.cat((first.residual, second.residual)),
+            variable_input=torch.cat((first.variable_input, second.variable_input)),
+            joint_input=first.joint_input + second.joint_input,
+        )
 
     def weigh(self, joint_input: Tensor, present: Tensor | None, context: Tensor | None) -> Tensor:
         """Compute the weights ``[B, T, V]`` from ``joint_input [B, T, d + V]`` of the embedded variables."""
@@ -125,15 +102,6 @@ class VariableSelection(nn.Module):
         if context is not None:
             context = context.unsqueeze(1)
         return masked_softmax(self.joint.finish(from_input, skip, context), present)
-
-    def _is_kernel_supported(self, embedding: EmbeddingWeights, reals: Tensor, context: Tensor | None) -> bool:
-        return (
-            self.skip_norm is None
-            and self.variables.skip_norm is None
-            and sum(embedding.cardinalities) <= MAX_FOLDED_ROWS
-            and not reals.requires_grad
-            and kernels_supported(reals, embedding.lines, context)
-        )
 
     def _select_by_kernel(
         self, embedding: EmbeddingWeights, reals: Tensor, codes: Tensor, present: Tensor | None, context: Tensor | None
@@ -205,11 +173,9 @@ class VariableSelection(nn.Module):
     ) -> EmbeddedVariables:
         """Embed ``reals [B, T, Vr]`` and apply their first maps."""
         Vr = self.num_reals
-        if present is None:
-            ones = torch.ones_like(reals)
-        else:
-            reals_present = present[..., :Vr]
-            reals, ones = reals.masked_fill(~reals_present, 0.0), reals_present.to(reals.dtype)
+        ones = torch.ones_like(reals)
+        if present is not None:
+            reals, ones = (x.masked_fill(~present[..., :Vr], 0.0) for x in (reals, ones))
         values = torch.stack((reals, ones), dim=-1).flatten(0, 1)  # [N, Vr, 2]
         grouped = values.transpose(0, 1)  # [Vr, N, 2]
         mapped_lines = torch.bmm(embedding.lines, first_maps.mT)  # [Vr, 2, ...]
@@ -231,22 +197,12 @@ class VariableSelection(nn.Module):
         embedded = functional.embedding(rows, embedding.table)
         if sum(embedding.cardinalities) <= MAX_FOLDED_ROWS:
             tables = embedding.table.split(embedding.cardinalities)
-            mapped_table = torch.cat(
-                [functional.linear(t, w, b) for t, w, b in zip(tables, first_maps, bias, strict=True)]
-            )
-            mapped = functional.embedding(rows, mapped_table)
+            mapped_tables = [functional.linear(t, w, b) for t, w, b in zip(tables, first_maps, bias, strict=True)]
+            mapped = functional.embedding(rows, torch.cat(mapped_tables))
         else:
             mapped = torch.baddbmm(bias.unsqueeze(1), embedded, first_maps.mT)
         variable_input, joint_input, residual = self._split(mapped, embedded)
         return EmbeddedVariables(residual=residual, variable_input=variable_input, joint_input=joint_input.sum(dim=0))
-
-
-def _join(reals: EmbeddedVariables, categories: EmbeddedVariables) -> EmbeddedVariables:
-    return EmbeddedVariables(
-        residual=torch.cat((reals.residual, categories.residual)),
-        variable_input=torch.cat((reals.variable_input, categories.variable_input)),
-        joint_input=reals.joint_input + categories.joint_input,
-    )
 
 
 def _validate_codes(codes: Tensor, embedding: EmbeddingWeights) -> None:

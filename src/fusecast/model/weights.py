@@ -34,7 +34,12 @@ def initialize_weights(network: nn.Module) -> None:
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.LSTM):
-            _initialize_lstm(module)
+            for from_input, from_state, input_bias, state_bias in module.all_weights:
+                fill_glorot(from_input)
+                nn.init.orthogonal_(from_state)
+                input_bias.zero_()
+                state_bias.zero_()
+                input_bias[module.hidden_size : 2 * module.hidden_size] = 1.0  # of the forget gate
         elif isinstance(module, VariableEmbedding):
             fill_glorot(module.real_weight.unsqueeze(-1))
             module.real_bias.uniform_(-INTERCEPT_BOUND, INTERCEPT_BOUND)
@@ -54,13 +59,3 @@ def fill_glorot(weight: Tensor, *, maps: int = 1) -> None:
     d_out, d_in = weight.shape[-2] // maps, weight.shape[-1]
     bound = math.sqrt(6 / (d_in + d_out))
     weight.uniform_(-bound, bound)
-
-
-def _initialize_lstm(lstm: nn.LSTM) -> None:
-    d = lstm.hidden_size
-    for from_input, from_state, input_bias, state_bias in lstm.all_weights:
-        fill_glorot(from_input)
-        nn.init.orthogonal_(from_state)
-        input_bias.zero_()
-        state_bias.zero_()
-        input_bias[d : 2 * d] = 1.0

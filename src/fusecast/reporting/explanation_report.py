@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from fusecast.data.frequency import format_step
 from fusecast.explain.explanation import Explanation
 from fusecast.io.output_dir import replace_results
 from fusecast.io.tables import write_table
+from fusecast.reporting import figures_explanation
 from fusecast.reporting.export import check_can_draw, check_figure_kind, write_images
-from fusecast.reporting.figures_explanation import explanation_figures
+from fusecast.reporting.figure_style import escape_name, stack_figures
+from fusecast.reporting.report_data import Timeline
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -22,8 +25,46 @@ class ExplanationReport(Explanation):
     """An explanation with its figures: what ``Forecaster.explain`` returns."""
 
     def figures(self) -> dict[str, go.Figure]:
-        """Return plotly figures by name, for notebooks and files."""
-        return explanation_figures(self)
+        """Return plotly figures by name, with titles, for notebooks and files."""
+        frequency = self.panel.schema.frequency
+        share, steps = "variables: share of the selection", f"position, in steps of one {format_step(frequency)}"
+        figures: dict[str, dict[str, go.Figure]] = {
+            "importances": {
+                f"{group} {share}; mean, median, 10th to 90th percentile": figures_explanation.importance_figure(
+                    rows[: figures_explanation.MAX_BARS]
+                )
+                for group in ("past", "future", "static")
+                if (rows := [row for row in self.importances if row.group == group])
+            },
+            "importance_over_time": {
+                f"{group} {share}, by date": figures_explanation.weights_figure(frame, "time")
+                for group, frame in _groups(self.importance_over_time)
+            },
+            "importance_by_step": {
+                f"{group} {share}, by position": figures_explanation.weights_figure(frame, "position", steps)
+                for group, frame in _groups(self.importance_by_step)
+            },
+            "attention": {"attention by position": figures_explanation.attention_figure(self.attention, frequency)},
+            "attention_by_step": {
+                "attention of each step ahead": figures_explanation.attention_map_figure(
+                    self.attention_by_step, frequency
+                )
+            },
+        }
+        timeline = Timeline.from_explanation(self)
+        if timeline is not None:
+            title = f"{escape_name(timeline.series)}: distance of the attention from its average"
+            figures["regimes"] = {title: figures_explanation.timeline_figure(timeline)}
+        if self.agreement is not None:
+            correlation = self.agreement.correlation
+            figures["agreement"] = {
+                f"{group} variables: weight and shuffling"
+                + (
+                    f", rank correlation {correlation[group]:.2f}" if group in correlation else ""
+                ): figures_explanation.agreement_figure(frame)
+                for group, frame in _groups(self.agreement.table.filter(~pl.col("constant")))
+            }
+        return {name: stack_figures(parts) for name, parts in figures.items() if parts}
 
     def write(
         self,
@@ -69,8 +110,7 @@ class ExplanationReport(Explanation):
 def write_explanation_tables(tables: Mapping[str, pl.DataFrame], folder: Path, kind: str = "csv") -> list[Path]:
     """Write tables of single forecasts or changes where there is nothing else, as :meth:`ExplanationReport.write`."""
     with replace_results(folder, "explain") as scratch:
-        paths = _write_tables(tables, scratch, kind)
-    return [folder / path.name for path in paths]
+        return [folder / path.name for path in _write_tables(tables, scratch, kind)]
 
 
 def _write_tables(tables: Mapping[str, pl.DataFrame], folder: Path, kind: str) -> list[Path]:
@@ -78,3 +118,8 @@ def _write_tables(tables: Mapping[str, pl.DataFrame], folder: Path, kind: str) -
     for frame, path in zip(tables.values(), paths, strict=True):
         write_table(frame, path)
     return paths
+
+
+def _groups(frame: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    groups = frame["group"].unique(maintain_order=True).to_list() if frame.height else []
+    return [(group, frame.filter(pl.col("group") == group)) for group in groups]

@@ -12,8 +12,8 @@ from fusecast.errors import ArtifactError, ConfigError
 from fusecast.io.output_dir import replace_results
 from fusecast.reporting.figure_style import add_title
 from fusecast.reporting.figures_accuracy import forecast_figure
-from fusecast.reporting.page import page_figures
 from fusecast.reporting.report_data import ReportData
+from fusecast.reporting.sections import page_figures
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,31 +42,23 @@ def find_browser() -> Path | None:
     """Return the browser that kaleido would start; None where there is none."""
     from choreographer.browsers.chromium import Chromium
 
-    found = Chromium.find_browser(skip_local=False)
-    return Path(found) if found and Path(found).is_file() else None
+    browser = Chromium.find_browser(skip_local=False)
+    return Path(browser) if browser and Path(browser).is_file() else None
 
 
 def write_images(figures: Mapping[str, go.Figure], folder: Path, kind: str = "png", scale: float = SCALE) -> list[Path]:
     """Write figures as ``<name>.<kind>``, and return the paths. One browser draws all of them, without the network.
 
-    Raises
-    ------
-    ConfigError
-        When kaleido or a browser is not installed, with what to install.
-    ArtifactError
-        When `kind` is no kind of figure.
+    Raises a ConfigError when kaleido or a browser is not installed, an ArtifactError when `kind` is no kind of figure.
     """
     check_figure_kind(kind)
     check_can_draw()
     import kaleido
 
     paths = [folder / f"{name}.{kind}" for name in figures]
+    options = {"format": kind, "width": WIDTH, "scale": scale}
     tasks = [
-        {
-            "fig": figure,
-            "path": path,
-            "opts": {"format": kind, "width": WIDTH, "height": figure.layout.height, "scale": scale},
-        }
+        {"fig": figure, "path": path, "opts": {**options, "height": figure.layout.height}}
         for figure, path in zip(figures.values(), paths, strict=True)
     ]
     if tasks:  # without MathJax, which kaleido would load from the network
@@ -77,14 +69,8 @@ def write_images(figures: Mapping[str, go.Figure], folder: Path, kind: str = "pn
 def write_report_figures(data: ReportData, folder: Path, kind: str = "png") -> list[Path]:
     """Write the figures of a page, and the forecasts of its first twelve series, as ``<name>.<kind>``.
 
-    Those that an earlier call wrote into the folder are removed.
-
-    Raises
-    ------
-    ConfigError
-        When kaleido or a browser is not installed, with what to install.
-    ArtifactError
-        When `kind` is no kind of figure, or the folder cannot be written into.
+    Those that an earlier call wrote into the folder are removed. Raises as :func:`write_images`, and an ArtifactError
+    when the folder cannot be written into.
     """
     figures = {name: add_title(figure.figure, figure.label) for name, figure in page_figures(data).items()}
     for i, plot in enumerate(data.forecast_plots[:MAX_FORECAST_FIGURES], start=1):

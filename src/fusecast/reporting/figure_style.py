@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from fusecast.data.arrays import FloatArray, IntArray
+
 FONT = '"Inter", system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif'
 
 INK = "#22262B"
@@ -47,6 +49,7 @@ DARK = {
 }
 
 MAX_NAME_LENGTH = 26
+Times = Sequence[Any] | IntArray
 TITLE_HEIGHT, LEGEND_HEIGHT, LABEL_HEIGHT = 30, 26, 64  # pixels around each of several stacked figures
 
 LEGEND = {
@@ -60,17 +63,15 @@ LEGEND = {
 }
 
 
-def _axis(**options: Any) -> dict[str, Any]:
-    return {
-        "gridcolor": GRID,
-        "linecolor": LINE,
-        "zeroline": False,
-        "ticks": "",
-        "automargin": True,
-        "title": {"font": {"size": 12, "color": MUTED}, "standoff": 10},
-        "tickfont": {"size": 12, "color": MUTED},
-        **options,
-    }
+AXIS = {
+    "gridcolor": GRID,
+    "linecolor": LINE,
+    "zeroline": False,
+    "ticks": "",
+    "automargin": True,
+    "title": {"font": {"size": 12, "color": MUTED}, "standoff": 10},
+    "tickfont": {"size": 12, "color": MUTED},
+}
 
 
 TEMPLATE = go.layout.Template(
@@ -79,8 +80,8 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
         "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
-        "xaxis": _axis(showgrid=False, showline=True),
-        "yaxis": _axis(showline=False, separatethousands=True),
+        "xaxis": {**AXIS, "showgrid": False, "showline": True},
+        "yaxis": {**AXIS, "showline": False, "separatethousands": True},
         "legend": LEGEND,
         "hoverlabel": {
             "bgcolor": SURFACE,
@@ -155,7 +156,7 @@ def stack_figures(figures: Mapping[str, go.Figure]) -> go.Figure:
 
 
 def add_line(
-    figure: go.Figure, x: Sequence[Any], y: Any, colour: str, width: float = 2.0, *, hover: str = "", **options: Any
+    figure: go.Figure, x: Times, y: Any, colour: str, width: float = 2.0, *, hover: str = "", **options: Any
 ) -> None:
     """Add a line to a figure; a single point gets a marker, so that it is visible."""
     options = {"mode": "lines" if len(x) > 1 else "lines+markers", **options}
@@ -164,14 +165,26 @@ def add_line(
     figure.add_scatter(x=x, y=y, line=line, **options)
 
 
+def add_points(figure: go.Figure, x: Sequence[Any], y: Any, colour: str, size: int = 7, **options: Any) -> None:
+    """Add points without a line and without text on hovering."""
+    figure.add_scatter(x=x, y=y, mode="markers", marker={"color": colour, "size": size}, hoverinfo="skip", **options)
+
+
+def add_band(figure: go.Figure, x: Times, low: FloatArray, high: FloatArray, colour: str, **options: Any) -> None:
+    """Fill the area between two curves; `options` are those of the upper one, whose customdata are both."""
+    edge = {"x": x, "mode": "lines", "line": {"width": 0}, "legendgroup": options.get("legendgroup")}
+    figure.add_scatter(y=low, showlegend=False, hoverinfo="skip", **edge)
+    both = np.stack([low, high], axis=1) if "hovertemplate" in options else None
+    figure.add_scatter(y=high, fill="tonexty", fillcolor=colour, customdata=both, **{**edge, **options})
+
+
 def plain_times(times: Sequence[Any]) -> list[Any]:
     """Return times as plotly takes them: ISO text on the wall clock of their own zone, or numbers."""
     values = np.asarray(times)
     if values.dtype.kind == "M":
         return [str(t) for t in values.astype("datetime64[s]")]
     if values.dtype.kind in "iuf":
-        plain: list[Any] = values.tolist()
-        return plain
+        return list(values.tolist())
     return [t.replace(tzinfo=None).isoformat() if isinstance(t, dt.datetime) else str(t) for t in times]
 
 

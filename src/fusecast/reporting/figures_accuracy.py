@@ -19,7 +19,9 @@ from fusecast.reporting.figure_style import (
     LINE,
     MUTED,
     WARM,
+    add_band,
     add_line,
+    add_points,
     escape_name,
     new_figure,
     plain_times,
@@ -61,29 +63,19 @@ def _recent_actuals(plot: ForecastPlot) -> tuple[list[Any], FloatArray]:
 def _add_bands(figure: go.Figure, forecast: FanForecast, *, first: bool) -> None:
     times = plain_times(forecast.times)
     for i in range(len(forecast.levels) // 2):
-        low, high = forecast.quantiles[:, i], forecast.quantiles[:, -1 - i]
         lower, upper = forecast.levels[i], forecast.levels[-1 - i]
         name = f"{upper - lower:.0%} interval" if abs(lower + upper - 1) < 1e-9 else f"{lower:g} to {upper:g} quantile"
-        edge: dict[str, Any] = {"x": times, "mode": "lines", "line": {"width": 0}, "legendgroup": name}
-        figure.add_scatter(y=low, showlegend=False, hoverinfo="skip", **edge)
-        figure.add_scatter(
-            y=high,
-            name=name,
-            showlegend=first,
-            fill="tonexty",
-            fillcolor=BANDS[min(i, len(BANDS) - 1)],
-            customdata=np.stack([low, high], axis=1),
-            hovertemplate="%{customdata[0]:,.5~r} to %{customdata[1]:,.5~r}",
-            **edge,
-        )
+        low, high = forecast.quantiles[:, i], forecast.quantiles[:, -1 - i]
+        hover = "%{customdata[0]:,.5~r} to %{customdata[1]:,.5~r}"
+        legend = {"name": name, "legendgroup": name, "showlegend": first}
+        add_band(figure, times, low, high, BANDS[min(i, len(BANDS) - 1)], hovertemplate=hover, **legend)
 
 
 def _mark_start(figure: go.Figure, forecast: FanForecast) -> None:
     times = plain_times(forecast.times)
     if not times:
         return
-    line = {"color": LINE, "width": 1, "dash": "dot"}
-    figure.add_shape(type="line", x0=times[0], x1=times[0], yref="paper", y0=0, y1=1, line=line, layer="below")
+    figure.add_vline(x=times[0], line={"color": LINE, "width": 1, "dash": "dot"}, layer="below")
     figure.add_annotation(
         x=times[0],
         y=1,
@@ -106,14 +98,8 @@ def loss_figure(curves: TrainingCurves) -> go.Figure:
     if len(valid) and not np.isnan(valid).all():
         best = int(np.nanargmin(valid))
         add_line(figure, epochs, valid, ACCENT, 2.2, name="validation", hover="%{y:.4~g}")
-        figure.add_scatter(
-            x=[curves.epoch[best]],
-            y=[valid[best]],
-            name=f"best, epoch {curves.epoch[best]:g}",
-            mode="markers",
-            marker={"color": ACCENT, "size": 9},
-            hoverinfo="skip",
-        )
+        name = f"best, epoch {curves.epoch[best]:g}"
+        add_points(figure, [curves.epoch[best]], [valid[best]], ACCENT, size=9, name=name)
     figure.update_xaxes(title_text="epoch")
     figure.update_yaxes(title_text="quantile loss, scaled")
     return figure
@@ -122,11 +108,8 @@ def loss_figure(curves: TrainingCurves) -> go.Figure:
 def learning_rate_figure(curves: TrainingCurves) -> go.Figure:
     """Draw the learning rate by epoch, on a logarithmic axis."""
     figure = new_figure(280, hovermode="x unified", showlegend=False)
-    step = {"shape": "hv"}
-    add_line(
-        figure, list(curves.epoch), list(curves.learning_rate), MUTED, 1.8, name="learning rate", line=step,
-        hover="%{y:.2~e}",
-    )  # fmt: skip
+    line = {"line": {"shape": "hv"}, "name": "learning rate"}
+    add_line(figure, list(curves.epoch), list(curves.learning_rate), MUTED, 1.8, hover="%{y:.2~e}", **line)
     figure.update_xaxes(title_text="epoch")
     rates = sorted({float(f"{rate:.3g}") for rate in curves.learning_rate if rate > 0})
     figure.update_yaxes(title_text="learning rate", type="log")
@@ -165,8 +148,7 @@ def pit_figure(score: Scores) -> go.Figure:
         hovertemplate="between %{customdata[0]:.0%} and %{customdata[1]:.0%}: %{customdata[2]:.1%} of actuals"
         "<extra></extra>",
     )
-    line = {"color": INK, "width": 1.2, "dash": "dot"}
-    figure.add_shape(type="line", x0=0, x1=1, y0=1, y1=1, line=line)
+    figure.add_hline(y=1, line={"color": INK, "width": 1.2, "dash": "dot"})
     figure.update_xaxes(title_text="quantile level", tickformat=".0%", range=[0, 1])
     figure.update_yaxes(title_text="density of actuals (1 is right)", rangemode="tozero")
     return figure

@@ -14,13 +14,12 @@ from fusecast.data.quality import QualityCheck
 from fusecast.errors.base import format_count
 from fusecast.evaluation.breakdown import ScoreBreakdown
 from fusecast.evaluation.evaluate import Evaluation
-from fusecast.explain.agreement import Agreement
 from fusecast.explain.attention import AttentionProfile
 from fusecast.explain.explanation import Explanation
 from fusecast.explain.importance import Importance
+from fusecast.explain.permutation import Agreement
 
-MIN_LINE_POINTS = 5
-"""Forecasts that a series needs for a line of its own in a timeline."""
+MIN_LINE_POINTS = 5  # forecasts that a series needs for a separate line in a timeline
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -30,8 +29,7 @@ class FanForecast:
     times: Sequence[Any]  # [H] datetimes, NumPy datetimes, ISO text, or integers
     quantiles: FloatArray  # [H, Q]
     levels: tuple[float, ...]
-    name: str = "forecast"
-    """What it is, in words: ``last test window``, ``next 24 h``."""
+    name: str = "forecast"  # what it is, such as "last test window" or "next 24 h"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -43,8 +41,7 @@ class ForecastPlot:
     times: Sequence[Any]  # [n]
     actual: FloatArray  # [n], NaN where missing
     forecasts: tuple[FanForecast, ...]
-    note: str = ""
-    """Why it is shown, such as ``among the worst``; empty where evenly spread."""
+    note: str = ""  # why it is shown, such as "among the worst"; empty where evenly spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -61,19 +58,16 @@ class TrainingCurves:
 class Timeline:
     """How far the attention of the forecasts of one series lies from its average."""
 
-    series: str
-    """Its name, or their number where several with few forecasts are shown together."""
+    series: str  # its name, or their number where several with few forecasts are shown together
     target: str
     times: Sequence[Any]  # [W]
     distance: FloatArray  # [W]
     threshold: float
-    actual: FloatArray | None = None
-    """The target at those times, [W], NaN where missing; None where several series are shown together."""
+    actual: FloatArray | None = None  # the target then, [W], NaN where missing; None of several series
     events: Sequence[tuple[str, str, float]] = ()
     """Time span, series and greatest distance of the events of all series, the farthest first."""
     series_flagged: int = 0
-    num_series: int = 1
-    """Series whose forecasts were explained."""
+    num_series: int = 1  # those whose forecasts were explained
 
     @classmethod
     def from_explanation(cls, explanation: Explanation) -> Self | None:
@@ -116,8 +110,7 @@ class Timeline:
 class ReportData:
     """Everything that a report shows. What is empty or None is left out of the page."""
 
-    title: str
-    """What was forecast, such as the name of the table."""
+    title: str  # what was forecast, such as the name of the table
     targets: tuple[str, ...]
     frequency: str
     horizon: int
@@ -125,15 +118,13 @@ class ReportData:
     num_series: int
     data_facts: Mapping[str, str] = field(default_factory=dict)
     """Label -> value as text, shown in this order: ``{"Rows": "17,544"}``."""
-    run_facts: Mapping[str, str] = field(default_factory=dict)
-    """The same about network and training."""
+    run_facts: Mapping[str, str] = field(default_factory=dict)  # about network and training
     evaluation: Evaluation | None = None
     coverage: Evaluation | None = None
     """The model, and the calibrated model, at origins all over the test span: the coverage of their intervals."""
     coverage_error: Sequence[Mapping[float, float]] = ()
     """Of each target, interval -> standard error of the model's coverage in `coverage`."""
-    calibration_method: str = ""
-    """Method of the calibration that the evaluation has a predictor of; empty without one."""
+    calibration_method: str = ""  # of the calibrated predictor in the evaluation; empty without one
     curves: TrainingCurves | None = None
     forecast_plots: Sequence[ForecastPlot] = ()
     importances: Sequence[Importance] = ()
@@ -141,13 +132,9 @@ class ReportData:
     quality: Sequence[QualityCheck] = ()
     breakdown: ScoreBreakdown | None = None
     attention_by_step: Sequence[AttentionProfile] = ()
-    patterns: str = ""
-    """The seasonal lags and periods, as from ``describe_patterns``."""
-    importance_over_time: pl.DataFrame | None = None
-    """As ``Explanation.importance_over_time``."""
+    patterns: str = ""  # the seasonal lags and periods, as from describe_patterns
+    importance_over_time: pl.DataFrame | None = None  # as that of an explanation
     agreement: Agreement | None = None
     timeline: Timeline | None = None
-    explained_windows: str = ""
-    """The windows behind importances and attention: ``730 windows of the test span``."""
-    created: str = ""
-    """When and with what the page was created, for its last line."""
+    explained_windows: str = ""  # those behind importances and attention: "730 windows of the test span"
+    created: str = ""  # when and with what the page was created, for its last line

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 
 from fusecast.calibration.calibrated_predictor import calibrated_name
-from fusecast.data.duration_text import format_duration
-from fusecast.data.frequency import seasons_for
+from fusecast.data.frequency import format_duration, seasons_for
 from fusecast.errors.base import join_words
 from fusecast.evaluation.evaluate import Evaluation
 from fusecast.reporting.report_data import ReportData

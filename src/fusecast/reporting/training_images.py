@@ -18,13 +18,7 @@ MAX_BARS = 30
 
 
 def draw_training_images(data: Sequence[FigureData], names: Sequence[str]) -> list[Mapping[str, bytes]]:
-    """Draw the figures of some validation batches as PNG images by name; one browser draws all of them.
-
-    Raises
-    ------
-    ConfigError
-        When kaleido or a browser is not installed, with what to install.
-    """
+    """Draw the figures of some validation batches as PNG images by name; ConfigError where nothing can draw them."""
     from fusecast.reporting.export import write_images  # plotly is loaded only where something is drawn
 
     figures = [training_figures(one, names) for one in data]

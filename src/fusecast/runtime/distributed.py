@@ -11,8 +11,6 @@ from torch import Tensor, distributed
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-SINGLE_PROCESS = (0, 1)
-"""Rank and world size of a process that works alone."""
 STEPS_BETWEEN_AGREEMENTS = 10
 
 
@@ -30,10 +28,10 @@ def rank_and_world_size(together: bool) -> tuple[int, int]:
     Joins the processes that ``torchrun`` has started, where they have not been joined yet.
     """
     if not together or not distributed.is_available():
-        return SINGLE_PROCESS
+        return 0, 1
     if not distributed.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            return SINGLE_PROCESS
+            return 0, 1
         distributed.init_process_group("gloo")
     return distributed.get_rank(), distributed.get_world_size()
 

@@ -16,21 +16,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder, which is created where it does not exist; the processes of one run share it.
 
     The lock is the operating system's, on the folder itself: it leaves no file, and ends with the process however that
-    dies. On systems and file systems without such locks other runs are not kept out.
-
-    Raises
-    ------
-    TrainingError
-        If another run holds the lock.
+    dies. Systems (Windows) and file systems without such locks keep no other run out. A TrainingError is raised where
+    another run holds the lock.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if os.name == "nt" or not is_first_process():
         yield
         return
-    if not is_first_process():
-        yield
-        return
+    import fcntl
+
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,39 +1,35 @@
-"""Checkpoints: written atomically, loaded without executing anything, and chosen for a run to resume from."""
-
-# ruff: noqa: ARG002  the signatures are those of Lightning
+"""Checkpoints: written often and atomically, read without executing anything, and chosen for a run to resume from."""
 
 from __future__ import annotations
 
 import pickle
 import re
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.errors.artifact import UnsafeArtifactError
 from fusecast.io.atomic import replace_file
-from fusecast.runtime.distributed import is_first_process
-from fusecast.training.callbacks.last_checkpoint import LAST
+from fusecast.runtime.distributed import holds_in_any_process, is_first_process
 from fusecast.training.callbacks.progress import notify
 
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 STATE_OF_TRAINING = {"state_dict", "optimizer_states", "loops", "epoch_loss", "hyper_parameters"}
 """What a checkpoint holds that training can be resumed from; converted weights hold less."""
 
 
 def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint that holds tensors and plain values only.
+    """Read a checkpoint that holds tensors and plain values only; nothing in it is executed, ever.
 
-    Raises
-    ------
-    ArtifactError
-        If the file is missing or truncated, or holds anything that loading would have to execute. Nothing in it is
-        executed, ever.
+    An ArtifactError is raised where the file is missing or truncated, or holds anything that loading would execute.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,17 +55,17 @@ def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's plugin for checkpoint files: atomic writes, safe reads."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         """Write to a temporary name beside `path`, then rename."""
         try:
             with replace_file(Path(path)) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # torch's own writer raises no OSError
+        except (OSError, RuntimeError) as error:  # torch's writer raises no OSError
             reason = error.strerror if isinstance(error, OSError) else None
             raise ArtifactError.write_failed(path, reason or "the disk is full, or has gone") from error
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read safely, whatever `weights_only` is."""
+    def load_checkpoint(self, path: Any, map_location: Any = None, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read safely, whatever Lightning's `weights_only` is."""
         return load_checkpoint(path, map_location or "cpu")
 
 
@@ -93,16 +89,56 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict(state)
 
 
+class LastCheckpoint(Checkpoint):
+    """Write ``last.ckpt`` into a folder after every epoch, and within epochs every so many `steps` or `minutes`.
+
+    The one before becomes ``previous.ckpt``, so that a file spoiled by a full disk or a bad copy costs one interval,
+    not the run.
+    """
+
+    def __init__(self, folder: Path, *, steps: int | None = None, minutes: float | None = None) -> None:
+        self.folder = folder
+        self.steps = steps
+        self.minutes = minutes
+        self.saved_step = 0  # the optimizer step from which a resumed run would continue
+        self._written_at = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Start the clock."""
+        self.saved_step = trainer.global_step
+        self._written_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Write within an epoch; its last step is followed by validation, and by the file of the whole epoch."""
+        if not trainer.is_last_batch and not trainer.should_stop and self._is_due(trainer):
+            self.write(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Write after all other callbacks and the learning rate have been updated."""
+        self.write(trainer)
+
+    def write(self, trainer: pl.Trainer) -> None:
+        """Write ``last.ckpt``; every process calls this."""
+        path = self.folder / LAST
+        if trainer.is_global_zero and path.exists():
+            path.replace(self.folder / PREVIOUS)
+        trainer.save_checkpoint(path)
+        self.saved_step = trainer.global_step
+        self._written_at = time.monotonic()
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        if self.steps is not None and trainer.global_step % self.steps == 0:
+            return True
+        if self.minutes is None:
+            return False
+        return holds_in_any_process(trainer, time.monotonic() - self._written_at >= 60.0 * self.minutes)
+
+
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     """Return the newest intact checkpoint of a folder, and one line for each file in it that cannot be read.
 
-    The time that each holds decides; nothing in them is executed. A folder without checkpoints, or that does not exist,
-    has None.
-
-    Raises
-    ------
-    TrainingError
-        If there are checkpoints and none can be read.
+    The time that each holds decides. A folder without checkpoints, or that does not exist, has None; a TrainingError is
+    raised where there are checkpoints and none can be read.
     """
     intact: list[tuple[float, bool, Path]] = []
     unreadable = []
@@ -119,29 +155,15 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     return max(intact)[2] if intact else None, unreadable
 
 
-def choose_checkpoint(requested: Path, own_folder: Path) -> Path | None:
-    """Return the checkpoint to resume a run from, and print a line where it is not the requested one.
+def choose_checkpoint(requested: Path, run_checkpoints: Path) -> Path | None:
+    """Return the checkpoint to resume a run from; a line is printed where it is not the requested one.
 
-    Parameters
-    ----------
-    requested
-        A file, which stands for the newest intact one beside it where it is truncated; or a folder, which stands for
-        its newest intact checkpoint.
-    own_folder
-        The run's folder of checkpoints. It need not exist: a run that was killed before its first checkpoint has none.
-
-    Returns
-    -------
-    None where there is no checkpoint yet: training starts from the beginning.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing or unsafe; that is never passed over in silence.
-    TrainingError
-        If there are checkpoints and none can be read.
+    A file stands for itself or, where it is truncated, for the newest intact one beside it; a missing or unsafe file is
+    an ArtifactError, never passed over in silence. A folder stands for its newest intact checkpoint, and so does
+    `run_checkpoints`, the run's folder, which need not exist: a run that was killed before its first checkpoint has
+    none. None means that training starts from the beginning; see :func:`newest_checkpoint` for its errors.
     """
-    if requested.is_dir() or requested == own_folder:
+    if requested.is_dir() or requested == run_checkpoints:
         path, unreadable = newest_checkpoint(requested)
         if path is None and is_first_process():
             notify(f"{requested} holds no checkpoint yet: training starts from the beginning")
@@ -161,13 +183,7 @@ def choose_checkpoint(requested: Path, own_folder: Path) -> Path | None:
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that training can be resumed from.
-
-    Raises
-    ------
-    TrainingError
-        If it holds weights alone.
-    """
+    """Read a checkpoint that training can be resumed from; a TrainingError is raised where it holds weights alone."""
     content = load_checkpoint(path)
     if not content.keys() >= STATE_OF_TRAINING:
         raise TrainingError.checkpoint_mismatch(path, "it holds no state of a training by fusecast")

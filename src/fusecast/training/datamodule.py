@@ -13,6 +13,7 @@ from fusecast.errors import TrainingError
 from fusecast.model.batch import Batch
 from fusecast.windows.dataloader import WindowLoader, make_loader
 from fusecast.windows.device_gatherer import DevicePanel, maybe_move_to_device
+from fusecast.windows.sampler import SeededSampler
 
 if TYPE_CHECKING:
     from fusecast.config import TrainingConfig
@@ -27,8 +28,8 @@ SAMPLE_TOLERANCE = 1e-3
 class WindowDataModule(pl.LightningDataModule):
     """Windows of one encoded panel, for training and validation.
 
-    The order of training windows follows from seed and epoch, and every process takes its own share of them. Lightning
-    must not put samplers of its own in between: ``Trainer(use_distributed_sampler=False)``.
+    The order of training windows follows from seed and epoch, and every process takes its share of them. Lightning
+    must not put its samplers in between: ``Trainer(use_distributed_sampler=False)``.
 
     When the first loader is made, the panel is copied to the device, where it fits there
     (``TrainingConfig.panel_on_device``); all loaders share that copy. It is released when training ends.
@@ -78,10 +79,7 @@ class WindowDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue in the order of the run that wrote a checkpoint.
 
-        Raises
-        ------
-        TrainingError
-            If it had another number of training windows, or another table.
+        A TrainingError is raised where it had another number of training windows, or another table.
         """
         if state_dict["windows"] != len(self.train):
             raise TrainingError.other_windows(state_dict["windows"], len(self.train))
@@ -107,24 +105,21 @@ class WindowDataModule(pl.LightningDataModule):
         rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         if not shuffle and len(index) < world_size:  # each validates all: a process without windows would block others
             rank, world_size = 0, 1
-        source = self._choose_source(device)
+        if self.panel_on_device is None:
+            copied = maybe_move_to_device(self.encoded, device, self.config.panel_on_device)
+            self.panel_on_device = copied if isinstance(copied, DevicePanel) else None
+        source = self.panel_on_device or self.encoded
         on_host = source is self.encoded
-        return make_loader(
-            source,
-            index,
+        sampler = SeededSampler(
+            len(index),
             batch_size=self.config.batch_size,
             shuffle=shuffle,
             seed=self.seed,
             windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,
-            num_workers=self.config.num_workers if on_host else 0,
-            pin_memory=on_host and device.type == "cuda",
             rank=rank,
             world_size=world_size,
         )
-
-    def _choose_source(self, device: torch.device) -> EncodedPanel | DevicePanel:
-        """Return the panel where its windows are to be gathered: its copy on the device, or the panel on the host."""
-        if self.panel_on_device is None:
-            source = maybe_move_to_device(self.encoded, device, self.config.panel_on_device)
-            self.panel_on_device = source if isinstance(source, DevicePanel) else None
-        return self.panel_on_device or self.encoded
+        num_workers = self.config.num_workers if on_host else 0
+        return make_loader(
+            source, index, sampler, num_workers=num_workers, pin_memory=on_host and device.type == "cuda"
+        )

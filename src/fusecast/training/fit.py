@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import isolate_rng
 
@@ -19,9 +21,9 @@ from fusecast.inference.model_bundle import load_weights
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.model.weights import initialize_weights
+from fusecast.runtime.cpu import keep_freed_memory
 from fusecast.runtime.distributed import is_first_process
 from fusecast.runtime.lock import lock_folder
-from fusecast.runtime.memory import keep_freed_memory
 from fusecast.training.checkpoints import choose_checkpoint, load_checkpoint, load_training_state, require_same_network
 from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.lightning_module import TFTModule
@@ -30,6 +32,8 @@ from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
     from fusecast.config import TrainingConfig
+
+INTERRUPTED = "it was interrupted"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +46,11 @@ class FitResult:
     history: list[dict[str, Any]]  # one row an epoch, columns as in History
     seconds: float
     stopped_why: str
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user ended the training, so that the weights are the best of its first epochs."""
+        return self.stopped_why == INTERRUPTED
 
     def __repr__(self) -> str:
         return (
@@ -65,47 +74,20 @@ def fit(
 ) -> FitResult:
     """Train a network, and return it with the weights that validated best.
 
-    First everything that can be refused is refused: no windows, a folder in use, an unfit checkpoint. Then `on_start`
-    may write what describes the run. Only then the seed is set, from which the first weights and all that is random
-    follow, so that a resumed run and an undisturbed one draw the same numbers. The caller's random state is restored
-    at the end.
+    First everything that can be refused is refused, with a TrainingError: no training window, checkpoints of another
+    run in `folder` or one that is training there, a checkpoint of another network or another table. Then `on_start` is
+    called once, in the first process, and may write what describes the run. Only then the seed is set, from which the
+    first weights and all that is random follow, so that a resumed run and an undisturbed one draw the same numbers. The
+    caller's random state is restored at the end.
 
-    Parameters
-    ----------
-    model_config, training_config
-        Shape of the network, and how it is trained.
-    encoded
-        The panel whose windows `train` and `valid` number.
-    train, valid
-        Windows to train on and to validate with. Without validation windows (None, or an index of length 0) the
-        training loss of an epoch decides about the best weights, the learning rate and early stopping.
-    folder
-        Where ``checkpoints/``, ``logs/`` and ``history.csv`` are written.
-    resume
-        A checkpoint of an earlier run of the same configuration to continue from; where it is truncated, the newest
-        intact one beside it, which is printed on stderr. A folder stands for its newest intact checkpoint, and for a
-        start from the beginning where it holds none; ``folder/checkpoints`` need not exist.
-    callbacks
-        More callbacks of Lightning; :class:`~fusecast.training.trainer.TrainingRun` has the order of all.
-    logger
-        One or several loggers of Lightning in place of that of the configuration.
-    on_start
-        Called once, in the first process, when everything has been checked and before anything is written.
+    `train` and `valid` number windows of `encoded`. Without validation windows (None, or an index of length 0) the
+    training loss of an epoch decides about the best weights, the learning rate and early stopping. ``checkpoints/``,
+    ``logs/`` and ``history.csv`` are written into `folder`. `callbacks` and `logger` are Lightning's, see
+    :class:`~fusecast.training.trainer.TrainingRun`; `resume` is a checkpoint of an earlier run of the same
+    configuration, or a folder of them, see :func:`~fusecast.training.checkpoints.choose_checkpoint`.
 
-    Raises
-    ------
-    TrainingError
-        If there is no window, if `folder` holds checkpoints of another run or one is training there, if the
-        checkpoint to resume from belongs to another network or another table, or if a loss is not finite.
-    ConfigError
-        If the requested accelerator is absent, or the library of the logger is not installed.
-    ArtifactError
-        If the checkpoint to resume from is missing, truncated or unsafe.
-    TrainingInterrupted
-        A KeyboardInterrupt: where Ctrl+C came before the weights of a validated epoch were written. Later on it ends
-        training, and the result has the best weights so far.
-    SystemExit
-        With code 143 where the process was terminated (SIGTERM): a half trained network is no result.
+    Ctrl+C ends training, and the result has the best weights so far; before those of a validated epoch were written it
+    is a TrainingInterrupted. A terminated process (SIGTERM) exits with code 143: a half trained network is no result.
     """
     if len(train) == 0:
         raise TrainingError.no_windows()
@@ -134,16 +116,19 @@ def fit(
             interrupted = run.fit(module, datamodule=data, ckpt_path=checkpoint)
         finally:
             data.teardown("fit")  # which Lightning does not call where training breaks off
-    best, loss = run.best_checkpoint, run.best_loss
+    best, loss = run.best_checkpoint, run.best.best_model_score
     if best is None or loss is None:
         raise TrainingInterrupted.before_first_model(folder, run.trainer.global_step)
+    network = module.network.cpu()
+    state = load_checkpoint(best)["state_dict"]
+    load_weights(network, {name.removeprefix("network."): tensor for name, tensor in state.items()}, best)
     return FitResult(
-        network=_load_network(module, best),
-        best_loss=loss,
+        network=network.eval(),
+        best_loss=float(loss),
         checkpoint=best,
         history=run.history.rows,
         seconds=time.monotonic() - began,
-        stopped_why="it was interrupted" if interrupted else run.stop_reason,
+        stopped_why=INTERRUPTED if interrupted else run.stop_reason,
     )
 
 
@@ -164,6 +149,27 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
     return module
 
 
+def settle_unknown_categories(network: TemporalFusionTransformer, encoded: EncodedPanel, train: WindowIndex) -> None:
+    """Set the embedding of code 0 of each category to the mean of the others, where no training window held it.
+
+    Without this, a new series or level would be represented by the random numbers that its row started from. Where
+    values were missing in training, code 0 has been learned and stays.
+    """
+    trained = train.counts > 0  # [S]
+    end = np.where(trained, train.last_cutoff + train.horizon, 0)  # rows of each series that windows of training hold
+    series = np.repeat(np.arange(len(end)), np.diff(encoded.indptr))
+    row_in_series = np.arange(len(series)) - encoded.indptr[series]
+    codes = [(network.embedding, encoded.categories[row_in_series < end[series]])]
+    if network.static is not None:
+        codes.append((network.static.embedding, encoded.static_categories[trained]))
+    for embedding, seen in codes:
+        is_learned = (seen == 0).any(axis=0)
+        with torch.no_grad():
+            for table, learned in zip(embedding.table.split(embedding.cardinalities), is_learned, strict=True):
+                if not learned and len(table) > 1:
+                    table[0] = table[1:].mean(dim=0)
+
+
 def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, data: WindowDataModule) -> Path | None:
     """Choose the checkpoint; refuse an unfit one before anything is written, not deep inside Lightning."""
     path = choose_checkpoint(resume, files.checkpoints)
@@ -176,12 +182,3 @@ def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, dat
     if state_of_data is not None:
         data.load_state_dict(state_of_data)
     return path
-
-
-def _load_network(module: TFTModule, checkpoint: Path) -> TemporalFusionTransformer:
-    """Return the network of a module with the weights of a checkpoint, on the CPU, in eval mode."""
-    network = module.network.cpu()
-    prefix = "network."
-    state = load_checkpoint(checkpoint)["state_dict"]
-    load_weights(network, {name.removeprefix(prefix): tensor for name, tensor in state.items()}, checkpoint)
-    return network.eval()

@@ -22,14 +22,7 @@ from fusecast.training.resumable_module import ResumableModule
 def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Tensor:
     """Return the mean absolute error [], weighted as in the loss, of the level nearest to the median.
 
-    Targets that are missing do not count.
-
-    Parameters
-    ----------
-    quantiles
-        float ``[B, H, Y, Q]``.
-    levels
-        The Q quantile levels.
+    `quantiles` are float ``[B, H, Y, Q]``; targets that are missing do not count.
     """
     middle = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
     error = (quantiles[..., middle] - batch.target).abs()
@@ -58,24 +51,15 @@ class TFTModule(ResumableModule):
         lr_scheduler_patience: int = 2,
         seed: int | None = None,
     ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            lr_scheduler_factor=lr_scheduler_factor,
-            lr_scheduler_patience=lr_scheduler_patience,
-            seed=seed,
-        )
+        options: dict[str, Any] = {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "lr_scheduler_factor": lr_scheduler_factor,
+            "lr_scheduler_patience": lr_scheduler_patience,
+        }
+        super().__init__(**options, seed=seed)
         self.model_config = ModelConfig(**model)
-        self.save_hyperparameters(
-            {
-                "model": self.model_config.to_dict(),
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "seed": self.seed,
-                "lr_scheduler_factor": lr_scheduler_factor,
-                "lr_scheduler_patience": lr_scheduler_patience,
-            }
-        )
+        self.save_hyperparameters({"model": self.model_config.to_dict(), **options, "seed": self.seed})
         self.network = self.register_network(TemporalFusionTransformer(self.model_config))
 
     def forward(self, batch: Batch) -> Output:

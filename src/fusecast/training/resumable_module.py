@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.kernels.adamw import AdamW, clip_gradients
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.runtime.seeding import seed_step
+from fusecast.runtime.device import seed_step
 from fusecast.training.checkpoints import load_checkpoint
 
 
@@ -119,9 +119,8 @@ class ResumableModule(pl.LightningModule):
         names = sorted(self._metrics)
         if not names:
             return
-        sums = torch.tensor(
-            [self._metrics[name].state() for name in names], dtype=_widest_float(self.device), device=self.device
-        )
+        states = [self._metrics[name].state() for name in names]
+        sums = torch.tensor(states, dtype=_widest_float(self.device), device=self.device)
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         for name, (total, weight) in zip(names, sums, strict=True):
             self.log(name, (total / weight).float(), sync_dist=True)
@@ -133,11 +132,9 @@ class ResumableModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """End at once where the run that is resumed had stopped early."""
-        callbacks = [
-            callback for callback in self.trainer.early_stopping_callbacks if isinstance(callback, EarlyStopping)
-        ]
-        if any(0 < callback.patience <= callback.wait_count for callback in callbacks):
-            self.trainer.should_stop = True
+        for callback in self.trainer.early_stopping_callbacks:
+            if isinstance(callback, EarlyStopping) and 0 < callback.patience <= callback.wait_count:
+                self.trainer.should_stop = True
 
     def on_train_epoch_start(self) -> None:
         """Begin the mean of the epoch's losses anew."""
@@ -150,10 +147,8 @@ class ResumableModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the loss of the step, only where loggers write it: Lightning's bookkeeping takes a millisecond."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a helper of Lightning's
-        due = self.trainer.should_stop or (every and self.global_step % every == 0)
-        if self._latest is not None and due:
-            loss, weight = self._latest
-            self.log("train_loss_step", loss, batch_size=weight)
+        if self._latest is not None and (self.trainer.should_stop or (every and self.global_step % every == 0)):
+            self.log("train_loss_step", self._latest[0], batch_size=self._latest[1])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss, refuse one that is not finite, adapt the learning rate."""
@@ -208,16 +203,11 @@ class ResumableModule(pl.LightningModule):
 def restart_validation(fit_loop: dict[str, Any]) -> None:
     """Let a run resumed between the last step of an epoch and the end of its validation do the whole validation.
 
-    Two kinds of checkpoints lie there. A ``ModelCheckpoint(every_n_train_steps=...)`` may write after the last step;
-    Lightning (2.6) takes such an epoch for ended, and its validation, early stopping and learning rate would be left
-    out. ``Interruption`` may write within validation, and Lightning would skip the batches done, whose metrics are
-    lost. In both cases Lightning is made to believe that it stopped in the first batch of the validation, and does what
-    is right. Other checkpoints are left as they are.
-
-    Parameters
-    ----------
-    fit_loop
-        ``checkpoint["loops"]["fit_loop"]``, changed in place.
+    Two kinds of checkpoints are written there. A ``ModelCheckpoint(every_n_train_steps=...)`` may write after the last
+    step; Lightning (2.6) takes such an epoch for ended, and its validation, early stopping and learning rate would be
+    left out. ``Interruption`` may write within validation, and Lightning would skip the batches done, whose metrics are
+    lost. In both cases `fit_loop` is changed in place as if Lightning had stopped in the first batch of the validation,
+    from where it does what is right. Other checkpoints are not changed.
     """
     batches, epochs = fit_loop["epoch_loop.batch_progress"], fit_loop["epoch_progress"]
     validation = fit_loop["epoch_loop.val_loop.batch_progress"]
@@ -232,13 +222,6 @@ def restart_validation(fit_loop: dict[str, Any]) -> None:
         count.update(ready=1, started=1, processed=0, completed=0)
 
 
-class _StepLoss(NamedTuple):
-    step: int
-    epoch: int
-    loss: Tensor  # float []
-    windows: Tensor  # int64 [B]
-
-
 class LossChecker:
     """Check that every loss is finite, without making a GPU wait for each.
 
@@ -248,25 +231,19 @@ class LossChecker:
 
     def __init__(self, interval: int = 20) -> None:
         self.interval = interval
-        self._unchecked: list[_StepLoss] = []
+        self._unchecked: list[tuple[Tensor, int, int, Tensor]] = []  # loss [], step, epoch, windows [B]
 
     def record(self, loss: Tensor, windows: Tensor, *, step: int, epoch: int) -> None:
-        """Record the loss of a step.
-
-        Raises
-        ------
-        TrainingError
-            If this loss, or one recorded since the last check, is not finite.
-        """
-        self._unchecked.append(_StepLoss(step, epoch, loss.detach(), windows))
+        """Record the loss of a step, and check it now or later: a TrainingError names one that is not finite."""
+        self._unchecked.append((loss.detach(), step, epoch, windows))
         if _is_readable_at_once(loss) or len(self._unchecked) >= self.interval:
             self.check()
 
     def check(self) -> None:
         """Check the losses recorded since the last check; called at the end of an epoch too."""
         steps, self._unchecked = self._unchecked, []
-        losses = torch.stack([step.loss for step in steps]).tolist() if steps else []  # one wait for all of them
-        for loss, (step, epoch, _, windows) in zip(losses, steps, strict=True):
+        losses = torch.stack([loss for loss, *_ in steps]).tolist() if steps else []  # one wait for all of them
+        for loss, (_, step, epoch, windows) in zip(losses, steps, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError.loss_not_finite(loss, step, epoch, windows.tolist())
 

@@ -19,11 +19,9 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from fusecast.errors import TrainingError
 from fusecast.runtime.device import choose_accelerator, choose_precision
 from fusecast.training.callbacks.history import History
-from fusecast.training.callbacks.interruption import Interruption
-from fusecast.training.callbacks.last_checkpoint import LastCheckpoint
-from fusecast.training.callbacks.limits import Limits
 from fusecast.training.callbacks.progress import ProgressReport, notify
-from fusecast.training.checkpoints import AtomicCheckpointIO, MovableCheckpoint
+from fusecast.training.callbacks.stopping import Interruption, Limits
+from fusecast.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, MovableCheckpoint
 from fusecast.training.loggers import make_logger
 
 if TYPE_CHECKING:
@@ -84,23 +82,10 @@ class TrainingRun:
     of the user; then whatever writes checkpoints: the best one, those of the user, ``last.ckpt``, interruption. What
     ``last.ckpt`` holds is therefore the state of all the others after the same step.
 
-    Parameters
-    ----------
-    config, files
-        How the run trains, and where it writes.
-    monitor
-        ``val_loss``, or ``train_loss`` where nothing is validated: decides about the best weights and early stopping.
-    callbacks
-        More callbacks of Lightning.
-    logger
-        One or several loggers of Lightning in place of that of the configuration.
-    print_epochs
-        Whether a line is printed after every epoch (or one of `callbacks` prints it).
-
-    Raises
-    ------
-    ConfigError
-        If the requested accelerator is absent, or the library of the logger is not installed.
+    `monitor` (``val_loss``, or ``train_loss`` where nothing is validated) decides about the best weights and early
+    stopping; `logger` (one of Lightning's, or several) replaces that of the configuration; without `print_epochs` one
+    of `callbacks` prints the line of an epoch. A ConfigError is raised where the requested accelerator is absent, or
+    the library of the logger is not installed.
     """
 
     def __init__(
@@ -118,13 +103,8 @@ class TrainingRun:
         self.history = History(files.history)
         self.limits = Limits(config.max_steps, config.max_minutes)
         self.early_stopping: EarlyStopping | None = None
-        self.best = MovableCheckpoint(
-            files.checkpoints,
-            f"tft-{{epoch:02d}}-{{{monitor}:.6f}}",
-            monitor=monitor,
-            save_top_k=1,
-            save_on_train_epoch_end=True,
-        )
+        name = f"tft-{{epoch:02d}}-{{{monitor}:.6f}}"
+        self.best = MovableCheckpoint(files.checkpoints, name, monitor=monitor, save_on_train_epoch_end=True)
         last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
         self.interruption = Interruption(last)
         first: list[pl.Callback] = [self.history, self.limits]
@@ -137,7 +117,7 @@ class TrainingRun:
                 monitor,
                 patience=config.early_stopping_patience,
                 min_delta=config.early_stopping_min_delta,
-                check_finite=False,  # ResumableModule refuses such a loss, with a message of its own
+                check_finite=False,  # ResumableModule refuses such a loss, with a clearer message
                 check_on_train_epoch_end=True,
             )
             first.append(self.early_stopping)
@@ -149,7 +129,7 @@ class TrainingRun:
             max_epochs=config.max_epochs,
             gradient_clip_val=config.gradient_clip,
             deterministic=config.deterministic or None,
-            logger=loggers or False,  # type: ignore[arg-type]  # a sequence will do
+            logger=loggers or False,
             callbacks=[*first, self.best, *callbacks, last, self.interruption],
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,  # our samplers give each process its share
@@ -164,31 +144,15 @@ class TrainingRun:
     def __repr__(self) -> str:
         return f"TrainingRun(epochs={len(self.history.rows)}, folder={str(self.best.dirpath)!r})"
 
-    def fit(
-        self,
-        module: pl.LightningModule,
-        train: Any = None,
-        valid: Any = None,
-        *,
-        datamodule: pl.LightningDataModule | None = None,
-        ckpt_path: Path | None = None,
-    ) -> bool:
-        """Train, and return whether the user interrupted it.
+    def fit(self, module: pl.LightningModule, train: Any = None, valid: Any = None, **options: Any) -> bool:
+        """Call ``Trainer.fit`` with these arguments, and return whether the user interrupted it.
 
-        Parameters
-        ----------
-        train, valid, datamodule, ckpt_path
-            Loaders (or what makes them) and checkpoint, as ``Trainer.fit`` takes them.
-
-        Raises
-        ------
-        SystemExit
-            With code 143 where the process was terminated (SIGTERM): a half trained network is no result.
+        A terminated process (SIGTERM) exits with code 143: a half trained network is no result.
         """
         trainer = self.trainer
         try:
             with self.interruption.handle_signal():
-                trainer.fit(module, train, valid, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+                trainer.fit(module, train, valid, **options, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl+C and of SIGTERM, after it has closed everything
             if trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
@@ -204,11 +168,6 @@ class TrainingRun:
         """The file of the best weights; None before the first validated epoch, or where its writing was broken off."""
         path = Path(self.best.best_model_path)
         return path if self.best.best_model_path and path.is_file() else None
-
-    @property
-    def best_loss(self) -> float | None:
-        """The monitored loss of the best weights."""
-        return None if self.best.best_model_score is None else float(self.best.best_model_score)
 
     @property
     def stop_reason(self) -> str:

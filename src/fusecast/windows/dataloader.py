@@ -22,33 +22,19 @@ BatchT = TypeVar("BatchT")
 def make_loader(
     source: EncodedPanel | DevicePanel,
     index: WindowIndex,
+    sampler: SeededSampler,
     *,
-    batch_size: int,
-    shuffle: bool = False,
-    seed: int = 0,
-    windows_per_epoch: int | None = None,
     num_workers: int = 0,
     pin_memory: bool = False,
-    rank: int = 0,
-    world_size: int = 1,
 ) -> WindowLoader:
-    """Return a loader of batches of windows; :class:`SeededSampler` documents the options of their order.
+    """Return a loader of batches of windows, in the order of a sampler of their numbers.
 
     Gathering is fast enough to feed a network from the training process (`num_workers` 0); windows of a
-    :class:`DevicePanel` can only be gathered there. The order is the same for both. With several processes, pass each
-    its `rank` of `world_size`, and ``use_distributed_sampler=False`` to Lightning's trainer.
+    :class:`DevicePanel` can only be gathered there. With several processes, pass ``use_distributed_sampler=False`` to
+    Lightning's trainer.
     """
     on_device = isinstance(source, DevicePanel)
     assert not (on_device and (num_workers or pin_memory)), "batches of a device are gathered in the process itself"
-    sampler = SeededSampler(
-        len(index),
-        batch_size=batch_size,
-        shuffle=shuffle,
-        seed=seed,
-        windows_per_epoch=windows_per_epoch,
-        rank=rank,
-        world_size=world_size,
-    )
     return WindowLoader(
         WindowDataset(source, index),
         batch_sampler=sampler,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -61,7 +61,8 @@ class Gatherer:
         self._shapes, self._dtypes = _field_shapes(plain, masks=self._needs_masks)
         self._filled = {name: s for name, s in self._shapes.items() if math.prod(s) and name != "window"}
         self._bytes_per_window = sum(math.prod(s) * self._dtypes[name].itemsize for name, s in self._shapes.items())
-        self._arguments = bytes(_fixed_arguments(plain, *self._series_arrays))
+        fixed = _fixed_arguments(plain, *self._series_arrays) if library() is not None else b""
+        self._arguments = bytes(fixed)
         self._empty_fields: dict[int, dict[str, Tensor]] = {}
 
     def __reduce__(self) -> tuple[type[Gatherer], tuple[TorchGatherer]]:
@@ -105,23 +106,17 @@ class Gatherer:
             fields["window"] = torch.from_numpy(numbers.copy())
             missing = self._fill(fields, size)
             empty, empty_last = self._empty(size), self._empty(count - whole * size)
-            columns: list[Sequence[Tensor]] = []  # by field, then by batch
+            columns: list[list[Tensor]] = []  # by field, then by batch
             for name in Batch._fields:
-                bit = MASKS.get(name)
-                needed = None if bit is None else [bool(bits & bit) for bits in missing]
-                if name not in fields or (needed is not None and not any(needed)):
-                    columns.append([empty[name]] * whole + [empty_last[name]])
-                    continue
+                bit, empties = MASKS.get(name), [empty[name]] * whole + [empty_last[name]]
+                needed = [name in fields and (bit is None or bool(bits & bit)) for bits in missing]
                 # not views of a common tensor to autograd: each batch may be changed without the others
-                parts: Sequence[Tensor] = torch.unsafe_split(fields[name], size)
-                if needed is not None and not all(needed):
-                    empties = [empty[name]] * whole + [empty_last[name]]
-                    parts = [p if need else e for p, e, need in zip(parts, empties, needed, strict=True)]
-                columns.append(parts)
+                parts = torch.unsafe_split(fields[name], size) if any(needed) else empties
+                columns.append([part if need else e for part, e, need in zip(parts, empties, needed, strict=True)])
         return [Batch._make(values) for values in zip(*columns, strict=True)]
 
     def _fill(self, fields: dict[str, Tensor], size: int) -> list[int]:
-        """Fill the fields; return what each batch lacks, as :class:`Missing`, where any may lack something."""
+        """Fill the fields; return what each batch lacks, as :class:`Missing`."""
         numbers = fields["window"]
         count, num_batches = len(numbers), (len(numbers) - 1) // size + 1
         missing = torch.empty(count + num_batches, dtype=torch.uint8) if self._needs_masks else None
@@ -133,7 +128,7 @@ class Gatherer:
         call("gather", arguments)
         if arguments.wrong:
             self.plain.index.locate(numbers.numpy())  # raises the error with the numbers that exist
-        return [] if missing is None else missing[count:].tolist()
+        return [0] * num_batches if missing is None else missing[count:].tolist()
 
     def _empty(self, size: int) -> dict[str, Tensor]:
         """Return every field at width 0; such tensors hold nothing, so that batches share them."""
@@ -178,28 +173,10 @@ def _fixed_arguments(plain: TorchGatherer, indptr: Tensor, offsets: Tensor, cuto
 
 def _field_shapes(plain: TorchGatherer, *, masks: bool) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype]]:
     """Return the shape of one window and the type of each field; the masks have full width, or 0."""
-    panel, L, H = plain.panel, plain.index.lookback, plain.index.horizon
-    Y = panel.num_targets
-    past = panel.reals.shape[1] + (plain.position is not None)
-    future = past - panel.num_observed
-    categories = panel.categories.shape[1]
-    shapes: dict[str, tuple[int, ...]] = {
-        "static_real": (panel.static_reals.shape[1],),
-        "static_cat": (panel.static_categories.shape[1],),
-        "past_real": (L, past),
-        "past_cat": (L, categories),
-        "future_real": (H, future),
-        "future_cat": (H, categories - panel.num_observed_categories),
-        "static_real_present": (panel.static_reals_present.shape[1],),
-        "past_real_present": (L, past * masks),
-        "future_real_present": (H, future * masks),
-        "past_mask": (L * masks,),
-        "target": (H, Y),
-        "target_mask": (H, Y * masks),
-        "center": (Y,),
-        "scale": (Y,),
-        "weight": (Y if panel.window_scaling != "none" else 0,),
-        "window": (),
-    }
-    dtypes = dict.fromkeys(shapes, torch.float32) | dict.fromkeys(MASKS, torch.bool)
-    return shapes, dtypes | dict.fromkeys(("static_cat", "past_cat", "future_cat", "window"), torch.int64)
+    fields = plain(())._asdict()
+    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in fields.items()}
+    shapes["static_real_present"] = (plain.panel.static_reals_present.shape[1],)
+    if masks:
+        full = {"past_real_present": "past_real", "future_real_present": "future_real", "target_mask": "target"}
+        shapes |= {mask: shapes[name] for mask, name in full.items()} | {"past_mask": (plain.index.lookback,)}
+    return shapes, {name: tensor.dtype for name, tensor in fields.items()}

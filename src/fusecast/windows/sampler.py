@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from math import isqrt
 from typing import Any
 
@@ -20,6 +21,7 @@ WINDOWS_PER_CHUNK = 16_384
 """Windows whose order is computed at once."""
 
 
+@dataclass(eq=False)
 class SeededSampler(Sampler[list[int]]):
     """A batch sampler: yields lists of window numbers, in an order that is computed and takes no memory.
 
@@ -35,32 +37,23 @@ class SeededSampler(Sampler[list[int]]):
     (workers fetch batches early), so the loader counts the batches taken in `batches_done`; see :class:`WindowLoader`.
     """
 
-    def __init__(
-        self,
-        size: int,
-        *,
-        batch_size: int,
-        shuffle: bool = False,
-        seed: int = 0,
-        windows_per_epoch: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        super().__init__()
-        sizes = {"batch_size": batch_size, "world_size": world_size, "windows_per_epoch": windows_per_epoch}
-        for name, value in sizes.items():
-            if value is not None and value < 1:
+    size: int
+    _: KW_ONLY
+    batch_size: int
+    shuffle: bool = False
+    seed: int = 0
+    windows_per_epoch: int | None = None  # None: all
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "world_size", "windows_per_epoch"):
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError.not_positive(name, value)
-        if not 0 <= rank < world_size:
-            raise ConfigError.out_of_range("rank", rank, f"[0, {world_size})")
-        self.size = size
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        per_epoch = size if windows_per_epoch is None else windows_per_epoch
-        self.windows_per_epoch = per_epoch if shuffle and size else min(size, per_epoch)
+        if not 0 <= self.rank < self.world_size:
+            raise ConfigError.out_of_range("rank", self.rank, f"[0, {self.world_size})")
+        per_epoch = self.windows_per_epoch or self.size
+        self._per_epoch = per_epoch if self.shuffle and self.size else min(self.size, per_epoch)
         self.epoch = 0
         self.batches_done = 0  # of the epoch
         self._resuming = False  # whether the next iteration skips the batches that are done
@@ -74,8 +67,8 @@ class SeededSampler(Sampler[list[int]]):
     def num_windows(self) -> int:
         """Windows of an epoch that this process takes."""
         if self.shuffle:
-            return self.windows_per_epoch // self.world_size
-        return max(0, _divide_up(self.windows_per_epoch - self.rank, self.world_size))
+            return self._per_epoch // self.world_size
+        return max(0, _divide_up(self._per_epoch - self.rank, self.world_size))
 
     def __len__(self) -> int:
         return _divide_up(self.num_windows, self.batch_size)
@@ -100,7 +93,7 @@ class SeededSampler(Sampler[list[int]]):
         """Return the windows at ascending positions in an epoch, counted over all processes."""
         if not self.shuffle or not len(positions):
             return positions
-        stream = epoch * self.windows_per_epoch + positions
+        stream = epoch * self._per_epoch + positions
         windows = np.empty_like(stream)
         for i in range(int(stream[0]) // self.size, int(stream[-1]) // self.size + 1):
             begin, end = np.searchsorted(stream, (i * self.size, (i + 1) * self.size)).tolist()
@@ -149,9 +142,9 @@ class Permutation:
             return self.plain(positions)
         positions, values = np.ascontiguousarray(positions), np.empty(len(positions), dtype=np.int64)
         arguments = OrderArguments(
-            len(positions), self.size, self.left, self.right, self.keys.ctypes.data, FEISTEL_ROUNDS
-        )
-        arguments.places, arguments.numbers = positions.ctypes.data, values.ctypes.data
+            count=len(positions), size=self.size, left=self.left, right=self.right, rounds=FEISTEL_ROUNDS,
+            keys=self.keys.ctypes.data, places=positions.ctypes.data, numbers=values.ctypes.data,
+        )  # fmt: skip
         call("window_order", arguments)
         return values
 

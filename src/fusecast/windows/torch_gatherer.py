@@ -59,21 +59,20 @@ class Missing(IntFlag):
 
 
 class WindowLocation(NamedTuple):
-    """Where the windows of a batch lie: the rows to copy, and which of them belong to the series."""
+    """Where the windows of a batch lie: the rows to copy, and which of them are outside the series."""
 
     number: Tensor  # int64 [B] in the index
     series: Tensor  # int64 [B]
-    inside: Tensor | None  # bool [B, T]: whether the row belongs to the series; None: all rows do
-    rows: RowCopier
-    missing: Missing | None = None  # None: computed from the values, for which the host would wait for a device
+    rows: Tensor  # int64 [B, T] of the panel
+    outside: Tensor | None  # bool [B, T, 1]: whether the row belongs to another series; None: no row does
+    missing: Missing | None  # None: computed from the values, for which the host would wait for a device
 
 
 class TorchGatherer:
     """Gathers windows of one encoded panel on any machine; the definition of what the kernel computes.
 
-    A window is a range of rows, so flat arrays are read as overlapping rows of ``T * V`` numbers and a batch is one
-    ``index_select`` of those. Rows outside the series are cleared: before its first row they are padding, after its
-    last they are unknown. The arrays may be memory-mapped; only the rows of the windows are read.
+    A batch is one ``index_select`` of rows a tensor. Rows outside the series are cleared: before its first row they are
+    padding, after its last they are unknown. The arrays may be memory-mapped; only the rows of the windows are read.
 
     - A mask of the batch has width 0 when nothing in it is missing.
     - A past step is masked when it is padding, or every value of its row is missing.
@@ -86,6 +85,7 @@ class TorchGatherer:
     def __init__(self, panel: PanelTensors, index: WindowIndex) -> None:
         self.index = index
         self.panel = panel
+        self.steps = torch.arange(index.lookback + index.horizon, device=panel.device)
         self.position: Tensor | None = None  # [1, T, 1]
         if panel.has_position:
             self.position = relative_positions(index.lookback, index.horizon, panel.device)[None, :, None]
@@ -93,15 +93,14 @@ class TorchGatherer:
     def __call__(self, windows: ArrayLike) -> Batch:
         """Return the batch of windows [B], numbered as in the index."""
         panel, location = self.panel, self.locate(np.asarray(windows, dtype=np.int64))
-        L, Y, inside, copy_rows = self.index.lookback, panel.num_targets, location.inside, location.rows
-        reals, categories = copy_rows(panel.reals), copy_rows(panel.categories)
+        L, Y, series = self.index.lookback, panel.num_targets, location.series
+        reals, categories = _copy_rows(panel.reals, location), _copy_rows(panel.categories, location)
         present: Tensor | None = None  # [B, T, V]; None: every value
         if panel.reals_present.shape[1]:
-            present = copy_rows(panel.reals_present)
-        elif inside is not None:
-            present = inside[:, :, None].expand_as(reals)
+            present = _copy_rows(panel.reals_present, location)
+        elif location.outside is not None:
+            present = (~location.outside).expand_as(reals)
 
-        series = location.series
         center, scale = panel.center.index_select(0, series), panel.scale.index_select(0, series)
         if panel.window_scaling != "none":
             target_present = None if present is None else present[:, :, :Y]
@@ -115,7 +114,7 @@ class TorchGatherer:
             weight = scale[:, :0]
 
         static_present = panel.static_reals_present.index_select(0, series)
-        missing, past_mask = self._find_missing(location.missing, present, categories[:, :L], static_present)
+        missing, past_mask = self._find_masks(location.missing, present, categories[:, :L], static_present)
         if present is None:
             present = torch.empty((len(series), reals.shape[1], 0), dtype=torch.bool, device=panel.device)
         past_present, known_present = present[:, :L], present[:, L:, panel.num_observed :]
@@ -144,14 +143,21 @@ class TorchGatherer:
             yield self(windows[begin : begin + size])
 
     def locate(self, numbers: IntArray) -> WindowLocation:
-        """Return where the rows of windows [B] lie."""
-        ranges = WindowRows.locate(numbers, self.index, self.panel.indptr)
-        length = self.index.lookback + self.index.horizon
-        inside = ranges.inside(length)
-        rows = ranges.make_copier(length, inside, len(self.panel.reals))
-        return WindowLocation(torch.from_numpy(numbers), torch.from_numpy(ranges.series), inside, rows)
+        """Return where the rows of windows [B] lie: the host finds them, and sends numbers in one small copy."""
+        ranges = RowRanges.locate(numbers, self.index, self.panel.indptr)
+        number, series, first, begin, end = _send(np.stack((numbers, *ranges)), self.panel.device).unbind()
+        rows = first[:, None] + self.steps
+        outside: Tensor | None = None
+        if not ranges.all_inside(0, len(self.steps)):
+            outside = ((rows < begin[:, None]) | (rows >= end[:, None]))[:, :, None]
+            rows = rows.clamp(0, len(self.panel.reals) - 1)  # rows outside are cleared anyway
+        return WindowLocation(number, series, rows, outside, self.find_missing(ranges))
 
-    def _find_missing(
+    def find_missing(self, ranges: RowRanges) -> Missing | None:  # noqa: ARG002  for panels on a device
+        """Return what is missing in windows, if that is known without reading their values."""
+        return None
+
+    def _find_masks(
         self, missing: Missing | None, present: Tensor | None, categories: Tensor, static_present: Tensor
     ) -> tuple[Missing, Tensor | None]:
         """Return what is missing in a batch, and the mask of its past steps [B, L]; None where none is empty.
@@ -198,7 +204,7 @@ class TorchGatherer:
         return torch.cat((present, present.new_ones((*present.shape[:2], 1))), dim=2)
 
 
-class WindowRows(NamedTuple):
+class RowRanges(NamedTuple):
     """The ranges of rows that windows cover, int64 [B] each, on the host."""
 
     series: IntArray
@@ -217,50 +223,23 @@ class WindowRows(NamedTuple):
         """Return whether the steps [start, stop) of all windows are rows of their series."""
         return not bool(((self.first + start < self.begin) | (self.first + stop > self.end)).any())
 
-    def inside(self, length: int) -> Tensor | None:
-        """Return which of the rows [B, T] belong to the series; None for all."""
-        if self.all_inside(0, length):
-            return None
-        rows = self.first[:, None] + np.arange(length)
-        return torch.from_numpy((rows >= self.begin[:, None]) & (rows < self.end[:, None]))
-
-    def make_copier(self, length: int, inside: Tensor | None, num_rows: int) -> RowCopier:
-        """Return the copier that is faster on a CPU: by ranges, unless one reaches over an end of the array."""
-        if inside is not None and (self.first.min() < 0 or self.first.max() + length > num_rows):
-            rows = (self.first[:, None] + np.arange(length)).clip(0, num_rows - 1)  # rows outside are cleared anyway
-            return RowCopier(torch.from_numpy(rows.ravel()), length, inside, by_row=True)
-        return RowCopier(torch.from_numpy(self.first), length, inside, by_row=False)
-
-
-class RowCopier:
-    """Copies ranges of `length` T rows out of arrays [N, V], and clears those outside the series.
-
-    `first` holds the first row of each range, int64 [B], or with `by_row` every row of each, [B * T]; `inside` marks
-    the rows to keep, bool [B, T], None for all.
-    """
-
-    def __init__(self, first: Tensor, length: int, inside: Tensor | None, *, by_row: bool) -> None:
-        self.first, self.length, self.by_row = first, length, by_row
-        self.outside = None if inside is None else ~inside[:, :, None]
-
-    def __call__(self, array: Tensor) -> Tensor:
-        """Copy rows: ``[N, V] -> [B, T, V]``."""
-        T, (N, V) = self.length, array.shape
-        B = len(self.first) // T if self.by_row else len(self.first)
-        if not V:
-            return array.new_empty((B, T, 0))
-        if self.by_row:
-            rows = array.index_select(0, self.first)
-        else:
-            rows = array.as_strided((N - T + 1, T * V), (V, 1)).index_select(0, self.first)
-        rows = rows.view(B, T, V)
-        return rows if self.outside is None else rows.masked_fill_(self.outside, 0)
-
 
 def relative_positions(lookback: int, horizon: int, device: torch.device) -> Tensor:
     """Return the relative positions [T] of the steps of a window."""
     steps = torch.arange(lookback + horizon, dtype=torch.float32) - lookback
     return (steps / max(lookback, horizon)).to(device)
+
+
+def _copy_rows(array: Tensor, location: WindowLocation) -> Tensor:
+    """Copy the rows of windows, cleared where they are outside the series: ``[N, V] -> [B, T, V]``."""
+    copied = array.index_select(0, location.rows.flatten()).view(*location.rows.shape, array.shape[1])
+    return copied if location.outside is None else copied.masked_fill_(location.outside, 0)
+
+
+def _send(numbers: IntArray, device: torch.device) -> Tensor:
+    """Copy to a device without waiting: a GPU reads pinned memory when it comes to that."""
+    tensor = torch.from_numpy(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _to_tensor(array: NDArray[np.generic], device: torch.device) -> Tensor:

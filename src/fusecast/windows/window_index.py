@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Self
@@ -82,8 +83,7 @@ class WindowIndex:
     @cached_property
     def counts(self) -> IntArray:
         """Number of windows of each series, [S]."""
-        counts: IntArray = np.maximum(0, (self.last_cutoff - self.first_cutoff) // self.stride + 1)
-        return counts
+        return ((self.last_cutoff - self.first_cutoff) // self.stride + 1).clip(min=0)
 
     @cached_property
     def offsets(self) -> IntArray:
@@ -100,7 +100,7 @@ class WindowIndex:
         return series, self.first_cutoff[series] + (numbers - offsets[series]) * self.stride
 
     def subset(self, series: ArrayLike) -> Self:
-        """Return the windows of some series only, given by position or as a mask [S]; no series is renumbered."""
+        """Return the windows of some series only, by position or as a mask [S]; no series is renumbered."""
         mask, selected = np.zeros(len(self.first_cutoff), dtype=np.bool_), np.asarray(series)
         mask[selected if selected.size else selected.astype(np.int64)] = True  # an empty list would be one of floats
         return replace(self, last_cutoff=np.where(mask, self.last_cutoff, self.first_cutoff - 1))
@@ -120,14 +120,9 @@ class WindowIndex:
         if len(nonempty) > max_windows:
             selected = nonempty[np.linspace(0, len(nonempty) - 1, max_windows).round().astype(np.int64)]
             return self.subset(selected).thin(max_windows)
-        low, high = 1, int(counts.max())  # with a factor of `high`, each series keeps one
-        while low < high:
-            factor = (low + high) // 2
-            if int(((counts - 1) // factor + 1).sum()) <= max_windows:
-                high = factor
-            else:
-                low = factor + 1
-        stride = self.stride * low
+        factors = range(1, int(counts.max()) + 1)  # with the last, each series keeps one window
+        factor = factors[bisect_left(factors, -max_windows, key=lambda f: -int(((counts - 1) // f + 1).sum()))]
+        stride = self.stride * factor
         last = self.first_cutoff + (counts - 1) * self.stride
-        first = np.where(counts > 0, last - (counts - 1) // low * stride, self.first_cutoff)
+        first = np.where(counts > 0, last - (counts - 1) // factor * stride, self.first_cutoff)
         return replace(self, first_cutoff=first, last_cutoff=last, stride=stride)

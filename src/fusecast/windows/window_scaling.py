@@ -19,16 +19,15 @@ def compute_window_scales(values: Tensor, present: Tensor | None, kind: str) -> 
     The center is the mean of the present values (`mean`) or the last of them (`last`); the scale is their deviation
     from their mean, at least :data:`MIN_WINDOW_SCALE`. A lookback without a value is left as it is: center 0, scale 1.
     """
-    if present is None:
+    if present is None and len(values):  # for no lookbacks, torch would warn
         scale, center = torch.std_mean(values, dim=1, correction=0)
         return (values[:, -1].clone() if kind == "last" else center), scale.clamp(min=MIN_WINDOW_SCALE)
+    present = torch.ones_like(values, dtype=torch.bool) if present is None else present
     count = present.sum(dim=1)
-    empty = count == 0
     center = values.sum(dim=1) / count.clamp(min=1)
     deviation = (values - center[:, None]).masked_fill(~present, 0.0)
-    scale = (
-        (deviation.square().sum(dim=1) / count.clamp(min=1)).sqrt().clamp(min=MIN_WINDOW_SCALE).masked_fill(empty, 1.0)
-    )
+    scale = (deviation.square().sum(dim=1) / count.clamp(min=1)).sqrt().clamp(min=MIN_WINDOW_SCALE)
+    scale = scale.masked_fill(count == 0, 1.0)
     if kind == "last":
         step = torch.arange(values.shape[1], device=values.device)[None, :, None]
         last = (step * present).amax(dim=1, keepdim=True)

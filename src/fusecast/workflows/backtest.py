@@ -16,12 +16,10 @@ import polars as pl
 from fusecast.data.frequency import seasons_for
 from fusecast.data.splits import format_time_range, parse_split_start
 from fusecast.errors import ArtifactError, DataError, FusecastError
-from fusecast.evaluation.backtest.origins import Origins
-from fusecast.evaluation.backtest.part_files import PartFiles
 from fusecast.evaluation.backtest.results import Backtest
-from fusecast.evaluation.backtest.rolling import score_part_files, write_part_files
+from fusecast.evaluation.backtest.rolling import Origins, PartFiles, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
-from fusecast.evaluation.evaluate import count_series_without_training_rows
+from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_training_rows
 from fusecast.inference.network_predictor import NetworkPredictor
 from fusecast.io.atomic import compute_checksum
 from fusecast.io.tables import check_apart
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
-    from fusecast.workflows.prepare import Prepared, ProgressCallback
+    from fusecast.workflows.prepare import Prepared
 
 ENDING = ".parquet"
 PART_FILE_ROWS = 200_000

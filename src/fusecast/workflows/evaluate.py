@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from fusecast.data.frequency import seasons_for
 from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
-from fusecast.evaluation.evaluate import Evaluation, evaluate
+from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
 
 if TYPE_CHECKING:
     from fusecast.inference.forecasts import Predictor
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.workflows.prepare import Prepared, ProgressCallback
+    from fusecast.workflows.prepare import Prepared
 
 
 def evaluate_run(

@@ -23,9 +23,10 @@ from fusecast.workflows.prepare import SplitName
 if TYPE_CHECKING:
     from fusecast.data.arrays import IntArray
     from fusecast.data.panel import Panel
+    from fusecast.evaluation.evaluate import ProgressCallback
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.io.table_types import TableLike
-    from fusecast.workflows.prepare import Prepared, ProgressCallback
+    from fusecast.io.tables import TableLike
+    from fusecast.workflows.prepare import Prepared
 
 
 def explain_windows(
@@ -139,7 +140,7 @@ def series_index(panel: Panel, name: object) -> int:
     if text not in panel.names and isinstance(name, float) and name.is_integer():
         text = str(int(name))  # ids that are whole numbers have the same name whatever their type
     if text not in panel.names:
-        raise ConfigError.unknown_series(name, list(panel.names))
+        raise ConfigError.unknown("series", name, panel.names)
     return panel.names.index(text)
 
 

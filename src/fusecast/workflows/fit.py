@@ -12,8 +12,7 @@ from fusecast.errors.training import TrainingInterrupted
 from fusecast.inference.model_bundle import Bundle
 from fusecast.reporting.training_images import draw_training_images
 from fusecast.training.callbacks.images import ImageLogger
-from fusecast.training.fit import FitResult, fit
-from fusecast.training.unknown_categories import settle_unknown_categories
+from fusecast.training.fit import FitResult, fit, settle_unknown_categories
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.io.table_types import TableLike
+    from fusecast.io.tables import TableLike
     from fusecast.workflows.prepare import Prepared
 
 

@@ -23,7 +23,7 @@ from fusecast.inference.forecasts import check_key_columns
 from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
 from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
-from fusecast.runtime.memory import available_memory
+from fusecast.runtime.cpu import available_memory
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
@@ -33,12 +33,10 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.features.preprocessor import FittedPreprocessor
-    from fusecast.io.table_types import TableLike
+    from fusecast.io.tables import TableLike
 
 SplitName = Literal["train", "validation", "test", "all"]
 """A split of the table by its targets, or all of its rows."""
-ProgressCallback = Callable[[int, int], None]
-"""Called with the windows done so far and their total."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from fusecast.errors import DataError
+from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bundle
 from fusecast.model.config import ModelConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fusecast.data.arrays import IntArray
-    from fusecast.evaluation.backtest.origins import Origins
+    from fusecast.evaluation.backtest.rolling import Origins
     from fusecast.workflows.prepare import Prepared
 
 
@@ -47,14 +48,18 @@ class Refits:
     def model_for_block(self, block: int) -> Bundle:
         """Return the model of a block, trained after those before it where it starts from their weights.
 
-        Raises DataError when the rows before the first origin hold no window to train on.
+        Raises DataError when the rows before the first origin hold no window to train on, and TrainingInterrupted after
+        Ctrl+C: nothing of the model is kept then, and a later call trains it again.
         """
         if block == 0 and not self.training_overlaps_origins:
             return self.bundle
         folder = self.folder / f"refit-{block:04d}"
         if not (folder / CONFIG).exists():
             before = self.model_for_block(block - 1) if self.warm_start and block > 0 else None
-            bundle = self._train(block, before)
+            try:
+                bundle = self._train(block, before)
+            except TrainingInterrupted:
+                raise TrainingInterrupted.within_refit(block) from None
             save_bundle(folder, bundle.network, bundle.preprocessor)
         return load_bundle(folder)
 
@@ -90,7 +95,7 @@ class Refits:
             raise DataError.nothing_to_train_on(config.horizon, int(valid_begin.max(initial=0)))
         preprocessor = before.preprocessor if before else Preprocessor(config.features).fit(panel, valid_begin)
         quiet = config.training.model_copy(update={"logger": "none", "progress": False})
-        _, bundle = train_bundle(
+        result, bundle = train_bundle(
             config.model_copy(update={"training": quiet}),
             ModelConfig(**self.bundle.network.config.to_dict() | preprocessor.inputs.sizes()),
             preprocessor.encode(panel),
@@ -99,6 +104,8 @@ class Refits:
             valid=windows(valid_begin, known),
             callbacks=[LoadInitialWeights(before.network.state_dict())] if before else [],
         )
+        if result.interrupted:  # unlike in `fit`, half trained weights are no result
+            raise TrainingInterrupted
         return bundle
 
 

@@ -29,8 +29,7 @@ from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.inference.model_bundle import Bundle
 from fusecast.inference.network_predictor import NetworkPredictor
 from fusecast.io.output_dir import check_results_folder
-from fusecast.io.table_types import TableLike
-from fusecast.io.tables import check_folder, read_future
+from fusecast.io.tables import TableLike, check_folder, read_future
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.reporting.export import FigureKind, check_can_draw, check_figure_kind, write_report_figures
 from fusecast.reporting.page import MAX_FORECAST_PLOTS, build_report, pick_evenly
@@ -44,8 +43,7 @@ from fusecast.workflows.prepare import Prepared
 
 MAX_COVERAGE_WINDOWS = 2000
 MAX_EXPLAINED_WINDOWS, MAX_SHUFFLED_WINDOWS = 2000, 250
-HORIZONS_OF_ACTUALS = 6
-"""Actuals of a forecast plot, in horizons; the last is forecast."""
+HORIZONS_OF_ACTUALS = 6  # in a forecast plot; the last is forecast
 
 
 def write_report(
@@ -61,19 +59,11 @@ def write_report(
 ) -> Path:
     """Write the page about a model; `folder` may hold the history of its training.
 
-    Parameters
-    ----------
-    future
-        Known columns of the steps after the last rows; None draws those steps where the calendar alone is known.
-    figures
-        Folder for every figure of the page as a file of its own, of a `kind`: png, svg or pdf.
+    `future` has the known columns of the steps after the last rows; None draws those steps where the calendar alone is
+    known. `figures` is a folder for every figure of the page as a file of a `kind`.
 
-    Raises
-    ------
-    ArtifactError
-        Before the work: when the folder of `path` does not exist, the kind is unknown, or `figures` is not writable.
-    ConfigError
-        Before the work: when figures are requested and what draws them is not installed.
+    Raises before the work an ArtifactError when the folder of `path` does not exist, the kind is unknown or `figures`
+    is not writable; and a ConfigError when figures are requested and what draws them is not installed.
     """
     check_folder(path)
     check_figure_kind(kind)
@@ -106,11 +96,7 @@ def collect_report_data(
         prepared, predictor, max_windows=MAX_EXPLAINED_WINDOWS, permutation_windows=MAX_SHUFFLED_WINDOWS
     )
     whole_table = explain_windows(
-        prepared,
-        predictor,
-        split="all",
-        series=select_series(prepared),
-        max_windows=MAX_EXPLAINED_WINDOWS,
+        prepared, predictor, split="all", series=select_series(prepared), max_windows=MAX_EXPLAINED_WINDOWS
     )
     worst = [panel.names.index(row.series) for row in breakdown.worst]
     return ReportData(
@@ -159,9 +145,7 @@ def evaluate_coverage(
 ) -> tuple[Evaluation, list[dict[float, float]]]:
     """Evaluate models at origins all over the test span, whose horizons overlap.
 
-    Returns
-    -------
-    The evaluation without baselines; and of each target, interval -> standard error of the model's coverage.
+    Returns the evaluation without baselines; and of each target, interval -> standard error of the model's coverage.
     """
     panel, index = prepared.panel, thin_evenly(prepared.windows("test"), MAX_COVERAGE_WINDOWS)
     season = seasons_for(panel.schema.frequency)[0]
@@ -245,10 +229,9 @@ def _fan_forecast(panel: Panel, forecasts: Forecasts, s: int, y: int, name: str)
 
 def read_history(folder: Path | None) -> list[dict[str, str]]:
     """Read the training history in a run's folder; empty where there is none."""
-    path = None if folder is None else folder / "history.csv"
-    if path is None or not path.is_file():
+    if folder is None or not (folder / "history.csv").is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -257,31 +240,24 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> TrainingCurves | No
     if not history:
         return None
 
-    def column(name: str) -> list[float]:
-        return [float("nan") if row.get(name) in (None, "") else float(row[name]) for row in history]
-
-    return TrainingCurves(
-        epoch=column("epoch"),
-        train_loss=column("train_loss"),
-        valid_loss=column("val_loss"),
-        learning_rate=column("lr"),
+    epoch, train_loss, valid_loss, learning_rate = (
+        [float("nan") if row.get(name) in (None, "") else float(row[name]) for row in history]
+        for name in ("epoch", "train_loss", "val_loss", "lr")
     )
+    return TrainingCurves(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss, learning_rate=learning_rate)
 
 
 def describe_data(prepared: Prepared) -> dict[str, str]:
     """Return facts about a panel and its splits as text."""
     panel, splits = prepared.panel, prepared.splits
     lengths, series = panel.lengths, np.arange(panel.num_series)
-    first = panel.times_at(series, np.zeros_like(lengths))
-    last = panel.times_at(series, lengths - 1)
+    first, last = panel.times_at(series, np.zeros_like(lengths)), panel.times_at(series, lengths - 1)
     missing = {name: np.isnan(values).mean() for name, values in panel.reals.items()}
-    steps = f"{lengths[0]:,}"
-    if lengths.min() < lengths.max():
-        steps = f"{lengths.min():,} to {lengths.max():,}"
+    shortest, longest = f"{lengths.min():,}", f"{lengths.max():,}"
     return {
         "Rows": f"{panel.num_rows:,}",
         "Series": f"{panel.num_series:,}",
-        "Steps a series": steps,
+        "Steps a series": shortest if shortest == longest else f"{shortest} to {longest}",
         "Time": f"{first.min()!s} to {last.max()!s}",
         "Step": panel.schema.frequency,
         "Missing values": ", ".join(f"{name} {share:.1%}" for name, share in missing.items() if share > 0) or "none",

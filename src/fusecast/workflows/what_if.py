@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.inference.forecasts import Forecasts
     from fusecast.inference.network_predictor import NetworkPredictor
-    from fusecast.io.table_types import TableLike
+    from fusecast.io.tables import TableLike
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
 
@@ -88,10 +88,10 @@ def _changed_values(name: str, change: Change, present: FloatArray) -> FloatArra
         values = np.asarray(change(present) if callable(change) else change, dtype=np.float64)
         values = np.broadcast_to(values, present.shape)
     except (TypeError, ValueError):
-        raise ConfigError.bad_change(name, repr(change), allowed) from None
+        raise ConfigError.wrong_value(f"the change of {name!r}", repr(change), allowed) from None
     left_missing = np.isnan(values) & np.isnan(present) & callable(change)
     if not (np.isfinite(values) | left_missing).all():
-        raise ConfigError.bad_change(name, repr(change), allowed)
+        raise ConfigError.wrong_value(f"the change of {name!r}", repr(change), allowed)
     return values
 
 
@@ -103,12 +103,14 @@ def _changed_codes(name: str, change: Change, present: NDArray[np.int32], levels
     text = np.vectorize(lambda value: _category_text(value, levels), otypes=[object])(np.asarray(values, dtype=object))
     for category in np.unique(text.ravel().astype(str)):
         if category not in levels:
-            raise ConfigError.bad_change(name, repr(str(category)), f"one of {', '.join(map(repr, levels[:20]))}")
+            allowed = f"one of {', '.join(map(repr, levels[:20]))}"
+            raise ConfigError.wrong_value(f"the change of {name!r}", repr(str(category)), allowed)
     try:
         codes = np.vectorize(levels.index, otypes=[np.int32])(text)
         return np.broadcast_to(codes, present.shape)
     except ValueError:
-        raise ConfigError.bad_change(name, repr(change), f"a value, or {present.shape[1]} of them") from None
+        allowed = f"a value, or {present.shape[1]} of them"
+        raise ConfigError.wrong_value(f"the change of {name!r}", repr(change), allowed) from None
 
 
 def _category_text(value: object, levels: tuple[str, ...]) -> str:

@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.killed_script_training import NETWORK, table
+from tests.helpers.killed_script_training import NETWORK
+from tests.helpers.tables import two_waves
 
 from fusecast.compat.lightning_scripts.config import LightningTrainingConfig
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Any:
-    """Settings of a run of a second; others by name."""
+    """Return a function that makes the config of a run of a second, with changes by name."""
 
     def make(**options: Any) -> LightningTrainingConfig:
         path = tmp_path / "table.parquet"
         if not path.exists():
-            table().write_parquet(path)
+            two_waves().write_parquet(path)
         settings = {
             **NETWORK,
             "num_epochs": 2,

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fusecast.compat.lightning_scripts.config import LightningTrainingConfig
 from fusecast.errors import ConfigError
 
 
-def test_the_defaults_are_those_that_users_of_the_scripts_know() -> None:
+def test_the_defaults_are_those_of_the_scripts() -> None:
     known = {
         "hidden_size": 32,
         "num_heads": 4,
@@ -54,7 +56,7 @@ def test_every_setting_reaches_the_trainer() -> None:
     assert (training.checkpoint_minutes, training.checkpoint_steps) == (1.5, 9)
 
 
-def test_overrides_are_read_as_what_they_are() -> None:
+def test_overrides_are_read_with_their_types() -> None:
     config = LightningTrainingConfig.with_overrides(
         ["num_epochs=1", "learning_rate=1e-3", "precision=bf16", "--ckpt_path=last", "early_stopping_patience=null"]
     )
@@ -62,13 +64,24 @@ def test_overrides_are_read_as_what_they_are() -> None:
     assert (config.ckpt_path, config.early_stopping_patience) == ("last", None)
 
 
-def test_a_misspelt_override_is_met_with_the_right_name() -> None:
+def test_a_misspelt_override_is_refused_with_the_right_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'num_epochs'"):
         LightningTrainingConfig.with_overrides(["num_epoch=1"])
     with pytest.raises(ConfigError, match="name=value"):
         LightningTrainingConfig.with_overrides(["fast"])
 
 
-def test_a_value_out_of_range_is_named_when_training_starts() -> None:
-    with pytest.raises(ConfigError, match="learning_rate"):
-        LightningTrainingConfig(learning_rate=-1.0).training()
+def test_a_setting_that_does_not_exist_cannot_be_set() -> None:
+    config = LightningTrainingConfig()
+    with pytest.raises(ConfigError, match="no option 'num_epoch'\nHint: did you mean 'num_epochs'"):
+        config.num_epoch = 3  # type: ignore[attr-defined]
+    config.num_epochs = 3
+    assert config.training().max_epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learning_rate", -1.0), ("num_epochs", "2"), ("random_seed", -1), ("gradient_clip_val", 0)]
+)
+def test_a_setting_out_of_its_range_is_named_as_in_the_scripts(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} must be a .*, not {value!r}$"):
+        LightningTrainingConfig(**{name: value}).training()

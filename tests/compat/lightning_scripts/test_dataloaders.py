@@ -1,4 +1,4 @@
-"""make_dataloaders: what windows there are, what is in them, and what is in no two parts."""
+"""make_dataloaders: which windows there are, what is in them, and that the splits share no target."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def sequences(count: int = 10, steps: int = 20, *, seed: int = 0) -> pl.DataFram
     )
 
 
-def rows_of(loader: Any, column: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Give what stands in a feature of x [W, window] and of y [W], over all batches."""
+def read_column(loader: Any, column: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a feature of x [W, window] and of y [W], over all batches."""
     x, y = zip(*((x[:, :, column], y[:, column]) for x, y in loader), strict=True)
     return torch.cat(x).numpy(), torch.cat(y).numpy()
 
 
-def test_plain_dataloaders_of_float32_pairs_come_out() -> None:
+def test_the_loaders_are_dataloaders_of_float32_pairs() -> None:
     loaders = make_dataloaders(np.random.default_rng(0).normal(size=(100, 3)), WINDOW, 8)
     for loader in loaders:
         assert isinstance(loader, DataLoader)
@@ -50,30 +50,30 @@ def test_plain_dataloaders_of_float32_pairs_come_out() -> None:
     assert next(iter(loaders[0]))[0].shape[0] == 8
 
 
-def test_every_window_of_a_single_sequence_comes_once_and_in_order_of_time() -> None:
+def test_every_window_of_a_single_sequence_is_in_one_split_and_these_are_in_order_of_time() -> None:
     values = np.arange(200, dtype=np.float32).reshape(100, 2)
     seen = []
     for loader in make_dataloaders(values, WINDOW, 16):
-        x, y = rows_of(loader)
+        x, y = read_column(loader)
         np.testing.assert_array_equal(x, y[:, None] + 2 * np.arange(-WINDOW, 0))
         seen.append(np.sort(y) / 2)
     assert all(before.max() < after.min() for before, after in pairwise(seen))
     np.testing.assert_array_equal(np.concatenate(seen), np.arange(WINDOW, 100))
 
 
-def test_training_is_shuffled_anew_each_epoch_and_validation_is_not() -> None:
+def test_every_epoch_shuffles_training_windows_and_not_those_of_validation() -> None:
     train, valid, _ = make_dataloaders(np.arange(100.0)[:, None], WINDOW, 16)
-    first, second = rows_of(train)[1], rows_of(train)[1]
+    first, second = read_column(train)[1], read_column(train)[1]
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(np.sort(first), np.sort(second))
-    np.testing.assert_array_equal(rows_of(valid)[1], np.sort(rows_of(valid)[1]))
+    np.testing.assert_array_equal(read_column(valid)[1], np.sort(read_column(valid)[1]))
 
 
-def test_windows_never_cross_sequences_and_whole_sequences_are_kept_apart() -> None:
+def test_windows_never_cross_sequences_and_each_sequence_is_in_one_split() -> None:
     frame = sequences()
     seen = []
     for loader in make_dataloaders(frame, WINDOW, 16):
-        x, y = rows_of(loader)
+        x, y = read_column(loader)
         assert (x // 20 == (y // 20)[:, None]).all()
         np.testing.assert_array_equal(x, y[:, None] + np.arange(-WINDOW, 0))
         seen.append(set((y // 20).tolist()))
@@ -83,8 +83,8 @@ def test_windows_never_cross_sequences_and_whole_sequences_are_kept_apart() -> N
 @pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "shuffled", "float32"])
 def test_every_kind_of_frame_gives_the_same_windows(kind: str) -> None:
     frame = sequences()
-    expected = [rows_of(loader) for loader in make_dataloaders(frame, WINDOW, 16)]
-    given: Any = {
+    expected = [read_column(loader) for loader in make_dataloaders(frame, WINDOW, 16)]
+    converted: Any = {
         "pandas": frame.to_pandas,
         "polars": lambda: frame,
         "arrow": frame.to_arrow,
@@ -93,13 +93,13 @@ def test_every_kind_of_frame_gives_the_same_windows(kind: str) -> None:
         ),
         "float32": lambda: frame.to_pandas().astype({"row": "float32", "noise": "float32"}),
     }[kind]()
-    for (x, y), loader in zip(expected, make_dataloaders(given, WINDOW, 16), strict=True):
-        found = rows_of(loader)
-        np.testing.assert_array_equal(found[0], x)
-        np.testing.assert_array_equal(found[1], y)
+    for (x, y), loader in zip(expected, make_dataloaders(converted, WINDOW, 16), strict=True):
+        columns = read_column(loader)
+        np.testing.assert_array_equal(columns[0], x)
+        np.testing.assert_array_equal(columns[1], y)
 
 
-def test_keys_are_no_features_and_their_order_does_not_matter() -> None:
+def test_keys_are_no_features_wherever_they_are() -> None:
     frame = sequences().with_columns(need_prediction=pl.lit(value=True))
     loader = make_dataloaders(frame.select("noise", "need_prediction", "seq_ix", "row", "step_in_seq"), WINDOW, 4)[0]
     assert loader.steps.names == ("noise", "row")
@@ -109,9 +109,9 @@ def test_keys_are_no_features_and_their_order_does_not_matter() -> None:
 def test_only_rows_that_need_a_prediction_are_forecast() -> None:
     frame = sequences().with_columns(need_prediction=pl.col("step_in_seq") >= 12)
     for loader in make_dataloaders(frame, WINDOW, 16):
-        x, y = rows_of(loader)
+        x, y = read_column(loader)
         assert (y % 20 >= 12).all()
-        assert (x % 20).min() == 12 - WINDOW, "history may lie among the others"
+        assert (x % 20).min() == 12 - WINDOW, "the other rows may be history"
 
 
 def test_series_of_one_calendar_are_split_at_one_time() -> None:
@@ -123,14 +123,14 @@ def test_series_of_one_calendar_are_split_at_one_time() -> None:
             "hour": [*range(60), *range(30, 60)],
         }
     )
-    seen = [rows_of(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)]
+    seen = [read_column(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)]
     assert all(before.max() < after.min() for before, after in pairwise(seen))
     assert sum(map(len, seen)) == 60 - WINDOW + 30 - WINDOW
 
 
 def test_no_window_bridges_a_gap_of_counted_steps() -> None:
     frame = sequences(1, 60).filter(~pl.col("step_in_seq").is_between(20, 24))
-    targets = np.concatenate([rows_of(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)])
+    targets = np.concatenate([read_column(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)])
     assert sorted(targets.tolist()) == [*range(WINDOW, 20), *range(25 + WINDOW, 60)]
 
 
@@ -156,13 +156,13 @@ def test_an_array_of_float32_is_shared_not_copied() -> None:
 def test_one_window_at_a_time_is_the_same_as_many() -> None:
     steps = make_dataloaders(sequences(), WINDOW, 16)[0].steps
     x, y = steps.__getitems__([3, 7])
-    for number, window in enumerate((3, 7)):
-        assert torch.equal(steps[window][0], x[number])
-        assert torch.equal(steps[window][1], y[number])
+    for i, window in enumerate((3, 7)):
+        assert torch.equal(steps[window][0], x[i])
+        assert torch.equal(steps[window][1], y[i])
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda f: f.with_columns(town=pl.lit("Bonn")), r"column 'town' is not numeric but String"),
         (lambda f: f.with_columns(noise=pl.when(pl.col("row") != 33).then("noise")), r"in 'noise' \(1\); .*33"),
@@ -174,13 +174,13 @@ def test_one_window_at_a_time_is_the_same_as_many() -> None:
         (lambda f: f.with_columns(need_prediction=pl.lit(value=False)), r"and 0 rows are marked"),
     ],
 )
-def test_data_that_cannot_work_are_a_letter_that_names_the_place(change: Any, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_data_without_usable_windows_are_refused_with_the_place(change: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         make_dataloaders(change(sequences()), WINDOW, 16)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"window_size": 0}, "window_size must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
@@ -188,9 +188,15 @@ def test_data_that_cannot_work_are_a_letter_that_names_the_place(change: Any, sa
         ({"validation": 0.6, "test": 0.5}, "validation and test must lie in"),
     ],
 )
-def test_sizes_that_cannot_work_are_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_impossible_sizes_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         make_dataloaders(**{"data": sequences(), "window_size": WINDOW, "batch_size": 16, **arguments})
+
+
+@pytest.mark.parametrize("size", ["10", 10.5, True])
+def test_sizes_are_whole_numbers(size: Any) -> None:
+    with pytest.raises(ConfigError, match=r"window_size must lie in 1, 2, \.\.\., not"):
+        make_dataloaders(sequences(), size, 4)
 
 
 def test_an_array_of_another_shape_is_refused() -> None:
@@ -214,8 +220,8 @@ for begin in range(0, len(values), 50_000):
     values[begin : begin + 50_000] = np.random.rand(50_000, 32)
 data = values if {kind == "array"} else pd.DataFrame(values, copy=False)
 train, valid, test = make_dataloaders(data, 100, 256)
-for number, (x, y) in enumerate(train):
-    if number == 20:
+for i, (x, y) in enumerate(train):
+    if i == 20:
         break
 assert len(train.dataset) + len(valid.dataset) + len(test.dataset) == 999_900
 print((peak() - before) / values.nbytes)

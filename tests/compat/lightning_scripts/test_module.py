@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from tests.helpers.killed_script_training import table
+from tests.helpers.tables import two_waves
 
 from fusecast.compat.lightning_scripts.dataloaders import make_dataloaders
 from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.model.batch import Batch
 
-# the advice of Lightning to people who make Trainers, and its own calls of torch
+# advice of Lightning on trainers, and its own calls of torch
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*smaller than the logging interval",
     "ignore:.*exists and is not empty", "ignore:.*ckpt_path.*callbacks", "ignore:You called `self.log",
@@ -37,75 +37,94 @@ def test_forward_gives_a_point_for_every_output(output_size: int | None) -> None
     assert forecast.dtype == torch.float32
 
 
-def test_it_is_the_networks_median_and_nothing_else() -> None:
-    made = model().eval()
+def test_the_forecast_is_the_median_of_the_network() -> None:
+    module = model().eval()
     x = torch.randn(4, WINDOW, FEATURES)
     none, codes, mask = torch.zeros(4, 0), torch.zeros(4, 0, dtype=torch.int64), torch.zeros(4, 0, dtype=torch.bool)
     fields: dict[str, Any] = dict.fromkeys(Batch._fields, none)
     fields |= {"static_cat": codes, "past_real": x, "past_cat": codes.view(4, 1, 0).expand(4, WINDOW, 0)}
     fields |= {"future_real": none.view(4, 1, 0), "future_cat": codes.view(4, 1, 0), "static_real_present": mask}
     fields |= {"past_real_present": mask.view(4, 1, 0), "future_real_present": mask.view(4, 1, 0), "past_mask": mask}
-    assert torch.equal(made(x), made.network(Batch(**fields)).quantiles[:, 0, :, 0])
+    assert torch.equal(module(x), module.network(Batch(**fields)).quantiles[:, 0, :, 0])
 
 
-def test_values_go_in_and_come_out_in_the_units_of_the_data() -> None:
-    made = model().eval()
+def test_inputs_and_forecasts_are_in_the_units_of_the_data() -> None:
+    module = model().eval()
     x = torch.randn(4, WINDOW, FEATURES)
-    plain = made(x)
+    plain = module(x)
     for center, scale in (("center", "scale"), ("target_center", "target_scale")):
-        getattr(made, center).fill_(50.0)
-        getattr(made, scale).fill_(10.0)
-    torch.testing.assert_close(made(10 * x + 50), 10 * plain + 50, rtol=1e-5, atol=1e-4)
+        getattr(module, center).fill_(50.0)
+        getattr(module, scale).fill_(10.0)
+    torch.testing.assert_close(module(10 * x + 50), 10 * plain + 50, rtol=1e-5, atol=1e-4)
 
 
-def test_a_batch_of_another_shape_is_refused_in_words() -> None:
+def test_a_batch_of_another_shape_is_refused() -> None:
     for wrong in (torch.zeros(4, WINDOW, 2), torch.zeros(WINDOW, FEATURES)):
-        with pytest.raises(ConfigError, match=r"must have the shape \[B, steps, 3\], not \["):
+        with pytest.raises(ConfigError, match=r"the shape of a batch must be \[B, steps, 3\], not \["):
             model()(wrong)
 
 
 def test_training_takes_the_statistics_of_the_training_rows(tmp_path: Path) -> None:
-    train, valid, _ = make_dataloaders(table().with_columns(a=1000 + 50 * np.arange(160.0)), WINDOW, 16)
-    made = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
+    train, valid, _ = make_dataloaders(two_waves().with_columns(a=1000 + 50 * np.arange(160.0)), WINDOW, 16)
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
     trainer = trainer_of_one_epoch(tmp_path)
-    trainer.fit(made, train, valid)
-    assert torch.equal(made.center, train.steps.center)
-    assert torch.equal(made.target_scale, train.steps.scale)
+    trainer.fit(module, train, valid)
+    assert torch.equal(module.center, train.steps.center)
+    assert torch.equal(module.target_scale, train.steps.scale)
     assert trainer.callback_metrics["train_loss"] < 3, "losses are of standardised values"
 
 
-def test_loaders_of_ones_own_train_it_too(tmp_path: Path) -> None:
+def test_a_data_module_and_a_search_for_the_learning_rate_keep_the_statistics(tmp_path: Path) -> None:
+    train, valid, _ = make_dataloaders(two_waves().with_columns(a=1000 + 50 * np.arange(160.0)), WINDOW, 16)
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
+    finder = pl.callbacks.LearningRateFinder(num_training_steps=4, early_stop_threshold=None)
+    data = pl.LightningDataModule.from_datasets()
+    data.train_dataloader, data.val_dataloader = lambda: train, lambda: valid  # type: ignore[method-assign]
+    trainer_of_one_epoch(tmp_path, callbacks=[finder]).fit(module, datamodule=data)
+    assert torch.equal(module.center, train.steps.center)
+    assert torch.equal(module.target_scale, train.steps.scale)
+
+
+def test_a_resumed_run_keeps_the_statistics_of_its_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
+    train, valid, _ = make_dataloaders(two_waves() * 2, WINDOW, 16)
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2, dropout=0.3)
+    trainer_of_one_epoch(tmp_path, max_epochs=2).fit(module, train, valid, ckpt_path=checkpoint, weights_only=True)
+    assert torch.equal(module.center, torch.load(checkpoint, weights_only=True)["state_dict"]["center"])
+    assert not torch.equal(module.center, train.steps.center)
+
+
+def test_loaders_of_the_user_train_the_module(tmp_path: Path) -> None:
     pairs = torch.utils.data.TensorDataset(torch.randn(40, WINDOW, FEATURES), torch.randn(40, 2))
     loader = torch.utils.data.DataLoader(pairs, batch_size=16)
-    made = model(output_size=2)
-    trainer_of_one_epoch(tmp_path).fit(made, loader, loader)
-    assert torch.equal(made.center, torch.zeros(FEATURES))
+    module = model(output_size=2)
+    trainer_of_one_epoch(tmp_path).fit(module, loader, loader)
+    assert torch.equal(module.center, torch.zeros(FEATURES))
 
 
 def trainer_of_one_epoch(folder: Path, **options: Any) -> pl.Trainer:
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    return pl.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=folder, **quiet, **options)
+    return pl.Trainer(**{"max_epochs": 1, "accelerator": "cpu", "default_root_dir": folder, **quiet, **options})
 
 
-def test_a_trainer_of_ones_own_predicts_every_row_in_order(tmp_path: Path) -> None:
-    _, _, test = make_dataloaders(table(), WINDOW, 7)
-    made = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
-    forecast = torch.cat(trainer_of_one_epoch(tmp_path).predict(made, test))
-    made.eval()
-    expected = torch.cat([made(x) for x, _ in test])
+def test_a_trainer_of_the_user_predicts_every_row_in_order(tmp_path: Path) -> None:
+    _, _, test = make_dataloaders(two_waves(), WINDOW, 7)
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
+    forecast = torch.cat(trainer_of_one_epoch(tmp_path).predict(module, test))
+    module.eval()
+    expected = torch.cat([module(x) for x, _ in test])
     torch.testing.assert_close(forecast, expected, rtol=0, atol=1e-6)
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    train, valid, _ = make_dataloaders(table(), WINDOW, 16)
+    train, valid, _ = make_dataloaders(two_waves(), WINDOW, 16)
     trainer = trainer_of_one_epoch(tmp_path)
     trainer.fit(TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2, dropout=0.3), train, valid)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     return tmp_path / "model.ckpt"
 
 
-def test_a_checkpoint_holds_plain_values_and_needs_nothing_but_its_path(checkpoint: Path) -> None:
+def test_a_checkpoint_holds_plain_values_and_loads_by_its_path_alone(checkpoint: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     assert content["hyper_parameters"]["dropout"] == 0.3
     loaded = TemporalFusionTransformerLightning.load_from_checkpoint(checkpoint)
@@ -115,7 +134,7 @@ def test_a_checkpoint_holds_plain_values_and_needs_nothing_but_its_path(checkpoi
     assert not torch.equal(loaded.center, torch.zeros(2))
 
 
-def test_a_booby_trapped_checkpoint_is_refused_and_not_executed(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_is_refused_and_not_executed(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
             return os.mkdir, (str(tmp_path / "sprung"),)
@@ -128,14 +147,14 @@ def test_a_booby_trapped_checkpoint_is_refused_and_not_executed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("step", [1, 7, 14])
-def test_a_trainer_of_ones_own_resumes_exactly_even_from_after_the_last_step_of_an_epoch(
+def test_a_trainer_of_the_user_resumes_exactly_even_from_after_the_last_step_of_an_epoch(
     tmp_path: Path, step: int
 ) -> None:
     def train(folder: Path, resume: Path | None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         torch.manual_seed(1)
-        loaders = make_dataloaders(table(), WINDOW, 16)[:2]
+        loaders = make_dataloaders(two_waves(), WINDOW, 16)[:2]
         assert len(loaders[0]) == 7
-        made = TemporalFusionTransformerLightning(
+        module = TemporalFusionTransformerLightning(
             2, hidden_size=8, num_heads=2, dropout=0.2, learning_rate=0.3, lr_scheduler_patience=0, seed=1
         )
         keep = pl.callbacks.ModelCheckpoint(folder / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
@@ -148,8 +167,8 @@ def test_a_trainer_of_ones_own_resumes_exactly_even_from_after_the_last_step_of_
             enable_model_summary=False,
             logger=False,
         )
-        trainer.fit(made, *loaders, ckpt_path=resume, weights_only=True)
-        return made.state_dict(), {"steps": trainer.global_step, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        trainer.fit(module, *loaders, ckpt_path=resume, weights_only=True)
+        return module.state_dict(), {"steps": trainer.global_step, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
 
     whole = train(tmp_path / "whole", None)
     resumed = train(tmp_path / "parts", tmp_path / "whole" / "steps" / f"step={step}.ckpt")
@@ -158,28 +177,28 @@ def test_a_trainer_of_ones_own_resumes_exactly_even_from_after_the_last_step_of_
 
 
 def test_bf16_trains_on_a_cpu_without_nan(tmp_path: Path) -> None:
-    train, valid, _ = make_dataloaders(table(), WINDOW, 16)
-    made = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
+    train, valid, _ = make_dataloaders(two_waves(), WINDOW, 16)
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
     trainer = trainer_of_one_epoch(tmp_path, precision="bf16-mixed", gradient_clip_val=1.0)
-    trainer.fit(made, train, valid)
+    trainer.fit(module, train, valid)
     assert torch.isfinite(trainer.callback_metrics["val_loss"])
-    assert all(torch.isfinite(tensor).all() for tensor in made.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in module.state_dict().values())
 
 
 def test_fp16_with_a_grad_scaler_stays_finite() -> None:
     """What mixed precision does on a card without bf16, as far as a CPU can do it."""
-    made = model()
-    optimizer = torch.optim.AdamW(made.parameters(), lr=1e-3)
+    module = model()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     x, y = 30 * torch.randn(16, WINDOW, FEATURES), torch.randn(16, FEATURES)
     for _ in range(5):
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype=torch.float16):
-            loss = torch.nn.functional.mse_loss(made(x), y)
+            loss = torch.nn.functional.mse_loss(module(x), y)
         assert torch.isfinite(loss)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
-        assert torch.isfinite(torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0))
+        assert torch.isfinite(torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0))
         scaler.step(optimizer)
         scaler.update()
-    assert all(torch.isfinite(tensor).all() for tensor in made.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in module.state_dict().values())

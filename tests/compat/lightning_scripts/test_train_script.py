@@ -23,12 +23,12 @@ def python(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProc
 
 def test_the_script_trains_on_the_bundled_data_and_its_model_predicts(tmp_path: Path) -> None:
     small = ("num_epochs=1", "hidden_size=4", "num_heads=1", "window_size=12", "batch_size=1024", "learning_rate=1e-2")
-    said = python(SCRIPT, "--config", *small, cwd=tmp_path).stdout
-    sizes = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) to (?:train|validate|test)", said)]
+    printed = python(SCRIPT, "--config", *small, cwd=tmp_path).stdout
+    sizes = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) to (?:train|validate|test)", printed)]
     assert sum(sizes) == 17_544 - 12
     for words in ("17,544 rows", "left out, as they are not numbers: weather", "parameters", "epoch   0", "test loss"):
-        assert words in said
-    assert f"tensorboard --logdir {Path('checkpoints_lightning', 'tft_logs')}" in said
+        assert words in printed
+    assert f"tensorboard --logdir {Path('checkpoints_lightning', 'tft_logs')}" in printed
 
     folder = tmp_path / "checkpoints_lightning"
     (best,) = folder.glob("tft-epoch=00-val_loss=*.ckpt")
@@ -49,11 +49,11 @@ predictions, actuals = predict_with_model({str(best)!r}, test, device="cpu")
 assert type(predictions) is type(actuals) is np.ndarray and predictions.shape == actuals.shape
 assert LightningTrainingConfig().hidden_size == 32
 """
-    said = python("-c", code, cwd=tmp_path).stdout
-    assert re.search(r"MSE [\d.]+  RMSE [\d.]+  MAE [\d.]+  R² -?[\d.]+", said)
+    printed = python("-c", code, cwd=tmp_path).stdout
+    assert re.search(r"MSE [\d.]+  RMSE [\d.]+  MAE [\d.]+  R² -?[\d.]+", printed)
 
 
-def test_a_misspelt_setting_ends_with_a_letter_not_a_traceback(tmp_path: Path) -> None:
+def test_a_misspelt_setting_prints_an_error_without_traceback(tmp_path: Path) -> None:
     ran = python(SCRIPT, "--config", "num_epoch=1", cwd=tmp_path, code=2)
     assert "there is no option 'num_epoch'\nHint: did you mean 'num_epochs'?" in ran.stderr
     assert "Traceback" not in ran.stderr

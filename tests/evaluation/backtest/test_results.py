@@ -13,7 +13,7 @@ from scipy import stats
 from fusecast.errors import ConfigError
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
 from fusecast.evaluation.backtest.results import MIN_ORIGINS, Backtest
-from fusecast.evaluation.breakdown import GroupedScores, group_by_origin
+from fusecast.evaluation.breakdown import GroupedScores, build_groupings
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
@@ -33,7 +33,7 @@ def a_backtest(panel_of, origins: int, stride: int = HORIZON) -> tuple[Backtest,
         quantiles = median[..., None] + error * np.array([-1.0, 0.0, 1.0])
         above = actual[..., None] - quantiles
         losses[name] = np.maximum(np.array(LEVELS) * above, (np.array(LEVELS) - 1) * above).mean(axis=(1, 2, 3))
-        scores[name] = GroupedScores(panel.schema.targets, LEVELS, (group_by_origin(index),))
+        scores[name] = GroupedScores(panel.schema.targets, LEVELS, build_groupings(panel, index)[-1:])
         forecasts = Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=LEVELS)
         scores[name].add(forecasts, actual, seasonal_error(panel, np.array([10]), 1))
     backtest = Backtest(
@@ -54,8 +54,8 @@ def test_predictors_are_compared_by_their_losses_at_each_origin(panel_of) -> Non
     assert row["predictor"] == "TFT"
     assert row["origins"] == 30
     assert row["DM p"] == pytest.approx(expected.pvalue)
-    own, other = (backtest.evaluation.scores[name][0] for name in ("TFT", "last value"))
-    assert row["crps skill"] == pytest.approx(1 - own.crps / other.crps)
+    model, baseline = (backtest.evaluation.scores[name][0] for name in ("TFT", "last value"))
+    assert row["crps skill"] == pytest.approx(1 - model.crps / baseline.crps)
 
 
 @pytest.mark.parametrize(("origins", "has_test"), [(MIN_ORIGINS - 1, False), (MIN_ORIGINS, True)])

@@ -1,24 +1,66 @@
-"""Rolling forecasts: what part files hold, that they are written once, and that their scores are those of evaluate."""
+"""Rolling origins in blocks and chunks; what part files hold, that they are written once, and that they are scored."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from fusecast.data.panel import Panel
-from fusecast.errors import ConfigError, DataError, SchemaError
+from fusecast.errors import ArtifactError, ConfigError, DataError, SchemaError
 from fusecast.evaluation.actuals import gather_actuals
-from fusecast.evaluation.backtest.origins import Origins
-from fusecast.evaluation.backtest.part_files import PartFiles
-from fusecast.evaluation.backtest.rolling import read_part, score_part_files, write_part_files
+from fusecast.evaluation.backtest.rolling import Origins, PartFiles, read_part, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import build_baselines
 from fusecast.evaluation.evaluate import evaluate
 from fusecast.inference.forecasts import Predictor
 from fusecast.windows.window_index import WindowIndex
 
 LEVELS, HORIZON = (0.1, 0.5, 0.9), 4
+PARTS = [pl.DataFrame({"step": [1, 2], "y": [0.5, None]}), pl.DataFrame({"step": [3], "y": [1.5]})]
+
+
+@pytest.fixture
+def index() -> WindowIndex:
+    """Windows of three series, of which the last has none."""
+    return WindowIndex(lookback=3, horizon=2, first_cutoff=[5, 8, 9], last_cutoff=[20, 11, 8], stride=3)
+
+
+def test_blocks_hold_every_window_once_and_know_only_earlier_rows(index) -> None:
+    origins = Origins(index=index, refit_every=2, chunk_windows=2)
+    windows, chunks = [], list(origins.chunks())
+    for chunk in chunks:
+        series, cutoff = chunk.index.locate(np.arange(len(chunk.index)))
+        assert len(series) <= 2
+        known = origins.known_rows(chunk.block, np.array([30, 12, 9]))
+        assert (known[series] <= cutoff).all()
+        origin = (cutoff - index.first_cutoff[series]) // index.stride
+        assert (origin // 2 == chunk.block).all()
+        windows += list(zip(series.tolist(), cutoff.tolist(), strict=True))
+    assert sorted(windows) == [(0, 5), (0, 8), (0, 11), (0, 14), (0, 17), (0, 20), (1, 8), (1, 11)]
+    assert [chunk.part for chunk in chunks] == list(range(len(chunks)))
+    assert origins.num_blocks == 3
+
+
+def test_known_rows_of_a_series_without_origins_are_all_or_those_of_its_first_cutoff(index) -> None:
+    origins = Origins(index=index, refit_every=1)
+    lengths = np.array([30, 12, 9])
+    assert origins.known_rows(0, lengths).tolist() == [5, 8, 9]
+    assert origins.known_rows(3, lengths).tolist() == [14, 12, 9]
+
+
+def test_without_refits_one_block_holds_all_windows_in_order_of_their_origins(index) -> None:
+    origins = Origins(index=index, chunk_windows=4)
+    assert origins.num_blocks == 1
+    located = [chunk.index.locate(np.arange(len(chunk.index)))[1].tolist() for chunk in origins.chunks()]
+    assert located == [[5, 8, 8, 11], [11, 14], [17, 20]]
+
+
+def test_a_refit_after_no_origins_is_refused(index) -> None:
+    with pytest.raises(ConfigError, match="refit_every"):
+        Origins(index=index, refit_every=0)
 
 
 def origins_of(panel: Panel, refit_every: int | None = None) -> Origins:
@@ -43,7 +85,7 @@ def test_part_files_hold_the_forecasts_and_actuals_of_their_windows(targets: int
     assert count == len(chunks) == len(progress)
     assert progress[-1] == (len(origins.index), len(origins.index))
     for chunk in chunks:
-        frame = files.read(chunk.number)
+        frame = files.read(chunk.part)
         assert frame.columns[:5] == ["predictor", *keys, "cutoff", "step"]
         assert [name for name in frame.columns if name.endswith("actual")] == actual_columns
         parts = list(read_part(panel, chunk, frame))
@@ -83,7 +125,7 @@ def test_existing_part_files_are_kept_and_their_blocks_need_no_predictor(a_rando
     write_part_files(panel, origins, predictors_for, files)
     assert blocks == list(range(origins.num_blocks))
     last = list(origins.chunks())[-1]
-    files.path(last.number).unlink()
+    files.path(last.part).unlink()
     before = files.path(0).stat().st_mtime_ns
     write_part_files(panel, origins, predictors_for, files)
     assert blocks[origins.num_blocks :] == [last.block]
@@ -104,3 +146,49 @@ def test_an_id_column_with_the_name_of_a_column_of_the_table_is_refused(a_random
     panel = replace(panel, schema=replace(panel.schema, id="actual"))
     with pytest.raises(SchemaError, match="actual"):
         write_part_files(panel, origins_of(panel), lambda _: naive(panel), PartFiles(tmp_path, {}))
+
+
+def test_parts_are_merged_in_order_into_one_file_of_a_row_group_each(tmp_path) -> None:
+    files = PartFiles(tmp_path / "parts", {"model": "a"})
+    for i, frame in enumerate(PARTS):
+        assert not files.has(i)
+        files.write(i, frame)
+        assert files.has(i)
+        assert files.read(i).equals(frame)
+    files.merge(2, tmp_path / "table.parquet")
+    assert pl.read_parquet(tmp_path / "table.parquet").equals(pl.concat(PARTS))
+    assert pq.ParquetFile(tmp_path / "table.parquet").num_row_groups == 2
+    files.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
+
+
+def test_parts_of_the_same_work_are_reused_and_those_of_other_work_are_refused(tmp_path) -> None:
+    PartFiles(tmp_path, {"model": "a", "stride": 2}).write(0, PARTS[0])
+    assert PartFiles(tmp_path, {"stride": 2, "model": "a"}).has(0)
+    with pytest.raises(ArtifactError, match="another backtest"):
+        PartFiles(tmp_path, {"model": "b", "stride": 2})
+    assert PartFiles(tmp_path, {"model": "a", "stride": 2}).read(0).equals(PARTS[0])
+
+
+def test_a_manifest_without_parts_is_overwritten_and_its_folder_removed(tmp_path) -> None:
+    folder = tmp_path / "parts"
+    PartFiles(folder, {"model": "a"})
+    (folder / ".part-000000.parquet.1234").write_text("interrupted write")
+    files = PartFiles(folder, {"model": "b"})
+    assert '"b"' in (folder / "manifest.json").read_text()
+    files.remove_if_empty()
+    assert not folder.exists()
+
+
+def test_a_folder_with_parts_is_not_removed_as_empty(tmp_path) -> None:
+    files = PartFiles(tmp_path / "parts", {})
+    files.write(0, PARTS[0])
+    files.remove_if_empty()
+    assert files.has(0)
+
+
+def test_a_write_that_fails_leaves_no_part(tmp_path) -> None:
+    files = PartFiles(tmp_path, {})
+    with pytest.raises(AttributeError):
+        files.write(0, "no table")
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

@@ -44,7 +44,7 @@ def test_boosting_is_better_than_the_last_value_on_a_wave_of_any_amplitude(panel
     panel = panel_of(a_wave(400, 0), a_wave(400, 1, size=1000.0))
     train_end = np.array([300, 300])
     index = WindowIndex.between(lengths=panel.lengths, begin=train_end, end=400, lookback=4, horizon=12, stride=5)
-    boosted = Boosting(levels=LEVELS, rounds=60).fit(panel, train_end, 12).predict(panel, index)
+    boosted = Boosting.fit(panel, train_end, 12, LEVELS, rounds=60).predict(panel, index)
     naive = SeasonalNaive(season=1, levels=LEVELS).fit(panel, train_end, 12).predict(panel, index)
     actual = gather_actuals(panel, boosted.series, boosted.cutoff, 12)
     assert (np.diff(boosted.quantiles, axis=-1) >= 0).all()
@@ -62,7 +62,7 @@ def test_boosting_ignores_values_from_the_cutoff_on(panel_of) -> None:
     tampered[200:] = -7
     index = WindowIndex(lookback=4, horizon=6, first_cutoff=[200], last_cutoff=[200])
     before, after = (
-        Boosting(levels=LEVELS, rounds=5).fit(panel, np.array([200]), 6).predict(panel, index).quantiles
+        Boosting.fit(panel, np.array([200]), 6, LEVELS, rounds=5).predict(panel, index).quantiles
         for panel in (panel_of(y), panel_of(tampered))
     )
     np.testing.assert_array_equal(before, after)

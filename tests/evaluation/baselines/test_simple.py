@@ -7,7 +7,6 @@ import pytest
 
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
-from fusecast.errors import ConfigError
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.evaluation.baselines.simple import Drift, SeasonalMean, SeasonalNaive
 from fusecast.evaluation.evaluate import evaluate
@@ -143,11 +142,6 @@ def test_intervals_of_the_last_value_have_their_nominal_coverage_on_a_series_wit
     actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, 1)
     inside = (forecasts.quantiles[..., 0] <= actual) & (actual <= forecasts.quantiles[..., 2])
     assert inside.mean() == pytest.approx(0.8, abs=0.02)
-
-
-def test_a_season_of_no_steps_is_refused() -> None:
-    with pytest.raises(ConfigError, match="season must be at least 1, not 0"):
-        SeasonalNaive(season=0)
 
 
 def test_the_seasonal_naive_scores_what_the_m4_competition_published(dataset) -> None:

@@ -46,11 +46,11 @@ def explain(
     from fusecast.reporting.explanation_report import write_explanation_tables
     from fusecast.reporting.export import FIGURE_ENDINGS, check_can_draw
 
-    if f".{tables}" not in WRITABLE_ENDINGS:
-        raise ConfigError.not_one_of("the kind of tables", tables, [ending[1:] for ending in WRITABLE_ENDINGS])
-    if figures != "none" and f".{figures}" not in FIGURE_ENDINGS:
-        kinds = ["none", *(ending[1:] for ending in FIGURE_ENDINGS)]
-        raise ConfigError.not_one_of("the kind of figures", figures, kinds)
+    table_kinds, figure_kinds = ([ending[1:] for ending in endings] for endings in (WRITABLE_ENDINGS, FIGURE_ENDINGS))
+    if tables not in table_kinds:
+        raise ConfigError.not_one_of("the kind of tables", tables, table_kinds)
+    if figures not in ("none", *figure_kinds):
+        raise ConfigError.not_one_of("the kind of figures", figures, ["none", *figure_kinds])
     if figures != "none":
         check_can_draw()
     folder = out or run / "explanation"
@@ -61,7 +61,7 @@ def explain(
     comparison = None
     if changes:
         comparison = forecaster.what_if(changes, future, data=data, series=series or None, device=device)
-    explanation, note = None, ""
+    explanation = None
     try:
         with output.show_progress("permuting") as on_progress:
             explanation = forecaster.explain(
@@ -78,21 +78,17 @@ def explain(
         if not forecasts and comparison is None:
             raise
         note = str(error)
-    more = {
-        f"series_{i + 1}_{name}": table
-        for i, forecast in enumerate(forecasts)
-        for name, table in forecast.tables().items()
-    }
-    if comparison is not None:
-        more["what_if"] = comparison
+    more = {} if comparison is None else {"what_if": comparison}
+    for i, forecast in enumerate(forecasts, start=1):
+        more |= {f"series_{i}_{name}": table for name, table in forecast.tables().items()}
     if explanation is not None:
         explanation.write(folder, table=tables, figure=None if figures == "none" else figures, more=more)
         output.print_explanation(explanation)
     else:
         write_explanation_tables(more, folder, tables)
-        output.print_paragraph(f"Note: {note}")
+        output.print_line(f"Note: {note}\n")
     for forecast in forecasts:
-        output.print_paragraph(forecast.words)
+        output.print_line(f"{forecast.words}\n")
     if comparison is not None:
         output.print_what_if(comparison, what_if or [])
     output.print_path("tables and figures", folder)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,9 +35,10 @@ def migrate(
     """Convert weights that were trained elsewhere; nothing in the old file is executed."""
     from fusecast.cli import output
     from fusecast.cli.options import parse_assignments
+    from fusecast.config import read_options
     from fusecast.interop.conversion import PartialMatchError, convert
 
-    described = {} if config is None else _read_description(config)
+    described = {} if config is None else read_options(config)
     try:
         migration = convert(old, to, kind=kind, config=described, sizes=parse_assignments(sizes or []), partial=partial)
     except PartialMatchError as error:
@@ -56,27 +55,10 @@ def migrate(
 def _print_matching(matching: Matching, old: Path) -> None:
     from fusecast.cli import output
 
-    rows = [[row.status, row.name, _shorten(row.sources), row.detail] for row in matching.rows]
-    output.print_table(f"Tensors of {old.name}", ["", "name", "made of", "shape, or why"], rows, numbers_from=9)
+    rows = []
+    for row in matching.rows:
+        more = f" and {len(row.sources) - 1} more" if len(row.sources) > 1 else ""
+        rows.append([row.status, row.name, "".join(row.sources[:1]) + more, row.detail])
+    output.print_table(f"Tensors of {old.name}", ["", "name", "made of", "shape, or why"], rows)
     counts = [f"{matching.count(status)} {status}" for status in ("matched", "missing", "unexpected", "wrong shape")]
     output.print_line(", ".join(counts))
-
-
-def _shorten(sources: tuple[str, ...]) -> str:
-    return sources[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else "") if sources else ""
-
-
-def _read_description(path: Path) -> Mapping[str, Any]:
-    """Read the description of a network from a JSON or YAML file."""
-    from fusecast.config import read_yaml
-    from fusecast.errors import ConfigError
-
-    if path.suffix != ".json":
-        return read_yaml(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError.unreadable(path, str(error)) from None
-    if not isinstance(values, dict):
-        raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
-    return values

@@ -111,4 +111,4 @@ class LightningTrainingConfig:
     def _check_name(cls, name: str) -> None:
         names = [field.name for field in fields(cls)]
         if name not in names:
-            raise ConfigError.unknown_option(name, names)
+            raise ConfigError.unknown("option", name, names)

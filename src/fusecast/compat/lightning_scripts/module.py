@@ -166,7 +166,7 @@ class TemporalFusionTransformerLightning(ResumableModule):
     def _scaled(self, x: Tensor) -> Tensor:
         """Forecast standardised values ``[B, output_size]``."""
         if x.ndim != 3 or x.shape[-1] != self.input_size:
-            raise ConfigError.wrong_window(tuple(x.shape), self.input_size)
+            raise ConfigError.wrong_value("the shape of a batch", list(x.shape), f"[B, steps, {self.input_size}]")
         scaled: Tensor = self.network(_observed_batch((x - self.center) / self.scale)).quantiles.flatten(1)
         return scaled
 

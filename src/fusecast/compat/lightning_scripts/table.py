@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import BoolArray, IntArray
-from fusecast.data.issues import Issues
-from fusecast.data.parsing import encode_levels, first_true, read_times
+from fusecast.data.issues import Issues, first_true
+from fusecast.data.parsing import encode_levels, read_times
 from fusecast.errors import DataError
 from fusecast.io.tables import is_instance_from, read_table, refuse_duplicates
 

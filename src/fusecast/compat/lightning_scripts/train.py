@@ -19,7 +19,7 @@ from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLi
 from fusecast.compat.lightning_scripts.table import KEYS
 from fusecast.data.samples import sample_path
 from fusecast.errors import FusecastError
-from fusecast.errors.os_errors import translate_os_errors
+from fusecast.errors.artifact import translate_os_errors
 from fusecast.io.atomic import write_text_atomically
 from fusecast.io.tables import read_table
 from fusecast.reporting.training_images import draw_training_images
@@ -130,13 +130,7 @@ def _read_features(path: str | None) -> DataFrame:
 
 
 def _choose_checkpoint(config: LightningTrainingConfig, features: int) -> Path | None:
-    """Return the checkpoint to resume from; None to start from the beginning.
-
-    Raises
-    ------
-    TrainingError
-        If it is of another network, or holds no state of a training.
-    """
+    """Return the checkpoint to resume from, if it is of the same network; None to start from the beginning."""
     requested = config.checkpoint_to_resume()
     path = None if requested is None else choose_checkpoint(requested, Path(config.checkpoint_dir))
     if path is not None:

@@ -46,13 +46,7 @@ def load_sample(name: str, *, future: bool = False) -> pl.DataFrame:
 
 
 def sample_path(name: str) -> Path:
-    """Return the path of a data set of the package, a Parquet file.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such data set.
-    """
+    """Return the path of a data set of the package, a Parquet file; raise a ConfigError if there is none."""
     if name not in SAMPLES:
         raise ConfigError.not_one_of("sample", name, SAMPLES)
     return Path(str(files(__name__) / f"{name}.parquet"))

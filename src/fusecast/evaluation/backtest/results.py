@@ -21,8 +21,7 @@ from fusecast.evaluation.evaluate import Evaluation, compute_skill
 from fusecast.evaluation.significance import DieboldMariano, diebold_mariano
 from fusecast.io.atomic import replace_file, write_text_atomically
 
-MIN_ORIGINS = 10
-"""Origins that a Diebold-Mariano test needs: with fewer, the variance of the differences is too uncertain."""
+MIN_ORIGINS = 10  # that a Diebold-Mariano test needs: with fewer, the variance of the differences is too uncertain
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -30,26 +29,18 @@ class Backtest:
     """The scores of a backtest, and its table of forecasts."""
 
     targets: tuple[str, ...]
-    season: int
-    """Steps of a season, for MASE and RMSSE."""
+    season: int  # steps of a season, for MASE and RMSSE
     windows: int
     horizon: int
     stride: int
-    span: tuple[datetime | date | int, datetime | date | int]
-    """Times of the first and the last step forecast."""
-    grouped_scores: Mapping[str, GroupedScores]
-    """Name of the predictor -> its scores."""
+    span: tuple[datetime | date | int, datetime | date | int]  # times of the first and the last step forecast
+    grouped_scores: Mapping[str, GroupedScores]  # name of the predictor -> its scores
     baselines: tuple[str, ...]
-    windows_seen_in_training: int = 0
-    """Windows that forecast steps which the model was trained on or chosen by: their scores are too good."""
-    windows_seen_in_calibration: int = 0
-    """Windows of refitted models before the end of the span that the calibration was fitted on: as above."""
-    series_without_training_rows: int = 0
-    """Series evaluated of which the table holds no training row."""
-    path: Path | None = None
-    """The long table of forecasts; None where it is in `table`."""
-    table: pl.DataFrame | None = None
-    """The long table of forecasts, where no file was requested."""
+    windows_seen_in_training: int = 0  # of steps that the model was trained on or chosen by: their scores are too good
+    windows_seen_in_calibration: int = 0  # of refitted models, before the end of the calibration span: as above
+    series_without_training_rows: int = 0  # series evaluated of which the table holds no training row
+    path: Path | None = None  # the long table of forecasts; None where it is in `table`
+    table: pl.DataFrame | None = None  # the long table of forecasts, where no file was requested
 
     def __repr__(self) -> str:
         return (
@@ -60,7 +51,7 @@ class Backtest:
     @property
     def groupings(self) -> tuple[str, ...]:
         """The groupings of :meth:`metrics`: all, series, step, those of the calendar, origin."""
-        return next(iter(self.grouped_scores.values())).groupings
+        return tuple(next(iter(self.grouped_scores.values())).groupings)
 
     @cached_property
     def evaluation(self) -> Evaluation:

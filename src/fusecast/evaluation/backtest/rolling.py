@@ -1,29 +1,148 @@
-"""Rolling forecasts: predict from every origin into part files, and score the part files."""
+"""Rolling forecasts: origins in blocks and chunks, part files that survive a kill, and the scores of these files."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
-from fusecast.errors import DataError, SchemaError
-from fusecast.evaluation.actuals import gather_actuals, seasonal_error, seasonal_squared_error, stack_targets
-from fusecast.evaluation.backtest.origins import Chunk, Origins
-from fusecast.evaluation.backtest.part_files import PartFiles
-from fusecast.evaluation.breakdown import (
-    GroupedScores,
-    group_by_calendar,
-    group_by_origin,
-    group_by_series,
-    group_by_step,
-)
+from fusecast.errors import ArtifactError, ConfigError, DataError, SchemaError
+from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
+from fusecast.evaluation.breakdown import GroupedScores, build_groupings
 from fusecast.evaluation.evaluate import ProgressCallback, check_unique_names
 from fusecast.inference.forecasts import Forecasts, Predictor
+from fusecast.io.atomic import replace_file, write_text_atomically
+from fusecast.windows.window_index import WindowIndex
 
+MANIFEST = "manifest.json"
 PREDICTOR, ACTUAL = "predictor", "actual"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Windows of a backtest that are forecast together, by the model of their block, and stored in one part file."""
+
+    part: int  # number of the part file
+    block: int
+    index: WindowIndex = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Origins:
+    """Rolling origins: every `stride` steps of each series from its first cutoff on.
+
+    The k-th origin of a series is its cutoff ``first_cutoff + k * stride``. Block b holds the origins from
+    b * `refit_every` up to the next block's; without `refit_every` there is one block.
+    """
+
+    index: WindowIndex = field(repr=False)
+    refit_every: int | None = None
+    chunk_windows: int = 10_000  # windows of a chunk, about
+
+    def __post_init__(self) -> None:
+        if self.refit_every is not None and self.refit_every < 1:
+            raise ConfigError.not_positive("refit_every", self.refit_every)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks, each with a separate model."""
+        return 1 if self.refit_every is None else math.ceil(int(self.index.counts.max(initial=0)) / self.refit_every)
+
+    def known_rows(self, block: int, lengths: IntArray) -> IntArray:
+        """Return the rows of each series that are known at the first origin of a block, [S]: its model may use these.
+
+        Where a series has no origin left, all its `lengths` [S] rows may be known; where it never had one, as many as
+        its first cutoff, as for the others.
+        """
+        first = self.index.first_cutoff
+        later = first + block * (self.refit_every or 0) * self.index.stride
+        return np.clip(np.where(self.index.counts > 0, later, first), 0, lengths)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all windows in order of their origins, in chunks that are the same at every call.
+
+        A chunk holds consecutive origins of all series and one block, as many as make up `chunk_windows`, one at least.
+        """
+        every = self.refit_every
+        size = max(1, self.chunk_windows // max(1, int((self.index.counts > 0).sum())))
+        parts = itertools.count()
+        for block in range(self.num_blocks):
+            index = self.index if every is None else _slice_origins(self.index, block * every, every)
+            for start in range(0, int(index.counts.max(initial=0)), size):
+                yield Chunk(part=next(parts), block=block, index=_slice_origins(index, start, size))
+
+
+class PartFiles:
+    """Numbered part files in a separate folder, and a manifest that identifies the work they belong to.
+
+    A part file is complete or absent. Existing parts of the same work are reused; parts of other work are never mixed
+    in, and never deleted. A manifest without parts is overwritten.
+
+    The folder is created if it does not exist. `identity` are plain values that determine the parts: same values, same
+    parts. Raise an ArtifactError when the folder holds parts of other work.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        manifest = folder / MANIFEST
+        text = json.dumps(identity, indent=1, sort_keys=True, allow_nan=False)
+        if manifest.exists() and manifest.read_text(encoding="utf-8") == text:
+            return
+        if self._has_parts():
+            raise ArtifactError.other_backtest(folder)
+        write_text_atomically(manifest, text)
+
+    def __repr__(self) -> str:
+        return f"PartFiles({str(self.folder)!r})"
+
+    def _has_parts(self) -> bool:
+        """Return whether there is anything but the manifest, and temporary files of an interrupted write."""
+        names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+        return any(name != MANIFEST and not name.startswith(".") for name in names)
+
+    def path(self, part: int) -> Path:
+        """Return the path of a part file, whether or not it exists."""
+        return self.folder / f"part-{part:06d}.parquet"
+
+    def has(self, part: int) -> bool:
+        """Return whether a part file exists; then it is complete."""
+        return self.path(part).exists()
+
+    def write(self, part: int, frame: pl.DataFrame) -> None:
+        """Write a part file, whole or not at all."""
+        with replace_file(self.path(part)) as temporary:
+            frame.write_parquet(temporary)
+
+    def read(self, part: int) -> pl.DataFrame:
+        """Read a part file."""
+        return pl.read_parquet(self.path(part), glob=False)
+
+    def merge(self, count: int, path: Path) -> None:
+        """Write parts 0 to `count` - 1 to one Parquet file, a row group each; only one is in memory at a time."""
+        schema = pq.read_schema(self.path(0))
+        with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for part in range(count):
+                writer.write_table(pq.read_table(self.path(part), partitioning=None).cast(schema))
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where it has no part."""
+        if not self._has_parts():
+            self.remove()
 
 
 def write_part_files(
@@ -33,30 +152,23 @@ def write_part_files(
     files: PartFiles,
     on_progress: ProgressCallback | None = None,
 ) -> int:
-    """Forecast from every origin and write the long table, a part file for each chunk; existing parts are kept.
+    """Forecast from every origin, write the long table, a part file for each chunk, and return the number of parts.
 
-    Parameters
-    ----------
-    predictors_for_block
-        Returns the predictors of a block; called once a block, in order, and not for blocks whose parts all exist.
-    on_progress
-        Called with the windows done and all windows.
-
-    Returns
-    -------
-    The number of part files.
+    Existing parts are kept. `predictors_for_block` is called once a block, in order, and not for blocks whose parts all
+    exist. Raise a DataError when there is no window.
     """
     if len(origins.index) == 0:
         raise DataError.nothing_to_evaluate(origins.index.horizon)
     values = stack_targets(panel)
-    block, predictors, done, count = -1, (), 0, 0  # type: tuple[int, Sequence[Predictor], int, int]
+    predictors: Sequence[Predictor] = ()
+    block, done, count = -1, 0, 0
     for chunk in origins.chunks():
-        if not files.has(chunk.number):
+        if not files.has(chunk.part):
             if chunk.block != block:
                 block, predictors = chunk.block, predictors_for_block(chunk.block)
                 check_unique_names(predictors)
-            files.write(chunk.number, build_part(panel, chunk, predictors, values))
-        done, count = done + len(chunk.index), chunk.number + 1
+            files.write(chunk.part, build_part(panel, chunk, predictors, values))
+        done, count = done + len(chunk.index), chunk.part + 1
         if on_progress is not None:
             on_progress(done, len(origins.index))
     return count
@@ -77,7 +189,8 @@ def build_part(panel: Panel, chunk: Chunk, predictors: Sequence[Predictor], valu
         actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, forecasts.horizon, values)
         frame = forecasts.to_frame(panel)
         actual_columns = [
-            pl.Series(name, actual[..., y].ravel(), nan_to_null=True) for y, name in enumerate(_actual_names(panel))
+            pl.Series(f"{prefix}{ACTUAL}", actual[..., y].ravel(), nan_to_null=True)
+            for y, prefix in enumerate(_target_prefixes(panel))
         ]
         keys = frame.columns[: frame.columns.index("step") + 1]
         frames.append(frame.select(pl.lit(predictor.name).alias(PREDICTOR), *keys, *actual_columns, pl.exclude(keys)))
@@ -92,16 +205,11 @@ def score_part_files(
     `train_end` [S] and `season` determine the divisors of MASE and RMSSE.
     """
     error_scale = seasonal_error(panel, train_end, season)
-    square_scale = seasonal_squared_error(panel, train_end, season)
-    groupings = (
-        group_by_series(panel),
-        group_by_step(origins.index.horizon),
-        *group_by_calendar(panel),
-        group_by_origin(origins.index),
-    )
+    square_scale = seasonal_error(panel, train_end, season, power=2)
+    groupings = build_groupings(panel, origins.index)
     scores: dict[str, GroupedScores] = {}
     for chunk in origins.chunks():
-        for name, forecasts, actual in read_part(panel, chunk, files.read(chunk.number)):
+        for name, forecasts, actual in read_part(panel, chunk, files.read(chunk.part)):
             if name not in scores:
                 scores[name] = GroupedScores(panel.schema.targets, forecasts.levels, groupings)
             scores[name].add(forecasts, actual, error_scale, square_scale)
@@ -111,30 +219,30 @@ def score_part_files(
 def read_part(panel: Panel, chunk: Chunk, frame: pl.DataFrame) -> Iterator[tuple[str, Forecasts, FloatArray]]:
     """Yield each predictor's name, forecasts and the actuals [W, H, Y] from the long table of a chunk."""
     series, cutoff = chunk.index.locate(np.arange(len(chunk.index)))
-    horizon, columns = chunk.index.horizon, _quantile_columns(panel, frame.columns)
-    shape = (len(series), horizon, len(panel.schema.targets))
+    horizon, prefixes = chunk.index.horizon, _target_prefixes(panel)
+    names = [column.removeprefix(f"{prefixes[0]}q") for column in frame.columns if column.startswith(f"{prefixes[0]}q")]
+    levels = [name for name in names if name.replace(".", "", 1).replace("e-", "", 1).isdigit()]
+    quantile_columns = [f"{prefix}q{level}" for level in levels for prefix in prefixes]
+    actual_columns = [f"{prefix}{ACTUAL}" for prefix in prefixes]
     num_rows = len(series) * horizon
     for i, name in enumerate(frame[PREDICTOR].gather_every(num_rows).to_list()):
         rows = frame.slice(i * num_rows, num_rows)
-        values = rows.select(column for by_target in columns.values() for column in by_target).to_numpy()
-        quantiles = np.moveaxis(values.reshape(shape[0], horizon, len(columns), shape[2]), 2, 3)
-        actual = rows.select(pl.col(_actual_names(panel)).fill_null(np.nan)).to_numpy().reshape(shape)
-        yield name, Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=tuple(columns)), actual
+        values = rows.select(quantile_columns).to_numpy().reshape(len(series), horizon, len(levels), len(prefixes))
+        forecasts = Forecasts(
+            series=series, cutoff=cutoff, quantiles=np.moveaxis(values, 2, 3), levels=tuple(map(float, levels))
+        )
+        actual = rows.select(pl.col(actual_columns).fill_null(np.nan)).to_numpy()
+        yield name, forecasts, actual.reshape(len(series), horizon, len(prefixes))
 
 
-def _actual_names(panel: Panel) -> list[str]:
-    """Return the names of the columns of actuals, one a target."""
+def _target_prefixes(panel: Panel) -> list[str]:
+    """Return the prefix of the columns of each target; it is empty where there is one target."""
     targets = panel.schema.targets
-    return [ACTUAL] if len(targets) == 1 else [f"{target}:{ACTUAL}" for target in targets]
+    return [""] if len(targets) == 1 else [f"{target}:" for target in targets]
 
 
-def _quantile_columns(panel: Panel, columns: Sequence[str]) -> dict[float, list[str]]:
-    """Return the quantile columns of a table: level -> its column for each target."""
-    targets = panel.schema.targets
-    prefixes = [""] if len(targets) == 1 else [f"{target}:" for target in targets]
-    by_level: dict[float, list[str]] = {}
-    for column in columns:
-        level = column.removeprefix(f"{prefixes[0]}q")
-        if level != column and level.replace(".", "", 1).replace("e-", "", 1).isdigit():
-            by_level[float(level)] = [f"{prefix}q{level}" for prefix in prefixes]
-    return by_level
+def _slice_origins(index: WindowIndex, start: int, count: int) -> WindowIndex:
+    """Return the windows of `count` origins of each series, from origin `start` on."""
+    first = index.first_cutoff + start * index.stride
+    last = np.minimum(index.last_cutoff, first + (count - 1) * index.stride)
+    return replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1))

@@ -18,49 +18,37 @@ BaselineName = Literal["last", "seasonal", "drift", "mean", "ets", "theta", "lig
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 DEFAULT_BASELINES: tuple[BaselineName, ...] = ("last", "seasonal", "drift", "mean")
 """The baselines of a backtest: those that need no other library."""
-NAIVE_BASELINES: tuple[BaselineName, ...] = ("last", "seasonal")
-"""The baselines of an evaluation."""
+NAIVE_BASELINES: tuple[BaselineName, ...] = ("last", "seasonal")  # the baselines of an evaluation
 
 
 def build_baselines(
     names: Sequence[str], panel: Panel, train_end: IntArray, horizon: int, levels: Sequence[float]
 ) -> list[Predictor]:
-    """Fit baselines on the first `train_end` [S] rows of each series.
+    """Fit baselines on the first `train_end` [S] rows of each series, each to forecast quantiles of these levels.
 
-    Parameters
-    ----------
-    names
-        Any of `BASELINES`: ``last`` value, ``seasonal`` naive (one for each usual season of the frequency), ``drift``,
-        seasonal ``mean`` (likewise); with extra libraries ``ets`` and ``theta`` (AutoETS and AutoTheta of
-        statsforecast) and ``lightgbm``.
-    levels
-        Quantile levels that they forecast.
-
-    Raises
-    ------
-    ConfigError
-        When there is no baseline of a name, or the library that it needs is not installed.
+    Names are any of `BASELINES`: ``last`` value, ``seasonal`` naive (one for each usual season of the frequency),
+    ``drift``, seasonal ``mean`` (likewise); with extra libraries ``ets`` and ``theta`` (AutoETS and AutoTheta of
+    statsforecast) and ``lightgbm``. Raise a ConfigError when there is no baseline of a name, or the library that it
+    needs is not installed.
     """
     levels = tuple(levels)
     seasons = [season for season in seasons_for(panel.schema.frequency) if season > 1]
+    formulas: dict[str, list[PointFormula]] = {
+        "last": [SeasonalNaive(season=1, levels=levels)],
+        "seasonal": [SeasonalNaive(season=season, levels=levels) for season in seasons],
+        "drift": [Drift(levels=levels)],
+        "mean": [SeasonalMean(season=season, levels=levels) for season in seasons or [1]],
+    }
     baselines: list[Predictor] = []
     for name in dict.fromkeys(names):
-        formulas: list[PointFormula] = []
         match name:
-            case "last":
-                formulas = [SeasonalNaive(season=1, levels=levels)]
-            case "seasonal":
-                formulas = [SeasonalNaive(season=season, levels=levels) for season in seasons]
-            case "drift":
-                formulas = [Drift(levels=levels)]
-            case "mean":
-                formulas = [SeasonalMean(season=season, levels=levels) for season in seasons or [1]]
             case "ets" | "theta":
                 season = (seasons or [1])[0]
-                baselines.append(Statistical(kind=name, season=season, levels=levels).fit(panel, train_end))
+                baselines.append(Statistical.fit(name, panel, train_end, season, levels))
             case "lightgbm":
-                baselines.append(Boosting(levels=levels).fit(panel, train_end, horizon))
+                baselines.append(Boosting.fit(panel, train_end, horizon, levels))
+            case _ if name in formulas:
+                baselines += [formula.fit(panel, train_end, horizon) for formula in formulas[name]]
             case _:
                 raise ConfigError.not_one_of("baseline", name, BASELINES)
-        baselines += [formula.fit(panel, train_end, horizon) for formula in formulas]
     return baselines

@@ -11,19 +11,11 @@ import numpy as np
 
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
-from fusecast.errors import ConfigError
-from fusecast.evaluation.actuals import (
-    carry_forward,
-    gather_rows,
-    is_training_row,
-    seasonal_differences,
-    stack_targets,
-)
+from fusecast.evaluation.actuals import carry_forward, gather_rows, is_training_row, seasonal_differences, stack_targets
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
-SPREAD_WINDOWS = 200
-"""Windows of each series, evenly spaced over its training rows, that the spread is estimated from."""
+SPREAD_WINDOWS = 200  # windows of each series, evenly spaced over its training rows, that the spread is estimated from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +24,7 @@ class PointFormula(ABC):
 
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
 
-    fill_spread: ClassVar[bool] = False
-    """Whether a series without errors at a step has the spread of another step, before that of all series."""
+    fill_spread: ClassVar[bool] = False  # whether a series without errors at a step has another step's spread first
 
     @property
     @abstractmethod
@@ -51,7 +42,6 @@ class PointFormula(ABC):
 
     def training_errors(self, panel: Panel, train_end: IntArray, horizon: int) -> Iterator[tuple[FloatArray, IntArray]]:
         """Yield the errors in training [R, Y] and their series [R]: here of each step ahead, see `spread_index`."""
-        longest = int(np.max(train_end, initial=0))
         index = WindowIndex.between(
             lengths=panel.lengths,
             begin=0,
@@ -59,7 +49,7 @@ class PointFormula(ABC):
             lookback=1,
             horizon=horizon,
             min_history=self.min_history,
-            stride=max(1, longest // SPREAD_WINDOWS),
+            stride=max(1, int(np.max(train_end, initial=0)) // SPREAD_WINDOWS),
             align="end",
         )
         values = stack_targets(panel)
@@ -90,8 +80,7 @@ class PointFormula(ABC):
         level = np.asarray(self.levels)
         spread = np.where(level < 0.5, np.minimum(spread, 0), np.where(level > 0.5, np.maximum(spread, 0), 0))
         training = stack_targets(panel)[is_training_row(panel, train_end)]
-        known = [column[~np.isnan(column)] for column in training.T]
-        typical = np.array([np.median(column) if len(column) else 0.0 for column in known])
+        typical = np.array([0.0 if np.isnan(column).all() else np.nanmedian(column) for column in training.T])
         return FittedFormula(name=self.name, formula=self, spread=spread, typical=typical)
 
 
@@ -125,14 +114,9 @@ class FittedFormula:
 class SeasonalNaive(PointFormula):
     """Repeat the last season. A missing value is replaced by the one a season earlier, and so on."""
 
-    season: int
-    """Steps after which the series repeats itself; 1 repeats the last value."""
+    season: int  # steps after which the series repeats itself; 1 repeats the last value
 
     fill_spread = True
-
-    def __post_init__(self) -> None:
-        if self.season < 1:
-            raise ConfigError.not_positive("season", self.season)
 
     @property
     def name(self) -> str:
@@ -170,10 +154,7 @@ class SeasonalNaive(PointFormula):
 class Drift(PointFormula):
     """Continue the line from the first known value to the last (Hyndman, Athanasopoulos 2021, section 5.2)."""
 
-    @property
-    def name(self) -> str:
-        """Name in tables of scores."""
-        return "drift"
+    name = "drift"
 
     def forecast_points(self, panel: Panel, values: FloatArray, series: IntArray, rows: IntArray) -> FloatArray:
         """Return last + h * (last - first) / (row of last - row of first), [W, H, Y]."""
@@ -184,23 +165,15 @@ class Drift(PointFormula):
         span = last_row - first_row[series]
         slope = np.where(span > 0, (last - first[series]) / np.where(span > 0, span, 1.0), 0.0)
         since = rows[..., None] - last_row[:, None]
-        points: FloatArray = last[:, None] + slope[:, None] * since
-        return points
+        return last[:, None] + slope[:, None] * since
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeasonalMean(PointFormula):
     """The mean of the values at the same position of the last seasons."""
 
-    season: int
-    """Steps of a season; 1 is the mean of the last values."""
-    seasons: int = 4
-    """How many of them are averaged."""
-
-    def __post_init__(self) -> None:
-        for name in ("season", "seasons"):
-            if getattr(self, name) < 1:
-                raise ConfigError.not_positive(name, getattr(self, name))
+    season: int  # steps of a season; 1 is the mean of the last values
+    seasons: int = 4  # how many of them are averaged
 
     @property
     def name(self) -> str:

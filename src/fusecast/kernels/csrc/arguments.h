@@ -1,5 +1,5 @@
-/* Arguments of the exported functions. `kernels/bindings.py` mirrors each structure; `layout.c` reports sizes and
-   offsets, which are compared when the library is loaded. Every function returns 0, or 1 when there was no memory. */
+/* Arguments of the exported functions. `layout.c` lists every field, and `kernels/bindings.py` defines the structures
+   by that list when the library is loaded. Every function returns 0, or 1 when there was no memory. */
 #pragma once
 #include <stdint.h>
 

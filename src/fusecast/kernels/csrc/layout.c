@@ -1,18 +1,22 @@
-/* Sizes of the structures in `arguments.h` and offsets of their fields, for `kernels/bindings.py` to compare with its
-   own. A field that is left out here is one that Python has and C does not report: a mismatch too. */
+/* The fields of the structures in `arguments.h`: `kernels/bindings.py` defines its own by this table, in which fields
+   stand in their order. */
 #include <stddef.h>
 
 #include "arguments.h"
 
 typedef struct {
-  const char *structure, *field; /* field: "" for the structure as a whole */
+  const char *structure, *field, *type; /* field and type: "" for the structure as a whole */
   int64_t offset, size;
 } Layout;
 
 #define NAME_OF(x) #x
 #define NAME(x) NAME_OF(x)
-#define SIZE {NAME(S), "", 0, sizeof(S)},
-#define F(field) {NAME(S), #field, offsetof(S, field), sizeof(((S *)0)->field)},
+#define TYPE(t) t : #t
+#define TYPE_OF(x)                                                                                                     \
+  _Generic((x), TYPE(int32_t), TYPE(int64_t), TYPE(uint32_t), TYPE(uint64_t), TYPE(float), TYPE(double),               \
+           TYPE(Dropout), TYPE(GrnParameters), TYPE(PackedMap), TYPE(PackedGate), default : "pointer")
+#define SIZE {NAME(S), "", "", 0, sizeof(S)},
+#define F(field) {NAME(S), #field, TYPE_OF(((S *)0)->field), offsetof(S, field), sizeof(((S *)0)->field)},
 
 static const Layout layouts[] = {
 #define S Dropout

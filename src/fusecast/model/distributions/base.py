@@ -44,7 +44,7 @@ class Distribution(nn.Module, ABC):
         """Return scaled quantiles ``[..., Q]`` at the levels of the distribution, or at others in (0, 1)."""
 
 
-def to_high_precision(x: Tensor) -> Tensor:
+def raise_precision(x: Tensor) -> Tensor:
     """Convert to float64, where the device has it: differences of large logarithms need the digits."""
     return x.float() if x.device.type == "mps" else x.double()
 

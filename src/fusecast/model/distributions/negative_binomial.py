@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.base import (
-    MIN_POSITIVE,
-    Distribution,
-    constrain_mean,
-    to_high_precision,
-    typical_size,
-)
+from fusecast.model.distributions.base import MIN_POSITIVE, Distribution, constrain_mean, raise_precision, typical_size
 from fusecast.model.losses import as_levels
 
 MAX_COUNTED = 256
@@ -33,15 +27,15 @@ class NegativeBinomial(Distribution):
 
     def constrain(self, raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
         """Map both to positive numbers."""
-        raw, center, scale = to_high_precision(raw), to_high_precision(center), to_high_precision(scale)
+        raw, center, scale = raise_precision(raw), raise_precision(center), raise_precision(scale)
         relative = scale / typical_size(center, scale)
         dispersion = MIN_POSITIVE + functional.softplus(raw[..., 1]) * relative.square()
         return torch.stack((constrain_mean(raw[..., 0], center, scale), dispersion), dim=-1)
 
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
         """Return the logarithm of the probability of the count."""
-        mean, dispersion = to_high_precision(parameters).unbind(-1)
-        count = (to_high_precision(target) * to_high_precision(scale) + to_high_precision(center)).round().clamp(min=0)
+        mean, dispersion = raise_precision(parameters).unbind(-1)
+        count = (raise_precision(target) * raise_precision(scale) + raise_precision(center)).round().clamp(min=0)
         size = 1 / dispersion
         ways = torch.lgamma(count + size) - torch.lgamma(size) - torch.lgamma(count + 1)
         odds = dispersion * mean
@@ -57,7 +51,7 @@ class NegativeBinomial(Distribution):
         Up to 256 they are found by summing probabilities in torch; those beyond by scipy, on the CPU, since torch has
         no incomplete beta function. So this method can neither be compiled nor exported.
         """
-        mean, dispersion = to_high_precision(parameters).unbind(-1)
+        mean, dispersion = raise_precision(parameters).unbind(-1)
         size = 1 / dispersion
         level = as_levels(levels or self.levels, mean)
         success = mean / (size + mean)
@@ -73,12 +67,9 @@ class NegativeBinomial(Distribution):
             cumulative = cumulative + probability
             below = cumulative[..., None] < level
         if below.any():
-            quantiles[below] = _scipy_quantiles(level.expand_as(quantiles)[below], size, mean, below)
-        return (quantiles - to_high_precision(center)[..., None]) / to_high_precision(scale)[..., None]
+            from scipy.stats import nbinom
 
-
-def _scipy_quantiles(level: Tensor, size: Tensor, mean: Tensor, where: Tensor) -> Tensor:
-    from scipy.stats import nbinom
-
-    r, m = (x[..., None].expand_as(where)[where].cpu().double().numpy() for x in (size, mean))
-    return torch.from_numpy(nbinom.ppf(level.cpu().double().numpy(), r, r / (r + m))).to(level)
+            columns = (level, size[..., None], mean[..., None])
+            q, r, m = (x.expand_as(quantiles)[below].cpu().double().numpy() for x in columns)
+            quantiles[below] = torch.from_numpy(nbinom.ppf(q, r, r / (r + m))).to(level)
+        return (quantiles - raise_precision(center)[..., None]) / raise_precision(scale)[..., None]

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from fusecast.io.atomic import replace_file
 
-COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_mae", "lr", "seconds", "windows_per_second")
+METRICS = ("val_loss", "val_mae")
+COLUMNS = ("epoch", "step", "train_loss", *METRICS, "lr", "seconds", "windows_per_second")
 
 
 class History(pl.Callback):
     """One row an epoch, in memory and (rewritten whole after every epoch) in a CSV file.
 
-    Columns: number of the epoch from 0, optimizer steps so far, mean training loss, validation loss and absolute
+    Columns: the epoch from 0, optimizer steps so far, mean training loss, validation loss and absolute
     error of the median in scaled units (empty without validation), the learning rate during the epoch, seconds of
     training so far, and windows a second without the time of validation. A resumed run continues the rows.
     """
@@ -30,8 +30,7 @@ class History(pl.Callback):
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self._seconds_before = 0.0
-        self._run_began = self._epoch_began = self._validation_began = time.monotonic()
-        self._validation_seconds = 0.0
+        self._run_began = self._epoch_began = self._latest_step = time.monotonic()
         self._windows = 0
 
     @property
@@ -39,41 +38,30 @@ class History(pl.Callback):
         """Seconds of training so far, those of the runs before a resumption included."""
         return self._seconds_before + time.monotonic() - self._run_began
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Start the clocks."""
         self._run_began = self._epoch_began = time.monotonic()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:
         """Start the epoch's clock."""
-        self._epoch_began, self._validation_seconds, self._windows = time.monotonic(), 0.0, 0
+        self._epoch_began, self._windows = time.monotonic(), 0
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count the windows of all processes."""
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        """Count the windows of all processes, and read the clock: after the last step of an epoch it is validated."""
         self._windows += len(batch[0]) * trainer.world_size
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of the validation."""
-        self._validation_began = time.monotonic()
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the time of the validation."""
-        self._validation_seconds += time.monotonic() - self._validation_began
+        self._latest_step = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Add the row of the epoch."""
-        training_seconds = time.monotonic() - self._epoch_began - self._validation_seconds
         metrics = trainer.callback_metrics
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "train_loss": float(pl_module.epoch_loss()),
-            "val_loss": _to_float(metrics.get("val_loss")),
-            "val_mae": _to_float(metrics.get("val_mae")),
+            **{name: float(metrics[name]) if name in metrics else None for name in METRICS},
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": round(self.seconds, 3),
-            "windows_per_second": round(self._windows / max(training_seconds, 1e-9), 1),
+            "windows_per_second": round(self._windows / max(self._latest_step - self._epoch_began, 1e-9), 1),
         }
         self.rows = [*(old for old in self.rows if old["epoch"] < row["epoch"]), row]
         if self.path is not None and trainer.is_global_zero:
@@ -94,7 +82,3 @@ def write_history(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _to_float(value: Tensor | None) -> float | None:
-    return None if value is None else float(value)

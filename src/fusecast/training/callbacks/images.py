@@ -54,17 +54,10 @@ DrawFunction = Callable[[Sequence[FigureData], Sequence[str]], list[Mapping[str,
 class ImageLogger(pl.Callback):
     """Log images of the first validation batch after the epochs 0, 1, 3, 7, 15, ... and at the end of training.
 
-    Drawing takes seconds. It happens in a thread beside training, once training has lasted `min_seconds`; shorter
-    training logs no images. An error ends the images with one line, and never the training.
-
-    Parameters
-    ----------
-    names
-        Of the past variables, in the order of the selection weights.
-    draw
-        Draws the images, such as :func:`fusecast.reporting.training_images.draw_training_images`.
-    min_seconds
-        Duration of training before which nothing is drawn.
+    `names` are those of the past variables, in the order of the selection weights, and `draw` draws, such as
+    :func:`fusecast.reporting.training_images.draw_training_images`. Drawing takes seconds. It happens in a thread
+    beside training, once training has lasted `min_seconds`; shorter training logs no images. An error ends the images
+    with one line, and never the training.
     """
 
     def __init__(self, names: Sequence[str], draw: DrawFunction, *, min_seconds: float = MIN_SECONDS) -> None:
@@ -74,19 +67,18 @@ class ImageLogger(pl.Callback):
         self._start = 0.0
         self._enabled = False
         self._batch: Any = None
-        self._last_step = -1
-        self._steps: list[int] = []
-        self._waiting: list[FigureData] = []
+        self._waiting: dict[int, FigureData] = {}  # by step
         self._drawing: tuple[list[int], Future[list[Mapping[str, bytes]]]] | None = None
+        self._last_step = -1
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Start the clock."""
         self._start = time.monotonic()
         takes_images = any(type(logger).__name__ in IMAGE_LOGGERS for logger in trainer.loggers)
         self._enabled = takes_images and trainer.is_global_zero
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Keep the first batch."""
         if batch_idx == 0 and self._enabled:
@@ -110,19 +102,24 @@ class ImageLogger(pl.Callback):
 
     def _forecast(self, trainer: pl.Trainer, module: SupportsFigures) -> None:
         if self._enabled and self._batch is not None and self._last_step != trainer.global_step:
-            with torch.no_grad():
-                self._waiting.append(module.compute_figure_data(self._batch))
             self._last_step = trainer.global_step
-            self._steps.append(trainer.global_step)
+            with torch.no_grad():
+                self._waiting[trainer.global_step] = module.compute_figure_data(self._batch)
 
     def _start_drawing(self) -> None:
         if not self._waiting or self._drawing is not None or time.monotonic() < self._start + self.min_seconds:
             return
         future: Future[list[Mapping[str, bytes]]] = Future()
-        arguments = (future, self._draw, self._waiting, self.names)
-        threading.Thread(target=_run, args=arguments, name="fusecast images", daemon=True).start()
-        self._drawing = self._steps, future
-        self._steps, self._waiting = [], []
+        waiting = self._waiting
+
+        def draw() -> None:
+            try:
+                future.set_result(self._draw(list(waiting.values()), self.names))
+            except Exception as error:  # noqa: BLE001  raised again where the result is read
+                future.set_exception(error)
+
+        threading.Thread(target=draw, name="fusecast images", daemon=True).start()
+        self._drawing, self._waiting = (list(waiting), future), {}
 
     def _log_drawn(self, trainer: pl.Trainer, wait_seconds: float = 0.0) -> None:
         if self._drawing is None or not (wait_seconds or self._drawing[1].done()):
@@ -133,21 +130,12 @@ class ImageLogger(pl.Callback):
             images = future.result(wait_seconds)
         except Exception as error:  # noqa: BLE001  whatever goes wrong with images, training goes on
             notify(f"No images are logged: {error or type(error).__name__}")
-            self._enabled, self._steps, self._waiting = False, [], []
+            self._enabled, self._waiting = False, {}
             return
         for step, by_name in zip(steps, images, strict=True):
             for logger in trainer.loggers:
                 for name, png in by_name.items():
                     log_image(logger, name, png, step)
-
-
-def _run(
-    future: Future[list[Mapping[str, bytes]]], draw: DrawFunction, data: Sequence[FigureData], names: Sequence[str]
-) -> None:
-    try:
-        future.set_result(draw(data, names))
-    except Exception as error:  # noqa: BLE001  raised again where the result is read
-        future.set_exception(error)
 
 
 def log_image(logger: Any, name: str, png: bytes, step: int) -> None:

@@ -25,18 +25,10 @@ def notify(text: str) -> None:
 
 
 class ProgressReport(pl.Callback):
-    """Print on stderr what is being trained, how far an epoch is, and its results.
+    """Print what is being trained, how far an epoch is, and its results: the last row of `history`.
 
-    Values are fetched from the device a few times a second, not every step.
-
-    Parameters
-    ----------
-    history
-        The callback whose rows are printed.
-    console
-        Where to print; None is stderr.
-    lines
-        Whether to print the lines, or the bar alone.
+    Without `lines` there is the bar alone. The default `console` is stderr. Values are fetched from the device a few
+    times a second, not every step.
     """
 
     def __init__(self, history: History, console: Console | None = None, *, lines: bool = True) -> None:
@@ -52,11 +44,13 @@ class ProgressReport(pl.Callback):
         if not trainer.is_global_zero:
             return
         count = sum(parameter.numel() for parameter in pl_module.parameters())
+        panel = getattr(getattr(trainer, "datamodule", None), "panel_on_device", None)
         if self.lines:
-            self._print(
-                f"{count:,} parameters on {pl_module.device}, precision {trainer.precision}, "
-                f"{trainer.num_training_batches:,} batches an epoch{_describe_panel(trainer)}"
-            )
+            text = f"{count:,} parameters on {pl_module.device}, precision {trainer.precision}, "
+            text += f"{trainer.num_training_batches:,} batches an epoch"
+            if panel is not None:
+                text += f", panel on {panel.device} ({bytes_on_device(panel.encoded) / 2**20:,.1f} MiB)"
+            self._print(text)
         if self.console.is_terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -65,21 +59,19 @@ class ProgressReport(pl.Callback):
             self._task = self._bar.add_task("", total=trainer.num_training_batches, loss="")
             self._bar.start()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Begin the bar anew."""
         if self._bar is not None:
             self._bar.reset(self._task, description=f"epoch {trainer.current_epoch}", loss="")
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Advance the bar."""
         if self._bar is None or time.monotonic() - self._refreshed_at < REFRESH_SECONDS:
             return
         self._refreshed_at = time.monotonic()
         self._bar.update(self._task, completed=batch_idx + 1, loss=f"loss {float(outputs['loss']):.4f}")
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Print the line of the epoch."""
         if not self.lines or not trainer.is_global_zero or not self.history.rows:
             return
@@ -92,34 +84,23 @@ class ProgressReport(pl.Callback):
             f"lr {row['lr']:.1e}  {row['seconds']:.0f} s  {row['windows_per_second']:.0f} windows/s"
         )
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Remove the bar."""
-        self._remove_bar()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Remove the bar, so that the message stands alone."""
-        self._remove_bar()
+        self.on_train_end()
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and self.history.rows:
             self._print("interrupted: the best weights so far are kept")
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def _remove_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
 
 def _stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
-
-
-def _describe_panel(trainer: pl.Trainer) -> str:
-    """Return where the panel is, if it is on the device."""
-    panel = getattr(getattr(trainer, "datamodule", None), "panel_on_device", None)
-    if panel is None:
-        return ""
-    return f", panel on {panel.device} ({bytes_on_device(panel.encoded) / 2**20:,.1f} MiB)"

@@ -1,4 +1,4 @@
-"""An old file is data: nothing in it is executed, whatever it holds."""
+"""Read state dicts: nothing in a file is executed, whatever it holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fusecast.interop import convert
 
 
 class Trap:
-    """Makes a file when it is unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, sprung: Path) -> None:
         self.sprung = sprung
@@ -34,7 +34,7 @@ class Trap:
     ],
     ids=["alone", "among the tensors", "in the hyper-parameters"],
 )
-def test_a_booby_trap_does_not_spring(wrap, kind, tmp_path):
+def test_code_in_a_file_is_refused_and_not_executed(wrap, kind, tmp_path):
     torch.save(wrap(Trap(tmp_path / "sprung")), tmp_path / "old.pth")
     with pytest.raises(
         ArtifactError, match=r"is refused: it holds (.|\n)*nothing in it was executed(.|\n)*docs/migrate.md"
@@ -44,27 +44,27 @@ def test_a_booby_trap_does_not_spring(wrap, kind, tmp_path):
     assert not (tmp_path / "new.ckpt").exists()
 
 
-def test_the_trap_does_spring_where_files_are_trusted(tmp_path):
+def test_the_code_would_be_executed_where_files_are_trusted(tmp_path):
     torch.save(Trap(tmp_path / "sprung"), tmp_path / "old.pth")
     torch.load(tmp_path / "old.pth", weights_only=False)
     assert (tmp_path / "sprung").exists()
 
 
-def test_a_plain_pickle_does_not_spring_either(tmp_path):
+def test_code_in_a_plain_pickle_is_not_executed(tmp_path):
     (tmp_path / "old.pth").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     with pytest.raises(ArtifactError):
         convert(tmp_path / "old.pth")
     assert not (tmp_path / "sprung").exists()
 
 
-def test_objects_that_do_no_harm_are_refused_by_name_too(tmp_path):
+def test_harmless_objects_are_refused_by_name(tmp_path):
     torch.save({"model": {"weight": torch.zeros(2)}, "args": argparse.Namespace(lr=0.1)}, tmp_path / "checkpoint.pt")
     with pytest.raises(ArtifactError, match=r"it holds argparse.Namespace"):
         convert(tmp_path / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("name", ["old.pth", "old.safetensors"])
-def test_missing_and_truncated_files_are_told_apart(name, tmp_path):
+def test_missing_and_truncated_files_have_errors_of_their_own(name, tmp_path):
     with pytest.raises(ArtifactError, match="does not exist"):
         convert(tmp_path / name)
     torch.save({"weight": torch.zeros(100)}, tmp_path / name)

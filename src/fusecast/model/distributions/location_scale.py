@@ -1,4 +1,4 @@
-"""Student's t distribution, and its quantile function in torch."""
+"""The normal distribution, and Student's t with a quantile function in torch: location and scale in scaled units."""
 
 # ruff: noqa: ARG002  center and scale are part of the interface
 
@@ -7,14 +7,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import ClassVar
 
+import numpy as np
 import torch
-from numpy.polynomial.legendre import leggauss
+from numpy.polynomial.chebyshev import chebinterpolate
 from torch import Tensor
 from torch.nn import functional
 
-from fusecast.model.distributions.base import MIN_SCALE, Distribution, to_high_precision
+from fusecast.model.distributions.base import MIN_SCALE, Distribution, raise_precision
 from fusecast.model.losses import as_levels
 
 MIN_DF = 2.0 + 1e-3
@@ -22,9 +24,30 @@ MIN_DF = 2.0 + 1e-3
 INITIAL_DF_LOGIT = 2.0
 """Added to the raw degrees of freedom, so that training starts near 4.1 of them."""
 CHEBYSHEV_TERMS = 40
-QUADRATURE_POINTS = 64
-INTEGRATION_DEVIATIONS = 12.0
-"""Deviations of the angle beyond which its density is 0 in float64."""
+
+
+class Normal(Distribution):
+    """Location and standard deviation, both in scaled units."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("location", "scale")
+
+    def constrain(self, raw: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+        """Map to a positive scale."""
+        return torch.stack((raw[..., 0], functional.softplus(raw[..., 1]) + MIN_SCALE), dim=-1)
+
+    def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+        """Return the logarithm of the density in scaled units."""
+        location, deviation = parameters.unbind(-1)
+        standard = (target - location) / deviation
+        return -0.5 * standard.square() - deviation.log() - 0.5 * math.log(2 * math.pi)
+
+    def quantiles(
+        self, parameters: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
+    ) -> Tensor:
+        """Return the exact quantiles, ``location + scale * Phi^-1(level)``."""
+        location, deviation = parameters.unbind(-1)
+        standard = [NormalDist().inv_cdf(level) for level in levels or self.levels]
+        return location[..., None] + deviation[..., None] * as_levels(standard, location)
 
 
 class StudentT(Distribution):
@@ -45,8 +68,8 @@ class StudentT(Distribution):
 
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
         """Return the logarithm of the density in scaled units."""
-        location, deviation, df = to_high_precision(parameters).unbind(-1)
-        standard = (to_high_precision(target) - location) / deviation
+        location, deviation, df = raise_precision(parameters).unbind(-1)
+        standard = (raise_precision(target) - location) / deviation
         constant = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * (df * math.pi).log()
         return constant - deviation.log() - (df + 1) / 2 * torch.log1p(standard.square() / df)
 
@@ -55,19 +78,15 @@ class StudentT(Distribution):
     ) -> Tensor:
         """Return ``location + scale * t``, t to a relative 1e-5 (1e-6 in float64) for levels from 1e-6 to 1 - 1e-6.
 
-        The logarithm of ``|t|`` is a polynomial in 1 / df (40 Chebyshev terms a level, for df from 2 to infinity),
-        which is differentiable and runs on any device, unlike scipy's quantile function.
+        The logarithm of ``|t|`` is a polynomial in 1 / df (40 Chebyshev terms a level, for df from 2 to infinity)
+        through values of scipy's quantile function; unlike that, it is differentiable and runs on any device.
         """
         location, deviation, df = parameters.unbind(-1)
         table = self.table if levels is None else quantile_table(tuple(levels))
         table = table.to(location)
         x = 4.0 / df[..., None] - 1.0  # 1 / df from [0, 1/2] to [-1, 1]
-        sign = as_levels([_sign(level) for level in levels or self.levels], x)
+        sign = as_levels([(level > 0.5) - (level < 0.5) for level in levels or self.levels], x)
         return location[..., None] + deviation[..., None] * sign * _chebyshev(table, x).exp()
-
-
-def _sign(level: float) -> float:
-    return 0.0 if level == 0.5 else math.copysign(1.0, level - 0.5)
 
 
 def _chebyshev(table: Tensor, x: Tensor) -> Tensor:
@@ -81,33 +100,12 @@ def _chebyshev(table: Tensor, x: Tensor) -> Tensor:
 @lru_cache(maxsize=64)
 def quantile_table(levels: tuple[float, ...]) -> Tensor:
     """Return Chebyshev coefficients [CHEBYSHEV_TERMS, Q] in ``4 / df - 1`` of ``log |t|`` at each level; 0 for 0.5."""
-    with torch.inference_mode(False), torch.no_grad():
-        angle = (torch.arange(CHEBYSHEV_TERMS, dtype=torch.float64) + 0.5) * math.pi / CHEBYSHEV_TERMS
-        df = 4.0 / (1.0 + angle.cos())  # [n]
-        tail = torch.tensor([min(level, 1 - level) for level in levels], dtype=torch.float64)
-        is_median = tail == 0.5
-        values = _upper_quantile(df[:, None], torch.where(is_median, 0.25, tail)).log()  # [n, Q]
-        values = torch.where(is_median, 0.0, values)
-        basis = (torch.arange(CHEBYSHEV_TERMS, dtype=torch.float64)[:, None] * angle).cos() * 2 / CHEBYSHEV_TERMS
-        basis[0] /= 2
-        return basis @ values
+    from scipy.special import stdtrit
 
-
-def _upper_quantile(df: Tensor, tail: Tensor) -> Tensor:
-    """Return the point beyond which a share `tail` (below 1/2) of the distribution lies, by bisection.
-
-    With t = sqrt(df) * tan(angle), the density is c * cos(angle)^(df - 1): smooth, and integrated by Gauss's rule.
-    ``scipy.special.stdtrit`` is closer to the truth, by a relative 1e-9, but would change forecasts of saved networks.
-    """
-    points, weights = map(torch.from_numpy, leggauss(QUADRATURE_POINTS))
-    constant = torch.exp(torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2)) / math.sqrt(math.pi)
-    low, high = torch.zeros_like(df * tail), torch.full_like(df * tail, math.pi / 2)
-    for _ in range(60):
-        angle = (low + high) / 2
-        length = torch.minimum(math.pi / 2 - angle, INTEGRATION_DEVIATIONS / df.sqrt())
-        nodes = angle[..., None] + length[..., None] * (points + 1) / 2
-        density = torch.exp((df - 1)[..., None] * nodes.cos().log())
-        beyond = constant * length / 2 * (weights * density).sum(dim=-1)
-        is_low = beyond > tail
-        low, high = torch.where(is_low, angle, low), torch.where(is_low, high, angle)
-    return df.sqrt() * ((low + high) / 2).tan()
+    tail = np.minimum(levels, np.subtract(1.0, levels))
+    is_median = tail == 0.5
+    tail[is_median] = 0.25
+    table = chebinterpolate(lambda x: np.log(-stdtrit(4.0 / (x[:, None] + 1.0), tail)), CHEBYSHEV_TERMS - 1)
+    table[:, is_median] = 0.0
+    with torch.inference_mode(False):
+        return torch.from_numpy(table)

@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from fusecast.data.inspection.table_report import inspect_table
+from fusecast.data.inspection import inspect_table
 from fusecast.errors import SchemaError
 from fusecast.io.tables import read_table
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from fusecast.model.masking import masked_softmax
+from fusecast.model.attention import masked_softmax
 
 
 def test_what_is_not_allowed_gets_nothing_and_the_rest_share():

@@ -27,9 +27,9 @@ def test_weights_of_the_script_convert_and_load_in_one_command(tmp_path):
     ran = run("old.pth", "--to", "converted.ckpt", folder=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "Wrote checkpoint: converted.ckpt" in ran.stdout
-    again = TemporalFusionTransformerLightning.load_from_checkpoint(tmp_path / "converted.ckpt").eval()
+    loaded = TemporalFusionTransformerLightning.load_from_checkpoint(tmp_path / "converted.ckpt").eval()
     x = torch.randn(2, 6, 3)
-    assert torch.equal(again(x), module(x))
+    assert torch.equal(loaded(x), module(x))
 
 
 def test_a_partial_match_prints_its_table_and_ends_with_code_2(tmp_path):
@@ -56,7 +56,7 @@ def test_a_partial_match_prints_its_table_and_ends_with_code_2(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sizes.json", "sizes.yaml"])
-def test_a_description_that_is_none_is_refused(name, tmp_path):
+def test_a_file_that_describes_nothing_is_refused(name, tmp_path):
     torch.save(TemporalFusionTransformer(CONFIG).state_dict(), tmp_path / "old.pth")
     (tmp_path / name).write_text("[1, 2]")
     ran = run("old.pth", "--config", name, folder=tmp_path)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fusecast.errors import ArtifactError
-from fusecast.errors.os_errors import translate_os_errors
+from fusecast.errors.artifact import ArtifactError, translate_os_errors
 
 
 def test_an_error_of_the_system_that_names_a_file_becomes_an_error_with_a_hint(tmp_path):

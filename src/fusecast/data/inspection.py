@@ -1,0 +1,359 @@
+"""Inspect a table: propose the role and kind of each column with the reason, and measure its series. The user decides.
+
+Nothing is raised for problems of the rows: they become warnings, and
+:func:`fusecast.data.panel_builder.build_panel` raises them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fusecast.data.frequency import Frequency, canonical_frequency
+from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.issues import Issues
+from fusecast.data.parsing import find_odd_cell, read_times
+from fusecast.data.time_grid import OFF_GRID, TimeGrid, sort_order
+from fusecast.errors import DataError, SchemaError
+from fusecast.errors.base import format_count
+
+ID_NAMES = ("unique_id", "id", "series_id", "series", "item_id", "item", "seq_ix", "ts_id", "group", "key")
+TIME_NAMES = ("ds", "timestamp", "datetime", "date", "time", "step_in_seq", "period", "month", "week", "day", "year")
+TARGET_NAMES = ("y", "target", "value", "values", "sales", "demand", "volume", "count", "load", "price")
+PLANNED_NAME = re.compile(
+    r"holiday|event|promo|price|discount|calendar|weekend|working_?day|weekday|day_?of|month|week|hour|school|"
+    r"easter|christmas|new_year|friday|_day$|memorial|fest|games|match|cup|open|campaign|forecast|planned|schedule",
+    re.IGNORECASE,
+)
+MAX_CODES = 12
+"""Distinct values up to which a column of whole numbers may hold codes of categories; more are measurements."""
+USER_CHOICE = "chosen by the user"
+
+Roles = dict[str, tuple[str, str]]
+"""Name of a column -> its role and the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnProposal:
+    """The proposed role and kind of a column."""
+
+    name: str
+    dtype: str
+    role: str
+    """id, time, target, static, known, observed, or unused."""
+    kind: str
+    """real, categorical, or empty for ids, times and unused columns."""
+    reason: str
+    missing: int
+    distinct: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """The proposed meaning of a table and the measures of its series, as plain values."""
+
+    rows: int
+    columns: tuple[ColumnProposal, ...]
+    """Every column of the table in its order, with the proposed role and kind and the reason."""
+    id: str | None
+    time: str | None
+    targets: tuple[str, ...]
+    static: tuple[str, ...]
+    known: tuple[str, ...]
+    observed: tuple[str, ...]
+    categorical: tuple[str, ...]
+    """Columns to declare categorical, without those whose type makes them categorical anyway."""
+    num_series: int
+    frequency: str | None = None
+    time_zone: str | None = None
+    lengths: tuple[int, float, int] | None = None
+    """Steps of the shortest, the median and the longest series, gaps filled."""
+    span: tuple[str, str] | None = None
+    """First and last time."""
+    gaps: int = 0
+    """Steps without a row between the first and the last row of their series."""
+    duplicates: int = 0
+    """Rows with the same series and time as another row."""
+    warnings: tuple[str, ...] = ()
+    """Remarks and problems; empty for a table that can be used as proposed."""
+
+    def __repr__(self) -> str:
+        return f"Inspection({self.num_series} series, {self.rows} rows, targets={list(self.targets)})"
+
+    def arguments(self) -> dict[str, str]:
+        """Return the options of ``fusecast fit`` for this proposal, with commas between columns."""
+        options = {"id": self.id, "time": self.time, "target": self.targets, "static": self.static}
+        options |= {"known": self.known, "observed": self.observed, "categorical": self.categorical}
+        options["frequency"] = self.frequency
+        return {name: value if isinstance(value, str) else ",".join(value) for name, value in options.items() if value}
+
+
+def inspect_table(
+    frame: pl.DataFrame,
+    *,
+    id: str | None = None,  # noqa: A002 - the same name as in the schema
+    time: str | None = None,
+    target: str | Sequence[str] | None = None,
+    static: Sequence[str] = (),
+    known: Sequence[str] = (),
+    observed: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    frequency: str | None = None,
+) -> Inspection:
+    """Propose a role and a kind for each column, and report what would prevent using the table.
+
+    Arguments are taken as they are; the rest is inferred from names, types and values. Raise a SchemaError when a
+    named column is not in the table, or the frequency is not understood.
+    """
+    targets = (target,) if isinstance(target, str) else tuple(target or ())
+    choices: dict[str, str] = {}
+    for role, names in (("target", targets), ("observed", observed), ("known", known), ("static", static)):
+        choices |= dict.fromkeys(names, role)
+    choices |= {name: role for role, name in (("time", time), ("id", id)) if name}
+    for name in (*choices, *categorical):
+        if name not in frame.columns:
+            raise SchemaError.unknown_column(name, frame.columns)
+    proposals, warnings = infer_roles(frame, choices, categorical)
+    columns: dict[str, Any] = {
+        role: tuple(p.name for p in proposals if p.role == role)
+        for role in ("id", "time", "target", "static", "known", "observed")
+    }
+    id_, time_, target_ = (next(iter(columns.pop(role)), None) for role in ("id", "time", "target"))
+    if time_ is None:
+        warnings.append("no time column is found: name it with `time`")
+    if target_ is None:
+        warnings.append("no target column is found: name the column to forecast with `target`")
+    measures: dict[str, Any] = {
+        "num_series": frame[id_].n_unique() if id_ is not None else 1,
+        "frequency": canonical_frequency(frequency) if frequency else None,
+    }
+    if time_ is not None and not frame.is_empty():
+        measures |= measure_series(frame, id_, time_, target_, measures["frequency"], warnings)
+    textual = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
+    return Inspection(
+        rows=len(frame),
+        columns=tuple(proposals),
+        id=id_,
+        time=time_,
+        targets=tuple(p.name for p in proposals if p.role == "target"),
+        categorical=tuple(
+            p.name
+            for p in proposals
+            if p.kind == "categorical" and (p.name in categorical or not isinstance(frame[p.name].dtype, textual))
+        ),
+        warnings=tuple(warnings),
+        **columns,
+        **measures,
+    )
+
+
+# Roles and kinds of columns.
+
+
+def infer_roles(
+    frame: pl.DataFrame, choices: Mapping[str, str], categorical: Collection[str]
+) -> tuple[list[ColumnProposal], list[str]]:
+    """Return a proposal per column, and remarks on columns that only the user can decide about.
+
+    `choices` are the roles that the user has chosen, by column, `categorical` the columns declared so.
+    """
+    roles: Roles = {name: (role, USER_CHOICE) for name, role in choices.items()}
+    if "time" not in choices.values():
+        roles |= find_time(frame.drop(roles))
+    time = next((name for name, (role, _) in roles.items() if role == "time"), None)
+    if "id" not in choices.values():
+        roles |= find_id(frame.drop(roles), None if time is None else frame[time])
+    if "target" not in choices.values():
+        roles |= find_target(frame.drop(roles))
+    id_ = next((name for name, (role, _) in roles.items() if role == "id"), None)
+    constant = find_constant_columns(frame, id_, [name for name in frame.columns if name not in roles])
+    proposals = []
+    for column in frame.iter_columns():
+        name, is_constant = column.name, column.name in constant
+        distinct = column.n_unique() - (1 if column.null_count() else 0)
+        role, reason = roles.get(name) or infer_covariate_role(column, distinct, is_constant=is_constant)
+        kind = ""
+        if role not in ("id", "time", "unused"):
+            kind, kind_reason = infer_kind(column, distinct, role, declared=name in categorical)
+            reason = f"{reason}; {kind_reason}" if kind_reason else reason
+        dtype = str(column.dtype).partition("(")[0]
+        missing = column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
+        proposals.append(
+            ColumnProposal(
+                name=name, dtype=dtype, role=role, kind=kind, reason=reason, missing=missing, distinct=distinct
+            )
+        )
+    planned = [repr(p.name) for p in proposals if p.role == "known" and p.name not in choices]
+    if not planned:
+        return proposals, []
+    which = f"column {planned[0]} looks like a plan"
+    if len(planned) > 1:
+        which = f"columns {', '.join(planned)} look like plans"
+    advice = "keep in `known` only what will be known for the whole horizon, and move the rest to `observed`"
+    return proposals, [f"{which} or a calendar: {advice}"]
+
+
+def find_time(free: pl.DataFrame) -> Roles:
+    """Return the time column by type and name, by type, or by name."""
+    temporal = [name for name in free.columns if free[name].dtype in (pl.Date, pl.Datetime)]
+    named = match_names(free.columns, TIME_NAMES)
+    usual = match_names(free.columns, TIME_NAMES[:6])  # others may be calendar columns
+    for name in named:
+        if name in temporal or (name in usual and free[name].dtype.is_integer()):
+            return {name: ("time", "its name and type")}
+    if temporal:
+        return {temporal[0]: ("time", "it holds times")}
+    for name in named:
+        if free[name].dtype == pl.String and read_times(free[name].head(1000), None, Issues()) is not None:
+            return {name: ("time", "its name, and its text can be read as times")}
+    return dict.fromkeys(usual[:1], ("time", "its name"))
+
+
+def find_id(free: pl.DataFrame, times: pl.Series | None) -> Roles:
+    """Return the id column by name, or the one text column that makes times unique."""
+    for name in match_names(free.columns, ID_NAMES):
+        if not free[name].dtype.is_float():
+            return {name: ("id", "its name")}
+    if times is None or not times.drop_nulls().is_duplicated().any():
+        return {}
+    for column in free.iter_columns():
+        if column.dtype in (pl.String, pl.Categorical) and not pl.DataFrame([column, times]).is_duplicated().any():
+            return {column.name: ("id", "text that repeats, and each time occurs once for each of its values")}
+    return {}
+
+
+def find_target(free: pl.DataFrame) -> Roles:
+    """Return the target by name, or the only numeric column."""
+    numeric = [column.name for column in free.iter_columns() if column.dtype.is_numeric()]
+    if named := match_names(numeric, TARGET_NAMES):
+        return {named[0]: ("target", "its name")}
+    return {numeric[0]: ("target", "the only numeric column")} if len(numeric) == 1 else {}
+
+
+def match_names(names: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """Return the names that are among the usual ones, in the order of these."""
+    return [name for word in usual for name in names if name.lower() == word]
+
+
+def find_constant_columns(frame: pl.DataFrame, id_: str | None, names: list[str]) -> set[str]:
+    """Return the columns with one value per series (missing cells aside), where there are several series."""
+    if id_ is None or not names or frame[id_].n_unique() < 2:
+        return set()
+    plain = [name for name in names if not frame[name].dtype.is_nested()]
+    counts = frame.group_by(id_).agg(pl.col(plain).drop_nulls().n_unique()).select(pl.col(plain).max())
+    return {name for name in plain if (counts[name][0] or 0) <= 1}
+
+
+def infer_covariate_role(column: pl.Series, distinct: int, *, is_constant: bool) -> tuple[str, str]:
+    """Return the role, and the reason, of a column that is no id, time or target."""
+    dtype = column.dtype
+    if dtype.is_nested() or dtype.is_temporal() or dtype in (pl.Object, pl.Binary):
+        return "unused", f"type {dtype} is neither a number nor a category"
+    if (odd := find_odd_cell(column)) is not None:
+        return "unused", f"numbers except {odd[0]!r} in row {odd[1]}: correct it, or declare the column categorical"
+    if distinct <= 1:
+        return "unused", "all its values are the same" if distinct else "it is empty"
+    if is_constant:
+        return "static", "one value within every series"
+    if PLANNED_NAME.search(column.name):
+        return "known", "its name is that of a plan or a calendar"
+    return "observed", "it varies; whether its future is known cannot be inferred"
+
+
+def infer_kind(column: pl.Series, distinct: int, role: str, *, declared: bool) -> tuple[str, str]:
+    """Return the kind of a column, and the reason; `declared` categorical by the user or not."""
+    dtype = column.dtype
+    if declared:
+        return "categorical", USER_CHOICE
+    if role == "target":
+        return "real", ""
+    if dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum)):
+        return "categorical", "text" if dtype != pl.Boolean else "yes or no"
+    if dtype.is_integer() and distinct <= MAX_CODES and distinct * 2 < len(column):
+        return "categorical", f"only {distinct} different whole numbers"
+    return "real", ""
+
+
+# Measures of the series.
+
+
+def measure_series(
+    frame: pl.DataFrame, id_: str | None, time: str, target: str | None, frequency: str | None, warnings: list[str]
+) -> dict[str, Any]:
+    """Return the fields of an Inspection about the series, as far as they can be inferred.
+
+    What prevents it is added to `warnings`.
+    """
+    issues = Issues()
+    counted = None if frequency is None else Frequency.parse(frequency).is_integer
+    times = read_times(frame[time], None, issues, counted=counted)
+    try:
+        issues.raise_if_any()
+    except DataError as error:
+        warnings.append(str(error))
+        return {}
+    assert times is not None
+    present = (times.is_not_null() & frame[id_].is_not_null()) if id_ is not None else times.is_not_null()
+    if not present.all():
+        warnings.append(f"{format_count(int((~present).sum()), 'row')} without a time or an id")
+        times = times.filter(present)
+    if times.is_empty():
+        return {}
+    series = number_series(frame[id_].filter(present) if id_ is not None else None, len(times))
+    zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
+    measures: dict[str, Any] = {"time_zone": zone, "span": (str(times.min()), str(times.max()))}
+    try:
+        frequency = frequency or infer_frequency(times, series, time)
+    except SchemaError as error:
+        warnings.append(str(error))
+        return measures
+    measures |= {"frequency": frequency, **measure_lengths(times, series, frequency, warnings)}
+    if present.all() and target is not None:
+        warn_of_empty_tails(frame[target], times, series, warnings)
+    return measures
+
+
+def measure_lengths(times: pl.Series, series: NDArray[np.int32], frequency: str, warnings: list[str]) -> dict[str, Any]:
+    """Return the lengths, gaps and duplicates of an Inspection."""
+    time_grid = TimeGrid.from_times(times, frequency)
+    if time_grid.step.is_integer != times.dtype.is_integer():
+        warnings.append(f"frequency {frequency} does not match times of type {times.dtype}")
+        return {}
+    rows = pl.DataFrame({"series": series, "tick": time_grid.ticks(times)})
+    unique = rows.unique()
+    duplicates = len(rows) - len(unique)
+    if duplicates:
+        question = "" if series.max() > 0 else "; is there an id column?"
+        warnings.append(f"{format_count(duplicates, 'row')} with a time that its series already has{question}")
+    unique = unique.with_columns(pl.col("tick").min().over("series").alias("start"))
+    steps = time_grid.steps_between(unique["start"].to_numpy(), unique["tick"].to_numpy())
+    off_grid = int((steps == OFF_GRID).sum())
+    if off_grid:
+        warnings.append(f"{format_count(off_grid, 'row')} off the {frequency} grid of their series")
+    per_series = unique.with_columns(step=steps).group_by("series").agg(length=pl.col("step").max() + 1)
+    lengths = per_series["length"].to_numpy()
+    return {
+        "lengths": (int(lengths.min()), float(np.median(lengths)), int(lengths.max())),
+        "gaps": int(lengths.sum()) - (len(unique) - off_grid),
+        "duplicates": duplicates,
+    }
+
+
+def warn_of_empty_tails(target: pl.Series, times: pl.Series, series: NDArray[np.int32], warnings: list[str]) -> None:
+    """Warn of rows without a target at the ends of series: they are often future rows."""
+    if not target.null_count():
+        return
+    order = sort_order(series, times.to_physical().cast(pl.Int64).to_numpy())
+    empty, series = target.is_null().to_numpy()[order], series[order]
+    tails = int((empty & np.append(series[1:] != series[:-1], True)).sum())
+    if tails:
+        warnings.append(
+            f"target {target.name!r} is missing in the last row of {format_count(tails, 'series')}: if these rows are "
+            "the future, remove them here and pass them to `fusecast predict` with --future"
+        )
