@@ -26,7 +26,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from fusecast.data.splits import SplitSize
 from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean
 from fusecast.errors.config import InvalidOptionsError
@@ -41,6 +40,8 @@ WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
 LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "none"]
+SplitSize = float | int | str
+"""Size of a split, see :class:`SplitConfig`; here too, since `fusecast.data.splits` imports polars."""
 
 MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROWS, HORIZON, LOOKBACK = 6000, 1, 16
 USUAL, OTHER = 10, 15  # steps back that y is copied from: too many for the LSTM to carry
 SPAN = (5520, 5580)  # planted in the test span, which begins at row 5100
-SEED = 0  # docs/explain.md says what eight seeds come to
+SEED = 0  # docs/explain.md has the results of eight seeds
 
 
 def two_regimes(planted: bool) -> pl.DataFrame:

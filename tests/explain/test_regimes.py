@@ -84,13 +84,13 @@ def test_no_event_is_an_empty_table(keep, panel_of) -> None:
 
 
 def test_each_series_is_compared_with_itself_and_short_ones_with_each_other(keep) -> None:
-    own = noisy_attention(40, 0), noisy_attention(40, 1, peak=9)
+    long = noisy_attention(40, 0), noisy_attention(40, 1, peak=9)
     short = [noisy_attention(3, seed) for seed in range(2, 12)]
     series = np.concatenate([[0] * 40, [1] * 40, np.repeat(np.arange(2, 12), 3)])
-    store = keep(np.concatenate([*own, *short]), LOOKBACK)
+    store = keep(np.concatenate([*long, *short]), LOOKBACK)
     found = find_regimes(store, series, np.arange(len(series)))
     assert not found.flagged.any()
-    np.testing.assert_allclose(found.distance[40:80], by_hand(own[1]), atol=1e-3)
+    np.testing.assert_allclose(found.distance[40:80], by_hand(long[1]), atol=1e-3)
     np.testing.assert_allclose(found.distance[80:], by_hand(np.concatenate(short)), atol=1e-3)
 
 

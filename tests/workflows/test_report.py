@@ -47,19 +47,19 @@ def page(forecaster: Forecaster) -> ReportData:
 def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:
     prepared, predictor = forecaster.prepared, forecaster.predictor
     breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, predictor))
-    made = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
-    truth = gather_actuals(prepared.panel, made.series, made.cutoff, HORIZON)
+    forecasts = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
+    truth = gather_actuals(prepared.panel, forecasts.series, forecasts.cutoff, HORIZON)
     for step in range(HORIZON):
-        alone = score(made.quantiles[:, step : step + 1], truth[:, step : step + 1], made.levels)[0]
+        alone = score(forecasts.quantiles[:, step : step + 1], truth[:, step : step + 1], forecasts.levels)[0]
         assert breakdown.by_step["TFT"][step] == pytest.approx(alone.wql)
     for row in breakdown.worst:
-        mine = made.series == int(row.series[1:])
-        assert row.wql == pytest.approx(score(made.quantiles[mine], truth[mine], made.levels)[0].wql)
+        mine = forecasts.series == int(row.series[1:])
+        assert row.wql == pytest.approx(score(forecasts.quantiles[mine], truth[mine], forecasts.levels)[0].wql)
     assert [row.skill for row in breakdown.worst] == sorted(row.skill for row in breakdown.worst)
 
 
 def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: Forecaster) -> None:
-    """The best baseline repeats the value of a series that never moves: no factor says how much better it is."""
+    """The best baseline repeats the value of a series that never moves: no factor states how much better it is."""
     table = forecaster.prepared.panel.to_frame().select("unique_id", "ds", "y")
     still = table.with_columns(y=pl.when(pl.col("unique_id") == "s0").then(7.0).otherwise("y"))
     prepared, predictor = forecaster._prepared_for(still), forecaster.predictor
@@ -101,7 +101,7 @@ def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path)
     assert forecast_next_steps(prepared, predictor, future, first) is not None
 
 
-def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster: Forecaster, tmp_path: Path) -> None:
+def test_the_page_of_a_calibrated_model_evaluates_it_beside_the_raw_one(forecaster: Forecaster, tmp_path: Path) -> None:
     raw = collect_report_data(forecaster.prepared, forecaster.predictor)
     assert raw.calibration_method == ""
     assert list(raw.evaluation.scores)[:2] == ["TFT", "last value"]
@@ -113,20 +113,24 @@ def test_the_page_of_a_calibrated_model_judges_it_beside_the_raw_one(forecaster:
     assert page.calibration_method == "adaptive"
     assert list(page.evaluation.scores)[:2] == ["TFT", "TFT calibrated"]
     prepared = forecaster.prepared
-    for stride, judged in ((HORIZON, page.evaluation), (1, page.coverage)):
-        made = calibrated.predict(prepared.panel, prepared.windows("test", stride))
-        alone = score(made.quantiles, gather_actuals(prepared.panel, made.series, made.cutoff, HORIZON), made.levels)[0]
-        assert judged.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
+    for stride, evaluation in ((HORIZON, page.evaluation), (1, page.coverage)):
+        forecasts = calibrated.predict(prepared.panel, prepared.windows("test", stride))
+        alone = score(
+            forecasts.quantiles,
+            gather_actuals(prepared.panel, forecasts.series, forecasts.cutoff, HORIZON),
+            forecasts.levels,
+        )[0]
+        assert evaluation.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
     assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
     (standard_error,) = page.coverage_error
     assert 0 < standard_error[0.8] < 0.2
 
 
-def test_what_chance_may_do_is_said_of_every_target(forecaster: Forecaster) -> None:
-    """Of each the same, to the last bit, as of the target alone: by its own outcomes, not by those of the first."""
+def test_every_target_has_its_standard_error(forecaster: Forecaster) -> None:
+    """Those of each target equal, to the last bit, those of the target alone."""
     prepared, predictor = forecaster.prepared, forecaster.predictor
     panel = prepared.panel
-    made = predictor.predict(prepared.encoded, prepared.windows("test"))
+    forecasts = predictor.predict(prepared.encoded, prepared.windows("test"))
     noise = np.random.default_rng(5).normal(size=panel.num_rows)
     noise[::7] = np.nan
     schema = Schema(
@@ -136,13 +140,13 @@ def test_what_chance_may_do_is_said_of_every_target(forecaster: Forecaster) -> N
         columns=tuple(Column(name=name, role=Role.TARGET, kind=Kind.REAL) for name in ("y", "noise")),
     )
     two = replace(panel, schema=schema, reals={**panel.reals, "noise": noise})
-    own, other = coverage_standard_errors(
-        two, replace(made, quantiles=np.concatenate((made.quantiles, made.quantiles / 2), axis=2))
+    first, second = coverage_standard_errors(
+        two, replace(forecasts, quantiles=np.concatenate((forecasts.quantiles, forecasts.quantiles / 2), axis=2))
     )
-    assert own == coverage_standard_errors(panel, made)[0]
+    assert first == coverage_standard_errors(panel, forecasts)[0]
     alone = replace(panel, reals={**panel.reals, "y": noise})
-    assert other == coverage_standard_errors(alone, replace(made, quantiles=made.quantiles / 2))[0]
-    assert other[0.8] != own[0.8]
+    assert second == coverage_standard_errors(alone, replace(forecasts, quantiles=forecasts.quantiles / 2))[0]
+    assert second[0.8] != first[0.8]
 
 
 def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Forecaster, tmp_path: Path) -> None:
@@ -154,7 +158,7 @@ def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Fo
     assert (tmp_path / "calibrated.html").stat().st_size < 8e6
 
 
-def test_where_a_report_cannot_be_written_is_said_before_the_work(
+def test_a_path_that_cannot_be_written_is_an_error_before_the_work(
     forecaster: Forecaster, tmp_path: Path, monkeypatch
 ) -> None:
     def work(*_: object) -> None:

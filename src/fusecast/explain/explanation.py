@@ -39,9 +39,7 @@ class Explanation:
 
     panel: Panel
     windows: int
-    gap: (
-        int  # largest number of steps between flagged forecasts of one event: the horizon, or the stride of the windows
-    )
+    gap: int  # most steps between flagged forecasts of one event: the horizon, or the stride of the windows
     importances: list[Importance]
     importance_by_step: pl.DataFrame  # see ImportanceByStep.by_position
     importance_over_time: pl.DataFrame  # see ImportanceByStep.over_time

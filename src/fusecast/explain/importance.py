@@ -171,5 +171,4 @@ def present_steps(batch: Batch, past: FloatArray) -> BoolArray:
     """Return which past steps are not masked, [B, L]; `past` is anything [B, L, ...]."""
     if batch.past_mask.shape[-1] == 0:
         return np.ones(past.shape[:2], dtype=bool)
-    present: BoolArray = batch.past_mask.cpu().numpy()
-    return present
+    return np.asarray(batch.past_mask.cpu().numpy())

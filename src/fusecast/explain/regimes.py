@@ -57,8 +57,7 @@ class Regimes:
         starts[1:] = (np.diff(series) != 0) | (np.diff(cutoff) > gap)
         first = np.flatnonzero(starts)
         last = np.append(first, len(flagged))[1:] - 1
-        peaks = [a + int(distance[a : b + 1].argmax()) for a, b in zip(first, last, strict=True)]
-        peak = np.array(peaks, dtype=np.int64)
+        peak = np.array([a + distance[a : b + 1].argmax() for a, b in zip(first, last, strict=True)], dtype=np.int64)
         frame = pl.DataFrame(
             {
                 "series": _series_names(panel, series[first]),

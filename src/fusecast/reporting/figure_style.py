@@ -179,7 +179,7 @@ def add_band(figure: go.Figure, x: Times, low: FloatArray, high: FloatArray, col
 
 
 def plain_times(times: Sequence[Any]) -> list[Any]:
-    """Return times as plotly takes them: ISO text on the wall clock of their own zone, or numbers."""
+    """Return times as plotly takes them: ISO text on the wall clock of their zone, or numbers."""
     values = np.asarray(times)
     if values.dtype.kind == "M":
         return [str(t) for t in values.astype("datetime64[s]")]

@@ -52,7 +52,7 @@ def forecast_figure(plot: ForecastPlot) -> go.Figure:
 
 
 def _recent_actuals(plot: ForecastPlot) -> tuple[list[Any], FloatArray]:
-    """Return times and actuals from some horizons before the first forecast on: more would leave it no room."""
+    """Return times and actuals from some horizons before the first forecast on: more would squeeze the forecast."""
     times = plain_times(plot.times)
     starts = [(plain_times(one.times)[0], len(one.times)) for one in plot.forecasts if len(one.times)]
     first = min((times.index(start) for start, _ in starts if start in times), default=len(times))

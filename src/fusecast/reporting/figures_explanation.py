@@ -77,11 +77,11 @@ def permutation_figure(agreement: pl.DataFrame) -> go.Figure:
 
 def _bar_figure(bars: Mapping[str, float], customdata: Sequence[Sequence[object]], hover: str) -> go.Figure:
     """Start a figure with one horizontal bar a name, the last on top."""
-    height, places = 34 * len(bars) + 62, list(range(len(bars)))
+    height, positions = 34 * len(bars) + 62, list(range(len(bars)))
     figure = new_figure(height, bargap=0.42, showlegend=False, margin={"l": 8, "r": 12, "t": 6, "b": 8})
     figure.add_bar(
         x=list(bars.values()),
-        y=places,
+        y=positions,
         orientation="h",
         marker={"color": BAR},
         customdata=customdata,
@@ -89,7 +89,7 @@ def _bar_figure(bars: Mapping[str, float], customdata: Sequence[Sequence[object]
     )
     figure.update_xaxes(showgrid=True)
     figure.update_yaxes(
-        tickvals=places,
+        tickvals=positions,
         ticktext=[shorten_name(name) for name in bars],
         showgrid=False,
         range=[-0.6, len(bars) - 0.4],

@@ -41,7 +41,7 @@ class PageFigure(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A number as text; its kind is `best`, `better`, `worse` or empty."""
+    """A value as text; its kind is `best`, `better`, `worse` or empty."""
 
     text: str
     kind: str = ""

@@ -15,7 +15,7 @@
     if (touch) figure.layout.dragmode = false;
     const axis = figure.layout.xaxis;
     if (window.innerWidth < 560 && axis?.tickvals?.length > 5) {
-      // Half of the ticks have room on a phone; the last one, the cutoff, stays.
+      // Half of the ticks fit on a phone; the last one, the cutoff, stays.
       const stays = (_, i) => (axis.tickvals.length - 1 - i) % 2 === 0;
       [axis.ticktext, axis.tickvals] = [axis.ticktext.filter(stays), axis.tickvals.filter(stays)];
     }
