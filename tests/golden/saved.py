@@ -18,7 +18,6 @@ from tests.golden.outside import FLAT, predicted_by_script, the_scripts, trained
 from tests.golden.scenarios import LEVELS, ahead, judged
 from tests.golden.tables import (
     FILES,
-    SPLIT,
     Data,
     Tables,
     backtested,
@@ -79,7 +78,7 @@ def saved_bundle(data: Data, scratch: Path) -> Tables:
         "predict_levels": forecaster.predict(plan, data=table, quantiles=LEVELS),
         "sample": forecaster.sample(3, plan, data=table, seed=1),
         "evaluate": pl.DataFrame(forecaster.evaluate(data=table).to_rows()),
-        **explained("explain", forecaster.explain(data=table, **{SPLIT: "all"}, max_windows=20, permutation=10)),
+        **explained("explain", forecaster.explain(data=table, split="all", max_windows=20, permutation=10)),
     }
 
 

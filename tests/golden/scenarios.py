@@ -8,8 +8,6 @@ from typing import Any
 
 import polars as pl
 from tests.golden.tables import (
-    SPLIT,
-    WARM_START,
     Data,
     Tables,
     backtested,
@@ -90,9 +88,9 @@ def everything(
     made |= backtested("backtest", result, *(by for by in result.groupings if by not in ("origin", "hour")))
     again = {"stride": stride, "refit_every": refit_every}
     made |= backtested("backtest_refit", forecaster.backtest(**again, baselines=["last", "seasonal"]))
-    made |= backtested("backtest_fresh", forecaster.backtest(**again, **{WARM_START: False}, baselines=[]))
+    made |= backtested("backtest_fresh", forecaster.backtest(**again, warm_start=False, baselines=[]))
     made |= explained("explain", forecaster.explain(max_windows=40, permutation=40))
-    one = forecaster.explain(series=series, **{SPLIT: "validation"}, max_windows=10)
+    one = forecaster.explain(series=series, split="validation", max_windows=10)
     made |= {f"explain_one_series_{name}": one.tables()[name] for name in ("importances", "attention")}
     made |= one_explained("explain_forecast", forecaster.explain_forecast(series, future))
     made |= one_explained("explain_last_steps", forecaster.explain_forecast(series))
@@ -213,4 +211,4 @@ def gaps(data: Data, scratch: Path) -> Tables:
     made = ahead(forecaster, both.to_pandas()) | judged(forecaster, stride=3)
     result = forecaster.backtest(stride=7, start="2012-12-30", baselines=["drift"])
     made |= backtested("backtest", result, "all", "series", "hour")
-    return made | explained("explain", forecaster.explain(**{SPLIT: "all"}, max_windows=30, permutation=20))
+    return made | explained("explain", forecaster.explain(split="all", max_windows=30, permutation=20))

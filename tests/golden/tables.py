@@ -7,7 +7,6 @@ command line, the scripts at the root, and ``fusecast.model`` as the README show
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import json
 import os
@@ -31,12 +30,6 @@ TABLES = FILES / "tables"
 PACKAGE = Path(fusecast.__file__).resolve().parent
 ROOT = PACKAGE.parents[1]
 """The checkout of the version in use: its four scripts lie there."""
-
-_BEFORE = "warm" in inspect.signature(fusecast.Forecaster.backtest).parameters
-WARM_START, SPLIT = ("warm", "part") if _BEFORE else ("warm_start", "split")
-"""Arguments of `backtest` and `explain` that have another name in the version that wrote the files."""
-TABLE_NAMES = {"periodicities": "rhythms"}
-"""Tables of an explanation that had another name then."""
 
 Tables = dict[str, pl.DataFrame | str]
 """Name of a result -> a table, or a text."""
@@ -89,13 +82,13 @@ def backtested(name: str, result: Any, *groups: str) -> Tables:
 
 def explained(name: str, explanation: Any) -> Tables:
     """Tables and sentences of an explanation."""
-    made: Tables = {f"{name}_{TABLE_NAMES.get(kind, kind)}": table for kind, table in explanation.tables().items()}
+    made: Tables = {f"{name}_{kind}": table for kind, table in explanation.tables().items()}
     return made | {f"{name}_sentences": "\n".join(explanation.sentences())}
 
 
 def one_explained(name: str, explanation: Any) -> Tables:
     """Tables and words of one explained forecast."""
-    made: Tables = {f"{name}_{TABLE_NAMES.get(kind, kind)}": table for kind, table in explanation.tables().items()}
+    made: Tables = {f"{name}_{kind}": table for kind, table in explanation.tables().items()}
     return made | {f"{name}_words": explanation.words}
 
 
