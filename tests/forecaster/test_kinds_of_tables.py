@@ -32,7 +32,7 @@ def test_several_targets_are_forecast_judged_and_reported_together(tmp_path: Pat
 def test_keys_with_the_name_of_a_column_of_results_are_refused_before_any_training(old: str, new: str) -> None:
     keys = {"time": "ds", "id": "unique_id"}
     keys = {role: new if name == old else name for role, name in keys.items()}
-    with pytest.raises(SchemaError, match=f"cannot be named '{new}'"):
+    with pytest.raises(SchemaError, match=f"column '{new}' has the name of a column of every forecast table"):
         Forecaster(HORIZON, LOOKBACK, **keys, **TINY).prepare(shop_table().rename({old: new}))
 
 
