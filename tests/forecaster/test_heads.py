@@ -152,7 +152,7 @@ def with_value(value: float, row: int = 107) -> pl.DataFrame:
 def test_negative_targets_are_refused_with_their_place(head: str) -> None:
     message = (
         rf"target 'y' has negative values, which network.head='{head}' cannot forecast, in 1 series: 'shop 1'; "
-        r"the first is -3 in row 7 of 'shop 1'\nHint: use network.head='quantile', 'normal' or 'student_t', or correct the rows"
+        r"the first is -3 in row 7 of 'shop 1'\nHint: use network.head='quantile', 'normal' or 'student_t', or correct"
     )
     with pytest.raises(DataError, match=message):
         forecaster(head).prepare(with_value(-3.0))

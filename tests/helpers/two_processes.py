@@ -97,9 +97,7 @@ def train_script(folder: Path, devices: int) -> dict[str, Any]:
         **SCRIPT_OPTIONS,
         batch_size=GLOBAL_BATCH // devices,
         devices=devices,
-        data_path=write_table(
-            folder / f"table_{os.getpid()}.csv"
-        ),  # one each: no process reads what the other is writing
+        data_path=write_table(folder / f"table_{os.getpid()}.csv"),  # no process reads what the other writes
         checkpoint_dir=str(folder / "script"),
     )
     _, trainer = train_tft_lightning(config)
