@@ -103,7 +103,7 @@ class Forecaster(Generic[FrameT]):
         return forecaster
 
     def __repr__(self) -> str:
-        state = "not fitted" if self._bundle is None else f"fitted, folder={str(self.folder)!r}"
+        state = "not fitted" if self._bundle is None else f"fitted, folder={self.folder and str(self.folder)!r}"
         return f"Forecaster(horizon={self.config.horizon}, lookback={self.config.lookback}, {state})"
 
     def prepare(self, data: TableLike | None = None) -> Prepared:
