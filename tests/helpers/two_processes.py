@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ if __name__ == "__main__":
     if action == "compare":
         outcome = compare(folder, devices=2)
     elif action == "interrupt":
-        outcome = train_windows(folder, 2, CtrlC())  # in the first process; Lightning ends the second
+        outcome = train_windows(folder, 2, CtrlC())
+        time.sleep(6)  # a process that Lightning takes for failed is killed with the others within five seconds
     else:
         outcome = train_windows(folder, 2, resume=True)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -148,29 +149,18 @@ class _SharedSteps:
         self.units = past.center, past.scale  # [G, Y]
         self.mask = past.past_mask if past.past_mask.shape[-1] else None  # [G, L + reach]
         self.lookback, self.past_steps, self.future_steps = L, L + reach, H + reach
+        of_past = None if position is None else position[:L]
         self.past = SharedSelection(
-            network.select_past,
-            network.past_embedding,
-            past.past_real,
-            past.past_cat,
-            present=find_present(past, "past"),
-            context=contexts.selection,
-            position=None if position is None else position[:L],
-            length=L,
+            network.select_past, network.past_embedding, past, "past", contexts.selection, position=of_past, length=L
         )
         self.future: SharedSelection | None = None
         self.no_future = past.past_real.new_zeros(1, H, network.config.hidden_size)
         if network.select_future is not None:
+            select, embedding = network.select_future, network.future_embedding
             future = windows.batch(series, cutoffs, 1, H + reach)
+            of_future = None if position is None else position[L:]
             self.future = SharedSelection(
-                network.select_future,
-                network.future_embedding,
-                future.future_real,
-                future.future_cat,
-                present=find_present(future, "future"),
-                context=contexts.selection,
-                position=None if position is None else position[L:],
-                length=H,
+                select, embedding, future, "future", contexts.selection, position=of_future, length=H
             )
 
         self.decoder = windows.decoder
@@ -232,23 +222,26 @@ class SharedSelection:
     well; then the transformed embeddings of the other variables are shared, and the first map of the joint network,
     which is a sum over variables, has two terms: one a step, and one a position.
 
-    `reals`, `codes` and `present` [G, R, ...] are of all steps of each series, as if they were one window; `context` is
-    [G, d]. Steps are then numbered over all series, end to end: N = G R. `position` [T] replaces the last real by the
-    relative positions of the T steps of a window. The network is in evaluation mode.
+    `batch` has all R steps of G series, as if they were windows; `context` is [G, d]. Steps are then numbered over
+    all series, end to end: N = G R. `position` [T] replaces the last real by the relative positions of the T steps
+    of a window. The network is in evaluation mode.
     """
 
     def __init__(
         self,
         selection: VariableSelection,
         embedding: EmbeddingWeights,
-        reals: Tensor,
-        codes: Tensor,
-        *,
-        present: Tensor | None,
+        batch: Batch,
+        group: Literal["past", "future"],
         context: Tensor | None,
+        *,
         position: Tensor | None,
         length: int,
     ) -> None:
+        reals, codes = (
+            (batch.past_real, batch.past_cat) if group == "past" else (batch.future_real, batch.future_cat)
+        )  # [G, R, ...]
+        present = find_present(batch, group)
         self.selection, self.length, self.context = selection, length, context
         self.by_position = position is not None
         if position is None:

@@ -20,7 +20,7 @@ from fusecast.errors import TrainingError
 from fusecast.runtime.device import choose_accelerator, choose_precision
 from fusecast.training.callbacks.history import History
 from fusecast.training.callbacks.progress import ProgressReport, notify
-from fusecast.training.callbacks.stopping import Interruption, Limits
+from fusecast.training.callbacks.stopping import Interrupted, Interruption, Limits
 from fusecast.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, MovableCheckpoint
 from fusecast.training.loggers import make_logger
 
@@ -108,6 +108,7 @@ class TrainingRun:
         last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
         self.interruption = Interruption(last)
         first: list[pl.Callback] = [self.history, self.limits]
+        self.print_progress = config.progress
         if config.progress:
             first.append(ProgressReport(self.history, lines=print_epochs))
         if loggers:
@@ -153,15 +154,19 @@ class TrainingRun:
         try:
             with self.interruption.handle_signal():
                 trainer.fit(module, train, valid, **options, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl+C and of SIGTERM, after it has closed everything
+            return False
+        except Interrupted:
+            pass
+        except SystemExit:  # what Lightning makes of a second Ctrl+C and of SIGTERM, after it has closed everything
             if trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
             if trainer.received_sigterm:
                 if trainer.is_global_zero:
                     notify("terminated: the checkpoints so far are kept, and training can be resumed from them")
                 raise SystemExit(128 + signal.SIGTERM) from None
-            return True
-        return False
+        if self.print_progress and self.history.rows and trainer.is_global_zero:
+            notify("interrupted: the best weights so far are kept")
+        return True
 
     @property
     def best_checkpoint(self) -> Path | None:

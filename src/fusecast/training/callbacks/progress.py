@@ -90,11 +90,9 @@ class ProgressReport(pl.Callback):
             self._bar.stop()
             self._bar = None
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, *_: Any) -> None:
         """Remove the bar, so that the message stands alone."""
         self.on_train_end()
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and self.history.rows:
-            self._print("interrupted: the best weights so far are kept")
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)

@@ -59,12 +59,16 @@ class Limits(pl.Callback):
         return self.max_steps is not None and trainer.global_step >= self.max_steps
 
 
-class Interruption(Checkpoint):
-    """Raise the KeyboardInterrupt of a Ctrl+C between two steps, when ``last.ckpt`` holds the state of the first.
+class Interrupted(BaseException):
+    """A Ctrl+C that ends training; on a KeyboardInterrupt Lightning kills the other processes, and then this one."""
 
-    Raised at once, it could fall into the writing of a checkpoint, whose name is noted before the file is there, or
-    into code whose exceptions Python ignores, and training would continue. A second Ctrl+C is raised at once all the
-    same. Several processes agree on the step, and are not interrupted within validation. Where nothing but the last
+
+class Interruption(Checkpoint):
+    """End training on Ctrl+C between two steps, when ``last.ckpt`` holds the state of the first.
+
+    A KeyboardInterrupt could fall into the writing of a checkpoint, whose name is noted before the file is there, or
+    into code whose exceptions Python ignores, and training would continue. A second Ctrl+C raises it all the same.
+    Several processes agree on the step, and are not interrupted within validation. Where nothing but the last
     validation is left, it is finished.
 
     A `Checkpoint`, so that Lightning calls it after the callbacks whose state the checkpoint is to hold.
@@ -113,4 +117,4 @@ class Interruption(Checkpoint):
 
     def _interrupt(self) -> None:
         self._requested = False
-        raise KeyboardInterrupt
+        raise Interrupted
