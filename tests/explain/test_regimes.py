@@ -46,23 +46,23 @@ def test_two_windows_worked_out_on_paper() -> None:
 
 def test_the_distance_is_that_of_the_paper(keep) -> None:
     attention = noisy_attention(40, 0)
-    found = of_one_series(keep(attention, LOOKBACK), 40)
-    np.testing.assert_allclose(found.distance, by_hand(attention), atol=1e-3)
+    regimes = of_one_series(keep(attention, LOOKBACK), 40)
+    np.testing.assert_allclose(regimes.distance, by_hand(attention), atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_planted_regime_is_found_and_nothing_else(seed: int, keep) -> None:
     attention = noisy_attention(400, seed)
     attention[250:290] = noisy_attention(40, seed + 100, peak=9)
-    found = of_one_series(keep(attention, LOOKBACK), 400)
-    assert np.flatnonzero(found.flagged).tolist() == list(range(250, 290))
+    regimes = of_one_series(keep(attention, LOOKBACK), 400)
+    assert np.flatnonzero(regimes.flagged).tolist() == list(range(250, 290))
 
 
 @pytest.mark.parametrize("sharpness", [5.0, 60.0, 2000.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_without_a_regime_all_is_quiet(seed: int, sharpness: float, keep) -> None:
-    found = of_one_series(keep(noisy_attention(400, seed, sharpness=sharpness), LOOKBACK), 400)
-    assert not found.flagged.any()
+    regimes = of_one_series(keep(noisy_attention(400, seed, sharpness=sharpness), LOOKBACK), 400)
+    assert not regimes.flagged.any()
 
 
 def test_one_event_a_span_with_its_dates(keep, panel_of) -> None:
@@ -77,8 +77,8 @@ def test_one_event_a_span_with_its_dates(keep, panel_of) -> None:
 
 
 def test_no_event_is_an_empty_table(keep, panel_of) -> None:
-    found = of_one_series(keep(noisy_attention(50, 0), LOOKBACK), 50)
-    events = found.events(panel_of(80), gap=3)
+    regimes = of_one_series(keep(noisy_attention(50, 0), LOOKBACK), 50)
+    events = regimes.events(panel_of(80), gap=3)
     assert events.height == 0
     assert events.columns == ["series", "begin", "end", "windows", "peak", "distance"]
 
@@ -88,10 +88,10 @@ def test_each_series_is_compared_with_itself_and_short_ones_with_each_other(keep
     short = [noisy_attention(3, seed) for seed in range(2, 12)]
     series = np.concatenate([[0] * 40, [1] * 40, np.repeat(np.arange(2, 12), 3)])
     store = keep(np.concatenate([*long, *short]), LOOKBACK)
-    found = find_regimes(store, series, np.arange(len(series)))
-    assert not found.flagged.any()
-    np.testing.assert_allclose(found.distance[40:80], by_hand(long[1]), atol=1e-3)
-    np.testing.assert_allclose(found.distance[80:], by_hand(np.concatenate(short)), atol=1e-3)
+    regimes = find_regimes(store, series, np.arange(len(series)))
+    assert not regimes.flagged.any()
+    np.testing.assert_allclose(regimes.distance[40:80], by_hand(long[1]), atol=1e-3)
+    np.testing.assert_allclose(regimes.distance[80:], by_hand(np.concatenate(short)), atol=1e-3)
 
 
 def test_padding_is_no_regime(keep) -> None:
@@ -102,17 +102,17 @@ def test_padding_is_no_regime(keep) -> None:
 
 
 def test_a_threshold_of_ones_own_is_kept(keep, panel_of) -> None:
-    found = of_one_series(keep(noisy_attention(50, 0), LOOKBACK), 50, threshold=0.0)
-    assert found.flagged.all()
-    assert found.to_frame(panel_of(80)).columns == ["series", "time", "distance", "threshold", "flagged"]
+    regimes = of_one_series(keep(noisy_attention(50, 0), LOOKBACK), 50, threshold=0.0)
+    assert regimes.flagged.all()
+    assert regimes.to_frame(panel_of(80)).columns == ["series", "time", "distance", "threshold", "flagged"]
 
 
 def test_what_is_left_over_by_a_regime_in_the_average_is_no_regime(keep) -> None:
     attention = noisy_attention(400, 0, sharpness=1e7)  # next to no wobble
     attention[250:290] = noisy_attention(40, 1, peak=9, sharpness=1e7)
-    found = of_one_series(keep(attention, LOOKBACK), 400)
-    assert np.median(found.distance) > 0.1  # the average is a tenth the other regime, and all lie off it
-    assert np.flatnonzero(found.flagged).tolist() == list(range(250, 290))
+    regimes = of_one_series(keep(attention, LOOKBACK), 400)
+    assert np.median(regimes.distance) > 0.1  # the average is a tenth the other regime, and all lie off it
+    assert np.flatnonzero(regimes.flagged).tolist() == list(range(250, 290))
 
 
 def test_the_default_threshold_is_far_outside_the_spread_and_not_negligible() -> None:

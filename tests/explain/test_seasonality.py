@@ -26,25 +26,25 @@ def attention_to(lags: dict[int, float], windows: int, lookback: int, horizon: i
 
 def test_a_day_and_a_week_are_found_and_named(keep) -> None:
     store = keep(attention_to({24: 4.0, 168: 3.0}, 200, 192, 12), 192)
-    found = find_seasonal_lags(store, "1h")
-    assert [(lag.lag, lag.words, lag.multiple_of) for lag in found] == [
+    lags = find_seasonal_lags(store, "1h")
+    assert [(lag.lag, lag.words, lag.multiple_of) for lag in lags] == [
         (24, "24 h (1 day)", None),
         (168, "168 h (7 days)", 24),
     ]
-    assert describe_patterns(found) == "attends to lags of 24 h and 168 h"
-    assert found[0].contrast == pytest.approx(4.0, rel=0.1)
-    assert found[0].persistence > 0.95
+    assert describe_patterns(lags) == "attends to lags of 24 h and 168 h"
+    assert lags[0].contrast == pytest.approx(4.0, rel=0.1)
+    assert lags[0].persistence > 0.95
 
 
 def test_of_many_lags_three_are_named_and_the_others_counted() -> None:
-    found = [
+    lags = [
         SeasonalLag(
             lag=24 * day, words=f"{24 * day} h ({day} days)", attention=0.1, contrast=9.0 - day, persistence=1.0
         )
         for day in range(1, 6)
     ]
-    assert describe_patterns(found) == "attends to lags of 24 h, 48 h, 72 h and 2 more"
-    assert describe_patterns(found[:4]) == "attends to lags of 24 h, 48 h, 72 h and 1 more"
+    assert describe_patterns(lags) == "attends to lags of 24 h, 48 h, 72 h and 2 more"
+    assert describe_patterns(lags[:4]) == "attends to lags of 24 h, 48 h, 72 h and 1 more"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -80,9 +80,9 @@ def test_lags_are_distances_to_the_step_forecast() -> None:
 
 def test_masked_positions_do_not_count() -> None:
     attention = np.array([[[np.nan, 0.3, 0.7, 0.0], [np.nan, 0.6, 0.2, 0.2]]])
-    found = attention_by_lag(attention, 2)[0]
-    np.testing.assert_allclose(found[:3], [0.45, 0.25, 0.6])
-    assert np.isnan(found[3])
+    lags = attention_by_lag(attention, 2)[0]
+    np.testing.assert_allclose(lags[:3], [0.45, 0.25, 0.6])
+    assert np.isnan(lags[3])
 
 
 def striped_attention(period: int, windows: int, lookback: int, seed: int = 0) -> np.ndarray:
@@ -96,21 +96,21 @@ def striped_attention(period: int, windows: int, lookback: int, seed: int = 0) -
 
 def test_attention_to_the_same_hour_of_every_day_is_a_rhythm_and_no_lag(keep) -> None:
     store = keep(striped_attention(24, 100, 168), 168)
-    found = find_periodicities(store, "1h")
-    assert [(each.period, each.words) for each in found] == [(24, "24 h (1 day)")]
+    lags = find_periodicities(store, "1h")
+    assert [(each.period, each.words) for each in lags] == [(24, "24 h (1 day)")]
     assert find_seasonal_lags(store, "1h") == []
-    assert describe_patterns([], found) == "attends to the past with a period of 24 h"
+    assert describe_patterns([], lags) == "attends to the past with a period of 24 h"
 
 
 def test_the_autocorrelation_is_that_of_numpy(keep) -> None:
     attention = striped_attention(6, 30, 36)
-    found = find_periodicities(keep(attention, 36), "1h")[0]
+    lags = find_periodicities(keep(attention, 36), "1h")[0]
     slow = []
     for window in attention[:, :, :36].mean(axis=1):
         centred = window - window.mean()
         slow.append(np.mean(centred[6:] * centred[:-6]) / np.mean(centred**2))
-    assert found.period == 6
-    assert found.autocorrelation == pytest.approx(np.mean(slow), rel=1e-4)
+    assert lags.period == 6
+    assert lags.autocorrelation == pytest.approx(np.mean(slow), rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(5))
