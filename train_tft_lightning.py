@@ -2,12 +2,31 @@
 
 python train_tft_lightning.py
 python train_tft_lightning.py --config num_epochs=10 hidden_size=64 data_path=table.csv
+python train_tft_lightning.py --config ckpt_path=last                 # go on with a run that was stopped
+
+The settings are those of config_lightning.py.
 """
 
+from typing import Any
+
+import pytorch_lightning as pl
+from config_lightning import LightningTrainingConfig
+
+from fusecast.compat.lightning_scripts import train
+from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
 from fusecast.compat.lightning_scripts.predict import predict_with_model
-from fusecast.compat.lightning_scripts.train import main, train_tft_lightning
 
 __all__ = ["predict_with_model", "train_tft_lightning"]
 
+
+def train_tft_lightning(config: Any = None) -> tuple[TemporalFusionTransformerLightning, pl.Trainer]:
+    """Train with a config: any object with settings as attributes; those it lacks are of config_lightning.py.
+
+    Returns the model with the weights of the smallest validation loss, and the trainer; see
+    :func:`fusecast.compat.lightning_scripts.train.train_tft_lightning`.
+    """
+    return train.train_tft_lightning(config, defaults=LightningTrainingConfig)
+
+
 if __name__ == "__main__":
-    main()
+    train.main(defaults=LightningTrainingConfig)

@@ -12,6 +12,10 @@ import polars as pl
 import pytest
 import torch
 
+from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
+from fusecast.model.config import ModelConfig
+from fusecast.model.tft import TemporalFusionTransformer
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "lightning.md").read_text(encoding="utf-8")
 SMALL = {"hidden_size": 8, "num_heads": 2, "num_epochs": 1, "batch_size": 64, "accelerator": "cpu", "logger": "none"}
@@ -51,12 +55,16 @@ def test_the_python_of_the_page_runs(at_the_root: Path, monkeypatch: pytest.Monk
     steps = np.arange(400)
     data = pl.DataFrame({"a": np.sin(steps / 3), "b": np.cos(steps / 5)})
     data.write_parquet("table.parquet")
+    torch.save(TemporalFusionTransformerLightning(2, 8, 2).state_dict(), "old.pth")
+    config = ModelConfig(horizon=24, lookback=168, observed_reals=2, hidden_size=8, num_heads=2)
+    torch.save(TemporalFusionTransformer(config).state_dict(), "network.pth")
     namespace: dict[str, Any] = {"data": data}
     sources = blocks("python")
-    assert len(sources) == 3
+    assert len(sources) == 7
     for source in sources:
         shrunk = source.replace("hidden_size=32, num_heads=4", "hidden_size=8, num_heads=2")
-        exec(shrunk.replace("pl.Trainer(", "pl.Trainer(accelerator='cpu', logger=False, "), namespace)
+        exec(re.sub(r"\b(pl|L)\.Trainer\(", r"\1.Trainer(accelerator='cpu', logger=False, ", shrunk), namespace)
+    assert namespace["forecast"].shape == (8, 24, 1, 3)
     assert namespace["trainer"].current_epoch == 2, "the last block resumes"
     files = {path.name for path in Path("checkpoints_lightning").iterdir()}
     assert {"last.ckpt", "previous.ckpt", "metrics.csv", "training_config.json"} <= files
@@ -66,7 +74,7 @@ def test_the_commands_of_the_page_name_settings_that_exist(at_the_root: Path) ->
     from config_lightning import LightningTrainingConfig
 
     settings = overrides()
-    assert len(settings) == 4
+    assert len(settings) == 5
     for words in settings:
         LightningTrainingConfig.with_overrides(words).training()
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers.encoded_panels import gather, load, make_encoded
-from torch.utils.data import DataLoader
+from tests.helpers.encoded_panels import every_cutoff, gather, load, make_encoded
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
+from fusecast.model.config import ModelConfig
+from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.windows.dataloader import WindowDataset
 from fusecast.windows.window_index import WindowIndex
 
@@ -27,10 +29,29 @@ def test_a_loader_yields_whole_batches(num_workers):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_a_dataset_returns_a_batch_for_a_list_and_for_one_number():
+def test_a_dataset_has_single_windows_and_gathers_whole_batches():
     dataset = WindowDataset(ENCODED, INDEX)
     assert len(dataset) == 48
-    assert windows([dataset.__getitems__([5, 2]), dataset[7]]) == [[5, 2], [7]]
+    assert dataset.gather([5, 2]).window.tolist() == [5, 2]
+    assert [item.window.item() for item in (*dataset.__getitems__([5, 2]), dataset[7])] == [5, 2, 7]
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_any_dataloader_makes_the_same_batches_of_a_dataset(missing):
+    encoded = make_encoded([40, 30], missing=missing, empty_rows=missing)
+    index = every_cutoff([40, 30], 8, 4) if missing else INDEX  # padded windows, which have masks, among others
+    dataset = WindowDataset(encoded, index)
+    joined = ConcatDataset([Subset(dataset, range(3)), Subset(dataset, range(3, len(dataset)))])
+    config = ModelConfig(**encoded.inputs.sizes(), lookback=8, horizon=4, hidden_size=4, num_heads=1)
+    network = TemporalFusionTransformer(config).eval()
+    for source in (dataset, joined):
+        loader = DataLoader(source, batch_size=20)
+        assert len(list(loader)) == len(loader)
+        for batch in loader:
+            expected = gather(encoded, index, batch.window)
+            for name in ("past_real", "past_cat", "future_real", "target", "center", "scale", "weight"):
+                assert torch.equal(getattr(batch, name), getattr(expected, name)), name
+            torch.testing.assert_close(network(batch).quantiles, network(expected).quantiles, rtol=1e-5, atol=1e-6)
 
 
 def test_each_epoch_has_an_order_of_its_own_and_the_same_again_from_the_same_seed():

@@ -81,7 +81,23 @@ class ArtifactError(FusecastError):
 
     @classmethod
     def other_network(cls, path: object, expected: str, reason: str) -> Self:
-        return cls(f"{path} is not a checkpoint of a {expected}: {reason}")
+        return cls(
+            f"{path} is not a checkpoint of a {expected}: {reason}\n"
+            f"Hint: load it with the class that wrote it; `fusecast migrate {path}` shows whether it can be converted"
+        )
+
+    @classmethod
+    def is_folder(cls, path: object, names: Sequence[str]) -> Self:
+        holds = f"it holds {some_of(names)}" if names else "it holds no checkpoint"
+        return cls(f"{path} is a folder, not a checkpoint file\nHint: {holds}")
+
+    @classmethod
+    def convert_first(cls, path: object) -> Self:
+        return cls(
+            f"{path} is no checkpoint of a module: it does not hold the sizes of the network (hyper_parameters)\n"
+            f"Hint: `fusecast migrate {path} --to converted.ckpt` makes a checkpoint of it; "
+            "or pass its tensors to `load_state_dict` of a module of the same sizes"
+        )
 
     @classmethod
     def export_first(cls, refused: str) -> Self:

@@ -30,6 +30,13 @@ class ConfigError(FusecastError):
         return cls(f"there is no {kind} {name!r}\n{did_you_mean(str(name), map(str, available))}")
 
     @classmethod
+    def no_settings(cls, kind: str) -> Self:
+        return cls(
+            f"a config has its settings as attributes, and a {kind} has none of them\n"
+            "Hint: pass a LightningTrainingConfig, such as LightningTrainingConfig(num_epochs=10)"
+        )
+
+    @classmethod
     def not_an_assignment(cls, text: str) -> Self:
         return cls(f"{text!r} is not of the form name=value\nHint: for example num_epochs=10")
 
@@ -80,6 +87,14 @@ class ConfigError(FusecastError):
         return cls(
             f"device {requested!r} is not available on this machine\n"
             f"Hint: available are {names}; 'auto' chooses the fastest"
+        )
+
+    @classmethod
+    def wrong_map_location(cls, requested: object, available: Mapping[str, int]) -> Self:
+        names = ", ".join(available)
+        return cls(
+            f"map_location {requested!r} leads to no device of this machine\n"
+            f"Hint: available are {names}; map_location='cpu' always works"
         )
 
     @classmethod

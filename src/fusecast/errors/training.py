@@ -50,6 +50,13 @@ class TrainingError(FusecastError):
         return cls(f"training cannot be resumed from {path}: {reason}")
 
     @classmethod
+    def weights_alone(cls, path: object, kind: str) -> Self:
+        return cls(
+            f"training cannot be resumed from {path}: it holds no state of a training by fusecast\n"
+            f"Hint: to train its weights anew, fit {kind}.load_from_checkpoint(path) without `ckpt_path`"
+        )
+
+    @classmethod
     def no_intact_checkpoint(cls, folder: object, reasons: Sequence[str]) -> Self:
         return cls(
             f"training cannot be resumed from {folder}: no checkpoint in it can be read: {'; '.join(reasons)}\n"

@@ -4,23 +4,29 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from fusecast.errors import ArtifactError, TrainingError
+from fusecast.errors import ArtifactError, ConfigError, TrainingError
+from fusecast.errors.base import some_of
 from fusecast.kernels.adamw import AdamW, clip_gradients
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.runtime.device import seed_step
-from fusecast.training.checkpoints import load_checkpoint
+from fusecast.runtime.device import available_accelerators, seed_step, torch_device
+from fusecast.training.checkpoints import STATE_OF_TRAINING, load_checkpoint
 
 
 class ResumableModule(pl.LightningModule):
@@ -51,8 +57,16 @@ class ResumableModule(pl.LightningModule):
         self._latest: tuple[Tensor, int] | None = None  # loss of a step, and its weight
         self._metrics: dict[str, WeightedMean] = {}  # of this validation or test
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = None, *_: Any, **changes: Any) -> Self:
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **changes: Any,
+    ) -> Self:
         """Return the module that wrote a checkpoint; the path is enough.
 
         Parameters
@@ -60,27 +74,57 @@ class ResumableModule(pl.LightningModule):
         checkpoint_path
             A file.
         map_location
-            The device for the weights; None is the CPU.
+            Where the weights go, as for ``torch.load``: a device, a dict or a function; None is the CPU.
+        hparams_file
+            Must be None: a checkpoint of fusecast has its hyper-parameters in it.
+        strict
+            Whether the names of all tensors must match; None is `strict_loading` of the module. Without it, the names
+            that do not match are given in a warning.
+        weights_only
+            Changes nothing: loading never executes anything.
         changes
-            Arguments of the constructor to change. Lightning's others (`strict`, `weights_only`, `hparams_file`) are
-            accepted and change nothing: loading is always strict and never executes anything.
+            Arguments of the constructor to change.
 
         Raises
         ------
         ArtifactError
             If the file is missing, truncated, unsafe, or holds another kind of network.
+        ConfigError
+            If the device is absent; the message lists those of the machine.
         """
+        if hparams_file is not None:
+            expected = "None (a checkpoint of fusecast holds its hyper-parameters; pass changes by name)"
+            raise ConfigError.wrong_value("hparams_file", repr(hparams_file), expected)
+        if not isinstance(checkpoint_path, str | Path):
+            kind = type(checkpoint_path).__name__
+            raise ConfigError.wrong_value("checkpoint_path", f"a {kind}", "the path of a file")
         path = Path(checkpoint_path)
-        content = load_checkpoint(path, map_location or "cpu")
-        for name in ("strict", "weights_only", "hparams_file"):
-            changes.pop(name, None)
+        if path.is_dir():
+            raise ArtifactError.is_folder(path, sorted(file.name for file in path.glob("*.ckpt")))
+        if path.suffix == ".safetensors":
+            raise ArtifactError.convert_first(path)
+        content = _load_to(path, map_location)
+        if "hyper_parameters" not in content or "state_dict" not in content:
+            raise ArtifactError.convert_first(path)
+        content.setdefault("global_step", 0)  # Lightning's files have it
+        accepted = inspect.signature(cls.__init__).parameters.values()
+        names = {parameter.name for parameter in accepted}
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted)
         try:
-            module = cls(**{**content["hyper_parameters"], **changes})
-            module.load_state_dict(content["state_dict"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise ArtifactError.other_network(path, cls.__name__, str(error).splitlines()[0]) from None
+            saved = dict(content["hyper_parameters"])
+            known = {name: value for name, value in saved.items() if takes_all or name in names}
+            module = cls(**{**known, **changes})
+            module.configure_model()
+            module.on_load_checkpoint(content)
+            strict = module.strict_loading if strict is None else strict
+            differing = module.load_state_dict(content["state_dict"], strict=strict)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtifactError.other_network(path, cls.__name__, shorten(str(error), 300)) from None
+        for verb, tensors in (("lacks", differing.missing_keys), ("has other tensors:", differing.unexpected_keys)):
+            if tensors:
+                rank_zero_warn(f"{path} {verb} {some_of(tensors)}; strict=False passes over them")
         if map_location is not None:
-            module.to(map_location)
+            module.to(next((tensor.device for tensor in content["state_dict"].values()), None))
         return module
 
     def register_network(self, network: TemporalFusionTransformer) -> TemporalFusionTransformer:
@@ -194,10 +238,36 @@ class ResumableModule(pl.LightningModule):
         checkpoint["saved"] = time.time()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with the losses and the seed of the run that wrote the checkpoint."""
+        """Continue with the losses and the seed of the run that wrote the checkpoint, where training is resumed.
+
+        Raises
+        ------
+        TrainingError
+            If the checkpoint holds weights alone, or is of a module that is none of fusecast.
+        """
+        trainer = self._trainer
+        if trainer is None or trainer.state.fn != TrainerFn.FITTING:  # only the weights are needed
+            if not checkpoint.get("loops"):  # of converted weights: Lightning would look for the loop of a test in it
+                checkpoint.pop("loops", None)
+            return
+        if not checkpoint.keys() >= STATE_OF_TRAINING:
+            raise TrainingError.weights_alone(trainer.ckpt_path, type(self).__name__)
         self._train_loss = WeightedMean(*checkpoint["epoch_loss"])
         self.seed = checkpoint["hyper_parameters"]["seed"]
         restart_validation(checkpoint["loops"]["fit_loop"])
+
+
+def _load_to(path: Path, map_location: Any) -> dict[str, Any]:
+    """Read a checkpoint, its tensors on the devices of a `map_location` of torch; a ConfigError names an absent one."""
+    if map_location is None:
+        return load_checkpoint(path)
+    if isinstance(map_location, str | int | torch.device):
+        return load_checkpoint(path, torch_device(map_location))
+    try:
+        return load_checkpoint(path, map_location)
+    except (ArtifactError, AssertionError):  # torch has errors of many kinds for an absent device
+        load_checkpoint(path)  # raises where the reason is the file
+        raise ConfigError.wrong_map_location(map_location, available_accelerators()) from None
 
 
 def restart_validation(fit_loop: dict[str, Any]) -> None:

@@ -104,7 +104,13 @@ class TrainingRun:
         self.limits = Limits(config.max_steps, config.max_minutes)
         self.early_stopping: EarlyStopping | None = None
         name = f"tft-{{epoch:02d}}-{{{monitor}:.6f}}"
-        self.best = MovableCheckpoint(files.checkpoints, name, monitor=monitor, save_on_train_epoch_end=True)
+        self.best = MovableCheckpoint(
+            files.checkpoints,
+            name,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,  # a resumed run writes the file of an epoch that it repeats anew
+        )
         last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
         self.interruption = Interruption(last)
         first: list[pl.Callback] = [self.history, self.limits]

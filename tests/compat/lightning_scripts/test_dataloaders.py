@@ -153,14 +153,6 @@ def test_an_array_of_float32_is_shared_not_copied() -> None:
             assert np.shares_memory(loader.steps.values.numpy(), held)
 
 
-def test_one_window_at_a_time_is_the_same_as_many() -> None:
-    steps = make_dataloaders(sequences(), WINDOW, 16)[0].steps
-    x, y = steps.__getitems__([3, 7])
-    for i, window in enumerate((3, 7)):
-        assert torch.equal(steps[window][0], x[i])
-        assert torch.equal(steps[window][1], y[i])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

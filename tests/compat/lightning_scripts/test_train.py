@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from fusecast.compat.lightning_scripts.dataloaders import make_dataloaders
 from fusecast.compat.lightning_scripts.metrics_callback import COLUMNS
 from fusecast.compat.lightning_scripts.predict import predict_with_model
 from fusecast.compat.lightning_scripts.train import train_tft_lightning
-from fusecast.errors import ConfigError, DataError, TrainingError
+from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError, TrainingError
 
 
 def test_training_prints_its_progress_and_writes_its_files(tiny: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,3 +137,108 @@ def test_resuming_with_another_network_is_refused(tiny: Any) -> None:
     config.ckpt_path, config.hidden_size = "last", 2 * config.hidden_size
     with pytest.raises(TrainingError, match=r"cannot be resumed from .*last.ckpt: hidden_size was"):
         train_tft_lightning(config)
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_another_run_in_the_same_folder_sets_the_earlier_one_aside_as_a_whole(
+    tiny: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(num_epochs=1, logger="tensorboard")
+    folder = Path(config.checkpoint_dir)
+    train_tft_lightning(config)
+    first, content = files_of(folder), (folder / "metrics.csv").read_text()
+    assert "earlier" not in capsys.readouterr().out
+    config.learning_rate = 0.02
+    train_tft_lightning(config)
+    aside = folder / "earlier-1"
+    printed = capsys.readouterr().out
+    assert f"moved to {aside}" in printed
+    assert printed.index("moved to") < printed.index("epoch   0")
+    assert f"checkpoint_dir={aside} ckpt_path=last" in printed
+    assert files_of(aside) == first
+    assert (aside / "metrics.csv").read_text() == content
+    assert json.loads((aside / "training_config.json").read_text())["learning_rate"] == 0.01
+    assert not [name for name in files_of(folder) if re.search(r"-v\d", name)]
+    assert len(list((folder / "tft_logs").iterdir())) == len(list((aside / "tft_logs").iterdir()))
+
+    train_tft_lightning(config)
+    assert {"earlier-1", "earlier-2", "last.ckpt"} <= files_of(folder)
+    _, trainer = train_tft_lightning(tiny(num_epochs=2, checkpoint_dir=aside, ckpt_path="last", logger="tensorboard"))
+    assert trainer.current_epoch == 2, "the earlier run goes on where it is, with its own files"
+    assert {"last.ckpt", "metrics.csv"} <= files_of(aside)
+    assert not [name for name in files_of(aside) if name.startswith("earlier")]
+
+
+def test_a_resumed_run_goes_on_in_its_own_folder_and_its_own_logs(tiny: Any) -> None:
+    config = tiny(num_epochs=3, logger="tensorboard", early_stopping_patience=None)
+    folder = Path(config.checkpoint_dir)
+    train_tft_lightning(config)
+    events = files_of(folder / "tft_logs")
+    (best,) = (path.name for path in folder.glob("tft-epoch=*.ckpt"))
+    assert best.startswith("tft-epoch=02"), "the test needs a last epoch that is the best"
+    config.ckpt_path = folder / "previous.ckpt"  # from before that epoch, which is repeated
+    _, trainer = train_tft_lightning(config)
+    assert trainer.current_epoch == 3
+    assert {path.name for path in folder.glob("tft-epoch=*.ckpt")} == {best}
+    assert not [name for name in files_of(folder) if name.startswith("earlier")]
+    assert files_of(folder / "tft_logs") > events, "in the same run of TensorBoard, which is a folder"
+    assert all(path.is_file() for path in (folder / "tft_logs").iterdir())
+
+
+def test_resuming_into_the_folder_of_another_run_mixes_nothing(tiny: Any, tmp_path: Path) -> None:
+    config = tiny(num_epochs=1)
+    train_tft_lightning(config)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(config.checkpoint_dir, elsewhere)
+    config.num_epochs, config.ckpt_path = 2, elsewhere / "last.ckpt"
+    train_tft_lightning(config)
+    assert "last.ckpt" in files_of(Path(config.checkpoint_dir, "earlier-1"))
+
+
+@pytest.mark.parametrize("remains", ["nothing", "an empty folder", "logs of a run without checkpoints"])
+def test_resuming_where_nothing_is_yet_starts_anew_with_a_line(
+    remains: str, tiny: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(num_epochs=1, ckpt_path="last")
+    folder = Path(config.checkpoint_dir)
+    if remains != "nothing":
+        folder.mkdir()
+    if remains.startswith("logs"):
+        (folder / "tft_logs").mkdir()
+    _, trainer = train_tft_lightning(config)
+    assert f"{folder} holds no checkpoint yet: training starts from the beginning" in capsys.readouterr().err
+    assert trainer.current_epoch == 1
+    assert (folder / "earlier-1" / "tft_logs").exists() == remains.startswith("logs")
+
+
+def test_nothing_is_moved_for_a_run_that_cannot_start(tiny: Any) -> None:
+    config = tiny(num_epochs=1)
+    train_tft_lightning(config)
+    before = files_of(Path(config.checkpoint_dir))
+    for wrong in ({"window_size": 5000}, {"hidden_size": 7}, {"data_path": "absent.csv"}, {"accelerator": "mps"}):
+        with pytest.raises(FusecastError):
+            train_tft_lightning(tiny(**wrong))
+    assert files_of(Path(config.checkpoint_dir)) == before
+
+
+def test_attributes_that_are_no_settings_are_named(tiny: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    config = SimpleNamespace(**tiny(num_epochs=1).to_dict(), epochs=3, weight_decay=0.1, num_epoch=7)
+    train_tft_lightning(config)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "no settings, and change nothing: epochs, num_epoch (did you mean num_epochs?), weight_decay" in printed
+
+
+def test_paths_may_be_path_objects(tiny: Any, tmp_path: Path) -> None:
+    config = tiny(num_epochs=1, data_path=tmp_path / "table.parquet", checkpoint_dir=tmp_path / "here")
+    train_tft_lightning(config)
+    written = json.loads((tmp_path / "here" / "training_config.json").read_text())
+    assert (written["data_path"], written["checkpoint_dir"]) == (str(config.data_path), str(config.checkpoint_dir))
+
+
+def test_a_file_where_the_folder_should_be_is_an_error_in_words(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ArtifactError, match="taken"):
+        train_tft_lightning(tiny(checkpoint_dir=tmp_path / "taken"))

@@ -16,7 +16,7 @@ from torch.utils.data.distributed import DistributedSampler
 from fusecast.compat.lightning_scripts.table import ROWS_PER_BLOCK, Table, read_rows
 from fusecast.data.arrays import IntArray
 from fusecast.errors import ConfigError, DataError
-from fusecast.windows.dataloader import ResumableLoader, keep_batch
+from fusecast.windows.dataloader import BatchDataset, ResumableLoader
 from fusecast.windows.sampler import SeededSampler
 
 Pair = tuple[Tensor, Tensor]
@@ -32,6 +32,7 @@ def make_dataloaders(
     validation: float = 0.15,
     test: float = 0.15,
     seed: int = 42,
+    num_workers: int = 0,
 ) -> tuple[StepLoader, StepLoader, StepLoader]:
     """Return DataLoaders of ``x float32 [B, window_size, F]`` and ``y float32 [B, F]``, the step after the window.
 
@@ -50,11 +51,15 @@ def make_dataloaders(
         of training, in all sequences, and those of the test after that.
     seed
         Determines the order of training windows, which differs from epoch to epoch.
+    num_workers
+        Processes of each loader that gather batches; the batches and their order are the same for any number. A batch
+        is two array gathers, so 0, in the process itself, is fastest.
 
     Returns
     -------
     Loaders to train (shuffled), validate and test (in order). Values are those of the data, unscaled. The rows are held
-    once; a float32 array is shared, not copied.
+    once; a float32 array is shared, not copied. The ``dataset`` of a loader has one pair ``x [window_size, F]``,
+    ``y [F]`` for each window, and can be used in any other DataLoader.
 
     Raises
     ------
@@ -64,11 +69,15 @@ def make_dataloaders(
     ConfigError
         If a size or a share is out of its range.
     """
-    for name, size in (("window_size", window_size), ("batch_size", batch_size)):
+    for name, size, least in (
+        ("window_size", window_size, 1),
+        ("batch_size", batch_size, 1),
+        ("num_workers", num_workers, 0),
+    ):
         if isinstance(size, bool) or not isinstance(size, int | np.integer):
-            raise ConfigError.out_of_range(name, repr(size), "1, 2, ...")
-        if size < 1:
-            raise ConfigError.not_positive(name, size)
+            raise ConfigError.out_of_range(name, repr(size), f"{least}, {least + 1}, ...")
+        if size < least:
+            raise ConfigError.wrong_value(name, size, f"at least {least}")
     for name, share in (("validation", validation), ("test", test), ("validation and test", validation + test)):
         if not 0.0 < share < 1.0:
             raise ConfigError.out_of_range(name, share, "(0, 1)")
@@ -86,14 +95,14 @@ def make_dataloaders(
         for i in range(3)
     )
     train, valid, tested = (
-        make_step_loader(dataset, batch_size, shuffle=i == 0, seed=seed if i == 0 else 0)
+        make_step_loader(dataset, batch_size, shuffle=i == 0, seed=seed if i == 0 else 0, num_workers=num_workers)
         for i, dataset in enumerate(datasets)
     )
     return train, valid, tested
 
 
-class StepDataset(Dataset[Pair]):
-    """Windows of `window_size` rows, ``x``, and the row after each, ``y``; windows are views until a batch is gathered.
+class StepDataset(BatchDataset[Pair]):
+    """Windows of `window_size` rows, ``x``, and the row after each, ``y``; windows are views until they are gathered.
 
     Parameters
     ----------
@@ -139,7 +148,11 @@ class StepDataset(Dataset[Pair]):
         row = int(self.targets[window])
         return self.values[row - self.window_size : row].clone(), self.values[row].clone()
 
-    def __getitems__(self, windows: Sequence[int]) -> Pair:
+    def __getitems__(self, windows: Sequence[int]) -> list[Pair]:
+        """Return a pair for each window, as :meth:`__getitem__` does."""
+        return list(zip(*self.gather(windows), strict=True))
+
+    def gather(self, windows: Sequence[int] | IntArray) -> Pair:
         """Return x ``[B, window_size, F]`` and y ``[B, F]``, one gather each."""
         rows = torch.from_numpy(self.targets[np.asarray(windows, dtype=np.int64)])
         return self._windows.index_select(0, rows - self.window_size), self.values.index_select(0, rows)
@@ -180,12 +193,10 @@ class StepSampler(DistributedSampler[int]):
 class StepLoader(ResumableLoader[Pair]):
     """A resumable loader of (x, y). Its constructor is that of a DataLoader: Lightning calls it to predict."""
 
-    @property
-    def seeded_sampler(self) -> SeededSampler:
-        """The sampler that computes the order."""
-        batches: Any = self.batch_sampler  # torch's, or what Lightning wraps around it to predict
-        assert isinstance(batches.sampler, StepSampler)
-        return batches.sampler.seeded
+    def _find_sampler(self) -> SeededSampler | None:
+        # of torch's BatchSampler, or of what Lightning wraps around it to predict
+        sampler = getattr(self.batch_sampler, "sampler", None)
+        return sampler.seeded if isinstance(sampler, StepSampler) else None
 
     @property
     def steps(self) -> StepDataset:
@@ -203,12 +214,23 @@ class StepLoader(ResumableLoader[Pair]):
 
 
 def make_step_loader(
-    dataset: StepDataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, shared: bool = True
+    dataset: StepDataset,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    shared: bool = True,
+    num_workers: int = 0,
 ) -> StepLoader:
-    """Return the loader of a dataset; windows are gathered so fast that it needs no worker processes."""
+    """Return the loader of a dataset."""
     sampler = StepSampler(len(dataset), batch_size=batch_size, shuffle=shuffle, seed=seed, shared=shared)
     return StepLoader(
-        dataset, batch_size=batch_size, sampler=sampler, collate_fn=keep_batch, pin_memory=torch.cuda.is_available()
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
