@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -17,7 +18,6 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -122,7 +122,7 @@ class ResumableModule(pl.LightningModule):
             raise ArtifactError.other_network(path, cls.__name__, shorten(str(error), 300)) from None
         for verb, tensors in (("lacks", differing.missing_keys), ("has other tensors:", differing.unexpected_keys)):
             if tensors:
-                rank_zero_warn(f"{path} {verb} {some_of(tensors)}; strict=False passes over them")
+                warnings.warn(f"{path} {verb} {some_of(tensors)}; strict=False passes over them", stacklevel=3)
         if map_location is not None:
             module.to(next((tensor.device for tensor in content["state_dict"].values()), None))
         return module
@@ -261,7 +261,9 @@ def _load_to(path: Path, map_location: Any) -> dict[str, Any]:
     """Read a checkpoint, its tensors on the devices of a `map_location` of torch; a ConfigError names an absent one."""
     if map_location is None:
         return load_checkpoint(path)
-    if isinstance(map_location, str | int | torch.device):
+    if isinstance(map_location, int):
+        map_location = f"cuda:{map_location}"
+    if isinstance(map_location, str | torch.device):
         return load_checkpoint(path, torch_device(map_location))
     try:
         return load_checkpoint(path, map_location)
