@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_the_folder_of_a_streamed_panel_goes_with_it(tmp_path: Path, monkeypatch
     scratch.mkdir()
     shop_table().sort("unique_id", "ds").write_parquet(path)
     monkeypatch.setattr(prepare_module, "available_memory", lambda: 0)
-    monkeypatch.setattr(prepare_module.tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY)
     forecaster.prepare(path)
     assert len(list(scratch.iterdir())) == 1

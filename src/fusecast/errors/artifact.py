@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -17,6 +18,12 @@ class ArtifactError(FusecastError):
     @classmethod
     def cannot_write(cls, path: object, problem: str, hint: str = "write elsewhere") -> Self:
         return cls(f"{path} {problem}\nHint: {hint}")
+
+    @classmethod
+    def read_only_folder(cls, folder: object) -> Self:
+        return cls.cannot_write(
+            folder, "is a folder that cannot be written into", "write elsewhere, or change its permissions"
+        )
 
     @classmethod
     def run_exists(cls, folder: object) -> Self:
@@ -37,7 +44,7 @@ class ArtifactError(FusecastError):
     def write_failed(cls, path: object, reason: str) -> Self:
         return cls(
             f"{path} cannot be written: {reason}\n"
-            "Hint: free disk space, or check the permissions of the folder; the earlier content is intact"
+            "Hint: free disk space, or check the permissions of the file and its folder; the earlier content is intact"
         )
 
     @classmethod
@@ -157,12 +164,22 @@ class UnsafeArtifactError(ArtifactError):
     """A saved file holds code that loading would have to execute."""
 
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
 @contextmanager
-def translate_os_errors() -> Iterator[None]:
-    """Raise an ArtifactError with a hint in place of an OSError that names a file, such as a full disk."""
+def translate_os_errors(place: object = "the output") -> Iterator[None]:
+    """Raise an ArtifactError with a hint in place of an OSError that names a file, or of a full disk and the like.
+
+    `place` is named where the OSError names no file. Where it was raised while a FusecastError was handled, that is
+    raised again.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None or error.strerror is None:
+        if isinstance(error.__context__, FusecastError):
+            raise error.__context__ from None
+        if error.strerror is None or (error.filename is None and error.errno not in DISK_ERRORS):
             raise
-        raise ArtifactError.refused_by_system(error.filename, error.strerror) from error
+        name = error.filename.decode() if isinstance(error.filename, bytes) else error.filename or place
+        raise ArtifactError.refused_by_system(name, error.strerror) from error

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fusecast.errors import ArtifactError
-from fusecast.io.atomic import compute_checksum, write_text_atomically
+from fusecast.io.atomic import (
+    compute_checksum,
+    flush_to_disk,
+    scratch_folder,
+    translate_write_errors,
+    write_text_atomically,
+)
 
 Checksums = dict[str, list[str]]
 """Name of a file -> SHA-256 of what a command wrote to it: one, or two if it was interrupted while replacing it."""
@@ -24,16 +28,16 @@ def replace_results(folder: Path, command: str) -> Iterator[Path]:
     What earlier calls of the same command wrote there is removed, so that the folder holds the results of one call;
     after an error they stay whole. No other file is removed: ``.fusecast-<command>.json`` lists what was written, and
     a file whose content has changed since belongs to the user. Raise an ArtifactError as
-    :func:`check_results_folder`, and where a folder has the name of a file to write.
+    :func:`check_results_folder`, where a folder has the name of a file to write, and where the disk is full.
     """
     check_results_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".fusecast-{command}-", dir=folder))
-    try:
-        yield scratch
-        _move_results(scratch, folder, folder / f".fusecast-{command}.json")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder(f".fusecast-{command}-", folder) as scratch:
+        try:
+            with translate_write_errors(folder):
+                yield scratch
+                _move_results(scratch, folder, folder / f".fusecast-{command}.json")
+        except ArtifactError as error:
+            raise type(error)(str(error).replace(str(scratch), str(folder))) from error
 
 
 def check_results_folder(folder: Path) -> None:
@@ -44,14 +48,14 @@ def check_results_folder(folder: Path) -> None:
     if not existing.is_dir():
         raise ArtifactError.cannot_write(existing, "is a file, and no files can be written into it")
     if not os.access(existing, os.W_OK | os.X_OK):
-        hint = "write elsewhere, or change its permissions"
-        raise ArtifactError.cannot_write(existing, "is a folder that cannot be written into", hint)
+        raise ArtifactError.read_only_folder(existing)
 
 
 def _move_results(scratch: Path, folder: Path, ledger: Path) -> None:
     earlier = _read_ledger(ledger)
     results = {path.name: [compute_checksum(path)] for path in sorted(scratch.iterdir())}
     for name in results:
+        flush_to_disk(scratch / name)
         if (folder / name).is_dir():
             raise ArtifactError.cannot_write(folder / name, "is a folder where a file is to be written", "rename it")
     # If interrupted from here on, the next call finds the files of both calls in the ledger.

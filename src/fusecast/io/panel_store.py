@@ -7,7 +7,8 @@ group is ``real_k.npy``, ``category_k.npy``, ``static_real_k.npy`` or ``static_c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fusecast.data.panel import Panel
 from fusecast.data.schema import Schema
 from fusecast.data.time_grid import TimeGrid
 from fusecast.errors import ArtifactError
-from fusecast.io.atomic import replace_file, write_text_atomically
+from fusecast.io.atomic import flush_to_disk, scratch_folder, translate_write_errors
 
 HEADER = "panel.json"
 FORMAT = 1
@@ -32,18 +33,38 @@ STEMS = {
 """Groups of columns in a panel, and the names of their files."""
 
 
-def save_panel(panel: Panel, folder: str | Path, stored: Mapping[str, list[str]] | None = None) -> None:
-    """Write a panel into a folder, which is created where it does not exist; the header comes last.
+def save_panel(panel: Panel, folder: str | Path) -> None:
+    """Write a panel into a folder, which is created where it does not exist.
 
-    `stored` names columns, by group, whose files are in the folder already. A panel that is mapped from the same
-    folder stays valid: files are replaced, never rewritten.
+    A panel that is mapped from the same folder stays valid: files are replaced, never rewritten.
     """
-    folder = Path(folder)
+    with replace_panel(Path(folder)) as scratch:
+        write_panel(panel, scratch)
+
+
+@contextmanager
+def replace_panel(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write the files of a panel into; on success they replace those in `folder`.
+
+    The old header is removed first and the new one comes last, so that a kill in between leaves no mixed panel.
+    """
+    with scratch_folder(".fusecast-panel-", folder) as scratch, translate_write_errors(folder):
+        yield scratch
+        files = sorted(scratch.iterdir(), key=lambda file: file.name == HEADER)
+        for file in files:
+            flush_to_disk(file)
+        (folder / HEADER).unlink(missing_ok=True)
+        for file in files:
+            file.replace(folder / file.name)
+
+
+def write_panel(panel: Panel, folder: Path, stored: Mapping[str, list[str]] | None = None) -> None:
+    """Write the files of a panel; `stored` names columns, by group, whose files are in the folder already."""
     for group, stem in STEMS.items():
         for k, values in enumerate(getattr(panel, group).values()):
-            write_array(folder / f"{stem}_{k}.npy", values)
-    write_array(folder / "indptr.npy", panel.indptr)
-    write_array(folder / "start.npy", panel.start)
+            np.save(folder / f"{stem}_{k}.npy", values, allow_pickle=False)
+    np.save(folder / "indptr.npy", panel.indptr, allow_pickle=False)
+    np.save(folder / "start.npy", panel.start, allow_pickle=False)
     header = {
         "format": FORMAT,
         "schema": panel.schema.to_dict(),
@@ -53,7 +74,7 @@ def save_panel(panel: Panel, folder: str | Path, stored: Mapping[str, list[str]]
         "levels": {name: list(levels) for name, levels in panel.levels.items()},
         "columns": {group: list(getattr(panel, group)) for group in STEMS} | dict(stored or {}),
     }
-    write_text_atomically(folder / HEADER, json.dumps(header, ensure_ascii=False))
+    (folder / HEADER).write_text(json.dumps(header, ensure_ascii=False), encoding="utf-8")
 
 
 def open_panel(folder: str | Path) -> Panel:
@@ -96,12 +117,6 @@ def open_panel(folder: str | Path) -> Panel:
         levels=levels,
         **arrays,
     )
-
-
-def write_array(path: Path, values: NDArray[Any]) -> None:
-    """Write an array atomically."""
-    with replace_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
 
 
 def open_array(path: Path, dtype: type[np.generic], length: int) -> NDArray[Any]:

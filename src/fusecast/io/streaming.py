@@ -21,8 +21,7 @@ from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.data.time_grid import OFF_GRID, TimeGrid, is_sorted
 from fusecast.errors import DataError
-from fusecast.io.atomic import replace_file
-from fusecast.io.panel_store import STEMS, open_panel, save_panel
+from fusecast.io.panel_store import STEMS, open_panel, replace_panel, write_panel
 from fusecast.io.tables import refuse_duplicates
 
 BATCH_ROWS = 250_000
@@ -51,8 +50,9 @@ def stream_parquet(path: str | Path, schema: Schema, folder: str | Path, *, batc
         "reals": [c.name for c in varying if c.kind is Kind.REAL],
         "categories": [c.name for c in varying if c.kind is Kind.CATEGORICAL],
     }
-    write_values(read_batches(path, panel.schema, batch_rows, panel.time_grid), panel, columns, folder)
-    save_panel(panel, folder, stored=columns)
+    with replace_panel(folder) as scratch:
+        write_values(read_batches(path, panel.schema, batch_rows, panel.time_grid), panel, columns, scratch)
+        write_panel(panel, scratch, stored=columns)
     return open_panel(folder)
 
 
@@ -261,14 +261,13 @@ class ColumnWriter:
 
 
 def write_values(batches: Iterable[TableBatch], panel: Panel, columns: dict[str, list[str]], folder: Path) -> None:
-    """Write the columns that vary over time, batch by batch; after an error no file is left."""
+    """Write the columns that vary over time, batch by batch."""
     levels = {name: pl.Series(panel.levels[name], dtype=pl.String) for name in columns["categories"]}
     with ExitStack() as stack:
         writers: dict[str, ColumnWriter] = {}
         for group, dtype, missing in (("reals", np.float64, np.nan), ("categories", np.int32, -1)):
             for k, name in enumerate(columns[group]):
-                temporary = stack.enter_context(replace_file(folder / f"{STEMS[group]}_{k}.npy"))
-                file = stack.enter_context(temporary.open("wb"))
+                file = stack.enter_context((folder / f"{STEMS[group]}_{k}.npy").open("wb"))
                 writers[name] = ColumnWriter(file, dtype, panel.num_rows, missing)
         written = 0
         first_series = 0  # of the first run of the batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ import polars as pl
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import is_missing_word, read_times
 from fusecast.errors import ArtifactError, DataError
+from fusecast.io.atomic import replace_file
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoLazyFrame
@@ -84,22 +86,26 @@ def is_instance_from(library: str, value: object) -> bool:
 
 
 def write_table(frame: Any, path: Path) -> None:
-    """Write a polars, pandas or Arrow frame as Parquet, CSV or Arrow, by the ending of the path."""
+    """Write a polars, pandas or Arrow frame as Parquet, CSV or Arrow, by the ending of the path, whole or not at all.
+
+    Raise an ArtifactError as :func:`check_writable`, and where the disk is full.
+    """
     check_writable(path)
     table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
-    match path.suffix.lower():
-        case ".parquet":
-            table.write_parquet(path)
-        case ".csv":
-            table.write_csv(path)
-        case _:
-            table.write_ipc(path)
+    with replace_file(path) as temporary:
+        match path.suffix.lower():
+            case ".parquet":
+                table.write_parquet(temporary)
+            case ".csv":
+                table.write_csv(temporary)
+            case _:
+                table.write_ipc(temporary)
 
 
 def check_writable(path: Path) -> None:
     """Check, before the work, that its result can be written to a path.
 
-    Raise an ArtifactError when the ending is unknown, the folder does not exist, or the path is a folder.
+    Raise an ArtifactError when the ending is unknown, and as :func:`check_folder`.
     """
     if path.suffix.lower() not in WRITABLE_ENDINGS:
         raise ArtifactError.unknown_ending(path, WRITABLE_ENDINGS)
@@ -107,9 +113,11 @@ def check_writable(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise an ArtifactError where the folder of a file does not exist, or the path is a folder."""
+    """Raise an ArtifactError where the folder of a file is missing or not writable, or the path is a folder."""
     if not path.parent.is_dir():
         raise ArtifactError.cannot_write(f"folder {path.parent}", "does not exist", "create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK) and not os.access(path, os.W_OK):
+        raise ArtifactError.read_only_folder(path.parent)
     if path.is_dir():
         raise ArtifactError.cannot_write(path, "is a folder where a file is to be written")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusecast.io.atomic import scratch_folder
 from fusecast.training.callbacks.images import FigureData
 
 if TYPE_CHECKING:
@@ -22,9 +21,9 @@ def draw_training_images(data: Sequence[FigureData], names: Sequence[str]) -> li
     from fusecast.reporting.export import write_images  # plotly is loaded only where something is drawn
 
     figures = [training_figures(one, names) for one in data]
-    with TemporaryDirectory() as folder:
+    with scratch_folder("fusecast-images-") as folder:
         flat = {f"{name}-{i}": figure for i, one in enumerate(figures) for name, figure in one.items()}
-        paths = iter(write_images(flat, Path(folder), scale=1))
+        paths = iter(write_images(flat, folder, scale=1))
         return [{name: next(paths).read_bytes() for name in one} for one in figures]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from fusecast.evaluation.backtest.rolling import Origins, PartFiles, score_part_
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_training_rows
 from fusecast.inference.network_predictor import NetworkPredictor
-from fusecast.io.atomic import compute_checksum
+from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import CALIBRATION, calibrated_predictor
@@ -100,8 +99,8 @@ def backtest(
     season = seasons_for(panel.schema.frequency)[0]
     names: list[str] = []
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "parts" if path is None else path.with_name(path.name + ".parts")
+    with scratch_folder("fusecast-backtest-") as scratch:
+        folder = scratch / "parts" if path is None else path.with_name(path.name + ".parts")
         identity = _identity(prepared, bundle, origins) | {
             "baselines": list(baselines),
             "warm": warm_start,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from fusecast.errors import DataError
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.targets import check_targets
 from fusecast.inference.forecasts import check_key_columns
+from fusecast.io.atomic import scratch_folder
 from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
 from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
@@ -123,9 +123,9 @@ def read_panel(source: TableLike, keys: tuple[str, ...], declare: Callable[[pl.D
     if isinstance(source, str | Path) and is_too_large(Path(source)):
         schema = declare(read_first_rows(source))
         check_key_columns(schema)
-        folder = tempfile.mkdtemp(prefix="fusecast-panel-")
-        panel = stream_parquet(source, schema, folder)
-        weakref.finalize(panel, shutil.rmtree, folder, ignore_errors=True)
+        with ExitStack() as stack:
+            panel = stream_parquet(source, schema, stack.enter_context(scratch_folder("fusecast-panel-")))
+            weakref.finalize(panel, stack.pop_all().close)
         return panel
     frame = read_table(source, keys=keys)
     schema = declare(frame)

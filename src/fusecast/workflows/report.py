@@ -28,6 +28,7 @@ from fusecast.explain.seasonality import describe_patterns
 from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.inference.model_bundle import Bundle
 from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.io.atomic import write_text_atomically
 from fusecast.io.output_dir import check_results_folder
 from fusecast.io.tables import TableLike, check_folder, read_future
 from fusecast.model.tft import TemporalFusionTransformer
@@ -73,7 +74,7 @@ def write_report(
     known = read_future(future, prepared.panel.schema.id)
     calibrated = calibrated_predictor_if_any(bundle, predictor, prepared)
     data = collect_report_data(prepared, predictor, read_history(folder), known, calibrated)
-    path.write_text(build_report(data), encoding="utf-8")
+    write_text_atomically(path, build_report(data))
     if figures is not None:
         write_report_figures(data, Path(figures), kind)
     return path
