@@ -233,6 +233,51 @@ def test_a_file_that_holds_no_options_is_refused(text: str | None, message: str,
         read_options(path)
 
 
+def test_a_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    config = RunConfig.parse({**SIZES, "training": {"max_epochs": 5}})
+    config.write(path)
+    whole = path.read_bytes()
+    assert RunConfig.read(path) == config
+    for length in range(1, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ConfigError, match=r"run\.yaml is cut short: its last line"):
+            read_options(path)
+    path.write_bytes(whole.rstrip())
+    assert RunConfig.read(path) == config
+
+
+def test_a_file_with_a_changed_character_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    RunConfig.parse(SIZES).write(path)
+    whole = path.read_text()
+    for i in range(len(whole) - 1):
+        path.write_text(whole[:i] + ("0" if whole[i] != "0" else "\n") + whole[i + 1 :])
+        with pytest.raises(ConfigError, match=r"run\.yaml is (not as it was written|cut short)"):
+            read_options(path)
+
+
+def test_a_file_edited_on_purpose_is_read_when_its_first_and_last_line_are_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    RunConfig.parse(SIZES).write(path)
+    path.write_text(path.read_text().replace("horizon: 2", "horizon: 3"))
+    with pytest.raises(ConfigError, match="edited it on purpose, delete the comments in its first and its last line"):
+        read_options(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]))
+    with pytest.raises(ConfigError, match="edited it on purpose, delete the comment in its first line too"):
+        read_options(path)
+    path.write_text("\n".join(lines[1:-1]))
+    assert RunConfig.read(path).horizon == 3
+
+
+def test_other_line_ends_are_no_change(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    RunConfig.parse(SIZES).write(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert RunConfig.read(path) == RunConfig.parse(SIZES)
+
+
 def test_an_empty_file_has_no_options(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").touch()
     assert read_options(tmp_path / "run.yaml") == {}

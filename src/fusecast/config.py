@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean
 from fusecast.errors.config import InvalidOptionsError
-from fusecast.io.atomic import write_text_atomically
+from fusecast.io.atomic import compute_checksum, write_text_atomically
 from fusecast.model.config import Head, ModelConfig
 
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
@@ -47,6 +47,8 @@ MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
 OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
+FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
+CHECKSUM_MARK, CHECKSUM_LENGTH = "# sha256: ", 64
 
 
 def _refuse_bool_and_text(value: Any) -> Any:
@@ -344,21 +346,43 @@ class RunConfig(_Section):
         """Read a YAML file, with nested overrides on top."""
         return cls.parse(read_options(path), overrides or {})
 
+    def to_yaml(self) -> str:
+        """Return the YAML file that reproduces the run, with the checksum of the lines before it in its last line."""
+        text = f"{FIRST_LINE}\n{yaml.dump(self.to_dict(), Dumper=_YamlDumper, sort_keys=False)}"
+        return f"{text}{CHECKSUM_MARK}{compute_checksum(text.encode())}\n"
+
     def write(self, path: Path) -> None:
-        """Write the YAML file that reproduces the run."""
-        write_text_atomically(path, yaml.dump(self.to_dict(), Dumper=_YamlDumper, sort_keys=False))
+        """Write :meth:`to_yaml` to a file."""
+        write_text_atomically(path, self.to_yaml())
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """Read the options of a YAML or JSON file, unchecked; a ConfigError is raised where it holds something else."""
+    """Read the options of a YAML or JSON file, unchecked.
+
+    A ConfigError is raised where it holds something else, or was written by :meth:`RunConfig.write` and has been cut
+    short or changed since.
+    """
     try:
         text = path.read_text(encoding="utf-8")
+        check_checksum(path, text)
         values = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
     return values or {}
+
+
+def check_checksum(path: Path, text: str) -> None:
+    """Raise a ConfigError if a text with a checksum is not as it was written; others, written by hand, have none."""
+    before, mark, checksum = text.rpartition(f"\n{CHECKSUM_MARK}")
+    has_first_line = text != "" and text.startswith(FIRST_LINE[: len(text)])
+    if not has_first_line and not mark:
+        return
+    if len(checksum.rstrip() if mark else "") < CHECKSUM_LENGTH:
+        raise ConfigError.cut_short(path)
+    if not has_first_line or checksum.strip() != compute_checksum(f"{before}\n".encode()):
+        raise ConfigError.changed(path)
 
 
 def parse_yaml(text: str) -> Any:

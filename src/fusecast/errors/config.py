@@ -45,6 +45,21 @@ class ConfigError(FusecastError):
         return cls(f"configuration {path} cannot be read: {reason}")
 
     @classmethod
+    def cut_short(cls, path: object) -> Self:
+        return cls(
+            f"configuration {path} is cut short: its last line, with its checksum, is not there or not whole\n"
+            "Hint: copy it again; or, if you have edited it on purpose, delete the comment in its first line too"
+        )
+
+    @classmethod
+    def changed(cls, path: object) -> Self:
+        return cls(
+            f"configuration {path} is not as it was written: it does not have the checksum in its last line\n"
+            "Hint: if you have edited it on purpose, delete the comments in its first and its last line; "
+            "else it is damaged: copy it again"
+        )
+
+    @classmethod
     def no_data(cls) -> Self:
         return cls("no table to read\nHint: pass a path or a frame")
 

@@ -25,17 +25,20 @@ def fit(
     """Train a Temporal Fusion Transformer on a table."""
     from fusecast.cli.options import parse_assignments
     from fusecast.config import read_options
-    from fusecast.errors import TrainingError
+    from fusecast.errors import ConfigError, TrainingError
     from fusecast.workflows.fit import RUN_FILE
 
     if resume and config is None:
         config = out / RUN_FILE
         if not config.is_file():
             raise TrainingError.nothing_to_resume(out)
+    read = {} if config is None else read_options(config)
+    if resume and not read:
+        raise ConfigError.unreadable(config, "it is empty")
     options = ctx.ensure_object(dict)  # see ConfigCommand
     if data is not None:
         options["data"] = str(data.resolve())
-    train(read_options(config) if config else {}, options, parse_assignments(set_ or []), folder=out, resume=resume)
+    train(read, options, parse_assignments(set_ or []), folder=out, resume=resume)
 
 
 def train(*layers: Mapping[str, Any], folder: Path, resume: bool = False) -> None:
