@@ -158,8 +158,8 @@ class Forecaster(Generic[FrameT]):
         from fusecast.workflows.fit import RUN_FILE
 
         folder, bundle = Path(folder), self._require_bundle()
-        save_bundle(folder, bundle.network, bundle.preprocessor, bundle.extra)
-        self.config.write(folder / RUN_FILE)
+        run = {RUN_FILE: self.config.to_yaml().encode()}
+        save_bundle(folder, bundle.network, bundle.preprocessor, bundle.extra, run)
         self.folder = folder
         return folder
 

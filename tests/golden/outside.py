@@ -73,7 +73,9 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
     made["backtest_metrics"] = made["backtest_metrics"].filter(pl.col("by").is_in(["all", "step", "hour"]))
     made["predict_levels"] = pl.read_csv(scratch / "predict_levels.csv", try_parse_dates=True)
     for name in ("backtest", "refit", "after", "run/metrics"):
-        made[name.replace("/", "_") + "_summary"] = flat(json.loads((scratch / f"{name}.json").read_text()))
+        summary = json.loads((scratch / f"{name}.json").read_text())
+        summary.pop("sha256", None)  # of files whose bytes depend on the processor
+        made[name.replace("/", "_") + "_summary"] = flat(summary)
     for path in sorted((scratch / "explain").glob("*.parquet")):
         made[f"explain_{path.stem}"] = pl.read_parquet(path)
     made["explain_text"] = (scratch / "explain" / "explanation.txt").read_text(encoding="utf-8")

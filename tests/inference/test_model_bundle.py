@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.helpers.disks import kill_in, small_disk
 from tests.helpers.training_fixtures import World
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError
 from fusecast.inference.model_bundle import load_bundle, save_bundle
+from fusecast.io import atomic
 from fusecast.io.atomic import compute_checksum
 from fusecast.model.tft import TemporalFusionTransformer
 
@@ -56,6 +58,30 @@ def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World
     save_bundle(folder, other, world.preprocessor)
     assert torch.equal(load_bundle(folder).network.head.projection.weight, other.head.projection.weight)
     assert (folder / "history.csv").read_text() == "epoch\n"
+
+
+@pytest.mark.parametrize("at_rename", range(4))
+def test_a_bundle_that_replaces_another_is_the_old_or_the_new_one_wherever_the_process_is_killed(
+    at_rename: int, folder: Path, network: TemporalFusionTransformer, world: World
+) -> None:
+    other = TemporalFusionTransformer(world.model)
+    assert kill_in(lambda: save_bundle(folder, other, world.preprocessor), at_rename=at_rename) == (at_rename < 3)
+    expected = network if at_rename == 0 else other
+    for _ in range(2):  # what was left undone is done by the first, before a later process removes left files
+        weight = load_bundle(folder).network.head.projection.weight
+        assert torch.equal(weight, expected.head.projection.weight)
+        atomic._remove_leftovers.cache_clear()
+        atomic.write_text_atomically(folder / "metrics.json", "{}")
+
+
+def test_a_bundle_stays_whole_on_a_full_disk(folder: Path, network: TemporalFusionTransformer, world: World) -> None:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    with small_disk(folder.parent / "disk", 2 * size // 1024) as disk:
+        save_bundle(disk, network, world.preprocessor)
+        with pytest.raises(ArtifactError, match="cannot be written: No space left on device"):
+            save_bundle(disk, TemporalFusionTransformer(world.model), world.preprocessor, {"notes": "x" * size})
+        assert torch.equal(load_bundle(disk).network.head.projection.weight, network.head.projection.weight)
+        assert len(list(disk.iterdir())) == 3
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])

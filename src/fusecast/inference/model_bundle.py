@@ -23,7 +23,7 @@ from torch import Tensor
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.preprocessor import FittedPreprocessor
-from fusecast.io.atomic import compute_checksum, write_bytes_atomically
+from fusecast.io.atomic import compute_checksum, finish_replacing, replace_files
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer
 
@@ -50,11 +50,13 @@ def save_bundle(
     network: TemporalFusionTransformer,
     preprocessor: FittedPreprocessor,
     extra: Mapping[str, Any] | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a network, on any device, and the preprocessor that it was trained with, and plain `extra` values.
 
-    The folder is created if it does not exist. Files of an older bundle are replaced, each atomically, the config last;
-    other files are not touched.
+    The folder is created if it does not exist. Files of an older bundle, and `more` files by name, are replaced when
+    all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Other files are
+    not touched.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     contents = {
@@ -68,9 +70,8 @@ def save_bundle(
         "sha256": {name: compute_checksum(content) for name, content in contents.items()},
         "extra": dict(extra or {}),
     }
-    contents[CONFIG] = json.dumps(config, indent=2, allow_nan=False).encode()
-    for name, content in contents.items():
-        write_bytes_atomically(folder / name, content)
+    contents = {**(more or {}), **contents, CONFIG: json.dumps(config, indent=2, allow_nan=False).encode()}
+    replace_files({folder / name: content for name, content in contents.items()})
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -80,6 +81,8 @@ def load_bundle(folder: Path) -> Bundle:
     weights do not fit the network of the configuration.
     """
     config = _read_config(folder / CONFIG)
+    for name in (PREPROCESSOR, WEIGHTS):
+        finish_replacing(folder / name, config["sha256"].get(name))
     contents = {name: _read(folder / name) for name in (PREPROCESSOR, WEIGHTS)}
     for name, content in contents.items():
         if compute_checksum(content) != config["sha256"].get(name):

@@ -15,6 +15,7 @@ from fusecast.evaluation.actuals import gather_actuals, seasonal_error
 from fusecast.evaluation.backtest.results import MIN_ORIGINS, Backtest
 from fusecast.evaluation.breakdown import GroupedScores, build_groupings
 from fusecast.inference.forecasts import Forecasts
+from fusecast.io.atomic import compute_checksum
 from fusecast.windows.window_index import WindowIndex
 
 LEVELS, HORIZON = (0.1, 0.5, 0.9), 2
@@ -92,6 +93,11 @@ def test_scores_are_written_as_parquet_and_json(panel_of, tmp_path) -> None:
     assert plain["span"] == ["10", "33"]
     assert plain["windows_seen_in_training"] == plain["windows_seen_in_calibration"] == 0
     assert sum(bar["share"] for bar in plain["pit"]["TFT"]["y"]) == pytest.approx(1)
+    assert plain["sha256"] == {table.name: compute_checksum(table)}
+    (tmp_path / "backtest.parquet").write_bytes(b"forecasts")
+    backtest.write(tmp_path / "backtest.parquet")
+    checksums = json.loads(summary.read_text())["sha256"]
+    assert checksums == {table.name: compute_checksum(table), "backtest.parquet": compute_checksum(b"forecasts")}
     assert plain["comparisons"] == json.loads(json.dumps(backtest.comparisons().to_dicts()))
 
 

@@ -19,7 +19,7 @@ from fusecast.errors import ConfigError
 from fusecast.evaluation.breakdown import GroupedScores
 from fusecast.evaluation.evaluate import Evaluation, compute_skill
 from fusecast.evaluation.significance import DieboldMariano, diebold_mariano
-from fusecast.io.atomic import replace_file, write_text_atomically
+from fusecast.io.atomic import compute_checksum, replace_file
 
 MIN_ORIGINS = 10  # that a Diebold-Mariano test needs: with fewer, the variance of the differences is too uncertain
 
@@ -143,12 +143,18 @@ class Backtest:
     def write(self, path: Path) -> tuple[Path, Path]:
         """Write the scores beside the table of forecasts `path`: all groups as Parquet, the rest as JSON.
 
+        The JSON file has the checksums of the two tables.
+
         Returns
         -------
         The two paths: ``<stem>.metrics.parquet`` and ``<stem>.json``.
         """
         table, summary = path.with_suffix(".metrics.parquet"), path.with_suffix(".json")
-        with replace_file(table) as temporary:
-            pl.concat([self.metrics(by) for by in self.groupings], how="diagonal").write_parquet(temporary)
-        write_text_atomically(summary, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        with replace_file(summary) as new_summary, replace_file(table) as new_table:
+            pl.concat([self.metrics(by) for by in self.groupings], how="diagonal").write_parquet(new_table)
+            checksums = {table.name: compute_checksum(new_table)}
+            if path.is_file():
+                checksums[path.name] = compute_checksum(path)
+            text = json.dumps({**self.to_dict(), "sha256": checksums}, indent=2, allow_nan=False)
+            new_summary.write_text(f"{text}\n", encoding="utf-8")
         return table, summary
