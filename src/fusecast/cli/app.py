@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from fusecast._version import __version__
 from fusecast.cli.commands import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
 from fusecast.cli.options import Command, ConfigCommand
-from fusecast.errors import FusecastError
+from fusecast.errors import ArtifactError, FusecastError
 from fusecast.errors.artifact import translate_os_errors
 
 app = typer.Typer(
@@ -41,11 +42,25 @@ for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, re
     app.command(cls=ConfigCommand if module is fit else Command)(getattr(module, verb))
 
 
+def _flush_output() -> None:
+    """Raise an ArtifactError where what was printed cannot be written, such as into a file on a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        if isinstance(error, BrokenPipeError):  # nobody reads on, as with `| head`
+            return
+        raise ArtifactError.refused_by_system("the output", error.strerror or str(error)) from error
+
+
 def main() -> None:
     """Run the command line; an error that the user can correct is printed, with exit code 2."""
     try:
         with translate_os_errors():
-            app()
+            try:
+                app()
+            finally:
+                _flush_output()
     except FusecastError as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,16 @@ SILENCED = (
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Hold back Lightning's information and the warnings that do not apply to us; others pass."""
+    """Hold back Lightning's information and the warnings that do not apply to us; others pass.
+
+    TensorBoard's thread prints a traceback where its disk is full, and raises the same error in the main thread.
+    """
+
+    def print_traceback(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            excepthook(args)
+
+    excepthook, threading.excepthook = threading.excepthook, print_traceback
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     try:
@@ -51,6 +61,7 @@ def quiet_lightning() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message)
             yield
     finally:
+        threading.excepthook = excepthook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

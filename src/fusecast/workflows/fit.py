@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusecast.data.splits import record_split
+from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.inference.model_bundle import Bundle
+from fusecast.io.atomic import scratch_folder
 from fusecast.reporting.training_images import draw_training_images
 from fusecast.training.callbacks.images import ImageLogger
 from fusecast.training.fit import FitResult, fit, settle_unknown_categories
@@ -75,20 +76,22 @@ def train_bundle(
     `extra` holds plain values for the bundle: the run and its split. `on_start` is called in the first process after
     all checks, before anything is written.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder("fusecast-fit-") as scratch:
+        run_folder = folder or scratch / "run"
         try:
-            result = fit(
-                model_config=model_config,
-                training_config=config.training,
-                encoded=encoded,
-                train=train,
-                valid=valid,
-                folder=folder or Path(scratch),
-                resume=resume,
-                callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
-                logger=logger,
-                on_start=on_start,
-            )
+            with translate_os_errors(f"a file in {run_folder}"):
+                result = fit(
+                    model_config=model_config,
+                    training_config=config.training,
+                    encoded=encoded,
+                    train=train,
+                    valid=valid,
+                    folder=run_folder,
+                    resume=resume,
+                    callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
+                    logger=logger,
+                    on_start=on_start,
+                )
         except TrainingInterrupted:
             if folder is None:
                 raise TrainingInterrupted.without_folder() from None

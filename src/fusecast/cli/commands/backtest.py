@@ -57,8 +57,8 @@ def backtest(
             device=device,
             on_progress=on_progress,
         )
-    table, summary = result.write(path)
     output.print_backtest(result)
+    table, summary = result.write(path)
     output.print_path("forecasts", path)
     output.print_path("scores of all groups", table)
     output.print_path("summary", summary)

@@ -18,6 +18,8 @@ def calibrate(
     """Learn from the validation split how to shift quantiles so that their coverage is right."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
+    from fusecast.io.output_dir import check_results_folder
 
+    check_results_folder(run)
     calibration = Forecaster.load(run).calibrate(method, data=data, device=device)  # type: ignore[arg-type]  # checked
     output.print_calibration(calibration, run)

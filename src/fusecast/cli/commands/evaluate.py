@@ -19,6 +19,6 @@ def evaluate(
 
     with output.show_progress("evaluating") as on_progress:
         evaluation = Forecaster.load(run).evaluate(data=data, stride=stride, device=device, on_progress=on_progress)
-    evaluation.write(run / "metrics.json")
     output.print_scores(evaluation)
+    evaluation.write(run / "metrics.json")
     output.print_path("metrics", run / "metrics.json")
