@@ -194,7 +194,7 @@ def _create_file(folder: Path, name: str) -> Path:
 
 
 def _copy_permissions(source: Path, path: Path) -> None:
-    """Give a file the permissions, owner and group of another, as far as the user may."""
+    """Copy the permissions, owner and group of a file to another, as far as the user may."""
     status = source.stat()
     if os.name != "nt":
         for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
