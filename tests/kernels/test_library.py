@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from ctypes import CDLL, Structure, c_double
 from pathlib import Path
 
@@ -81,6 +82,103 @@ def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:
     assert len(built.read_bytes()) == len(whole)
 
 
+def plant(path: Path, sign: Path) -> None:
+    """Replace a library by one with a right checksum that writes a file when it is loaded."""
+    source = f"""
+    #include <stdio.h>
+    __attribute__((constructor)) static void run(void) {{ fclose(fopen("{sign}", "w")); }}
+    """
+    path.unlink()
+    assert compile_sources(shutil.which("gcc") or "cc", {"planted.c": source.encode()}, path)
+
+
+def open_folder(folder: Path, path: Path) -> None:
+    folder.chmod(0o777)
+
+
+def open_folder_to_group(folder: Path, path: Path) -> None:
+    folder.chmod(0o770)
+
+
+def link_folder(folder: Path, path: Path) -> None:
+    folder.symlink_to(folder.rename(folder.with_name("elsewhere")))
+
+
+def link_library(folder: Path, path: Path) -> None:
+    path.symlink_to(path.rename(folder / "other.so"))
+
+
+def open_library(folder: Path, path: Path) -> None:
+    path.chmod(0o722)
+
+
+def own_by_another(folder: Path, path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(folder, 1, -1)
+
+
+def own_library_by_another(folder: Path, path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(path, 1, -1)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_compiled_anew"),
+    [
+        (open_folder, False),
+        (open_folder_to_group, False),
+        (link_folder, False),
+        (own_by_another, False),
+        (link_library, True),
+        (open_library, True),
+        (own_library_by_another, True),
+    ],
+)
+def test_a_library_that_another_user_may_have_planted_is_not_loaded(
+    tmp_path: Path, change: Callable[[Path, Path], None], is_compiled_anew: bool
+) -> None:
+    places = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    run_program(**places)
+    folder = tmp_path / "cache" / "fusecast" / "kernels"
+    (path,) = folder.iterdir()
+    whole, sign = path.read_bytes(), tmp_path / "executed"
+    plant(path, sign)
+    planted = path.read_bytes()
+    change(folder, path)
+    before = folder.stat().st_mode
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **places}
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("True ")
+    assert not sign.exists()
+    assert ("RuntimeWarning: the compiled kernels are not taken from" in ran.stderr) != is_compiled_anew
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert (len(path.read_bytes()) == len(whole)) if is_compiled_anew else (path.read_bytes() == planted)
+    assert folder.stat().st_mode == before
+
+
+def test_a_planted_library_does_run_where_the_cache_is_trusted(tmp_path: Path) -> None:
+    run_program(XDG_CACHE_HOME=str(tmp_path))
+    (path,) = (tmp_path / "fusecast" / "kernels").iterdir()
+    plant(path, tmp_path / "executed")
+    program = [sys.executable, "-c", PROGRAM]
+    subprocess.run(program, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, check=True)
+    assert (tmp_path / "executed").exists()
+
+
+def test_the_cache_is_the_users_own_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        run_program(XDG_CACHE_HOME=str(tmp_path))
+    finally:
+        os.umask(umask)
+    folder = tmp_path / "fusecast" / "kernels"
+    (built,) = folder.iterdir()
+    assert (folder.stat().st_mode | built.stat().st_mode) & 0o022 == 0
+
+
 def compile_changed(tmp_path: Path, name: str, pattern: str, replacement: str) -> Path:
     """Compile the table of layouts with another text in one of its files."""
     sources = {name: read_sources()[name] for name in ("layout.c", "arguments.h")}
@@ -147,7 +245,7 @@ def test_another_library_in_the_same_process_is_not_computed_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = compile_changed(tmp_path, "arguments.h", r"float eps;", "double eps;")
-    monkeypatch.setattr(kernel_library, "_build", lambda compiler: path)
+    monkeypatch.setattr(kernel_library, "_build", lambda folder, compiler: path)
     with pytest.warns(RuntimeWarning, match="has other fields than in the library that was loaded before"):
         assert library.__wrapped__() is None
 

@@ -7,9 +7,12 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from ctypes import POINTER, Structure
 from functools import cache
 from importlib.resources import files
@@ -41,13 +44,14 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get(SWITCH, "1") == "0" or platform.system() != "Linux":
         return None
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
-    path = _build(compiler)
-    if path is None:
-        return None
-    _share_openmp()
     try:
-        return load_checked(path)
-    except OSError:
+        with _open_cache() as folder:
+            path = _build(folder, compiler)
+            if path is None:
+                return None
+            _share_openmp()
+            return load_checked(path)
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # no home folder, or one that cannot be written to
         return None
 
 
@@ -60,7 +64,7 @@ def load_checked(path: Path) -> ctypes.CDLL | None:
     except (AttributeError, LookupError, ValueError) as error:
         warnings.warn(
             f"the compiled kernels are not used, torch computes instead: their structures are not understood: {error}\n"
-            f"Hint: please report this, and delete {path}",
+            f"Hint: please report this, and delete {path.resolve()}",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -111,31 +115,66 @@ def compile_sources(compiler: str, sources: dict[str, bytes], path: Path) -> boo
         if done.returncode == 0:
             content = result.read_bytes()
             result.write_bytes(content + hashlib.sha256(content).digest())  # loaders ignore bytes after the end
+            result.chmod(0o700)  # whatever the umask
             result.replace(path)
         return done.returncode == 0
 
 
-def _build(compiler: str | None) -> Path | None:
-    """Return the path of the library in the user's cache folder, compiled first where that has none for these sources.
+@contextmanager
+def _open_cache() -> Iterator[Path]:
+    """Yield the user's cache folder, by a path that stays with the checked folder wherever that is moved.
 
-    None where there is no compiler or no place for it; the name depends on the processor, too.
+    A library in it runs as this user. Where the folder is not the user's own, or others can write to it, a temporary
+    one takes its place, with a RuntimeWarning, until the library is loaded.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fusecast" / "kernels"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, descriptor)
+            is_trusted = _is_own(os.fstat(descriptor))
+        except OSError:  # a symbolic link, a file, or a folder that only others may read
+            is_trusted = False
+        if is_trusted:
+            yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+            return
+        warnings.warn(
+            f"the compiled kernels are not taken from {folder}: it is no folder of this user alone, and others might "
+            "change them; each process compiles its own, which takes some seconds\n"
+            "Hint: let only its owner write to it, or set XDG_CACHE_HOME to a folder of your own",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fusecast-kernels-")))
+
+
+def _build(folder: Path, compiler: str | None) -> Path | None:
+    """Return the path of the library in a folder, compiled first where that has none for these sources.
+
+    None where there is no compiler; the name depends on the processor, too.
     """
     sources = read_sources()
     digest = hashlib.sha256(repr((FLAGS, _processor(), sorted(sources.items()))).encode()).hexdigest()[:16]
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fusecast" / "kernels"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"kernels-{digest}.so"
-        if _is_intact(path):
-            return path
-        return path if compiler is not None and compile_sources(compiler, sources, path) else None
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # no home folder, or one that cannot be written to
-        return None
+    path = folder / f"kernels-{digest}.so"
+    if _is_intact(path):
+        return path
+    return path if compiler is not None and compile_sources(compiler, sources, path) else None
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a file or folder is this user's, and no other user can change it."""
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether the library exists and has its checksum: loading a truncated one kills the process."""
-    if not path.exists():
+    """Whether the library exists, is the user's own and has its checksum: loading a truncated one kills the process."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    if not (stat.S_ISREG(status.st_mode) and _is_own(status)):
         return False
     content = path.read_bytes()
     return hashlib.sha256(content[:-CHECKSUM_BYTES]).digest() == content[-CHECKSUM_BYTES:]
