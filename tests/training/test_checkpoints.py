@@ -6,9 +6,14 @@ import errno
 import os
 import pickle
 import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.helpers.training_fixtures import Train, same_weights
@@ -82,6 +87,98 @@ def test_a_truncated_checkpoint_is_refused_in_words(tmp_path: Path, kept: float)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(ArtifactError, match=r"last.ckpt cannot be read: .+\nHint: it is truncated"):
+        load_checkpoint(path)
+
+
+def flip_bit(path: Path, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
+
+
+def flip_weight(path: Path) -> None:
+    """Flip a bit in the largest tensor of a checkpoint."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size if "/data/" in part.filename else 0)
+    flip_bit(path, 8 * (largest.header_offset + 500))
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    content = {"x": torch.arange(600.0), "y": torch.zeros(30, dtype=torch.int64), "plain": [1.5, "words", None]}
+    torch.save(content, path)
+    bits = 8 * path.stat().st_size
+    directory = 8 * zipfile.ZipFile(path).start_dir
+    refused = []
+    chosen = np.random.default_rng(0).integers(0, bits, 400).tolist()
+    chosen += np.random.default_rng(1).integers(directory, bits, 400).tolist()
+    for bit in chosen:
+        flip_bit(path, bit)
+        try:
+            loaded = load_checkpoint(path)
+        except ArtifactError as error:
+            refused.append(str(error))
+        else:
+            assert torch.equal(loaded["x"], content["x"]), bit
+            assert torch.equal(loaded["y"], content["y"]), bit
+            assert loaded["plain"] == content["plain"], bit
+        flip_bit(path, bit)
+    assert len(refused) > 300
+    assert sum("Bad CRC-32 for file 'last/data/0'" in text for text in refused) > 100
+    assert all(re.match(r".*last\.ckpt (cannot be read: .+|does not exist)\nHint: ", text) for text in refused)
+
+
+def write_zip(path: Path, data: bytes = b"", **options: Any) -> zipfile.ZipFile:
+    """Write an archive as torch does, with this pickle or an ordinary one, and with a large tensor."""
+    torch.save({"state_dict": {"x": torch.zeros(1_000_000)}}, path)
+    parts = {}
+    with zipfile.ZipFile(path) as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    archive = zipfile.ZipFile(path, "w", **options)
+    for name, content in parts.items():
+        archive.writestr(name, data if data and name.endswith("data.pkl") else content)
+    return archive
+
+
+def write_compressed(path: Path) -> None:
+    write_zip(path, compression=zipfile.ZIP_DEFLATED).close()
+
+
+def write_overlapping(path: Path) -> None:
+    archive = write_zip(path)
+    (large,) = (part for part in archive.filelist if part.filename.endswith("/data/0"))
+    for number in range(1, 3000):  # 12 GB of 4 MB
+        part = copy(large)
+        part.filename = large.filename[:-1] + str(number)
+        archive.filelist.append(part)
+    archive.close()
+
+
+class Allocation:
+    """Takes memory when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return bytearray, (8 * 10**9,)
+
+
+def write_allocating(path: Path) -> None:
+    write_zip(path, pickle.dumps({"state_dict": Allocation()}, protocol=2)).close()
+
+
+def write_allocating_legacy(path: Path) -> None:
+    torch.save({"state_dict": Allocation()}, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("write", [write_compressed, write_overlapping, write_allocating, write_allocating_legacy])
+def test_a_file_that_would_grow_in_memory_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "bomb.ckpt"
+    write(path)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch must not read it"))
+    with pytest.raises(ArtifactError, match=r"bomb\.ckpt cannot be read: its? .+, and w(as|ere) not"):
         load_checkpoint(path)
 
 
@@ -226,8 +323,9 @@ def test_an_unsafe_file_is_never_passed_over_when_it_was_requested(tmp_path: Pat
     assert not sprung.exists()
 
 
-def test_training_goes_on_from_the_checkpoint_before_a_truncated_one_with_a_line_on_stderr(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("damage", [truncate, flip_weight])
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_with_a_line_on_stderr(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     options = {"early_stopping_patience": None, "checkpoint_steps": 3}
     whole = train(folder=tmp_path / "whole", max_epochs=3, **options)
@@ -236,12 +334,88 @@ def test_training_goes_on_from_the_checkpoint_before_a_truncated_one_with_a_line
     assert {"last.ckpt", "previous.ckpt"} <= {path.name for path in checkpoints.iterdir()}
     for path in checkpoints.glob("*"):
         if path.name != "previous.ckpt":
-            truncate(path)
+            damage(path)
     resumed = train(folder=tmp_path / "parts", max_epochs=3, resume=checkpoints, **options)
     assert same_weights(whole, resumed)
     printed = capsys.readouterr().err
     assert "last.ckpt cannot be read" in printed
     assert "Going on from" in printed
+
+
+def test_damaged_best_weights_are_never_returned(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    flip_weight(train(max_epochs=2).checkpoint)
+    with pytest.raises(TrainingError, match=r"best weights is missing or damaged\nHint: restore that file, or train"):
+        train(max_epochs=2, resume=last)
+    assert "ckpt cannot be read: Bad CRC-32" in capsys.readouterr().err
+    result = train(max_epochs=3, resume=last)
+    assert result.best_loss == result.history[2]["val_loss"]
+    assert "ckpt cannot be read: Bad CRC-32" in capsys.readouterr().err
+
+
+def lines_of_a_refusal(train: Train, **options: Any) -> str:
+    with pytest.raises(TrainingError) as refused:
+        train(**options)
+    return str(refused.value)
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_lost(train: Train, tmp_path: Path) -> None:
+    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    train(max_epochs=2)
+    train(folder=tmp_path / "again", max_epochs=2)
+    train(folder=tmp_path / "seed", max_epochs=2, seed=1)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    before = last.read_bytes()
+    for other, reason in (
+        (
+            "again",
+            r"again.checkpoints.last\.ckpt: it is of another run than folder .*run\nHint: resume in the folder of",
+        ),
+        ("seed", r"seed.checkpoints.last\.ckpt: seed was 1 and is 42"),
+    ):
+        foreign = tmp_path / other / "checkpoints" / "last.ckpt"
+        assert re.search(reason, lines_of_a_refusal(train, resume=foreign, max_epochs=3))
+        shutil.copy(foreign, last)
+        assert "training cannot be resumed from" in lines_of_a_refusal(train, resume=checkpoints, max_epochs=3)
+    last.write_bytes(before)
+    assert same_weights(train(resume=checkpoints, max_epochs=3), whole)
+
+
+def test_a_run_that_was_moved_or_copied_is_resumed_and_so_is_one_checkpoint_in_a_new_folder(
+    train: Train, tmp_path: Path
+) -> None:
+    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    train(max_epochs=2)
+    copied = Path(shutil.copytree(tmp_path / "run", tmp_path / "copy"))
+    assert same_weights(train(folder=copied, resume=copied / "checkpoints", max_epochs=3), whole)
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    elsewhere = tmp_path / "elsewhere"
+    assert same_weights(
+        train(folder=elsewhere, resume=moved / "checkpoints" / "last.ckpt", max_epochs=3, early_stopping_patience=None),
+        whole,
+    )
+    assert same_weights(train(folder=moved, resume=moved / "checkpoints", max_epochs=3), whole)
+    train(folder=elsewhere, resume=elsewhere / "checkpoints", max_epochs=4)
+
+
+def test_a_run_of_an_earlier_version_has_no_identity_and_is_resumed(train: Train, tmp_path: Path) -> None:
+    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    train(max_epochs=2)
+    identity = tmp_path / "run" / "run.id"
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        content = load_checkpoint(path)
+        assert content.pop("run") == identity.read_text(encoding="utf-8")
+        torch.save(content, path)
+    identity.unlink()
+    assert same_weights(train(resume=tmp_path / "run" / "checkpoints", max_epochs=3), whole)
+    assert not identity.exists()
+    foreign = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert "of another run" in lines_of_a_refusal(train, folder=tmp_path / "whole", resume=foreign, max_epochs=4)
+    (tmp_path / "whole" / "run.id").unlink()  # as the message says
+    train(folder=tmp_path / "whole", resume=foreign, max_epochs=4)
 
 
 def test_checkpoints_of_an_earlier_version_are_read_by_the_names_of_their_parts(train: Train, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_run_writes_its_files_and_nothing_elsewhere(
         f"checkpoints/{result.checkpoint.name}",
         "history.csv",
         "logs/hparams.yaml",
+        "run.id",
     ]
     assert any(name.startswith("logs/events") for name in names)
     assert list(elsewhere.iterdir()) == []

@@ -47,7 +47,7 @@ def test_callbacks_are_called_in_the_documented_order_and_checkpoints_hold_their
         callbacks=[every_step, counter, AfterSteps(9, int)],
     )
     assert counter.order == [
-        *("History", "Limits", "ProgressReport", "LearningRateMonitor", "EarlyStopping"),
+        *("RunFolder", "History", "Limits", "ProgressReport", "LearningRateMonitor", "EarlyStopping"),
         *("Counter", "AfterSteps", "MovableCheckpoint", "ModelCheckpoint", "LastCheckpoint", "Interruption"),
     ]
     previous = load_checkpoint(result.checkpoint.parent / "previous.ckpt")

@@ -55,7 +55,7 @@ class ArtifactError(FusecastError):
     def unreadable(cls, path: object, reason: str) -> Self:
         return cls(
             f"{path} cannot be read: {reason}\n"
-            "Hint: it is truncated or no file of fusecast; copy it again, or use an earlier one"
+            "Hint: it is truncated, damaged or no file of fusecast; copy it again, or use an earlier one"
         )
 
     @classmethod

@@ -39,6 +39,29 @@ class TrainingError(FusecastError):
         return cls(f"another process is training into folder {folder}\nHint: wait for its end, or use another folder")
 
     @classmethod
+    def folder_replaced(cls, folder: object) -> Self:
+        return cls(
+            f"folder {folder} was moved, removed or replaced while a training wrote into it: the training has ended, "
+            "and nothing of it was written there since\n"
+            "Hint: stop a training before its folder is moved or removed; a moved one can be resumed where it is now"
+        )
+
+    @classmethod
+    def other_run(cls, checkpoint: object, folder: object, identity: object) -> Self:
+        return cls(
+            f"training cannot be resumed from {checkpoint}: it is of another run than folder {folder}\n"
+            "Hint: resume in the folder of its own run, or in a new one; to continue it in this folder all the same, "
+            f"remove {identity}"
+        )
+
+    @classmethod
+    def no_best(cls, folder: object) -> Self:
+        return cls(
+            f"training in {folder} is done, but the file of its best weights is missing or damaged\n"
+            "Hint: restore that file, or train more epochs with --resume and a larger --max-epochs"
+        )
+
+    @classmethod
     def other_data(cls) -> Self:
         return cls(
             "training cannot be resumed: the table differs from the one that it began with\n"

@@ -7,8 +7,10 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytorch_lightning as pl
 import torch
@@ -17,24 +19,32 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.errors.artifact import UnsafeArtifactError
-from fusecast.io.atomic import replace_file
+from fusecast.io.archive import check_archive
+from fusecast.io.atomic import replace_file, write_text_atomically
 from fusecast.runtime.distributed import holds_in_any_process, is_first_process
+from fusecast.runtime.lock import FolderLock
 from fusecast.training.callbacks.progress import notify
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 STATE_OF_TRAINING = {"state_dict", "optimizer_states", "loops", "epoch_loss", "hyper_parameters"}
 """What a checkpoint holds that training can be resumed from; converted weights hold less."""
 
+IDENTITY = "run.id"
+"""The file in a run's folder with its identity, which its checkpoints hold under RUN."""
+RUN = "run"
+
 
 def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint that holds tensors and plain values only; nothing in it is executed, ever.
 
-    An ArtifactError is raised where the file is missing or truncated, or holds anything that loading would execute.
+    An ArtifactError is raised where the file is missing, truncated or damaged, would take more memory than it has
+    bytes, or holds anything that loading would execute.
     """
     path = Path(path)
     if not path.is_file():
         raise ArtifactError.missing(path, "a checkpoint file such as last.ckpt")
     try:
+        check_archive(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # of files that are refused next
             content = torch.load(path, map_location=map_location, weights_only=True)
@@ -44,7 +54,7 @@ def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") 
         if refused is None:
             raise ArtifactError.unreadable(path, "its content makes no sense") from None
         raise ArtifactError.unsafe(path, refused[1] or refused[2]) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001  of zipfile and torch, for whatever a damaged file holds
         reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "it ends too early"
         raise ArtifactError.unreadable(path, reason) from None
     if not isinstance(content, dict):
@@ -73,12 +83,21 @@ class MovableCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that remembers its best by name, so that a run's folder can be moved and then resumed."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Find the remembered files in the present folder; forget those that are not there."""
+        """Find the remembered files in the present folder; forget those that are not there or cannot be read."""
         folder = Path(self.dirpath or ".")
 
+        @cache
         def in_folder(path: str) -> str:
             present = folder / Path(path).name
-            return str(present) if path and present.is_file() else ""
+            if not path or not present.is_file():
+                return ""
+            try:
+                load_checkpoint(present)
+            except ArtifactError as error:
+                if is_first_process():
+                    notify(f"{str(error).splitlines()[0]}. The best weights are chosen anew from here on.")
+                return ""
+            return str(present)
 
         best = {in_folder(path): score for path, score in state_dict["best_k_models"].items() if in_folder(path)}
         names = ("best_model_path", "kth_best_model_path", "last_model_path")
@@ -89,6 +108,50 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict(state)
 
 
+class RunFolder(pl.Callback):
+    """Let a run write into the folder that it has locked and no other, and put its identity into its checkpoints.
+
+    Called before the other callbacks and the loggers, which write files too.
+    """
+
+    def __init__(self, lock: FolderLock | None = None, identity: str | None = None) -> None:
+        self.lock = lock
+        self.identity = identity
+
+    def require_own(self) -> None:
+        """Raise a TrainingError where another folder, or none, has taken the place of the locked one."""
+        if self.lock is not None:
+            self.lock.require_in_place()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Check the folder before the learning rate is logged."""
+        self.require_own()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Check the folder before a step is logged."""
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by Lightning
+            self.require_own()
+
+    def on_validation_epoch_end(self, *_: Any) -> None:
+        """Check the folder before a validation is logged."""
+        self.require_own()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Check the folder before an epoch's files are written."""
+        self.require_own()
+
+    def on_exception(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Keep the loggers, which Lightning closes next, from writing into another run's folder."""
+        if self.lock is not None and not self.lock.is_in_place():
+            trainer.loggers = []
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Check the folder, and add the identity; Lightning writes the file next."""
+        self.require_own()
+        if self.identity is not None:
+            checkpoint[RUN] = self.identity
+
+
 class LastCheckpoint(Checkpoint):
     """Write ``last.ckpt`` into a folder after every epoch, and within epochs every so many `steps` or `minutes`.
 
@@ -96,8 +159,11 @@ class LastCheckpoint(Checkpoint):
     not the run.
     """
 
-    def __init__(self, folder: Path, *, steps: int | None = None, minutes: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, run_folder: RunFolder, *, steps: int | None = None, minutes: float | None = None
+    ) -> None:
         self.folder = folder
+        self.run_folder = run_folder
         self.steps = steps
         self.minutes = minutes
         self.saved_step = 0  # the optimizer step from which a resumed run would continue
@@ -119,6 +185,7 @@ class LastCheckpoint(Checkpoint):
 
     def write(self, trainer: pl.Trainer) -> None:
         """Write ``last.ckpt``; every process calls this."""
+        self.run_folder.require_own()
         path = self.folder / LAST
         if trainer.is_global_zero and path.exists():
             path.replace(self.folder / PREVIOUS)
@@ -158,7 +225,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 def choose_checkpoint(requested: Path, run_checkpoints: Path) -> Path | None:
     """Return the checkpoint to resume a run from; a line is printed where it is not the requested one.
 
-    A file stands for itself or, where it is truncated, for the newest intact one beside it; a missing or unsafe file is
+    A file stands for itself or, where it is damaged, for the newest intact one beside it; a missing or unsafe file is
     an ArtifactError, never passed over in silence. A folder stands for its newest intact checkpoint, and so does
     `run_checkpoints`, the run's folder, which need not exist: a run that was killed before its first checkpoint has
     none. None means that training starts from the beginning; see :func:`newest_checkpoint` for its errors.
@@ -188,6 +255,22 @@ def load_training_state(path: Path) -> dict[str, Any]:
     if not content.keys() >= STATE_OF_TRAINING:
         raise TrainingError.checkpoint_mismatch(path, "it holds no state of a training by fusecast")
     return content
+
+
+def identify_run(folder: Path, checkpoint: Path | None) -> str | None:
+    """Return the identity of the run in a folder; one that starts from the beginning is given a new one.
+
+    None is a run that an earlier version of fusecast began. A TrainingError is raised where `checkpoint` is of another
+    run than the folder; a folder without a run takes on that of the checkpoint.
+    """
+    path = folder / IDENTITY
+    identity: str | None = uuid4().hex if checkpoint is None else load_checkpoint(checkpoint).get(RUN)
+    if checkpoint is not None and path.exists():
+        if path.read_text(encoding="utf-8", errors="replace") != identity:
+            raise TrainingError.other_run(checkpoint, folder, path)
+    elif identity is not None and is_first_process():
+        write_text_atomically(path, identity)
+    return identity
 
 
 def require_same_network(path: Path, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> None:

@@ -24,7 +24,14 @@ from fusecast.model.weights import initialize_weights
 from fusecast.runtime.cpu import keep_freed_memory
 from fusecast.runtime.distributed import is_first_process
 from fusecast.runtime.lock import lock_folder
-from fusecast.training.checkpoints import choose_checkpoint, load_checkpoint, load_training_state, require_same_network
+from fusecast.training.checkpoints import (
+    RunFolder,
+    choose_checkpoint,
+    identify_run,
+    load_checkpoint,
+    load_training_state,
+    require_same_network,
+)
 from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.lightning_module import TFTModule
 from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
@@ -75,7 +82,7 @@ def fit(
     """Train a network, and return it with the weights that validated best.
 
     First everything that can be refused is refused, with a TrainingError: no training window, checkpoints of another
-    run in `folder` or one that is training there, a checkpoint of another network or another table. Then `on_start` is
+    run in `folder` or one that is training there, a checkpoint of another run, network or table. Then `on_start` is
     called once, in the first process, and may write what describes the run. Only then the seed is set, from which the
     first weights and all that is random follow, so that a resumed run and an undisturbed one draw the same numbers. The
     caller's random state is restored at the end.
@@ -94,13 +101,14 @@ def fit(
     files = RunFiles.in_folder(folder)
     began = time.monotonic()
     keep_freed_memory()
-    with lock_folder(folder), quiet_lightning(), isolate_rng():
+    with lock_folder(folder) as lock, quiet_lightning(), isolate_rng():
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         checkpoint = None
         if resume is not None:
             checkpoint = _checkpoint_to_resume(resume, files, model_config, data)
         elif is_first_process():
             files.refuse_to_overwrite()
+        run_folder = RunFolder(lock, identify_run(folder, checkpoint))
         if on_start is not None and is_first_process():
             on_start()
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
@@ -111,13 +119,17 @@ def fit(
             monitor="val_loss" if data.validates else "train_loss",
             callbacks=callbacks,
             logger=logger,
+            run_folder=run_folder,
         )
         try:
             interrupted = run.fit(module, datamodule=data, ckpt_path=checkpoint)
         finally:
             data.teardown("fit")  # which Lightning does not call where training breaks off
+        lock.require_in_place()
     best, loss = run.best_checkpoint, run.best.best_model_score
     if best is None or loss is None:
+        if not interrupted:
+            raise TrainingError.no_best(folder)
         raise TrainingInterrupted.before_first_model(folder, run.trainer.global_step)
     network = module.network.cpu()
     state = load_checkpoint(best)["state_dict"]
@@ -177,7 +189,9 @@ def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, dat
         return None
     content = load_training_state(path)
     defaults = {option.name: option.default for option in fields(ModelConfig)}  # for options that came later
-    require_same_network(path, {**defaults, **content["hyper_parameters"]["model"]}, model.to_dict())
+    saved = content["hyper_parameters"]
+    before = {**defaults, **saved["model"], "seed": saved["seed"]}
+    require_same_network(path, before, {**model.to_dict(), "seed": data.config.seed})
     state_of_data = content.get(type(data).__qualname__)
     if state_of_data is not None:
         data.load_state_dict(state_of_data)

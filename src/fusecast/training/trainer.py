@@ -22,7 +22,7 @@ from fusecast.runtime.device import choose_accelerator, choose_precision
 from fusecast.training.callbacks.history import History
 from fusecast.training.callbacks.progress import ProgressReport, notify
 from fusecast.training.callbacks.stopping import Interrupted, Interruption, Limits
-from fusecast.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, MovableCheckpoint
+from fusecast.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, MovableCheckpoint, RunFolder
 from fusecast.training.loggers import make_logger
 
 if TYPE_CHECKING:
@@ -89,14 +89,14 @@ class RunFiles:
 class TrainingRun:
     """A Lightning trainer, and those of its callbacks that are read when training has ended.
 
-    Lightning calls the callbacks in this order: history, limits, progress, learning rate, early stopping; those
-    of the user; then whatever writes checkpoints: the best one, those of the user, ``last.ckpt``, interruption. What
-    ``last.ckpt`` holds is therefore the state of all the others after the same step.
+    Lightning calls the callbacks in this order: the check of the folder, history, limits, progress, learning rate,
+    early stopping; those of the user; then whatever writes checkpoints: the best one, those of the user, ``last.ckpt``,
+    interruption. What ``last.ckpt`` holds is therefore the state of all the others after the same step.
 
     `monitor` (``val_loss``, or ``train_loss`` where nothing is validated) decides about the best weights and early
     stopping; `logger` (one of Lightning's, or several) replaces that of the configuration; without `print_epochs` one
-    of `callbacks` prints the line of an epoch. A ConfigError is raised where the requested accelerator is absent, or
-    the library of the logger is not installed.
+    of `callbacks` prints the line of an epoch; `run_folder` watches the folder of the run. A ConfigError is raised
+    where the requested accelerator is absent, or the library of the logger is not installed.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class TrainingRun:
         callbacks: Sequence[pl.Callback] = (),
         logger: Logger | Sequence[Logger] | None = None,
         print_epochs: bool = True,
+        run_folder: RunFolder | None = None,
     ) -> None:
         accelerator = choose_accelerator(config.accelerator, config.devices)
         loggers = logger if logger is not None else make_logger(config.logger, files.logs)
@@ -122,9 +123,12 @@ class TrainingRun:
             save_on_train_epoch_end=True,
             enable_version_counter=False,  # a resumed run writes the file of an epoch that it repeats anew
         )
-        last = LastCheckpoint(files.checkpoints, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes)
-        self.interruption = Interruption(last)
-        first: list[pl.Callback] = [self.history, self.limits]
+        self.folder = run_folder or RunFolder()
+        self.last = LastCheckpoint(
+            files.checkpoints, self.folder, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes
+        )
+        self.interruption = Interruption(self.last)
+        first: list[pl.Callback] = [self.folder, self.history, self.limits]
         self.print_progress = config.progress
         if config.progress:
             first.append(ProgressReport(self.history, lines=print_epochs))
@@ -148,7 +152,7 @@ class TrainingRun:
             gradient_clip_val=config.gradient_clip,
             deterministic=config.deterministic or None,
             logger=loggers or False,
-            callbacks=[*first, self.best, *callbacks, last, self.interruption],
+            callbacks=[*first, self.best, *callbacks, self.last, self.interruption],
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,  # our samplers give each process its share
             default_root_dir=files.checkpoints.parent,
@@ -174,12 +178,19 @@ class TrainingRun:
             return False
         except Interrupted:
             pass
+        except OSError:  # such as of a logger whose folder is no more
+            self.folder.require_own()
+            raise
         except SystemExit:  # what Lightning makes of a second Ctrl+C and of SIGTERM, after it has closed everything
             if trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
             if trainer.received_sigterm:
                 if trainer.is_global_zero:
-                    notify("terminated: the checkpoints so far are kept, and training can be resumed from them")
+                    notify(
+                        "terminated: the checkpoints so far are kept, and training can be resumed from them"
+                        if any(self.last.folder.glob("*.ckpt"))
+                        else "terminated before the first checkpoint: resumed training starts from the beginning"
+                    )
                 raise SystemExit(128 + signal.SIGTERM) from None
         if self.print_progress and self.history.rows and trainer.is_global_zero:
             notify("interrupted: the best weights so far are kept")

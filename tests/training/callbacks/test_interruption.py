@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ def press_ctrl_c() -> None:
 class AtBatch(pl.Callback):
     """Press Ctrl+C at a hook of a batch: of training, before the step; of validation, before and after it."""
 
-    def __init__(self, hook: str, batch: int, epoch: int) -> None:
+    def __init__(self, hook: str, batch: int, epoch: int, action: Callable[[], None] = press_ctrl_c) -> None:
         def press(trainer: pl.Trainer, *args: Any, **_: Any) -> None:
             if args[-1] == batch and trainer.current_epoch == epoch:
-                press_ctrl_c()
+                action()
 
         setattr(self, hook, press)
 
@@ -172,12 +172,39 @@ def test_a_model_whose_writing_was_broken_off_is_no_model_and_the_run_can_be_res
     assert same_weights(resumed, train(folder=tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("step", [1, 6])
-def test_a_terminated_run_is_no_success_and_can_be_resumed(train: Train, tmp_path: Path, step: int) -> None:
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "termination",
+    [
+        AfterSteps(1, terminate),
+        AfterSteps(STEPS_AN_EPOCH, terminate),
+        AfterSteps(6, terminate),
+        AtBatch("on_validation_batch_start", 0, 0, terminate),
+        AtBatch("on_validation_batch_start", 1, 1, terminate),
+        AtBatch("on_validation_batch_end", 0, 0, terminate),
+    ],
+)
+def test_a_terminated_run_is_no_success_has_a_checkpoint_of_its_last_step_and_can_be_resumed(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], termination: pl.Callback
+) -> None:
     whole = train(folder=tmp_path / "whole")
     with pytest.raises(SystemExit) as left:
-        train(callbacks=[AfterSteps(step, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+        train(callbacks=[termination])
     assert left.value.code == 128 + signal.SIGTERM
+    assert "terminated: the checkpoints so far are kept, and training can be resumed" in capsys.readouterr().err
     resumed = train(resume=tmp_path / "run" / "checkpoints")
     assert rows(resumed) == rows(whole)
     assert same_weights(resumed, whole)
+
+
+def test_a_terminated_run_without_checkpoint_says_so_and_starts_from_the_beginning(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(folder=tmp_path / "whole", max_steps=1)
+    with pytest.raises(SystemExit):
+        train(max_steps=1, callbacks=[AtBatch("on_validation_batch_start", 0, 0, terminate)])
+    assert "terminated before the first checkpoint: resumed training starts from the begi" in capsys.readouterr().err
+    assert same_weights(train(max_steps=1, resume=tmp_path / "run" / "checkpoints"), whole)

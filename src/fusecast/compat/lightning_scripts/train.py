@@ -37,7 +37,14 @@ from fusecast.runtime.distributed import is_first_process
 from fusecast.runtime.lock import lock_folder
 from fusecast.training.callbacks.images import ImageLogger
 from fusecast.training.callbacks.progress import notify
-from fusecast.training.checkpoints import choose_checkpoint, load_training_state, require_same_network
+from fusecast.training.checkpoints import (
+    IDENTITY,
+    RunFolder,
+    choose_checkpoint,
+    identify_run,
+    load_training_state,
+    require_same_network,
+)
 from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
 
 LOGS, CONFIG, METRICS = "tft_logs", "training_config.json", "metrics.csv"
@@ -107,10 +114,11 @@ def train_tft_lightning(
     choose_accelerator(options.accelerator, options.devices)
     resume = _choose_checkpoint(config, len(names))
     files = RunFiles(checkpoints=folder, history=None, logs=folder / LOGS)
-    with lock_folder(folder), quiet_lightning():
+    with lock_folder(folder) as lock, quiet_lightning():
+        if is_first_process() and (resume is None or resume.parent.resolve() != folder.resolve()):
+            _set_earlier_run_aside(folder)
+        run_folder = RunFolder(lock, identify_run(folder, resume))
         if is_first_process():
-            if resume is None or resume.parent.resolve() != folder.resolve():
-                _set_earlier_run_aside(folder)
             write_text_atomically(folder / CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
         pl.seed_everything(config.random_seed, workers=True, verbose=False)
         model = TemporalFusionTransformerLightning(
@@ -123,7 +131,7 @@ def train_tft_lightning(
         )
         _print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
         callbacks = [ImageLogger(names, draw_training_images), MetricsCallback(folder / METRICS)]
-        run = TrainingRun(options, files, callbacks=callbacks, print_epochs=False)
+        run = TrainingRun(options, files, callbacks=callbacks, print_epochs=False, run_folder=run_folder)
         trainer = run.trainer
         _print(f"training on {trainer.accelerator.name()}, precision {trainer.precision}")
         if run.fit(model, train, valid, ckpt_path=resume):
@@ -151,8 +159,8 @@ def _report_unknown_attributes(*configs: Any) -> None:
 
 def _set_earlier_run_aside(folder: Path) -> None:
     """Move the files of an earlier run as a whole into a folder of their own, so that no two runs are mixed."""
-    found = [*folder.glob("*.ckpt"), *(path for name in (METRICS, LOGS) if (path := folder / name).exists())]
-    if not found:
+    earlier = [*folder.glob("*.ckpt"), *(path for name in (METRICS, LOGS) if (path := folder / name).exists())]
+    if not earlier:
         return
     number = 1
     while (aside := folder / f"earlier-{number}").exists():
@@ -162,7 +170,7 @@ def _set_earlier_run_aside(folder: Path) -> None:
         f"and set checkpoint_dir={aside} ckpt_path=last"
     )
     aside.mkdir()
-    for path in (*found, folder / CONFIG):
+    for path in (*earlier, folder / CONFIG, folder / IDENTITY):
         if path.exists():
             path.rename(aside / path.name)
 
@@ -187,7 +195,7 @@ def _choose_checkpoint(config: LightningTrainingConfig, features: int) -> Path |
         _print(f"going on from {path}")
         saved = load_training_state(path)["hyper_parameters"]
         sizes = {name: getattr(config, name) for name in ("hidden_size", "num_heads", "num_lstm_layers")}
-        require_same_network(path, saved, {"input_size": features, **sizes})
+        require_same_network(path, saved, {"input_size": features, **sizes, "seed": config.random_seed})
     return path
 
 

@@ -71,6 +71,8 @@ class Interruption(Checkpoint):
     Several processes agree on the step, and are not interrupted within validation. Where nothing but the last
     validation is left, it is finished.
 
+    After a SIGTERM, on which Lightning ends training between two batches, a single process writes its state, too.
+
     A `Checkpoint`, so that Lightning calls it after the callbacks whose state the checkpoint is to hold.
     """
 
@@ -103,12 +105,22 @@ class Interruption(Checkpoint):
             if self._last.saved_step != trainer.global_step:
                 self._last.write(trainer)
             self._interrupt()
+        self._write_where_terminated(trainer)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write the state before the validation, which a resumed run begins anew, and interrupt."""
         if trainer.world_size == 1 and self._requested and not trainer.should_stop:
             self._last.write(trainer)
             self._interrupt()
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Write the state before the validation, which a resumed run begins anew, where Lightning ends it now."""
+        self._write_where_terminated(trainer)
+
+    def _write_where_terminated(self, trainer: pl.Trainer) -> None:
+        terminated = trainer.received_sigterm and trainer.world_size == 1 and not trainer.should_stop
+        if terminated and self._last.saved_step != trainer.global_step:
+            self._last.write(trainer)
 
     def _request(self, *_: int | FrameType | None) -> None:
         if self._requested:
