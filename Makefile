@@ -8,7 +8,7 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests tests-stats format browser calibration clean help \
+.PHONY: demo test lint types tests tests-stats format browser calibration soak clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-scaling bench-gpu
 
 help:  ## List the targets
@@ -98,6 +98,9 @@ bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one c
 
 calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (a quarter of an hour)
 	$(BIN)/python -m benchmarks.calibration
+
+soak: $(VENV)/.dev  ## Kill trainings at random moments and at every rename, and resume them (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/soak.py $(SOAK_ARGS)
 
 clean:  ## Remove what make and the tests have created, the environment too
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info
