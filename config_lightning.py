@@ -5,7 +5,11 @@ For a single run, override them by name: ``python train_tft_lightning.py --confi
 
 from pathlib import Path
 
-from fusecast.compat.lightning_scripts import config
+try:
+    from fusecast.compat.lightning_scripts import config
+except ImportError as error:
+    command = f'pip install -e "{Path(__file__).resolve().parent}"'
+    raise ImportError(f"{error}\nHint: {command}   installs fusecast and all that it needs") from error
 
 
 class LightningTrainingConfig(config.LightningTrainingConfig):

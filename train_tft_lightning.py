@@ -7,14 +7,20 @@ python train_tft_lightning.py --config ckpt_path=last                 # go on wi
 The settings are those of config_lightning.py.
 """
 
+from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from config_lightning import LightningTrainingConfig
+try:
+    import pytorch_lightning as pl
+    from config_lightning import LightningTrainingConfig
 
-from fusecast.compat.lightning_scripts import train
-from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
-from fusecast.compat.lightning_scripts.predict import predict_with_model
+    from fusecast.compat.lightning_scripts import train
+    from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
+    from fusecast.compat.lightning_scripts.predict import predict_with_model
+except ImportError as error:
+    command = f'pip install -e "{Path(__file__).resolve().parent}"'
+    raise ImportError(f"{error}
+Hint: {command}   installs fusecast and all that it needs") from error
 
 __all__ = ["predict_with_model", "train_tft_lightning"]
 

@@ -113,6 +113,20 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def precision_too_low(cls, precision: object, available: Iterable[str]) -> Self:
+        return cls(
+            f"precision cannot be {precision}: it would round the weights, and the numbers of the data, to few digits\n"
+            f"Hint: available are {', '.join(available)}; bf16-mixed computes in bfloat16 and keeps these in float32"
+        )
+
+    @classmethod
+    def fixed_after_construction(cls, name: str, value: object) -> Self:
+        return cls(
+            f"{name} is {value} since the model was built, and cannot be changed\n"
+            f"Hint: build another model, with {name}=..."
+        )
+
+    @classmethod
     def too_few_devices(cls, kind: str, requested: int, available: int) -> Self:
         return cls(f"{requested} {kind} devices are requested, and this machine has {available}")
 

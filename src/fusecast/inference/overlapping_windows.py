@@ -15,6 +15,7 @@ from torch.nn import functional
 from fusecast.data.arrays import IntArray
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.kernels.decoder import GateSums, decode
+from fusecast.kernels.library import are_plain
 from fusecast.model.batch import Batch, find_present
 from fusecast.model.decoder import FusedDecoder
 from fusecast.model.embedding import EmbeddingWeights
@@ -77,7 +78,7 @@ class OverlappingWindows:
 
     def find_runs(self) -> list[WindowRun]:
         """Return the windows that share most of their steps; the others have padding or little overlap."""
-        if self.encoded.window_scaling != "none":
+        if self.encoded.window_scaling != "none" or not are_plain((self.network,)):
             return []
         index, lengths = self.index, np.diff(self.encoded.indptr)
         L, H, stride = index.lookback, index.horizon, index.stride

@@ -30,7 +30,8 @@ class AdamW(torch.optim.AdamW):
             with torch.enable_grad():
                 loss = closure()
         groups = [(group, select_with_gradient(group["params"])) for group in self.param_groups]
-        if all(_has_plain_options(group) and gradients_supported(parameters) for group, parameters in groups):
+        scaled = hasattr(self, "found_inf")  # by a GradScaler, which leaves it to the fused step to unscale
+        if not scaled and all(_has_plain_options(group) and gradients_supported(params) for group, params in groups):
             for group, parameters in groups:
                 self._step(group, parameters)
         else:

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ctypes import POINTER, Structure
 from functools import cache
@@ -20,7 +20,8 @@ from pathlib import Path
 from threading import Lock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from fusecast.kernels.bindings import define_structures
 
@@ -29,8 +30,11 @@ FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-fopenmp", "-
 SWITCH = "FUSECAST_KERNELS"
 """Environment variable: ``0`` switches the kernels off, ``1`` (the default) uses them where they can be built."""
 
-PLAIN_TYPES = (Tensor, torch.nn.Parameter)
-"""Tensors that are numbers in memory, not the fakes and wrappers of exporters and of torch.func."""
+PLAIN_TYPES = (Tensor, nn.Parameter)
+"""Tensors that are numbers in memory, not the fakes and wrappers of exporters and of quantisation."""
+
+PLAIN_LAYERS = (nn.Linear, nn.LayerNorm, nn.Dropout, nn.Identity, nn.LSTM, nn.ModuleDict)
+"""Layers of torch in the network; a subclass may compute something else."""
 
 CHECKSUM_BYTES = 32
 
@@ -83,15 +87,56 @@ def call(name: str, arguments: Structure) -> None:
         raise MemoryError(f"no memory for the kernel {name}")
 
 
-def kernels_supported(*tensors: Tensor | None) -> bool:
-    """Return whether kernels may compute on these: float32 on the CPU, not traced, and a loaded library."""
+def kernels_supported(layers: Iterable[nn.Module], *tensors: Tensor | None) -> bool:
+    """Return whether a kernel may compute on these tensors what the layers would: without calling any of them.
+
+    All is float32 on the CPU, nothing is traced or transformed by torch.func, a library is loaded, and the layers are
+    as :func:`are_plain` has it.
+    """
     return (
-        all(t is None or (t.dtype == torch.float32 and t.is_cpu and type(t) in PLAIN_TYPES) for t in tensors)
+        all(t is None or (t.dtype is torch.float32 and t.is_cpu and type(t) in PLAIN_TYPES) for t in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001  as torch.autograd.Function does
         and library() is not None
+        and are_plain(layers, for_kernels=True)
     )
+
+
+def are_plain(layers: Iterable[nn.Module], *, for_kernels: bool = False) -> bool:
+    """Return whether calling these layers, and those inside, would do nothing beyond what their classes define.
+
+    So without hooks, pruned, parametrised or quantised weights, layers put in their place, and replaced methods. With
+    `for_kernels`, all parameters are such that the kernels can read them. True while torch compiles, which must not
+    depend on it.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    return not _has_any_global_hook() and all(_is_plain(layer, for_kernels) for layer in layers)
+
+
+def _is_plain(layer: nn.Module, for_kernels: bool) -> bool:
+    own = layer.__dict__  # attributes of modules are found slowly
+    if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
+        return False
+    if "forward" in own or not _is_known(type(layer)):
+        return False
+    if for_kernels:
+        for tensor in own["_parameters"].values():
+            if tensor is not None and (
+                tensor.dtype is not torch.float32 or not tensor.is_cpu or type(tensor) not in PLAIN_TYPES
+            ):
+                return False
+    for child in own["_modules"].values():  # noqa: SIM110  all() takes twice as long
+        if child is not None and not _is_plain(child, for_kernels):
+            return False
+    return True
+
+
+@cache
+def _is_known(kind: type) -> bool:
+    return kind in PLAIN_LAYERS or kind.__module__.startswith("fusecast.")
 
 
 def read_sources() -> dict[str, bytes]:

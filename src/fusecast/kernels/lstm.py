@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fusecast.kernels.bindings import LstmArguments, pointer, pointers
@@ -30,14 +30,14 @@ def lstm_layer(
     return output, last_hidden, last_cell
 
 
-def split_tail(steps: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def split_tail(steps: Tensor, length: int, reader: nn.Module) -> tuple[Tensor, Tensor]:
     """Return ``steps [B, T, d]``, to be used in place of the argument, and the last of them, ``[B, length, d]``.
 
     The gradient of a slice is a tensor of zeros but for the slice, which is then added to that of the whole. Here it is
     added in place, to the gradient of the first result: that must therefore only be used where gradients are new
-    tensors, in linear maps and kernels.
+    tensors, in linear maps and kernels. `reader` is the module that gets it.
     """
-    if kernels_supported(steps) and torch.is_grad_enabled() and steps.requires_grad:
+    if kernels_supported((reader,), steps) and torch.is_grad_enabled() and steps.requires_grad:
         whole, tail = _SplitTail.apply(steps, length)
         return whole, tail
     return steps, steps[:, steps.shape[1] - length :]

@@ -11,6 +11,7 @@ from torch.nn import functional
 from fusecast.kernels.attention import attend
 from fusecast.kernels.library import kernels_supported
 from fusecast.model.config import AttentionMask
+from fusecast.model.gating import active_dropout
 
 
 class InterpretableMultiHeadAttention(nn.Module):
@@ -46,15 +47,15 @@ class InterpretableMultiHeadAttention(nn.Module):
         """
         (B, T, _), horizon = steps.shape, horizon_steps.shape[1]
         queries = self.query(horizon_steps).view(B, horizon, self.num_heads, self.d_head)
-        if kernels_supported(queries, steps):
-            dropout = self.dropout.p if self.training else 0.0
+        if kernels_supported((self.key, self.value, self.dropout), queries, steps):
             bias = None if self.key.bias is None else torch.cat((self.key.bias, self.value.bias))
             keys_and_value = functional.linear(steps, torch.cat((self.key.weight, self.value.weight)), bias)
-            mixed, mean = attend(queries, keys_and_value, past_mask, ahead=self.steps_ahead(horizon), dropout=dropout)
+            ahead, dropout = self.steps_ahead(horizon), active_dropout(self.dropout)
+            mixed, mean = attend(queries, keys_and_value, past_mask, ahead=ahead, dropout=dropout)
             return self.output(mixed), mean
         keys = self.key(steps).view(B, T, self.num_heads, self.d_head)
         queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
-        scores = queries @ keys.mT / math.sqrt(self.d_head)  # [B, heads, H, T]
+        scores = queries @ keys.transpose(-2, -1) / math.sqrt(self.d_head)  # [B, heads, H, T]
         step, ahead = torch.arange(T, device=steps.device), self.steps_ahead(horizon)
         visible = step < step[T - horizon :].unsqueeze(-1) + ahead  # [H, T]
         if past_mask is not None:

@@ -13,7 +13,7 @@ from fusecast.kernels.bindings import PackedGate, PackedMap, padded
 from fusecast.kernels.decoder import DecoderWeights, WeightPacker, pack, pad_lstm_gates, pad_matrix, pad_rows
 from fusecast.model.attention import InterpretableMultiHeadAttention
 from fusecast.model.config import ModelConfig
-from fusecast.model.gating import GateAddNorm, GatedResidualNetwork
+from fusecast.model.gating import GateAddNorm, GatedResidualNetwork, active_dropout
 from fusecast.model.lstm import SequenceToSequence
 
 
@@ -27,6 +27,13 @@ class DecoderLayers(NamedTuple):
     after_attention: GateAddNorm
     position_wise: GatedResidualNetwork
     before_head: GateAddNorm
+
+    def has_dropout(self) -> bool:
+        """Return whether a layer drops something now: users may switch single layers to training mode."""
+        gates = (self.after_recurrence, self.enrich, self.after_attention, self.position_wise, self.before_head)
+        dropouts = (*(layer.gate.dropout for layer in gates), self.attention.dropout)
+        lstms = (self.recurrence.encoder, self.recurrence.decoder)
+        return any(map(active_dropout, dropouts)) or any(lstm.training and lstm.dropout for lstm in lstms)
 
 
 class FusedDecoder:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class EmbeddingWeights(NamedTuple):
@@ -21,6 +22,15 @@ class EmbeddingWeights(NamedTuple):
     table: Tensor  # [R, d]: the rows of all categories, end to end
     offsets: Tensor  # int64 [Vc]: first row of each category
     cardinalities: tuple[int, ...]  # rows of each category
+
+    def embed(self, reals: Tensor, codes: Tensor, present: Tensor | None) -> Tensor:
+        """Embed ``reals [B, T, Vr]`` and ``codes [B, T, Vc]``: ``[V, N, d]``, N = B * T; a missing real is all 0."""
+        slopes, intercepts = self.lines.unbind(1)  # [Vr, d]
+        lines = reals.unsqueeze(-1) * slopes + intercepts
+        if present is not None:
+            lines = lines.masked_fill(~present[..., : reals.shape[-1], None], 0.0)
+        rows = functional.embedding(codes + self.offsets, self.table)
+        return torch.cat((lines, rows), dim=2).flatten(0, 1).transpose(0, 1)
 
 
 class VariableEmbedding(nn.Module):

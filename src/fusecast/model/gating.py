@@ -46,10 +46,10 @@ class GateAddNorm(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """Gate `x`, and add `residual`: ``[..., d], [..., d] -> [..., d]``."""
-        if kernels_supported(x, residual):
+        if kernels_supported((self.gate, self.norm), x, residual):
             projection, norm = self.gate.projection, self.norm
             parameters = (None, None, projection.weight, projection.bias, norm.weight, norm.bias)
-            return gated_rows(x, residual, None, parameters, _active_dropout(self.gate.dropout), norm.eps)
+            return gated_rows(x, residual, None, parameters, active_dropout(self.gate.dropout), norm.eps)
         normed: Tensor = self.norm(residual + self.gate(x))
         return normed
 
@@ -74,9 +74,13 @@ class GatedResidualNetwork(nn.Module):
         self.skip = nn.Linear(d_in, d_out) if linear_skip or d_in != d_out else nn.Identity()
         self.norm = nn.LayerNorm(d_out)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Transform `x`: ``[..., d_in] -> [..., d_out]``, with a context ``[..., d]`` (broadcast)."""
-        return self.finish(self.from_input(x), self.skip(x), context)
+    def forward(self, x: Tensor, context: Tensor | None = None, skip_norm: nn.Module | None = None) -> Tensor:
+        """Transform `x`: ``[..., d_in] -> [..., d_out]``, with a context ``[..., d]`` (broadcast).
+
+        `skip_norm` normalises what the skip returns.
+        """
+        skip = self.skip(x)
+        return self.finish(self.from_input(x), skip if skip_norm is None else skip_norm(skip), context)
 
     def finish(self, from_input: Tensor, skip: Tensor, context: Tensor | None) -> Tensor:
         """Compute all that follows the two maps of `x`, for callers that compute those in a cheaper way."""
@@ -85,10 +89,10 @@ class GatedResidualNetwork(nn.Module):
             context = self.from_context(context)
         shape = (from_input.shape[0], 1, from_input.shape[-1])
         one_per_window = context is None or (from_input.ndim == 3 and context.shape == shape)
-        if kernels_supported(from_input, skip, context) and one_per_window:
+        if one_per_window and kernels_supported((self.hidden, self.gate, self.norm), from_input, skip, context):
             flat = None if context is None else context.flatten(0, 1)
             parameters = self.parameters_after_first_map()
-            return gated_rows(from_input, skip, flat, parameters, _active_dropout(self.gate.dropout), self.norm.eps)
+            return gated_rows(from_input, skip, flat, parameters, active_dropout(self.gate.dropout), self.norm.eps)
         if context is not None:
             from_input = from_input + context
         normed: Tensor = self.norm(skip + self.gate(self.hidden(functional.elu(from_input))))
@@ -111,7 +115,7 @@ class GroupedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map each variable by its own weights: ``[V, N, d_in] -> [V, N, d_out]``."""
-        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(-2, -1))
 
 
 class GroupedLayerNorm(nn.Module):
@@ -125,16 +129,16 @@ class GroupedLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension of ``[V, N, d]``."""
-        normed = functional.layer_norm(x, x.shape[-1:], eps=self.eps)
+        normed = functional.layer_norm(x, self.weight.shape[-1:], eps=self.eps)
         return torch.addcmul(self.bias.unsqueeze(1), normed, self.weight.unsqueeze(1))
 
 
 class GroupedGatedResidualNetwork(nn.Module):
     """V gated residual networks without context, from d to d, one a variable (equations 2 to 5, and 7 for each v).
 
-    The first linear, `from_input`, is not applied here: its input is an embedding, so its product is folded into the
-    embedding by :class:`fusecast.model.variable_selection.VariableSelection`. So is the linear map of the skip, which
-    the paper does not have (``ModelConfig.variable_skip``).
+    The first linear, `from_input`, has an embedding as its input, so its product is folded into the embedding by
+    :class:`fusecast.model.variable_selection.VariableSelection`, which calls :meth:`finish` then. So is the linear map
+    of the skip, which the paper does not have (``ModelConfig.variable_skip``).
     """
 
     def __init__(self, config: ModelConfig, num_reals: int, num_categories: int) -> None:
@@ -154,6 +158,11 @@ class GroupedGatedResidualNetwork(nn.Module):
         hidden, gate, norm = self.hidden, self.gate, self.norm
         return hidden.weight, hidden.bias, gate.weight, gate.bias, norm.weight, norm.bias
 
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Transform the embeddings of all variables: ``[V, N, d] -> [V, N, d]``."""
+        skip = embedded if self.skip_weight is None else torch.bmm(embedded, self.skip_weight.transpose(-2, -1))
+        return self.finish(self.from_input(embedded), skip)
+
     def finish(self, from_input: Tensor, skip: Tensor) -> Tensor:
         """Compute all that follows the first linear map: both ``[V, N, d] -> [V, N, d]``."""
         gated = functional.glu(self.gate(self.dropout(self.hidden(functional.elu(from_input)))), dim=-1)
@@ -164,5 +173,6 @@ class GroupedGatedResidualNetwork(nn.Module):
         return normed
 
 
-def _active_dropout(dropout: nn.Dropout) -> float:
-    return dropout.p if dropout.training else 0.0
+def active_dropout(dropout: nn.Module) -> float:
+    """Return the share that a layer drops now: 0 outside training, and for ``nn.Identity`` in its place."""
+    return dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0

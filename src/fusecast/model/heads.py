@@ -9,7 +9,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fusecast.errors import ConfigError
 from fusecast.model.config import Head, ModelConfig
@@ -32,9 +31,9 @@ class _LinearHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, H, d]`` to ``[B, H, Y, P]``."""
-        weight = self.projection.weight
+        dtype = next(self.projection.parameters(), x).dtype  # quantised layers have no parameters
         with torch.autocast(x.device.type, enabled=False):
-            flat = functional.linear(x.to(weight.dtype), weight, self.projection.bias)
+            flat: Tensor = self.projection(x.to(dtype))
         return flat.view(*x.shape[:-1], self.num_targets, -1)
 
 

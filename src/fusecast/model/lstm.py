@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fusecast.kernels.library import kernels_supported
+from fusecast.kernels.library import are_plain, kernels_supported
 from fusecast.kernels.lstm import lstm_layer
 
 State = tuple[Tensor, Tensor]
@@ -46,23 +47,23 @@ class SequenceToSequence(nn.Module):
         """
         # Autocast runs cuDNN's LSTM in float16, whatever its own type; and oneDNN has no bfloat16 one for most CPUs.
         with torch.autocast(past.device.type, enabled=False):
-            dtype = next(self.encoder.parameters()).dtype
+            dtype = next(self.encoder.parameters(), past).dtype  # quantised layers have no parameters
             past, future = past.to(dtype), future.to(dtype)
             if hidden is None or cell is None:
                 hidden = cell = past.new_zeros(past.shape[0], past.shape[-1])
             hidden, cell = (x.to(dtype).expand(self.num_layers, -1, -1).contiguous() for x in (hidden, cell))
             initial = hidden, cell
-            if kernels_supported(past, future, *initial):
+            if kernels_supported((self.encoder, self.decoder), past, future, *initial):
                 encoded, state = _run_by_kernel(self.encoder, past, initial, past_mask)
                 decoded, _ = _run_by_kernel(self.decoder, future, state, None)
                 return torch.cat((encoded, decoded), dim=1)
             if past_mask is None:
-                encoded, state = self.encoder(past, initial)
-            elif past.device.type == "cpu":
+                encoded, state = _call(self.encoder, past, initial)
+            elif past.device.type == "cpu" or not are_plain((self.encoder,)):
                 encoded, state = self._encode_valid_steps(past, past_mask, initial)
             else:
                 encoded, state = run_valid_steps(self.encoder, past, initial, past_mask)
-            decoded, _ = self.decoder(future, state)
+            decoded, _ = _call(self.decoder, future, state)
         return torch.cat((encoded, decoded), dim=1)
 
     def _encode_valid_steps(self, past: Tensor, mask: Tensor, initial: State) -> tuple[Tensor, State]:
@@ -72,12 +73,22 @@ class SequenceToSequence(nn.Module):
         compact = past.gather(1, order.unsqueeze(-1).expand_as(past))
         # A packed sequence has no empty windows: those run one step, whose result is discarded below.
         packed = pack_padded_sequence(compact, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-        packed_output, (hidden, cell) = self.encoder(packed, initial)
+        packed_output, (hidden, cell) = _call(self.encoder, packed, initial)
         output, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=past.shape[1])
         inverse = order.argsort(dim=1).unsqueeze(-1).expand_as(output)
         encoded = output.gather(1, inverse).masked_fill(~mask.unsqueeze(-1), 0.0)
         empty = (lengths == 0).view(1, -1, 1)
         return encoded, (torch.where(empty, initial[0], hidden), torch.where(empty, initial[1], cell))
+
+
+def _call(lstm: nn.Module, x: Any, state: State) -> tuple[Any, State]:
+    """Call an LSTM with its present weights: ``torch.func.functional_call`` leaves its own list of them as it was."""
+    if isinstance(lstm, nn.LSTM) and not torch.compiler.is_compiling():
+        weights = [getattr(lstm, name) for name in lstm._flat_weights_names]  # noqa: SLF001
+        if any(one is not other for one, other in zip(weights, lstm._flat_weights, strict=True)):  # noqa: SLF001
+            lstm._flat_weights = weights  # noqa: SLF001
+    output, state = lstm(x, state)
+    return output, state
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # traced, it would be unrolled step by step

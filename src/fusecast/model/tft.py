@@ -154,9 +154,9 @@ class TemporalFusionTransformer(nn.Module):
         else:
             selected = torch.cat((past, future), dim=1)
             states = self.recurrence(past, future, hidden=contexts.hidden, cell=contexts.cell, past_mask=past_mask)
-            local, local_horizon = split_tail(self.after_recurrence(states, selected), horizon)
+            local, local_horizon = split_tail(self.after_recurrence(states, selected), horizon, self.enrich)
             context = None if contexts.enrichment is None else contexts.enrichment.unsqueeze(1)
-            enriched, enriched_horizon = split_tail(self.enrich(local, context), horizon)
+            enriched, enriched_horizon = split_tail(self.enrich(local, context), horizon, self.attention)
             attended, attention = self.attention(enriched, enriched_horizon, past_mask)
             # From here on only the steps of the horizon are needed.
             fused = self.after_attention(attended, enriched_horizon)
@@ -166,9 +166,11 @@ class TemporalFusionTransformer(nn.Module):
 
     def fused_decoder(self, horizon: int, *inputs: Tensor) -> FusedDecoder | None:
         """Return the decoder for prediction on a CPU in one pass; None where that must be done module by module."""
-        if self.training or torch.is_grad_enabled() or not kernels_supported(self.head.projection.weight, *inputs):
+        if self.training or torch.is_grad_enabled():
             return None
         layers = DecoderLayers(**{name: getattr(self, name) for name in DecoderLayers._fields})
+        if not kernels_supported(layers, *inputs) or layers.has_dropout():
+            return None
         return self._decoder_cache.get(layers, self.config, horizon)
 
     def enrichment_bias(self, contexts: StaticContexts) -> Tensor:

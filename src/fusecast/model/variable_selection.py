@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusecast.kernels.library import kernels_supported
+from fusecast.kernels.library import are_plain, kernels_supported
 from fusecast.kernels.variable_selection import EmbeddingTables, Values, select_rows
 from fusecast.model.attention import masked_softmax
 from fusecast.model.config import ModelConfig
 from fusecast.model.embedding import EmbeddingWeights
-from fusecast.model.gating import GatedResidualNetwork, GroupedGatedResidualNetwork
+from fusecast.model.gating import GatedResidualNetwork, GroupedGatedResidualNetwork, active_dropout
 
 MAX_FOLDED_ROWS = 2048
 """Table rows up to which whole category tables are mapped; beyond, mapping the looked-up rows is cheaper."""
@@ -34,7 +34,8 @@ class VariableSelection(nn.Module):
         selected = sum_v weights_v * GRN_v(e_v)
 
     The embeddings are never multiplied by a matrix: the first linear maps, of the joint GRN (with its skip) and of the
-    variables' GRNs, are applied to the embedding weights instead, once a forward pass.
+    variables' GRNs, are applied to the embedding weights instead, once a forward pass. (With hooks, pruned weights or
+    replaced layers, every layer is called as usual.)
 
     A missing variable has weight 0 and adds nothing, not even a bias, to the joint GRN; the softmax is over those
     present. Where none is, the weights and the selected vector are 0.
@@ -65,8 +66,12 @@ class VariableSelection(nn.Module):
         """
         has_norms = self.skip_norm is not None or self.variables.skip_norm is not None
         is_constant = sum(embedding.cardinalities) <= MAX_FOLDED_ROWS and not reals.requires_grad
-        if is_constant and not has_norms and kernels_supported(reals, embedding.lines, context):
+        layers, tables = (self.variables, self.joint), (embedding.lines, embedding.table)
+        same_dropout = active_dropout(self.variables.dropout) == active_dropout(self.joint.gate.dropout)
+        if is_constant and same_dropout and not has_norms and kernels_supported(layers, reals, *tables, context):
             return self._select_by_kernel(embedding, reals, codes, present, context)
+        if not are_plain(layers):
+            return self._select_by_layers(embedding, reals, codes, present, context)
         B, T = reals.shape[:2]
         residual, variable_input, joint_input = self.embed(embedding, reals, codes, present)
         weights = self.weigh(joint_input.view(B, T, -1), present, context)
@@ -121,15 +126,26 @@ class VariableSelection(nn.Module):
             from_context,
             variables.parameters_after_first_map(),
             joint.parameters_after_first_map(),
-            joint.gate.dropout.p if self.training else 0.0,
+            active_dropout(joint.gate.dropout),
             joint.norm.eps,
         )
         return selected.view(B, T, -1), weights.view(B, T, -1)
 
+    def _select_by_layers(
+        self, embedding: EmbeddingWeights, reals: Tensor, codes: Tensor, present: Tensor | None, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute `forward` by calling every layer: hooks see what they would in any network, and all layers count."""
+        embedded = embedding.embed(reals, codes, present)
+        inputs = embedded.transpose(0, 1).reshape(*reals.shape[:2], -1)  # [B, T, V * d]
+        context = None if context is None else context.unsqueeze(1)
+        weights = masked_softmax(self.joint(inputs, context, self.skip_norm), present)
+        selected = (self.variables(embedded) * weights.flatten(0, 1).unsqueeze(-1).transpose(0, 1)).sum(dim=0)
+        return selected.view(*reals.shape[:2], self.d_model), weights
+
     def _build_tables(self, embedding: EmbeddingWeights) -> EmbeddingTables:
         """Apply the first maps to all embeddings: two rows for each real, then those of the categories' tables."""
         d, Vr, maps, bias = self.d_model, self.num_reals, self._first_maps(), self.variables.from_input.bias
-        mapped = [torch.bmm(embedding.lines, maps[:Vr].mT).flatten(0, 1)]
+        mapped = [torch.bmm(embedding.lines, maps[:Vr].transpose(-2, -1)).flatten(0, 1)]
         biases = [torch.stack((torch.zeros_like(bias[:Vr]), bias[:Vr]), dim=1).flatten(0, 1)]  # added to the intercepts
         for variable, table in enumerate(embedding.table.split(embedding.cardinalities), start=Vr):
             mapped.append(functional.linear(table, maps[variable]))
@@ -178,7 +194,7 @@ class VariableSelection(nn.Module):
             reals, ones = (x.masked_fill(~present[..., :Vr], 0.0) for x in (reals, ones))
         values = torch.stack((reals, ones), dim=-1).flatten(0, 1)  # [N, Vr, 2]
         grouped = values.transpose(0, 1)  # [Vr, N, 2]
-        mapped_lines = torch.bmm(embedding.lines, first_maps.mT)  # [Vr, 2, ...]
+        mapped_lines = torch.bmm(embedding.lines, first_maps.transpose(-2, -1))  # [Vr, 2, ...]
         variable_lines, joint_lines, skip_lines = self._split(mapped_lines, embedding.lines)
         # The bias of a variable's own first linear is added to its intercept.
         variable_lines = variable_lines + functional.pad(self.variables.from_input.bias[:Vr].unsqueeze(1), (0, 0, 1, 0))
@@ -200,7 +216,7 @@ class VariableSelection(nn.Module):
             mapped_tables = [functional.linear(t, w, b) for t, w, b in zip(tables, first_maps, bias, strict=True)]
             mapped = functional.embedding(rows, torch.cat(mapped_tables))
         else:
-            mapped = torch.baddbmm(bias.unsqueeze(1), embedded, first_maps.mT)
+            mapped = torch.baddbmm(bias.unsqueeze(1), embedded, first_maps.transpose(-2, -1))
         variable_input, joint_input, residual = self._split(mapped, embedded)
         return EmbeddedVariables(residual=residual, variable_input=variable_input, joint_input=joint_input.sum(dim=0))
 

@@ -42,6 +42,12 @@ def choose_precision(requested: str | int | None, accelerator: str) -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
+def require_supported_precision(precision: str) -> None:
+    """Raise a ConfigError where a trainer has a precision that rounds weights and data to 16 bits or fewer."""
+    if precision not in PRECISIONS.values():
+        raise ConfigError.precision_too_low(precision, PRECISIONS.values())
+
+
 def torch_device(requested: str | torch.device | None = None) -> torch.device:
     """Return the torch device for inference: the requested one, or the best of the machine.
 

@@ -37,7 +37,8 @@ class TFTModule(ResumableModule):
     """A Temporal Fusion Transformer that Lightning can train.
 
     The loss is the quantile loss or, where the head is a distribution, the negative log-likelihood. Logs
-    ``train_loss``, ``val_loss`` and ``val_mae`` (of the median) in scaled units, under any ``Trainer``. Its checkpoints
+    ``train_loss``, ``val_loss``, ``val_mae`` (of the median) and the same of a test in scaled units, under any
+    ``Trainer``. Its checkpoints
     hold plain values only, and alone suffice for ``load_from_checkpoint(path)``. A resumed run equals an undisturbed
     one.
     """
@@ -74,12 +75,13 @@ class TFTModule(ResumableModule):
         self.record_loss(loss, len(batch.window), batch.window)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Record the loss and the error of the median for a batch of the validation windows."""
-        output = self.network(batch)
-        mae = median_error(output.quantiles, batch, self.model_config.quantiles)
-        metrics = {"val_loss": self._loss(output, batch), "val_mae": mae}
-        self.record_metrics(metrics, len(batch.window))
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Record the loss and the error of the median for a batch of the validation windows; return the loss, []."""
+        return self._record(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Record the loss and the error of the median for a batch of the test windows; return the loss, []."""
+        return self._record(batch, "test")
 
     def compute_figure_data(self, batch: Batch) -> FigureData:
         """Forecast a batch for the images, in the units of the data (or their logs)."""
@@ -96,6 +98,12 @@ class TFTModule(ResumableModule):
             levels=self.model_config.quantiles,
             weights=output.past_weights.double().mean(dim=(0, 1)).cpu().numpy(),
         )
+
+    def _record(self, batch: Batch, split: str) -> Tensor:
+        output = self.network(batch)
+        loss, mae = self._loss(output, batch), median_error(output.quantiles, batch, self.model_config.quantiles)
+        self.record_metrics({f"{split}_loss": loss, f"{split}_mae": mae}, len(batch.window))
+        return loss
 
     def _loss(self, output: Output, batch: Batch) -> Tensor:
         head = self.network.head

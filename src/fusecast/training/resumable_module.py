@@ -25,7 +25,7 @@ from fusecast.errors import ArtifactError, ConfigError, TrainingError
 from fusecast.errors.base import some_of
 from fusecast.kernels.adamw import AdamW, clip_gradients
 from fusecast.model.tft import TemporalFusionTransformer
-from fusecast.runtime.device import available_accelerators, seed_step, torch_device
+from fusecast.runtime.device import available_accelerators, require_supported_precision, seed_step, torch_device
 from fusecast.training.checkpoints import STATE_OF_TRAINING, load_checkpoint
 
 
@@ -148,6 +148,8 @@ class ResumableModule(pl.LightningModule):
     def record_metrics(self, metrics: Mapping[str, Tensor], weight: int) -> None:
         """Add the metrics of a batch of validation or test to their means, which are logged at its end.
 
+        Mean squares whose name ends in ``_rmse`` are logged as the root of their mean.
+
         Lightning's own means over processes are off where those have different numbers of windows: it averages their
         numbers as integers.
         """
@@ -167,12 +169,17 @@ class ResumableModule(pl.LightningModule):
         sums = torch.tensor(states, dtype=_widest_float(self.device), device=self.device)
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         for name, (total, weight) in zip(names, sums, strict=True):
-            self.log(name, (total / weight).float(), sync_dist=True)
+            mean = total / weight
+            self.log(name, (mean.sqrt() if name.endswith("_rmse") else mean).float(), sync_dist=True)
 
     on_test_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end
 
     # Training
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision that the weights and the data cannot have."""
+        require_supported_precision(self.trainer.precision)
 
     def on_train_start(self) -> None:
         """End at once where the run that is resumed had stopped early."""
@@ -213,7 +220,8 @@ class ResumableModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW, and a learning rate that falls when the loss does not."""
         # the fused step unscales gradients itself, so that gradients of fp16 could not be clipped
-        fused = self.trainer.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
+        precision = None if self._trainer is None else self._trainer.precision
+        fused = precision != "16-mixed" and self.device.type in ("cpu", "cuda")
         optimizer = AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
         scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}

@@ -52,7 +52,8 @@ class MetricsCallback(pl.Callback):
         """Record the results of a validation."""
         if not trainer.sanity_checking:
             metrics = trainer.callback_metrics
-            self._validation = {name: float(metrics[name]) for name in ("val_loss", "val_mae") if name in metrics}
+            names = ("val_loss", "val_mae", "val_rmse")
+            self._validation = {name: float(metrics[name]) for name in names if name in metrics}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Add the epoch, print its line, write the file."""
@@ -64,7 +65,7 @@ class MetricsCallback(pl.Callback):
             "train_loss": None if train_loss is None else float(train_loss),
             "val_loss": loss,
             "val_mae": self._validation.get("val_mae"),
-            "val_rmse": None if loss is None else math.sqrt(loss),
+            "val_rmse": self._validation.get("val_rmse", None if loss is None else math.sqrt(loss)),
             "lr": self._lr,
         }
         self._validation = {}
@@ -73,9 +74,6 @@ class MetricsCallback(pl.Callback):
             self.history[name] = [self.history[name][i] for i in earlier] + [value]
         if not trainer.is_global_zero:
             return
-        if row["val_rmse"] is not None:
-            for logger in trainer.loggers:
-                logger.log_metrics({"val_rmse": row["val_rmse"]}, step=trainer.global_step)
         if self.verbose:
             print(self._format_line(row), flush=True)
         columns = (self.history[name] for name in COLUMNS)

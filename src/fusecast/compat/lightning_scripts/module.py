@@ -7,26 +7,32 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from fusecast.compat.lightning_scripts.config import LightningTrainingConfig
+from fusecast.compat.lightning_scripts.config import NETWORK_SETTINGS, LightningTrainingConfig
 from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch
 from fusecast.model.config import ModelConfig
 from fusecast.model.heads import QuantileHead
 from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.runtime.device import PRECISIONS
 from fusecast.training.callbacks.images import FigureData
 from fusecast.training.resumable_module import ResumableModule
 
 Pair = tuple[Tensor, Tensor]
+
+FIXED_SIZES = ("input_size", "output_size", *NETWORK_SETTINGS)
+"""Attributes that a built model can no longer change."""
 
 
 class TemporalFusionTransformerLightning(ResumableModule):
     """Forecast the next step of every output from a window of all inputs.
 
     The network is :class:`~fusecast.model.tft.TemporalFusionTransformer` with every feature an observed input,
-    horizon 1, and a linear head of `output_size` values trained by the mean squared error: a point forecast.
+    horizon 1, and a linear head of `output_size` values trained by the mean squared error: a point forecast. Another
+    loss can be set before training, such as ``model.criterion = nn.L1Loss()``; and so can ``model.learning_rate``,
+    ``lr_scheduler_factor`` and ``lr_scheduler_patience``.
 
     Features are standardised inside, with means and deviations of the training rows: ``forward`` takes and returns
     values in the units of the data. The losses logged (``train_loss``, ``val_loss``, ``test_loss``, ``val_mae``,
@@ -46,6 +52,13 @@ class TemporalFusionTransformerLightning(ResumableModule):
         If a size is impossible.
     """
 
+    input_size: int
+    output_size: int
+    hidden_size: int
+    num_heads: int
+    num_lstm_layers: int
+    dropout: float
+    criterion: nn.Module  # of standardised forecasts and targets [B, output_size]
     center: Tensor  # [input_size]
     scale: Tensor
     target_center: Tensor  # [output_size]
@@ -83,7 +96,9 @@ class TemporalFusionTransformerLightning(ResumableModule):
         self.save_hyperparameters(
             {"input_size": input_size, **sizes, "output_size": outputs, **schedule, "seed": self.seed}
         )
-        self.input_size, self.output_size = input_size, outputs
+        for name, value in {"input_size": input_size, "output_size": outputs, **sizes}.items():
+            setattr(self, name, value)
+        self.criterion = nn.MSELoss()
         self._has_statistics = False  # from a checkpoint
         self.network = TemporalFusionTransformer(
             ModelConfig(
@@ -102,6 +117,12 @@ class TemporalFusionTransformerLightning(ResumableModule):
             self.register_buffer(name, torch.zeros(size))
             self.register_buffer(name.replace("center", "scale"), torch.ones(size))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; raise a ConfigError for one of the sizes that the network was built with."""
+        if name in FIXED_SIZES and not isinstance(value, nn.Module) and self.__dict__.get(name, value) != value:
+            raise ConfigError.fixed_after_construction(name, self.__dict__[name])
+        super().__setattr__(name, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """Forecast the next step: ``x float [B, L, input_size] -> [B, output_size]``, both in the units of the data.
 
@@ -114,18 +135,18 @@ class TemporalFusionTransformerLightning(ResumableModule):
         return forecast
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
-        """Return the mean squared error of a batch, []."""
-        loss = self._losses(batch)[0]
+        """Return the loss of a batch, []."""
+        loss = self._loss(*self._standardise(batch))
         self.record_loss(loss, len(batch[0]), torch.zeros(0, dtype=torch.int64))
         return loss
 
-    def validation_step(self, batch: Pair, batch_idx: int) -> None:
-        """Record the errors of a batch of the validation windows."""
-        self._record(batch, "val")
+    def validation_step(self, batch: Pair, batch_idx: int) -> Tensor:
+        """Record the errors of a batch of the validation windows, and return the loss, []."""
+        return self._record(batch, "val")
 
-    def test_step(self, batch: Pair, batch_idx: int) -> None:
-        """Record the errors of a batch of the test windows."""
-        self._record(batch, "test")
+    def test_step(self, batch: Pair, batch_idx: int) -> Tensor:
+        """Record the errors of a batch of the test windows, and return the loss, []."""
+        return self._record(batch, "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Forecast a batch: ``[B, output_size]``; of (x, y) only x is used."""
@@ -148,6 +169,7 @@ class TemporalFusionTransformerLightning(ResumableModule):
 
     def setup(self, stage: str) -> None:
         """Begin without statistics; Lightning calls this before it loads a checkpoint."""
+        super().setup(stage)
         self._has_statistics = False
 
     def on_train_start(self) -> None:
@@ -167,18 +189,28 @@ class TemporalFusionTransformerLightning(ResumableModule):
         """Forecast standardised values ``[B, output_size]``."""
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ConfigError.wrong_value("the shape of a batch", list(x.shape), f"[B, steps, {self.input_size}]")
+        if self.center.dtype.itemsize < 4:  # after model.half(), or under Fabric
+            raise ConfigError.precision_too_low(self.center.dtype, PRECISIONS.values())
         scaled: Tensor = self.network(_observed_batch((x - self.center) / self.scale)).quantiles.flatten(1)
         return scaled
 
-    def _losses(self, batch: Pair) -> tuple[Tensor, Tensor]:
-        """Return the mean squared and the mean absolute error [] of standardised values."""
+    def _standardise(self, batch: Pair) -> tuple[Tensor, Tensor]:
+        """Return standardised forecasts and targets, ``[B, output_size]`` each."""
         x, y = batch
-        scaled, target = self._scaled(x), (y - self.target_center) / self.target_scale
-        return functional.mse_loss(scaled, target), functional.l1_loss(scaled, target)
+        return self._scaled(x), (y - self.target_center) / self.target_scale
 
-    def _record(self, batch: Pair, split: str) -> None:
-        squared, absolute = self._losses(batch)
-        self.record_metrics({f"{split}_loss": squared, f"{split}_mae": absolute}, len(batch[0]))
+    def _loss(self, scaled: Tensor, target: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(scaled, target)
+        if loss.ndim:
+            raise ConfigError.wrong_value("the loss of criterion", f"of shape {list(loss.shape)}", "one number")
+        return loss
+
+    def _record(self, batch: Pair, split: str) -> Tensor:
+        scaled, target = self._standardise(batch)
+        loss = self._loss(scaled, target)
+        squared, absolute = functional.mse_loss(scaled, target), functional.l1_loss(scaled, target)
+        self.record_metrics({f"{split}_loss": loss, f"{split}_mae": absolute, f"{split}_rmse": squared}, len(batch[0]))
+        return loss
 
 
 def _observed_batch(x: Tensor) -> Batch:
