@@ -19,8 +19,7 @@ try:
     from fusecast.compat.lightning_scripts.predict import predict_with_model
 except ImportError as error:
     command = f'pip install -e "{Path(__file__).resolve().parent}"'
-    raise ImportError(f"{error}
-Hint: {command}   installs fusecast and all that it needs") from error
+    raise ImportError(f"{error}\nHint: {command}   installs fusecast and all that it needs") from error
 
 __all__ = ["predict_with_model", "train_tft_lightning"]
 

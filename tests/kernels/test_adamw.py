@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -163,3 +164,17 @@ def test_a_closure_is_called_with_gradients_and_its_loss_returned(parameters) ->
 
     losses = [optimizer.step(closure).item() for _ in range(5)]
     assert losses == sorted(losses, reverse=True)
+
+
+def test_gradients_scaled_for_fp16_are_unscaled_or_the_step_is_left_out(parameters) -> None:
+    ours, theirs = twins(parameters)
+    scalers = [torch.amp.GradScaler("cpu", init_scale=2.0**10) for _ in range(2)]
+    for value in (1.0, 3.0, math.inf):
+        for optimizer, scaler in zip((ours, theirs), scalers, strict=True):
+            optimizer.zero_grad()
+            loss = sum((p**2).sum() for p in list_parameters(optimizer))
+            scaler.scale(loss * value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+    assert_close(ours, theirs)
+    assert all(p.isfinite().all() for p in list_parameters(ours))

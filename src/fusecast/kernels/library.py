@@ -120,7 +120,7 @@ def _is_plain(layer: nn.Module, for_kernels: bool) -> bool:
     own = layer.__dict__  # attributes of modules are found slowly
     if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
         return False
-    if "forward" in own or not _is_known(type(layer)):
+    if "forward" in own or not _is_known(type(layer)):  # type: ignore[arg-type]  # classes are hashable
         return False
     if for_kernels:
         for tensor in own["_parameters"].values():
