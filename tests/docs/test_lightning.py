@@ -60,7 +60,7 @@ def test_the_python_of_the_page_runs(at_the_root: Path, monkeypatch: pytest.Monk
     torch.save(TemporalFusionTransformer(config).state_dict(), "network.pth")
     namespace: dict[str, Any] = {"data": data}
     sources = blocks("python")
-    assert len(sources) == 7
+    assert len(sources) == 8
     for source in sources:
         shrunk = source.replace("hidden_size=32, num_heads=4", "hidden_size=8, num_heads=2")
         exec(re.sub(r"\b(pl|L)\.Trainer\(", r"\1.Trainer(accelerator='cpu', logger=False, ", shrunk), namespace)

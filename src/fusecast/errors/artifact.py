@@ -124,6 +124,16 @@ class ArtifactError(FusecastError):
         return cls(f"{path} holds {name!r} twice, with different prefixes\nHint: save the state dict of one network")
 
     @classmethod
+    def no_match(cls, kind: str, names: Collection[object], expected: Collection[str]) -> Self:
+        found = f"its names are {some_of(names)}" if names else "it is empty"
+        return cls(
+            f"no tensor of the state dict belongs to this {kind}: {found}, and expected are such as "
+            f"{some_of(expected, 2)}\n"
+            "Hint: of a checkpoint, pass checkpoint['state_dict']; weights of other libraries are converted by "
+            "`fusecast migrate`"
+        )
+
+    @classmethod
     def lacks_tensor(cls, path: object, name: str) -> Self:
         return cls(
             f"{path} lacks tensor {name!r}, from which a size of the network is inferred\n"

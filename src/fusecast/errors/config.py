@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
@@ -77,6 +78,20 @@ class ConfigError(FusecastError):
             f"{what} has {measure} {size}, and the network expects {measure} {expected}\n"
             "Hint: build the windows, the batch and the ModelConfig from the same inputs"
         )
+
+    @classmethod
+    def not_a_pair(cls, kind: str) -> Self:
+        return cls(
+            f"a batch must be a pair (x, y), not a {kind}\n"
+            "Hint: x is [B, steps, input_size] and y [B, output_size]; override training_step for other batches"
+        )
+
+    @classmethod
+    def wrong_target(cls, name: str, shape: Sequence[int], expected: Sequence[int]) -> Self:
+        hint = f"reshape it, such as with y.reshape({', '.join(map(str, (-1, *expected[1:])))})"
+        if math.prod(shape) != math.prod(expected):
+            hint = "give as many values for each window as the network forecasts, or build it for those of the batches"
+        return cls(f"the shape of {name} in a batch must be {list(expected)}, not {list(shape)}\nHint: {hint}")
 
     @classmethod
     def bad_quantiles(cls, levels: Sequence[float]) -> Self:

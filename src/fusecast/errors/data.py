@@ -185,8 +185,34 @@ class DataError(FusecastError):
         )
 
     @classmethod
-    def empty_loader(cls) -> Self:
-        return cls("the loader yields no batch, so there is nothing to forecast")
+    def empty_loader(cls, purpose: str = "forecast") -> Self:
+        return cls(f"the loader yields no batch, so there is nothing to {purpose}")
+
+    @classmethod
+    def no_statistics(cls, group: str) -> Self:
+        return cls(
+            f"means and deviations of {group} cannot be computed: values are missing, infinite or beyond float32\n"
+            "Hint: fill or drop them; `fusecast fit` accepts missing values"
+        )
+
+    @classmethod
+    def other_columns(cls, missing: Collection[str], unknown: Collection[str]) -> Self:
+        kinds = {"missing": missing, "unknown": unknown}
+        differences = "; ".join(f"{kind}: {some_of(names)}" for kind, names in kinds.items() if names)
+        return cls(
+            f"the columns of the data are not those that the model was trained on; {differences}\n"
+            "Hint: pass a table with the columns of the training, under the same names; to train the model on other "
+            "features, set its attribute `feature_names` to None first"
+        )
+
+    @classmethod
+    def columns_in_other_order(cls, trained: Sequence[str], given: Sequence[str]) -> Self:
+        i = next(i for i, names in enumerate(zip(trained, given, strict=True)) if names[0] != names[1])
+        return cls(
+            f"the columns of the data are in another order than in the training: column {i} is {given[i]!r}, and was "
+            f"{trained[i]!r}\nHint: make the loaders of table[[{', '.join(map(repr, trained[:3]))}"
+            f"{', ...' if len(trained) > 3 else ''}]]; the attribute `feature_names` of the model is the whole list"
+        )
 
     @classmethod
     def too_few_for_dependence(cls, windows: int, needed: int) -> Self:

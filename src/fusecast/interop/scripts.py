@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
+from fusecast.compat.lightning_scripts.module import STATISTICS, TemporalFusionTransformerLightning
 from fusecast.errors import ConfigError
 from fusecast.interop.rules import Plan, constant, copy
 from fusecast.interop.state_dict import Weights
 
 MARKER_TENSOR = "target_center"
-STATISTICS = ("center", "scale", "target_center", "target_scale")
 OPTIONS = tuple(signature(TemporalFusionTransformerLightning).parameters)
 
 

@@ -17,10 +17,7 @@ from fusecast.errors import ArtifactError
 from fusecast.errors.artifact import UnsafeArtifactError
 from fusecast.io.atomic import replace_file
 from fusecast.training.checkpoints import load_checkpoint
-from fusecast.training.resumable_module import ResumableModule
-
-PREFIXES = ("module.", "model.", "network.", "_orig_mod.", "TFTpart2.")
-"""Prefixes of names by DataParallel, wrappers, LightningModules of fusecast, torch.compile and newer NVIDIA code."""
+from fusecast.training.resumable_module import ResumableModule, remove_prefixes
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "network")
 """Keys of checkpoints of all kinds under which the tensors are, if not at the top level."""
@@ -71,7 +68,7 @@ def read_weights(path: Path) -> Weights:
     tensors: dict[str, Tensor] = {}
     others = []
     for full_name, value in state.items():
-        name = _remove_prefixes(str(full_name))
+        name = remove_prefixes(str(full_name))
         if not isinstance(value, Tensor):
             others.append(name)
         elif name in tensors:
@@ -95,14 +92,6 @@ def _read(path: Path) -> Mapping[str, Any]:
         return load_checkpoint(path)
     except UnsafeArtifactError as error:
         raise ArtifactError.export_first(str(error).splitlines()[0]) from None
-
-
-def _remove_prefixes(name: str) -> str:
-    """Remove known prefixes, however they are nested."""
-    for prefix in PREFIXES:
-        if name.startswith(prefix):
-            return _remove_prefixes(name.removeprefix(prefix))
-    return name
 
 
 def write_checkpoint(path: Path, module: ResumableModule) -> Path:

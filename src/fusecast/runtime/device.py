@@ -65,13 +65,15 @@ def torch_device(requested: str | torch.device | None = None) -> torch.device:
     return device
 
 
-def seed_step(seed: int, step: int, rank: int, device: torch.device | None = None) -> None:
+def seed_step(seed: int, step: int, rank: int, device: torch.device | None = None, *, part: int = 0) -> None:
     """Seed torch for one step of one process; with a device, only what is drawn on it, and on the CPU.
 
     Dropout then depends on (seed, step, rank) and on nothing that happened before: a resumed run needs no random
-    state to be saved, on any device and with any number of processes.
+    state to be saved, on any device and with any number of processes. Where a step accumulates the gradients of several
+    batches, `part` is the number of the batch within the step.
     """
-    word = int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]) >> 1
+    entropy = (seed, step, rank, part) if part else (seed, step, rank)
+    word = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
     if device is not None and device.type == "cpu":
         torch.default_generator.manual_seed(word)  # torch.manual_seed seeds every kind of GPU too: 0.6 ms
     else:

@@ -176,7 +176,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write within an epoch; its last step is followed by validation, and by the file of the whole epoch."""
-        if not trainer.is_last_batch and not trainer.should_stop and self._is_due(trainer):
+        whole = not trainer.is_last_batch and not is_accumulating(trainer)
+        if whole and not trainer.should_stop and self._is_due(trainer):
             self.write(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -199,6 +200,11 @@ class LastCheckpoint(Checkpoint):
         if self.minutes is None:
             return False
         return holds_in_any_process(trainer, time.monotonic() - self._written_at >= 60.0 * self.minutes)
+
+
+def is_accumulating(trainer: pl.Trainer) -> bool:
+    """Whether the latest batch is within a step: its gradients are in no checkpoint, so that none may be written."""
+    return not trainer.is_last_batch and (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from fusecast.data.arrays import FloatArray
+from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch, Output
 from fusecast.model.config import ModelConfig
 from fusecast.model.heads import DistributionHead
@@ -106,7 +107,9 @@ class TFTModule(ResumableModule):
         return loss
 
     def _loss(self, output: Output, batch: Batch) -> Tensor:
-        head = self.network.head
+        head, shape = self.network.head, output.quantiles.shape[:-1]
+        if batch.target.shape != shape:
+            raise ConfigError.wrong_target("target", batch.target.shape, shape)
         if isinstance(head, DistributionHead):
             likelihood = head.log_prob(output.parameters, batch.target, batch.center, batch.scale)
             return likelihood_loss(likelihood, batch.target_mask, batch.weight)

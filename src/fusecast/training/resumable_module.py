@@ -8,7 +8,7 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Self
@@ -28,6 +28,12 @@ from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.runtime.device import available_accelerators, require_supported_precision, seed_step, torch_device
 from fusecast.training.checkpoints import STATE_OF_TRAINING, load_checkpoint
 
+PREFIXES = ("module.", "model.", "network.", "_orig_mod.", "TFTpart2.")
+"""Prefixes of names by DataParallel, wrappers, LightningModules of fusecast, torch.compile and newer NVIDIA code."""
+
+MONITOR = "train_loss"
+"""What Lightning is told that the scheduler of :meth:`ResumableModule.configure_optimizers` depends on."""
+
 
 class ResumableModule(pl.LightningModule):
     """Train so that a resumed run equals an undisturbed one, bit for bit on a CPU.
@@ -36,7 +42,8 @@ class ResumableModule(pl.LightningModule):
     learning rate is adapted before checkpoints are written, not after. Checkpoints hold plain values only.
 
     Subclasses call :meth:`record_loss` in their training step, and :meth:`record_metrics` with a ``val_loss`` in their
-    validation step.
+    validation step. A training step of a user need not: the loss that it returns counts, and a ``train_loss`` that it
+    logs is kept. Optimizers, schedulers and logging can be replaced as in any LightningModule.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class ResumableModule(pl.LightningModule):
         self._loss_checker = LossChecker()
         self._train_loss = WeightedMean()  # of this epoch
         self._latest: tuple[Tensor, int] | None = None  # loss of a step, and its weight
+        self._logged: set[str] = set()  # names that training steps logged in this epoch
         self._metrics: dict[str, WeightedMean] = {}  # of this validation or test
 
     @_restricted_classmethod
@@ -127,6 +135,21 @@ class ResumableModule(pl.LightningModule):
             module.to(next((tensor.device for tensor in content["state_dict"].values()), None))
         return module
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load tensors by their names here, by those of the network alone, or with prefixes such as ``model.``.
+
+        Raises
+        ------
+        ArtifactError
+            If `strict` is False and no name matches, or two names are those of one tensor.
+        """
+        own = self.state_dict().keys()
+        if not own >= state_dict.keys():
+            state_dict = _rename_tensors(state_dict, own)
+        if not strict and own.isdisjoint(state_dict):
+            raise ArtifactError.no_match(type(self).__name__, state_dict.keys(), own)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
     def register_network(self, network: TemporalFusionTransformer) -> TemporalFusionTransformer:
         """Return a network that several processes can train: DDP waits for every gradient, even of an empty table."""
         for parameter in network.parameters():
@@ -142,8 +165,20 @@ class ResumableModule(pl.LightningModule):
         self._latest = loss.detach(), weight
 
     def epoch_loss(self) -> Tensor:
-        """Return the mean training loss of the epoch so far, [], over all processes."""
+        """Return the mean training loss of the epoch so far, [], over all processes; what a training step logs counts.
+
+        NaN where a training step of a user neither returns nor logs its loss.
+        """
+        if "train_loss" in self._logged and "train_loss" in self.trainer.callback_metrics:
+            return self.trainer.callback_metrics["train_loss"]
+        if not self._train_loss.weight:
+            return torch.tensor(math.nan)
         return self.trainer.strategy.reduce(self._train_loss.mean(self.device), reduce_op="mean")
+
+    def log(self, name: str, *arguments: Any, **options: Any) -> None:
+        """Log a value as Lightning does; a ``train_loss`` that a training step logs is not replaced later."""
+        self._logged.add(name)
+        super().log(name, *arguments, **options)
 
     def record_metrics(self, metrics: Mapping[str, Tensor], weight: int) -> None:
         """Add the metrics of a batch of validation or test to their means, which are logged at its end.
@@ -190,30 +225,39 @@ class ResumableModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin the mean of the epoch's losses anew."""
         self._train_loss = WeightedMean()
+        self._logged = set()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed the step."""
-        seed_step(self.seed, self.global_step, self.global_rank, self.device)
+        """Seed the step; batches whose gradients are accumulated have random numbers of their own."""
+        part = batch_idx % self.trainer.accumulate_grad_batches if self.automatic_optimization else batch_idx
+        seed_step(self.seed, self.global_step, self.global_rank, self.device, part=part)
+        self._latest = None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the loss of the step, only where loggers write it: Lightning's bookkeeping takes a millisecond."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a helper of Lightning's
+        if "train_loss" in self._logged:
+            return
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if self._latest is None and isinstance(loss, Tensor) and loss.numel() == 1:  # of a step that records none
+            self._train_loss.add(loss.flatten()[0], 1.0)
+            self._latest = loss.detach(), 1
         if self._latest is not None and (self.trainer.should_stop or (every and self.global_step % every == 0)):
             self.log("train_loss_step", self._latest[0], batch_size=self._latest[1])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss, refuse one that is not finite, adapt the learning rate."""
         self._loss_checker.check()
-        self.log("train_loss", self.epoch_loss(), sync_dist=True)
+        if self._train_loss.weight and "train_loss" not in self._logged:
+            super().log("train_loss", self.epoch_loss(), sync_dist=True)
         monitor = "val_loss" if self.trainer.enable_validation else "train_loss"
         loss = self.trainer.callback_metrics.get(monitor)
         if loss is None:  # validation comes less often than epochs
             return
         if not math.isfinite(float(loss)):
             raise TrainingError.validation_not_finite(float(loss), self.current_epoch)
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, ReduceLROnPlateau)
-        scheduler.step(float(loss))
+        for scheduler in self._own_schedulers():
+            scheduler.step(float(loss))
 
     # Optimizer
 
@@ -223,11 +267,23 @@ class ResumableModule(pl.LightningModule):
         precision = None if self._trainer is None else self._trainer.precision
         fused = precision != "16-mixed" and self.device.type in ("cpu", "cuda")
         optimizer = AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
-        scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "train_loss"}}
+        scheduler = OwnScheduler(optimizer, factor=self.lr_scheduler_factor, patience=self.lr_scheduler_patience)
+        config = {"scheduler": scheduler, "monitor": MONITOR, "strict": False}
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Do nothing where Lightning would step: that is after the epoch's checkpoints are written."""
+        """Step a scheduler as Lightning does, but not the own one: Lightning would after checkpoints are written."""
+        if scheduler not in self._own_schedulers():
+            super().lr_scheduler_step(scheduler, metric)
+
+    def _own_schedulers(self) -> list[OwnScheduler]:
+        """Return the scheduler that is stepped here, if it is in use, and as :meth:`configure_optimizers` has it."""
+        return [
+            config.scheduler
+            for config in self.trainer.lr_scheduler_configs
+            if isinstance(config.scheduler, OwnScheduler)
+            and (config.monitor, config.interval, config.frequency) == (MONITOR, "epoch", 1)
+        ]
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -302,6 +358,10 @@ def restart_validation(fit_loop: dict[str, Any]) -> None:
         count.update(ready=1, started=1, processed=0, completed=0)
 
 
+class OwnScheduler(ReduceLROnPlateau):
+    """The scheduler of :class:`ResumableModule`, which the module itself steps."""
+
+
 class LossChecker:
     """Check that every loss is finite, without making a GPU wait for each.
 
@@ -333,21 +393,45 @@ class WeightedMean:
 
     def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
         self._total: Tensor | float = total
-        self._weight = weight
+        self.weight = weight
 
     def add(self, value: Tensor, weight: float) -> None:
         """Add a value []."""
         self._total = self._total + value.detach().to(_widest_float(value.device)) * weight
-        self._weight += weight
+        self.weight += weight
 
     def mean(self, device: torch.device) -> Tensor:
         """Return the mean, float32 []; 0 where nothing was added."""
         total = torch.as_tensor(self._total, device=device, dtype=_widest_float(device))
-        return (total / max(self._weight, 1e-12)).float()
+        return (total / max(self.weight, 1e-12)).float()
 
     def state(self) -> list[float]:
         """Return plain values; ``WeightedMean(*state)`` continues from them."""
-        return [float(self._total), self._weight]
+        return [float(self._total), self.weight]
+
+
+def remove_prefixes(name: str) -> str:
+    """Remove known prefixes, however they are nested.
+
+    >>> remove_prefixes("module.model.head.bias")
+    'head.bias'
+    """
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return remove_prefixes(name.removeprefix(prefix))
+    return name
+
+
+def _rename_tensors(state_dict: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """Return a state dict with the names of a module where its names, without their prefixes, are known there."""
+    renamed: dict[str, Any] = {}
+    for old, value in state_dict.items():
+        bare = remove_prefixes(old)
+        name = next((name for name in (old, bare, f"network.{bare}") if name in own), old)
+        if name in renamed:
+            raise ArtifactError.same_name_twice("the state dict", name)
+        renamed[name] = value
+    return renamed
 
 
 def _is_readable_at_once(loss: Tensor) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,40 @@ def test_loaders_of_the_user_train_the_module(tmp_path: Path) -> None:
     loader = torch.utils.data.DataLoader(pairs, batch_size=16)
     module = model(output_size=2)
     trainer_of_one_epoch(tmp_path).fit(module, loader, loader)
-    assert torch.equal(module.center, torch.zeros(FEATURES))
+    torch.testing.assert_close(module.center, pairs.tensors[0].flatten(0, 1).mean(dim=0))
+
+
+@pytest.mark.parametrize("shape", [(16, 1, FEATURES), (16, 1), (16,), (15, FEATURES)])
+def test_a_y_of_another_shape_is_refused_and_not_repeated(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    batch = (torch.randn(16, WINDOW, FEATURES), torch.randn(shape))
+    said = rf"the shape of y in a batch must be \[16, 3\], not {re.escape(str(list(shape)))}\nHint: "
+    module = model()
+    for step in (module.training_step, module.validation_step, module.test_step):
+        with pytest.raises(ConfigError, match=said):
+            step(batch, 0)
+    if len(batch[1]) == 16:
+        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*batch), batch_size=16)
+        with pytest.raises(ConfigError, match=said):
+            trainer_of_one_epoch(tmp_path, num_sanity_val_steps=0).fit(module, loader, loader)
+
+
+def test_a_batch_that_is_no_pair_is_refused() -> None:
+    for wrong in (torch.zeros(4, WINDOW, FEATURES), {"x": 1}, (torch.zeros(4, WINDOW, FEATURES),)):
+        with pytest.raises(ConfigError, match=r"a batch must be a pair \(x, y\), not a (Tensor|dict|tuple)"):
+            model().training_step(wrong, 0)
+
+
+def test_weights_of_the_network_alone_are_loaded_and_have_no_statistics(tmp_path: Path) -> None:
+    train, _, _ = make_dataloaders(two_waves() * 100, WINDOW, 16)
+    old = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2).network.state_dict()
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2)
+    with pytest.raises(RuntimeError, match=r"Missing key.*center"):
+        module.load_state_dict(old)
+    with pytest.warns(UserWarning, match="the state dict holds no means and deviations: until training"):
+        module.load_state_dict(old, strict=False)
+    assert all(torch.equal(tensor, module.network.state_dict()[name]) for name, tensor in old.items())
+    trainer_of_one_epoch(tmp_path).fit(module, train, train)
+    assert torch.equal(module.center, train.steps.center)
 
 
 def trainer_of_one_epoch(folder: Path, **options: Any) -> pl.Trainer:

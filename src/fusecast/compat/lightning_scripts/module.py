@@ -4,14 +4,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fusecast.compat.lightning_scripts.config import NETWORK_SETTINGS, LightningTrainingConfig
-from fusecast.errors import ConfigError
+from fusecast.compat.lightning_scripts.dataloaders import Pair
+from fusecast.compat.lightning_scripts.statistics import (
+    Statistics,
+    check_inputs,
+    check_pair,
+    find_statistics,
+    fit_statistics,
+    match_names,
+    read_names,
+)
+from fusecast.errors import ConfigError, DataError
 from fusecast.model.batch import Batch
 from fusecast.model.config import ModelConfig
 from fusecast.model.heads import QuantileHead
@@ -20,7 +33,16 @@ from fusecast.runtime.device import PRECISIONS
 from fusecast.training.callbacks.images import FigureData
 from fusecast.training.resumable_module import ResumableModule
 
-Pair = tuple[Tensor, Tensor]
+STATISTICS = Statistics._fields
+NOT_STANDARDIZED = (
+    "the inputs are not standardised: means and deviations cannot be taken from the loader, whose windows are not "
+    "numbered or are changed on their way to the training step. Hint: call `fit_standardizer` with batches before "
+    "training, or set `standardizer_fitted = True` where the inputs are standardised already"
+)
+NO_STATISTICS = (
+    "the state dict holds no means and deviations: until training or `fit_standardizer` takes them from data, inputs "
+    "are not standardised"
+)
 
 FIXED_SIZES = ("input_size", "output_size", *NETWORK_SETTINGS)
 """Attributes that a built model can no longer change."""
@@ -37,7 +59,12 @@ class TemporalFusionTransformerLightning(ResumableModule):
     Features are standardised inside, with means and deviations of the training rows: ``forward`` takes and returns
     values in the units of the data. The losses logged (``train_loss``, ``val_loss``, ``test_loss``, ``val_mae``,
     ``val_rmse``) are of standardised values, so that no feature dominates. The statistics are buffers, saved with the
-    weights. They come from the loaders of ``make_dataloaders``; with other loaders they stay at 0 and 1.
+    weights. When training starts, they are taken from its loader: as ``make_dataloaders`` has computed them, or from a
+    sample of the windows. Where this is impossible (an iterable dataset), a warning says so; :meth:`fit_standardizer`
+    takes them beforehand. Statistics that are there, of a checkpoint or an earlier fit, are kept: the weights belong to
+    them.
+
+    ``feature_names`` are those of the table of the training, if it had names; a table with others is refused.
 
     Parameters
     ----------
@@ -99,7 +126,9 @@ class TemporalFusionTransformerLightning(ResumableModule):
         for name, value in {"input_size": input_size, "output_size": outputs, **sizes}.items():
             setattr(self, name, value)
         self.criterion = nn.MSELoss()
-        self._has_statistics = False  # from a checkpoint
+        self.standardizer_fitted = False
+        """Whether training keeps the statistics as they are. Set it where inputs are standardised already."""
+        self.feature_names: tuple[str, ...] | None = None
         self.network = TemporalFusionTransformer(
             ModelConfig(
                 horizon=1,
@@ -162,33 +191,113 @@ class TemporalFusionTransformerLightning(ResumableModule):
         past, actual = x[0, :, 0].double().cpu().numpy(), y[:1, 0].double().cpu().numpy()
         return FigureData(past=past, actual=actual, quantiles=forecast[:, :1], levels=(0.5,), weights=weights)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the statistics of the run that is resumed; before its first step it may have none."""
-        super().on_load_checkpoint(checkpoint)
-        self._has_statistics = checkpoint["global_step"] > 0
+    def fit_standardizer(self, loader: Any) -> Self:
+        """Take the statistics of inputs and outputs, in place of those that are there, and return the module.
 
-    def setup(self, stage: str) -> None:
-        """Begin without statistics; Lightning calls this before it loads a checkpoint."""
-        super().setup(stage)
-        self._has_statistics = False
+        A Trainer does this by itself; with Fabric, or in a loop of your own, call it before the first step.
+
+        Parameters
+        ----------
+        loader
+            Of batches (x, y) as the module is to see them: one of ``make_dataloaders``; any DataLoader, of which a
+            sample of the windows is read; or anything else that yields batches, such as ``[(x, y)]`` for two arrays, of
+            which the first 1,000 are read.
+
+        Raises
+        ------
+        ConfigError
+            If a batch is no pair, or has another shape.
+        DataError
+            If values are missing or infinite, there is no batch, or the features are not those of the training.
+        """
+        statistics = fit_statistics(loader, self.input_size, self.output_size)
+        self._set_names([loader])
+        self._set_statistics(statistics)
+        return self
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load tensors as :meth:`ResumableModule.load_state_dict` does; training then keeps statistics among them."""
+        result = super().load_state_dict(state_dict, strict, assign)
+        neutral = (bool((self.get_buffer(name) == float(name.endswith("scale"))).all()) for name in STATISTICS)
+        self.standardizer_fitted = self.standardizer_fitted or not all(neutral)
+        if not self.standardizer_fitted and set(STATISTICS) == set(result.missing_keys):
+            rank_zero_warn(NO_STATISTICS)
+        return result
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the names of the features, and whether the statistics are those of data."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["standardizer_fitted"] = self.standardizer_fitted
+        checkpoint["feature_names"] = None if self.feature_names is None else list(self.feature_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the names of the features, and whether to keep the statistics; earlier versions wrote neither."""
+        super().on_load_checkpoint(checkpoint)
+        self.standardizer_fitted = checkpoint.get("standardizer_fitted", checkpoint["global_step"] > 0)
+        names = checkpoint.get("feature_names")
+        self.feature_names = None if names is None else tuple(names)
 
     def on_train_start(self) -> None:
-        """Take the statistics of the training rows from a loader of ``make_dataloaders``."""
+        """Take statistics and names from whatever loader training has, unless there are some."""
         super().on_train_start()
-        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
-        center, scale = getattr(dataset, "center", None), getattr(dataset, "scale", None)
-        if self._has_statistics or center is None or scale is None or len(center) != self.input_size:
+        loaders = self._active_loaders()
+        self._set_names(loaders)
+        if self.standardizer_fitted:
             return
-        self.center.copy_(center)
-        self.scale.copy_(scale)
-        if self.output_size == self.input_size:
-            self.target_center.copy_(center)
-            self.target_scale.copy_(scale)
+        statistics = self.trainer.strategy.broadcast(self._find_statistics(loaders))
+        if statistics is None:
+            rank_zero_warn(NOT_STANDARDIZED)
+        else:
+            self._set_statistics(statistics)
+
+    def on_validation_start(self) -> None:
+        """Refuse other features than those of the training."""
+        self._require_names(self._active_loaders())
+
+    on_test_start = on_predict_start = on_validation_start
+
+    def _active_loaders(self) -> list[Any]:
+        """Return the loaders of the loop that runs; ``trainer.val_dataloaders`` may be those of an earlier fit."""
+        loop = self.trainer._active_loop  # noqa: SLF001
+        loader = None if loop is None else loop._combined_loader  # noqa: SLF001
+        return [] if loader is None else loader.flattened
+
+    def _find_statistics(self, loaders: Sequence[Any]) -> Statistics | None:
+        """Return the statistics of the batches as the training step sees them, None where they cannot be known."""
+        hooks = ("on_before_batch_transfer", "on_after_batch_transfer")
+        owners = [owner for owner in (self, getattr(self.trainer, "datamodule", None)) if owner is not None]
+        if any(is_overridden(hook, owner) for hook in hooks for owner in owners):
+            return None
+        try:
+            return find_statistics(loaders, self.input_size, self.output_size)
+        except (ConfigError, DataError):
+            if is_overridden("training_step", self, TemporalFusionTransformerLightning):
+                return None  # it may accept batches of another kind
+            raise
+
+    def _set_statistics(self, statistics: Statistics) -> None:
+        for name, tensor in statistics._asdict().items():
+            self.get_buffer(name).copy_(tensor)
+        self.standardizer_fitted = True
+
+    def _set_names(self, loaders: Sequence[Any]) -> None:
+        """Take the names of the features, or refuse others than those that there are."""
+        names = read_names(loaders)
+        if self.feature_names is None and names and len(names[0]) == self.input_size:
+            self.feature_names = names[0]
+        self._require_names(loaders)
+
+    def _require_names(self, loaders: Sequence[Any]) -> None:
+        """Raise a DataError where a loader has other features than those of the training, or in another order."""
+        if self.feature_names is None:
+            return
+        for names in read_names(loaders):
+            if match_names(self.feature_names, names) != list(range(len(names))):
+                raise DataError.columns_in_other_order(self.feature_names, names)
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Forecast standardised values ``[B, output_size]``."""
-        if x.ndim != 3 or x.shape[-1] != self.input_size:
-            raise ConfigError.wrong_value("the shape of a batch", list(x.shape), f"[B, steps, {self.input_size}]")
+        check_inputs(x, self.input_size)
         if self.center.dtype.itemsize < 4:  # after model.half(), or under Fabric
             raise ConfigError.precision_too_low(self.center.dtype, PRECISIONS.values())
         scaled: Tensor = self.network(_observed_batch((x - self.center) / self.scale)).quantiles.flatten(1)
@@ -196,7 +305,7 @@ class TemporalFusionTransformerLightning(ResumableModule):
 
     def _standardise(self, batch: Pair) -> tuple[Tensor, Tensor]:
         """Return standardised forecasts and targets, ``[B, output_size]`` each."""
-        x, y = batch
+        x, y = check_pair(batch, self.output_size)
         return self._scaled(x), (y - self.target_center) / self.target_scale
 
     def _loss(self, scaled: Tensor, target: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fusecast.compat.lightning_scripts.dataloaders import StepLoader
 from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
+from fusecast.compat.lightning_scripts.statistics import check_pair, match_names, read_names
 from fusecast.errors import DataError
 from fusecast.runtime.device import torch_device
 from fusecast.runtime.distributed import gather_batches, rank_and_world_size
@@ -52,18 +54,21 @@ def predict_with_model(
     ArtifactError
         If the checkpoint is missing, truncated, unsafe or of another network.
     DataError
-        If the loader yields nothing.
+        If the loader yields nothing, or has other features than the training had. In another order they are matched by
+        their names, and the results keep the order of the loader.
     """
     device = torch_device(device)
     model = TemporalFusionTransformerLightning.load_from_checkpoint(checkpoint, map_location=device).eval()
     rank, world = rank_and_world_size(together)
     if isinstance(loader, StepLoader):
         loader = loader.unshared()  # also where one of several processes predicts alone
+    order, back = _match_columns(model, loader)
     predictions, actuals = [], []
     with torch.inference_mode():
-        for i, (x, y) in enumerate(loader):
+        for i, batch in enumerate(loader):
             if i % world == rank:
-                predictions.append(model(x.to(device)).float().cpu())
+                x, y = check_pair(batch, model.output_size)
+                predictions.append(model(x[..., order].to(device)).float().cpu()[:, back])
                 actuals.append(y.float())
     if world > 1:
         predictions, actuals = gather_batches(predictions), gather_batches(actuals)
@@ -73,6 +78,18 @@ def predict_with_model(
     if rank == 0:
         print("  ".join(f"{name} {value:.6f}" for name, value in compute_scores(forecast, actual).items()), flush=True)
     return forecast, actual
+
+
+def _match_columns(model: TemporalFusionTransformerLightning, loader: Iterable[Any]) -> tuple[Any, Any]:
+    """Return the positions in x of the features of a model, and the positions of its outputs that are those of y."""
+    trained, everything = model.feature_names or (), slice(None)
+    names = read_names([loader]) if trained else []
+    if any(each != names[0] for each in names):
+        raise DataError.columns_in_other_order(names[0], next(each for each in names if each != names[0]))
+    order = match_names(trained, names[0]) if names else []
+    if order == sorted(order):
+        return everything, everything
+    return order, np.argsort(order).tolist() if model.output_size == model.input_size else everything
 
 
 def compute_scores(predictions: Float32Array, actuals: Float32Array) -> dict[str, float]:

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from fusecast.runtime.distributed import holds_in_any_process
-from fusecast.training.checkpoints import LastCheckpoint
+from fusecast.training.checkpoints import LastCheckpoint, is_accumulating
 
 
 class Limits(pl.Callback):
@@ -101,7 +101,9 @@ class Interruption(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write the state after the step, and interrupt."""
-        if not trainer.should_stop and holds_in_any_process(trainer, self._requested):
+        if trainer.should_stop or is_accumulating(trainer):
+            return
+        if holds_in_any_process(trainer, self._requested):
             if self._last.saved_step != trainer.global_step:
                 self._last.write(trainer)
             self._interrupt()
