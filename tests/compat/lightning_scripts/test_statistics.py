@@ -147,6 +147,7 @@ def test_pairs_of_the_user_are_standardised_inputs_and_outputs_apart(tmp_path: P
     named = [{"x": a, "y": b} for a, b in pairs()]
     ways = [
         DataLoader(pairs(), 16, shuffle=True),
+        DataLoader(TensorDataset(x.double(), y.double()), 16),
         DataLoader(named, 16, collate_fn=lambda items: default_collate([(i["x"], i["y"]) for i in items])),
         DataLoader(TensorDataset(x.view(6, 10, WINDOW, 2), y.view(6, 10, 2)), batch_size=None),
         DataLoader(ConcatDataset([pairs(), pairs(seed=1)]), sampler=SubsetRandomSampler(range(60)), batch_size=8),
@@ -259,8 +260,8 @@ def test_fabric_trains_a_module_with_a_fitted_standardizer() -> None:
             fabric.backward(loss)
             optimizer.step()
             losses.append(float(loss.detach()))
-    assert losses[0] < 5
-    assert losses[-1] < losses[0] / 2
+    assert losses[0] < 5, "losses are of standardised values"
+    assert np.mean(losses[-7:]) < 0.8 * np.mean(losses[:7])
 
 
 def test_a_module_keeps_the_statistics_that_its_weights_belong_to(tmp_path: Path) -> None:

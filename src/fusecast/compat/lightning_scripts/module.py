@@ -300,13 +300,14 @@ class TemporalFusionTransformerLightning(ResumableModule):
         check_inputs(x, self.input_size)
         if self.center.dtype.itemsize < 4:  # after model.half(), or under Fabric
             raise ConfigError.precision_too_low(self.center.dtype, PRECISIONS.values())
-        scaled: Tensor = self.network(_observed_batch((x - self.center) / self.scale)).quantiles.flatten(1)
+        x = (x.to(self.scale.dtype) - self.center) / self.scale  # arrays are often float64
+        scaled: Tensor = self.network(_observed_batch(x)).quantiles.flatten(1)
         return scaled
 
     def _standardise(self, batch: Pair) -> tuple[Tensor, Tensor]:
         """Return standardised forecasts and targets, ``[B, output_size]`` each."""
         x, y = check_pair(batch, self.output_size)
-        return self._scaled(x), (y - self.target_center) / self.target_scale
+        return self._scaled(x), (y.to(self.scale.dtype) - self.target_center) / self.target_scale
 
     def _loss(self, scaled: Tensor, target: Tensor) -> Tensor:
         loss: Tensor = self.criterion(scaled, target)
