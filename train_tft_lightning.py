@@ -10,9 +10,10 @@ The settings are those of config_lightning.py.
 from pathlib import Path
 from typing import Any
 
+from config_lightning import LightningTrainingConfig
+
 try:
     import pytorch_lightning as pl
-    from config_lightning import LightningTrainingConfig
 
     from fusecast.compat.lightning_scripts import train
     from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning

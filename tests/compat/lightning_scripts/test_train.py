@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,16 +185,6 @@ def test_a_resumed_run_goes_on_in_its_own_folder_and_its_own_logs(tiny: Any) -> 
     assert not [name for name in files_of(folder) if name.startswith("earlier")]
     assert files_of(folder / "tft_logs") > events, "in the same run of TensorBoard, which is a folder"
     assert all(path.is_file() for path in (folder / "tft_logs").iterdir())
-
-
-def test_resuming_into_the_folder_of_another_run_mixes_nothing(tiny: Any, tmp_path: Path) -> None:
-    config = tiny(num_epochs=1)
-    train_tft_lightning(config)
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(config.checkpoint_dir, elsewhere)
-    config.num_epochs, config.ckpt_path = 2, elsewhere / "last.ckpt"
-    train_tft_lightning(config)
-    assert "last.ckpt" in files_of(Path(config.checkpoint_dir, "earlier-1"))
 
 
 @pytest.mark.parametrize("remains", ["nothing", "an empty folder", "logs of a run without checkpoints"])

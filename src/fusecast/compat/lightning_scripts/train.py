@@ -115,7 +115,7 @@ def train_tft_lightning(
     resume = _choose_checkpoint(config, len(names))
     files = RunFiles(checkpoints=folder, history=None, logs=folder / LOGS)
     with lock_folder(folder) as lock, quiet_lightning():
-        if is_first_process() and (resume is None or resume.parent.resolve() != folder.resolve()):
+        if is_first_process() and resume is None:
             _set_earlier_run_aside(folder)
         run_folder = RunFolder(lock, identify_run(folder, resume))
         if is_first_process():
