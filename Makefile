@@ -8,7 +8,7 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests tests-stats format browser calibration soak clean help \
+.PHONY: demo test lint types tests tests-stats format browser calibration soak fuzz clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-scaling bench-gpu
 
 help:  ## List the targets
@@ -38,6 +38,10 @@ $(STATS)/.installed: $(VENV)/.python constraints.txt
 	@rm -rf $(STATS)
 	-$(PIP) install -q --target $(STATS) -c constraints.txt 'pandas<3' 'statsforecast>=2.0'
 	@mkdir -p $(STATS) && touch $@
+
+# docs/reliability.md explains the table that is printed. FUZZ_ARGS="--only tables --tables 50" runs a part.
+fuzz: $(VENV)/.dev  ## Damage every file that is read, and feed in hostile tables (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz $(FUZZ_ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .

@@ -23,11 +23,11 @@ from fusecast.config import (
     SplitConfig,
     TableConfig,
     TrainingConfig,
-    parse_yaml,
     read_options,
 )
 from fusecast.errors import ConfigError
 from fusecast.errors.config import InvalidOptionsError
+from fusecast.io.documents import parse_yaml
 from fusecast.model.config import ModelConfig
 
 SIZES = {"horizon": 2, "lookback": 5}
@@ -53,8 +53,8 @@ SIZES = {"horizon": 2, "lookback": 5}
         ("lr_scheduler_factor", 1.0, "a number above 0 and below 1"),
         ("weight_decay", -1e-3, "a number of at least 0"),
         ("gradient_clip", 0.0, "a number above 0 or none"),
-        ("seed", -1, "a whole number of at least 0"),
-        ("num_workers", -1, "a whole number of at least 0"),
+        ("seed", -1, "a whole number of at least 0 and of at most 4,294,967,295"),
+        ("num_workers", -1, "a whole number of at least 0 and of at most 1,000"),
         ("deterministic", "maybe", "true or false"),
     ],
 )

@@ -6,8 +6,6 @@ line takes names, defaults and help texts from these fields. Loads neither torch
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -27,9 +25,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from fusecast.errors import ConfigError
-from fusecast.errors.base import did_you_mean
+from fusecast.errors.base import did_you_mean, shorten
 from fusecast.errors.config import InvalidOptionsError
 from fusecast.io.atomic import compute_checksum, write_text_atomically
+from fusecast.io.documents import EXPONENT, MAX_YAML_BYTES, decode, parse_json, parse_yaml, read_bytes
 from fusecast.model.config import Head, ModelConfig
 
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
@@ -45,6 +44,8 @@ SplitSize = float | int | str
 
 MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy, and so Lightning, takes."""
 OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
@@ -77,7 +78,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     _section: ClassVar[str] = ""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**_with_current_names(values, self._section))
         except ValidationError as error:
@@ -96,9 +97,9 @@ class _Section(BaseModel):
                 case "extra_forbidden":
                     text = f"is not an option\n{did_you_mean(name, cls.model_fields)}"
                 case "literal_error":
-                    text = f"cannot be {value!r}\n{did_you_mean(str(value), _choices(schemas[name]))}"
+                    text = f"cannot be {shorten(value)}\n{did_you_mean(str(value), _choices(schemas[name]))}"
                 case _:
-                    text = f"must be {_allowed(schemas[name])}, not {value!r}"
+                    text = f"must be {_allowed(schemas[name])}, not {shorten(value)}"
             yield prefix + name, text
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
@@ -280,16 +281,16 @@ class TrainingConfig(_Section):
     """32, 64, 16 or bf16 (mixed). None: on CUDA bf16 where the card has it, else 16; elsewhere 32."""
     accelerator: Accelerator = "auto"
     """Kind of device to train on; auto takes the best there is."""
-    devices: Count = 1
+    devices: Annotated[int, Field(ge=1, le=1_000), _NUMBER] = 1
     """Devices on each machine; more than one train in parallel processes (DDP)."""
-    num_nodes: Count = 1
+    num_nodes: Annotated[int, Field(ge=1, le=10_000), _NUMBER] = 1
     """Machines that train together."""
-    seed: NonNegativeInt = 42
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), _NUMBER] = 42
     """Seed of initial weights, order of windows and dropout. On a CPU the same seed gives the same weights, bit for
     bit."""
     deterministic: bool = False
     """Reproducible results on a GPU too, at some cost in speed."""
-    num_workers: NonNegativeInt = 0
+    num_workers: Annotated[int, Field(ge=0, le=1_000), _NUMBER] = 0
     """Processes that gather batches. A batch is a handful of array gathers, so 0, in the process itself, is fastest
     for panels in memory."""
     panel_on_device: bool | None = None
@@ -363,10 +364,10 @@ def read_options(path: Path) -> dict[str, Any]:
     short or changed since.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = decode(read_bytes(path, MAX_YAML_BYTES))
         check_checksum(path, text)
-        values = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, ValueError) as error:
         raise ConfigError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
@@ -385,23 +386,11 @@ def check_checksum(path: Path, text: str) -> None:
         raise ConfigError.changed(path)
 
 
-def parse_yaml(text: str) -> Any:
-    """Parse YAML, in which ``1e-3`` is a number as in YAML 1.2; YAML 1.1, and so PyYAML, takes it for text."""
-    return yaml.load(text, Loader=_YamlLoader)  # noqa: S506  a subclass of SafeLoader
-
-
-class _YamlLoader(yaml.SafeLoader):
-    pass
-
-
 class _YamlDumper(yaml.SafeDumper):
     """Quotes texts that the loader would take for numbers."""
 
 
-for _class in (_YamlLoader, _YamlDumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-    )
+_YamlDumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
 
 
 def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:
@@ -441,5 +430,6 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         case "array":
             return f"a list of {'numbers' if schema['items'] == {'type': 'number'} else 'texts'}"
         case kind:
-            bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
+            limits = {key: schema[key] for key in _BOUNDS if key in schema}
+            bounds = [f"{_BOUNDS[key]} {limit:{',' if limit >= 1_000 else 'g'}}" for key, limit in limits.items()]
             return " ".join([_KINDS[kind], " and ".join(bounds)]).strip()

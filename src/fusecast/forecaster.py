@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
 from typing_extensions import TypeVar
 
 from fusecast.config import RunConfig
-from fusecast.errors import ArtifactError, ConfigError, TrainingError
+from fusecast.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -166,12 +166,10 @@ class Forecaster(Generic[FrameT]):
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; ArtifactError when a file is missing, truncated, foreign or of a newer fusecast."""
-        from fusecast.inference.model_bundle import load_bundle
+        from fusecast.workflows.load import load_run
 
-        bundle = load_bundle(Path(folder))
-        if not {"run", "split"} <= bundle.extra.keys():
-            raise ArtifactError.no_run(folder)
-        forecaster = cls.from_config(RunConfig.parse(bundle.extra["run"]))
+        bundle, config = load_run(Path(folder))
+        forecaster = cls.from_config(config)
         forecaster._bundle, forecaster.folder = bundle, Path(folder)  # noqa: SLF001  of this class
         return forecaster
 

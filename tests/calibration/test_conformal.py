@@ -28,7 +28,13 @@ def test_a_calibration_survives_json(panel_of) -> None:
     np.testing.assert_array_equal(again.apply(panel, forecasts).quantiles, expected)
 
 
-@pytest.mark.parametrize("damage", [{"method": "magic"}, {"shifts": [1.0]}, {"levels": None}, {"scales": 3}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"method": "magic"}, {"shifts": [1.0]}, {"levels": None}, {"scales": 3}, {"usual": ["1"]}, {"every": 0}),
+        *({"rate": float("nan")}, {"windows": True}, {"scales": {"a": [-1.0]}}, {"shifts": [[["x"]]]}, {"levels": [2]}),
+    ],
+)
 def test_a_damaged_calibration_is_refused(damage, panel_of) -> None:
     values = fit_conformal(
         "cqr", panel_of(np.random.default_rng(8).normal(size=200)), NarrowPredictor(), 50, 150

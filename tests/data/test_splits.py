@@ -159,3 +159,8 @@ def test_a_table_with_rows_farther_apart_than_when_fitted_is_an_error():
         check_row_spacing(replace(panel_of(20), reals={"y": values}), record)
     values[4::4] = np.nan  # one row is no distance
     check_row_spacing(replace(panel_of(20), reals={"y": values}), record)
+
+
+def test_more_horizons_than_int64_counts_are_too_many_for_every_series():
+    with pytest.raises(ConfigError, match="none of 1 series is long enough"):
+        split_panel(panel_of(100), 24, validation=1, test=2**62)

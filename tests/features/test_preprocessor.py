@@ -267,7 +267,18 @@ def damage(**changes) -> str:
         (damage(scales={}), "scales are not those of the schema's columns"),
         (damage(vocabularies={}), "damaged"),
         (damage(config={"colour": 1}), "damaged"),
-        (damage(schema=None), "damaged"),
+        (damage(schema=None), "'schema' must be a mapping"),
+        (damage(series="s0"), "'series' must be a list"),
+        (damage(series=["s0", "s0"]), "holds a name twice"),
+        (damage(series=["s0", 1]), "'series' must hold a text"),
+        (
+            damage(static_scales={"size": {"pooled": ["0", "1"], "center": [], "scale": []}}),
+            "'pooled' must hold a number",
+        ),
+        (damage(static_scales={"size": {"pooled": [0, 1, 2], "center": [], "scale": []}}), "must pair up"),
+        (damage(config={"self": 1}), "self is not an option"),
+        (damage(version=True), "format True"),
+        (damage(static_scales={"size": {"pooled": [float("nan"), 1]}}), "nan, which is no number"),
     ],
 )
 def test_a_foreign_newer_or_damaged_file_is_refused(text, message):

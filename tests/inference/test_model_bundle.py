@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def folder(world: World, network: TemporalFusionTransformer, tmp_path: Path) -> 
 
 def edit_config(folder: Path, **changes: Any) -> None:
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    config = {**json.loads(path.read_text()), **changes}
+    config["sha256"].pop("config.json", None)  # as in bundles of earlier versions: what is behind it is to be reached
+    path.write_text(json.dumps(config))
 
 
 def rewrite_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -142,3 +145,79 @@ def test_tensors_that_do_not_fit_the_network_are_named(folder: Path) -> None:
 
 def test_its_text_has_the_sizes_of_the_network(folder: Path) -> None:
     assert repr(load_bundle(folder)) == "Bundle(lookback=12, horizon=4, head='quantile')"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": 10**9, "num_heads": 1},
+        {"num_lstm_layers": 10**9},
+        {"known_reals": 10**12},
+        {"known_categories": [10**12]},
+        {"num_targets": 10**9, "observed_reals": 10**9},
+    ],
+)
+def test_no_network_is_built_for_sizes_that_the_weights_do_not_have(folder: Path, change: dict[str, Any]) -> None:
+    edit_config(folder, model={**json.loads((folder / "config.json").read_text())["model"], **change})
+    with pytest.raises(ArtifactError, match=r"of the sizes stated with it has at least|other inputs than the network"):
+        load_bundle(folder)
+
+
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(folder: Path) -> None:
+    sizes = {**json.loads((folder / "config.json").read_text())["model"], "hidden_size": 10**9, "num_heads": 1}
+    edit_config(folder, model=sizes)
+    with pytest.raises(ArtifactError, match=r"model.safetensors holds [\d,]+ numbers, and a network of the sizes"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(folder: Path, value: float, world: World) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["head.projection.bias"][0] = value
+    rewrite_weights(folder, weights)
+    with pytest.raises(ArtifactError, match=r"NaN or infinite: 'head.projection.bias'"):
+        load_bundle(folder)
+    network = TemporalFusionTransformer(world.model)
+    network.load_state_dict(weights)
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(ArtifactError, match="NaN or infinite"):
+        save_bundle(folder, network, world.preprocessor)
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_a_changed_value_in_the_config_is_noticed_and_an_older_one_has_no_checksum(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"wave"', '"wavy"'))
+    with pytest.raises(ArtifactError, match=r"config.json cannot be read: its values are not those that were written"):
+        load_bundle(folder)
+    edit_config(folder)
+    assert load_bundle(folder).extra["name"] == "wavy"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sha256": {"a": 1}}, {"model": []}, {"extra": None}, {"fusecast": 3}, {"format": True}, {"format": "1"}],
+)
+def test_a_config_of_other_types_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ArtifactError, match=r"config.json"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
+def test_what_is_no_file_is_called_what_it_is(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ArtifactError, match=rf"{name} cannot be read: it is a folder"):
+        load_bundle(folder)
+    (folder / name).rmdir()
+    os.mkfifo(folder / name)
+    with pytest.raises(ArtifactError, match=rf"{name} cannot be read: it is a pipe"):
+        load_bundle(folder)
+
+
+def test_a_file_of_weights_is_not_read_where_it_is_larger_than_its_tensors(folder: Path) -> None:
+    os.truncate(folder / "model.safetensors", 2**40)
+    with pytest.raises(ArtifactError, match=r"it has 1,099,511,627,776 bytes, and its tensors at most"):
+        load_bundle(folder)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from datetime import date, datetime
@@ -216,3 +217,15 @@ def test_times_with_and_without_a_zone_in_one_pandas_column_are_an_error():
     frame = pd.DataFrame({"ds": pd.Series(stamps, dtype=object), "y": 1.0})
     with pytest.raises(DataError, match="mixes time zones"):
         make_schema(read_table(frame), id=None)
+
+
+def test_bytes_become_text_or_hexadecimal_numbers(tmp_path):
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"word": [b"a", None], "key": [b"\xff\x00", b"b"]}).write_parquet(path)
+    assert read_table(path).to_dict(as_series=False) == {"word": ["a", None], "key": ["ff00", "62"]}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "table.csv")
+    with pytest.raises(DataError, match="it is a pipe"):
+        read_table(tmp_path / "table.csv")

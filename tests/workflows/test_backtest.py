@@ -175,7 +175,7 @@ def test_parts_of_another_backtest_are_refused_and_left_alone(forecaster, tmp_pa
         backtest(forecaster.prepared, forecaster._bundle, out=out, chunk_windows=6, on_progress=stop)
     with pytest.raises(ArtifactError, match="another backtest"):
         forecaster.backtest(out=out, stride=3)
-    assert (tmp_path / "found.parquet.parts" / "part-000000.parquet").exists()
+    assert list((tmp_path / "found.parquet.parts").glob("part-000000-*.parquet"))
 
 
 @pytest.mark.parametrize("mistake", [{"baselines": ["best"]}, {"start": "2024-01-07"}, {"calibrated": True}])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
-from fusecast import DataError, Forecaster
+from fusecast import ConfigError, DataError, Forecaster
 from fusecast.workflows import prepare as prepare_module
 
 
@@ -51,3 +52,20 @@ def test_the_folder_of_a_streamed_panel_goes_with_it(tmp_path: Path, monkeypatch
     assert len(list(scratch.iterdir())) == 1
     del forecaster
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"lookback": 10**12}, r"a window of 1,000,000,000,\d+ steps needs at least [\d,.]+ GiB"),
+        ({"horizon": 2**62}, "a window of"),
+        ({"network": {"hidden_size": 10**6, "num_heads": 1}}, "the network needs at least"),
+        ({"network": {"num_lstm_layers": 2**62}}, "the network needs at least"),
+    ],
+)
+def test_sizes_beyond_all_memory_are_refused_before_the_table_is_read(
+    sizes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_module, "read_table", lambda *_, **__: pytest.fail("the table is read"))
+    with pytest.raises(ConfigError, match=words):
+        Forecaster(**{"horizon": HORIZON, "lookback": LOOKBACK, **sizes}, **ROLES).prepare(shop_table())

@@ -30,8 +30,11 @@ from fusecast.calibration.online import DEFAULT_RATE, choose_rate, shifts_by_ste
 from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ArtifactError, ConfigError, DataError
+from fusecast.errors.base import shorten
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.quantiles import compute_median
+from fusecast.io.documents import check_values, take
+from fusecast.model.config import validate_quantile_levels
 
 ConformalMethod = Literal["cqr", "split", "adaptive"]
 CalibrationMethod = Literal["auto", "cqr", "split", "adaptive"]
@@ -160,19 +163,30 @@ class Conformal:
             When the values are damaged.
         """
         try:
+            shifts, scales = take(values, "shifts", list), take(values, "scales", dict, items=list)
             conformal = cls(
-                method=values["method"],
-                levels=tuple(values["levels"]),
-                shifts=np.asarray(values["shifts"], dtype=np.float64),
-                scales={name: tuple(row) for name, row in values["scales"].items()},
-                usual=tuple(values["usual"]),
-                windows=int(values["windows"]),
-                every=int(values["every"]),
-                rate=float(values["rate"]),
+                method=take(values, "method", str),  # type: ignore[arg-type]  # checked below
+                levels=tuple(take(values, "levels", list, items=float)),
+                shifts=np.array(
+                    [[take({"shifts": row}, "shifts", list, items=float) for row in step] for step in shifts]
+                ),
+                scales={name: tuple(take(scales, name, list, items=float)) for name in scales},
+                usual=tuple(take(values, "usual", list, items=float)),
+                windows=take(values, "windows", int),
+                every=take(values, "every", int),
+                rate=take(values, "rate", float),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError.unreadable("the calibration", f"{type(error).__name__}: {error}") from None
-        shape = conformal.shifts.shape
-        if conformal.method not in get_args(ConformalMethod) or len(shape) != 3 or shape[-1] != len(conformal.levels):
-            raise ArtifactError.unreadable("the calibration", "its method, levels and shifts do not fit together")
+            check_values(values)
+            validate_quantile_levels(conformal.levels)
+            targets = len(conformal.usual)
+            if conformal.method not in get_args(ConformalMethod):
+                raise ValueError(f"its method cannot be {shorten(conformal.method)}")
+            if conformal.shifts.shape[1:] != (targets, len(conformal.levels)):
+                raise ValueError("its levels and shifts do not fit together")
+            if any(len(scale) != targets or min(scale) <= 0 for scale in (*conformal.scales.values(), conformal.usual)):
+                raise ValueError("its scales must be positive, one a target")
+            if conformal.every < 1 or conformal.rate < 0:
+                raise ValueError("its rate must be positive")
+        except (TypeError, ValueError, ConfigError) as error:
+            raise ArtifactError.unreadable("the calibration", str(error)) from None
         return conformal

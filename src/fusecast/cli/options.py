@@ -169,13 +169,11 @@ def split_numbers(text: str | None) -> list[float] | None:
 
 def parse_value(text: str) -> Any:
     """Parse a value as YAML."""
-    import yaml
-
-    from fusecast.config import parse_yaml
+    from fusecast.io.documents import parse_yaml
 
     try:
         return parse_yaml(text)
-    except yaml.YAMLError:
+    except ValueError:
         raise typer.BadParameter(f"{text!r} cannot be read as YAML") from None
 
 

@@ -29,6 +29,8 @@ SKILLS = ("wql", "mae", "rmse", "mase", "crps")
 """Scores whose skill a backtest prints."""
 PIPE_WIDTH = 140
 """Characters a line where the output is not a terminal, so that tables in files and pipes are not folded."""
+MAX_COLUMNS = 200
+"""Columns of a table that are described one by one."""
 
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
@@ -80,8 +82,13 @@ def print_inspection(inspection: Inspection, path: Path) -> None:
     print_table(
         "Columns, and what is proposed",
         ["column", "type", "missing", "role", "kind", "because"],
-        [[c.name, c.dtype, f"{c.missing:,}", c.role or "not used", c.kind or "", c.reason] for c in inspection.columns],
+        [
+            [c.name, c.dtype, f"{c.missing:,}", c.role or "not used", c.kind or "", c.reason]
+            for c in inspection.columns[:MAX_COLUMNS]
+        ],
     )
+    if len(inspection.columns) > MAX_COLUMNS:
+        print_line(f"and {len(inspection.columns) - MAX_COLUMNS:,} more columns\n")
     for warning in inspection.warnings:
         print_line(f"Note: {warning}")
     horizon, lookback = propose_sizes(inspection)

@@ -82,7 +82,7 @@ def find_split_start(panel: Panel, name: str, size: SplitSize, end: IntArray, ho
         rows = np.rint(size * panel.lengths).astype(np.int64)
         begin = end - (np.maximum(rows, horizon) if size > 0 else 0)
     else:
-        begin = end - size * horizon
+        begin = end - min(size * horizon, int(end.max(initial=0)))  # more is no other split, and may exceed int64
     return np.clip(begin, 0, end)
 
 

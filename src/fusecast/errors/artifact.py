@@ -87,6 +87,20 @@ class ArtifactError(FusecastError):
         return cls(f"{path} does not match the network; {mismatches}\nHint: {hint}")
 
     @classmethod
+    def fewer_weights(cls, path: object, numbers: int, needed: int) -> Self:
+        return cls(
+            f"{path} holds {numbers:,} numbers, and a network of the sizes stated with it has at least {needed:,}\n"
+            "Hint: it is damaged; copy it again, with the configuration that it was saved with"
+        )
+
+    @classmethod
+    def not_finite(cls, path: object, names: Collection[str]) -> Self:
+        return cls(
+            f"{path} holds weights that are NaN or infinite: {some_of(names)}\n"
+            "Hint: use an earlier file, or train again with a lower learning rate"
+        )
+
+    @classmethod
     def other_network(cls, path: object, expected: str, reason: str) -> Self:
         return cls(
             f"{path} is not a checkpoint of a {expected}: {reason}\n"

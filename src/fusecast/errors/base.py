@@ -35,6 +35,16 @@ def some_of(names: Collection[object], limit: int = MAX_EXAMPLES) -> str:
     return list_examples(map(repr, names), len(names), limit)
 
 
+def shorten(value: object, limit: int = 100) -> str:
+    """Return the text of a value as Python writes it, cut where it is long.
+
+    >>> shorten([1, 2]), shorten("abcdefgh", 5)
+    ('[1, 2]', "'abcd...")
+    """
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def join_words(words: Sequence[str]) -> str:
     """Join words as in a sentence.
 

@@ -142,6 +142,13 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def too_little_memory(cls, what: str, needed: int, available: int) -> Self:
+        return cls(
+            f"{what} needs at least {needed / 2**30:,.1f} GiB of memory, and {available / 2**30:,.1f} GiB are free\n"
+            "Hint: make lookback, horizon, hidden_size or num_lstm_layers smaller"
+        )
+
+    @classmethod
     def too_few_devices(cls, kind: str, requested: int, available: int) -> Self:
         return cls(f"{requested} {kind} devices are requested, and this machine has {available}")
 

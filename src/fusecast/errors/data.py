@@ -107,6 +107,20 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def beyond_float32(cls, column: str, series: object, value: float) -> Self:
+        return cls(
+            f"column {column!r} holds {value:g} in series {series!r}, which is too far from the values of the training "
+            "to be scaled\nHint: correct the cell, or leave it empty"
+        )
+
+    @classmethod
+    def forecasts_not_finite(cls, series: Collection[object]) -> Self:
+        return cls(
+            f"the forecasts of {len(series)} series are not finite numbers: {some_of(series)}\n"
+            "Hint: look for extreme values in their last rows"
+        )
+
+    @classmethod
     def nothing_to_evaluate(cls, horizon: int) -> Self:
         return cls(
             f"no window of {horizon} steps lies in the span to evaluate\n"

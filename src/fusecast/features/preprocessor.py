@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
+from zoneinfo import available_timezones
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusecast.config import FeatureConfig
 from fusecast.data.arrays import BoolArray, FloatArray
+from fusecast.data.frequency import Frequency
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.errors import ArtifactError, DataError, FusecastError, SchemaError
@@ -20,6 +22,7 @@ from fusecast.features.calendar import CalendarFeature, select_calendar_features
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
 from fusecast.features.scaling import Scales, TrainingRows, fit_covariate, fit_static, fit_target
 from fusecast.features.targets import invert_transform, transform_target
+from fusecast.io.documents import parse_json, take
 
 FORMAT, VERSION = "fusecast.preprocessor", 1
 
@@ -146,7 +149,11 @@ class FittedPreprocessor:
             if is_target:
                 centers[:, column], scales[:, column] = center, scale
             present[:, column] = ~np.isnan(values)
-            reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
+            with np.errstate(over="ignore"):  # refused next
+                reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
+            if not np.isfinite(reals[:, column]).all():
+                row = int(np.flatnonzero(~np.isfinite(reals[:, column]))[0])
+                raise DataError.beyond_float32(name, panel.names[int(panel.series_of_row[row])], float(values[row]))
 
         static_names = self.schema.names(Role.STATIC, Kind.REAL)
         shape = (panel.num_series, len(static_names))
@@ -193,37 +200,42 @@ class FittedPreprocessor:
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str | bytes) -> Self:
         """Return the preprocessor that :meth:`to_json` describes.
 
         Raise an ArtifactError when the text is not a preprocessor, is damaged, or was written by a newer fusecast.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:
-            raise ArtifactError.unreadable("the preprocessor", f"it is not JSON ({error})") from None
+            raise ArtifactError.unreadable("the preprocessor", str(error)) from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ArtifactError.unreadable("the preprocessor", f"its format is not {FORMAT!r}")
         version = values.get("version")
-        if not isinstance(version, int) or version > VERSION:
+        if isinstance(version, bool) or not isinstance(version, int) or version > VERSION:
             raise ArtifactError.newer("the preprocessor", version, VERSION)
         try:
+            scales, static_scales = (take(values, name, dict, items=dict) for name in ("scales", "static_scales"))
+            vocabularies = take(values, "vocabularies", dict)
             fitted = cls(
-                schema=Schema.from_dict(values["schema"]),
-                config=FeatureConfig(**values["config"]),
-                series=tuple(values["series"]),
-                scales={name: Scales.from_dict(scales) for name, scales in values["scales"].items()},
-                static_scales={name: Scales.from_dict(scales) for name, scales in values["static_scales"].items()},
-                vocabularies={name: tuple(levels) for name, levels in values["vocabularies"].items()},
+                schema=_read_schema(take(values, "schema", dict)),
+                config=FeatureConfig(**take(values, "config", dict)),
+                series=_read_names(values, "series"),
+                scales={name: Scales.from_dict(each) for name, each in scales.items()},
+                static_scales={name: Scales.from_dict(each) for name, each in static_scales.items()},
+                vocabularies={name: _read_names(vocabularies, name) for name in vocabularies},
             )
             columns, static_columns = scaled_columns(fitted.schema), fitted.schema.names(Role.STATIC, Kind.REAL)
             if tuple(fitted.scales) != columns or set(fitted.static_scales) != set(static_columns):
                 raise ValueError("scales are not those of the schema's columns")
             if any(not scales.shared and len(scales.center) != len(fitted.series) for scales in fitted.scales.values()):
                 raise ValueError("scales are not as many as series")
-            fitted.inputs  # noqa: B018  needs every vocabulary
-        except (KeyError, TypeError, ValueError, AttributeError, FusecastError) as error:
-            reason = f"it is damaged ({type(error).__name__}: {error})"
+            categorical = {column.name for column in fitted.schema.columns if column.kind is Kind.CATEGORICAL}
+            if set(fitted.vocabularies) - {series_variable(fitted.schema)} != categorical:
+                raise ValueError("vocabularies are not those of the schema's columns")
+            fitted.inputs  # noqa: B018  its calendar features must vary
+        except (KeyError, TypeError, ValueError, FusecastError) as error:
+            reason = f"it is damaged ({error})"
             raise ArtifactError.unreadable("the preprocessor", reason) from None
         return fitted
 
@@ -258,6 +270,29 @@ class FittedPreprocessor:
             columns.append(encode_categories(codes, panel.names, self.vocabularies[name]))
         empty = np.empty((panel.num_series, 0), dtype=np.int32)
         return np.column_stack([empty, *columns]).astype(np.int32, copy=False)
+
+
+def _read_schema(values: dict[str, Any]) -> Schema:
+    """Return a schema from the values of its ``to_dict``, whose types are checked."""
+    for name in ("time", "frequency"):
+        take(values, name, str)
+    for name in ("id", "time_zone"):
+        take(values, name, str, optional=True)
+    for column in take(values, "columns", list, items=dict):
+        take(column, "name", str)
+    schema = Schema.from_dict(values)
+    Frequency.parse(schema.frequency)
+    if schema.time_zone is not None and schema.time_zone not in available_timezones():
+        raise ValueError(f"there is no time zone {schema.time_zone!r}")
+    return schema
+
+
+def _read_names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of different texts."""
+    names = take(values, name, list, items=str)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name!r} holds a name twice")
+    return tuple(names)
 
 
 def fit_vocabulary(codes: NDArray[np.int32], levels: Sequence[str]) -> tuple[str, ...]:

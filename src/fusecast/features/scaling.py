@@ -11,6 +11,7 @@ import numpy as np
 from fusecast.config import Scaling
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
+from fusecast.io.documents import take
 
 NORMAL_IQR = 1.3489795003921634  # distance of the quartiles of a normal distribution, in standard deviations
 RELATIVE_ROUNDING = 1e-12  # a deviation this small relative to the center is the rounding error of a constant
@@ -49,11 +50,12 @@ class Scales:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return what :meth:`to_dict` describes; raise a ValueError if pairs are incomplete or scales not positive."""
-        center, scale = (np.asarray(values[name], dtype=np.float64) for name in ("center", "scale"))
-        pooled = [float(value) for value in values["pooled"]]
-        if center.shape != scale.shape or center.ndim != 1 or not all(value > 0 for value in (*scale, pooled[1])):
+        pooled, center, scale = (
+            np.array(take(values, name, list, items=float), dtype=np.float64) for name in ("pooled", "center", "scale")
+        )
+        if pooled.shape != (2,) or center.shape != scale.shape or not (pooled[1] > 0 and (scale > 0).all()):
             raise ValueError("center and scale must pair up, and scales be positive")
-        return cls(pooled_center=pooled[0], pooled_scale=pooled[1], center=center, scale=scale)
+        return cls(pooled_center=float(pooled[0]), pooled_scale=float(pooled[1]), center=center, scale=scale)
 
 
 class TrainingRows:

@@ -1,7 +1,7 @@
 """The deployable bundle: a folder with a network, its preprocessor, and values saved with them. No pickle.
 
 ==================  =================================================================================
-config.json         format, versions, the ``ModelConfig``, checksums of the other two, and extra values
+config.json         format, versions, the ``ModelConfig``, extra values, and the checksums of all three
 preprocessor.json   the fitted preprocessor
 model.safetensors   the weights, by the names of ``TemporalFusionTransformer.state_dict()``
 ==================  =================================================================================
@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -24,11 +26,16 @@ from fusecast._version import __version__
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.preprocessor import FittedPreprocessor
 from fusecast.io.atomic import compute_checksum, finish_replacing, replace_files
+from fusecast.io.documents import MAX_BYTES, check_file, parse_json, read_bytes, take
 from fusecast.model.config import ModelConfig
-from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.model.tft import TemporalFusionTransformer, limit_weights
 
 FORMAT = 1
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safetensors"
+MAX_HEADER_BYTES = 10**8
+"""Bytes of the header of a file of weights at most, as in the format itself."""
+WIDEST = 8  # bytes of a number
+MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,20 +63,22 @@ def save_bundle(
 
     The folder is created if it does not exist. Files of an older bundle, and `more` files by name, are replaced when
     all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Other files are
-    not touched.
+    not touched. Raise an ArtifactError where weights are NaN or infinite.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    require_finite(weights, folder / WEIGHTS)
     contents = {
         PREPROCESSOR: preprocessor.to_json().encode(),
         WEIGHTS: tensors_to_bytes(weights, metadata={"format": "pt"}),
     }
-    config = {
+    config: dict[str, Any] = {
         "format": FORMAT,
         "fusecast": __version__,
         "model": network.config.to_dict(),
         "sha256": {name: compute_checksum(content) for name, content in contents.items()},
         "extra": dict(extra or {}),
     }
+    config["sha256"] |= {CONFIG: _checksum_of_values(config)}
     contents = {**(more or {}), **contents, CONFIG: json.dumps(config, indent=2, allow_nan=False).encode()}
     replace_files({folder / name: content for name, content in contents.items()})
 
@@ -77,61 +86,125 @@ def save_bundle(
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle.
 
-    Raise an ArtifactError if a file is missing, truncated, from another save or from a newer fusecast, or if the
-    weights do not fit the network of the configuration.
+    Raise an ArtifactError if a file is missing, truncated, damaged, from another save or from a newer fusecast, or if
+    the weights do not fit the network of the configuration, which is built only after their shapes were compared.
     """
     config = _read_config(folder / CONFIG)
     for name in (PREPROCESSOR, WEIGHTS):
         finish_replacing(folder / name, config["sha256"].get(name))
-    contents = {name: _read(folder / name) for name in (PREPROCESSOR, WEIGHTS)}
-    for name, content in contents.items():
-        if compute_checksum(content) != config["sha256"].get(name):
-            raise ArtifactError.unreadable(folder / name, f"it is not the file that {CONFIG} was written for")
+    path = folder / WEIGHTS
+    _require_checksum(folder / PREPROCESSOR, preprocessor := _read(folder / PREPROCESSOR), config)
+    shapes = read_shapes(path)
     try:
-        network = TemporalFusionTransformer(ModelConfig(**config["model"]))
-        preprocessor = FittedPreprocessor.from_json(contents[PREPROCESSOR].decode())
-        weights = tensors_from_bytes(contents[WEIGHTS])
+        model = ModelConfig(**config["model"])
+        fitted = FittedPreprocessor.from_json(preprocessor)
     except ArtifactError:
         raise
-    except (SafetensorError, FusecastError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError.unreadable(folder, str(error)) from error
-    load_weights(network, weights, folder / WEIGHTS)
-    return Bundle(network=network.eval(), preprocessor=preprocessor, extra=config["extra"], version=config["fusecast"])
+    except (FusecastError, TypeError) as error:
+        raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
+    sizes = fitted.inputs.sizes()
+    if {name: getattr(model, name) for name in sizes} != sizes:
+        raise ArtifactError.unreadable(folder, f"{PREPROCESSOR} has other inputs than the network in {CONFIG}")
+    with limit_weights(sum(map(prod, shapes.values())), path):
+        network = TemporalFusionTransformer(model)
+    content = _read(path, 2**63)  # of a size that the shapes allow
+    _require_checksum(path, content, config)
+    try:
+        weights = tensors_from_bytes(content)
+    except SafetensorError as error:
+        raise ArtifactError.unreadable(path, str(error)) from None
+    load_weights(network, weights, path)
+    return Bundle(network=network.eval(), preprocessor=fitted, extra=config["extra"], version=config["fusecast"])
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """Return the shapes of the tensors in a safetensors file, from its header alone.
+
+    Raise an ArtifactError where the file is missing or cannot be read, or is larger than such tensors can be.
+    """
+    try:
+        _require_file(path)
+        size = check_file(path, 2**63)
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(size, MAX_HEADER_BYTES):
+                raise ValueError("its header is damaged, or it is truncated")
+            header = parse_json(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("its header is damaged")
+        header.pop("__metadata__", None)
+        shapes = {name: take(take(header, name, dict), "shape", list, items=int) for name in header}
+        if any(len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0 for shape in shapes.values()):
+            raise ValueError("its header has shapes that no tensor of a network has")
+        largest = 8 + length + WIDEST * sum(prod(shape) for shape in shapes.values())
+        if size > largest:
+            raise ValueError(f"it has {size:,} bytes, and its tensors at most {largest:,}")
+    except (OSError, ValueError) as error:
+        raise ArtifactError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
+    return shapes
 
 
 def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Tensor], path: Path) -> None:
     """Copy tensors, read from the file `path`, into a network.
 
-    Raise an ArtifactError with the names of tensors that are missing, unexpected, or of another shape.
+    Raise an ArtifactError with the names of tensors that are missing, unexpected, of another shape, or not finite.
     """
     state = network.state_dict()
     shapes = {name for name in state.keys() & weights.keys() if state[name].shape != weights[name].shape}
     missing, unexpected = state.keys() - weights.keys(), weights.keys() - state.keys()
     if missing or unexpected or shapes:
         raise ArtifactError.wrong_tensors(path, missing, unexpected, shapes)
+    require_finite(weights, path)
     network.load_state_dict(dict(weights))
 
 
-def _read(path: Path) -> bytes:
-    if not path.is_file():
+def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise an ArtifactError with the names of tensors that hold NaN or infinite numbers."""
+    names = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
+    if names:
+        raise ArtifactError.not_finite(path, names)
+
+
+def _require_checksum(path: Path, content: bytes, config: Mapping[str, Any]) -> None:
+    if compute_checksum(content) != config["sha256"].get(path.name):
+        raise ArtifactError.unreadable(path, f"it is not the file that {CONFIG} was written for")
+
+
+def _checksum_of_values(config: Mapping[str, Any]) -> str:
+    """Return the checksum of a config without its own, as it is read from JSON."""
+    as_read = json.loads(json.dumps(config, allow_nan=False))
+    return compute_checksum(json.dumps(as_read, sort_keys=True).encode())
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
         raise ArtifactError.missing(path, f"a folder with {CONFIG}, {PREPROCESSOR} and {WEIGHTS}")
+
+
+def _read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    _require_file(path)
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError.unreadable(path, error.strerror or str(error)) from None
+        return read_bytes(path, max_bytes)
+    except (OSError, ValueError) as error:
+        raise ArtifactError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     content = _read(path)
     try:
-        config = json.loads(content)
+        config = parse_json(content)
+        if not isinstance(config, dict) or "format" not in config:
+            raise ValueError("it does not describe a bundle of fusecast")
+        version = config["format"]
+        if isinstance(version, bool) or not isinstance(version, int) or version > FORMAT:
+            raise ArtifactError.newer(path, version, FORMAT)
+        take(config, "fusecast", str)
+        checksums = take(config, "sha256", dict, items=str)
+        for name in ("model", "extra"):
+            take(config, name, dict)
+        checksum = checksums.pop(CONFIG, None)  # bundles of earlier versions have none
+        if checksum is not None and checksum != _checksum_of_values(config):
+            raise ValueError("its values are not those that were written")
     except ValueError as error:
         raise ArtifactError.unreadable(path, str(error)) from None
-    if not isinstance(config, dict) or "format" not in config:
-        raise ArtifactError.unreadable(path, "it does not describe a bundle of fusecast")
-    if not isinstance(config["format"], int) or config["format"] > FORMAT:
-        raise ArtifactError.newer(path, config["format"], FORMAT)
-    absent = {"fusecast", "model", "sha256", "extra"} - config.keys()
-    if absent:
-        raise ArtifactError.unreadable(path, f"it lacks {', '.join(sorted(absent))}")
     return config

@@ -12,8 +12,11 @@ from fusecast.interop import native, nvidia, pytorch_forecasting, scripts
 from fusecast.interop.rules import Matching, Plan, apply_plan
 from fusecast.interop.state_dict import Weights, read_weights, write_checkpoint
 from fusecast.model.config import ModelConfig
-from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.model.tft import TemporalFusionTransformer, limit_weights
 from fusecast.training.resumable_module import ResumableModule
+
+MOST_WEIGHTS = 4
+"""Weights of the converted network at most, for each number in the old file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,8 +94,10 @@ def convert(
     path = Path(old)
     weights = read_weights(path)
     kind = _recognise(weights) if kind == "auto" else kind
-    plan = IMPORTERS[kind].plan_conversion(weights, config or {}, sizes or {})
-    module, matching = apply_plan(plan, weights)
+    numbers = sum(tensor.numel() for tensor in weights.tensors.values())
+    with limit_weights(MOST_WEIGHTS * numbers, path):
+        plan = IMPORTERS[kind].plan_conversion(weights, config or {}, sizes or {})
+        module, matching = apply_plan(plan, weights)
     if not matching.complete and not partial:
         missing, unexpected = matching.names("missing"), matching.names("unexpected")
         hint = "--partial loads what matches, and leaves the rest of the network untrained"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fusecast.errors import ArtifactError
 from fusecast.errors.artifact import UnsafeArtifactError
+from fusecast.inference.model_bundle import read_shapes
 from fusecast.io.atomic import replace_file
 from fusecast.training.checkpoints import load_checkpoint
 from fusecast.training.resumable_module import ResumableModule, remove_prefixes
@@ -82,8 +83,9 @@ def read_weights(path: Path) -> Weights:
 
 def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
-        if not path.is_file():
+        if not path.exists():
             raise ArtifactError.missing(path, "a file of weights")
+        read_shapes(path)  # a damaged header is refused before any memory is taken for what it states
         try:
             return load_file(path)
         except SafetensorError as error:

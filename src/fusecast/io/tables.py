@@ -17,6 +17,7 @@ from fusecast.data.issues import Issues
 from fusecast.data.parsing import is_missing_word, read_times
 from fusecast.errors import ArtifactError, DataError
 from fusecast.io.atomic import replace_file
+from fusecast.io.documents import check_file
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoLazyFrame
@@ -58,7 +59,7 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
         raise DataError.unsupported_source(f"a {type(source).__name__}", SUPPORTED)
     if frame.is_empty():
         raise DataError.empty_table()
-    return frame
+    return frame.with_columns(bytes_to_text(column) for column in frame.iter_columns() if column.dtype == pl.Binary)
 
 
 def read_future(source: TableLike | None, id_: str | None) -> pl.DataFrame | None:
@@ -138,6 +139,7 @@ def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     if not path.exists():
         raise DataError.no_file(path)
     try:
+        check_file(path, sys.maxsize)
         if name.endswith(CSV_ENDINGS):
             return read_csv(path, keys)
         if name.endswith(".parquet"):
@@ -203,6 +205,14 @@ def refuse_ragged(path: Path, separator: str, width: int) -> None:
         for row in (reader := csv.reader(file, delimiter=separator)):
             if len(row) > width:
                 raise DataError.ragged(path, reader.line_num, len(row), width, separator)
+
+
+def bytes_to_text(column: pl.Series) -> pl.Series:
+    """Return a column of bytes as text, or as hexadecimal numbers where it is none."""
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return column.bin.encode("hex")
 
 
 def parse_text_column(column: pl.Series, *, decimal_comma: bool) -> pl.Series:

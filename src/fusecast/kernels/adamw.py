@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -22,6 +23,19 @@ class AdamW(torch.optim.AdamW):
     A network has some 140 small tensors, and torch spends more time on calls than on their numbers. State and state
     dict are those of torch, and can be loaded from one into the other.
     """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; raise a ValueError where it does not fit the parameters, since the kernel trusts its shapes."""
+        super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            for name in state.keys() | {"step", "exp_avg", "exp_avg_sq"}:
+                value, shape = state.get(name), () if name == "step" else parameter.shape
+                if not isinstance(value, Tensor) or value.shape != shape or not value.is_contiguous():
+                    raise ValueError(f"{name} of the optimizer does not fit its parameter")
+        for group in self.param_groups:
+            numbers = (group["lr"], group["eps"], group["weight_decay"], *group["betas"])
+            if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+                raise ValueError("an option of the optimizer is no finite number")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do a step; call the closure first, if there is one, and return its loss."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
+from math import inf
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from fusecast.errors import ConfigError
+from fusecast.errors.base import shorten
 
 Head = Literal["quantile", "normal", "student_t", "negative_binomial", "tweedie"]
 AttentionMask = Literal["inclusive", "strict", "none"]
@@ -74,17 +77,24 @@ class ModelConfig:
     """Whether a network without static variables still has contexts, those of a vector of zeros."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         for name in ("quantiles", "static_categories", "observed_categories", "known_categories"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("horizon", "lookback", "num_targets", "hidden_size", "num_heads", "num_lstm_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError.not_positive(name, getattr(self, name))
+        for name in ("static_reals", "known_reals"):
+            if getattr(self, name) < 0:
+                raise ConfigError.out_of_range(name, getattr(self, name), "0, 1, 2, ...")
+        for name in ("static_categories", "observed_categories", "known_categories"):
+            if min(getattr(self, name), default=1) < 1:
+                raise ConfigError.out_of_range(f"a number in {name}", min(getattr(self, name)), "1, 2, 3, ...")
         if self.hidden_size % self.num_heads:
             raise ConfigError.heads_do_not_divide(self.hidden_size, self.num_heads)
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError.out_of_range("dropout", self.dropout, "[0, 1)")
         validate_quantile_levels(self.quantiles)
-        if self.layer_norm_eps <= 0.0:
+        if not 0.0 < self.layer_norm_eps < inf:
             raise ConfigError.out_of_range("layer_norm_eps", self.layer_norm_eps, "(0, inf)")
         choices = {"attention_mask": ATTENTION_MASKS, "variable_skip": VARIABLE_SKIPS, "head": HEADS}
         for name, allowed in choices.items():
@@ -126,9 +136,36 @@ class ModelConfig:
         """Future variables, V of the future group."""
         return self.known_reals + len(self.known_categories)
 
+    @property
+    def least_weights(self) -> int:
+        """Numbers that the weights of such a network are at least: known before memory is requested for them."""
+        d, head = self.hidden_size, len(self.quantiles) if self.head == "quantile" else 1
+        categories = sum((*self.static_categories, *self.past_categories))
+        maps = 16 * self.num_lstm_layers + self.num_static + self.num_past  # of d by d: the LSTM, and one a variable
+        return maps * d * d + (categories + self.num_targets * head) * d
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values only; ``ModelConfig(**config.to_dict())`` is the same config."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def _check_types(config: ModelConfig) -> None:
+    """Raise a ConfigError where a value has another type than its field: the values may come from any file."""
+    numbers = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+    for field in fields(config):
+        value, kind = getattr(config, field.name), str(field.type)
+        if kind == "bool":
+            if not isinstance(value, bool):
+                raise ConfigError.wrong_value(field.name, shorten(value), "true or false")
+        elif kind in numbers:
+            number, words = numbers[kind]
+            if isinstance(value, bool) or not isinstance(value, number):
+                raise ConfigError.wrong_value(field.name, shorten(value), words)
+        elif kind.startswith("tuple["):
+            number, words = numbers[kind.removeprefix("tuple[").partition(",")[0]]
+            is_list = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+            if not is_list or any(isinstance(item, bool) or not isinstance(item, number) for item in value):
+                raise ConfigError.wrong_value(field.name, shorten(value), f"a list of {words.removeprefix('a ')}s")
 
 
 def validate_quantile_levels(levels: Sequence[float]) -> tuple[float, ...]:

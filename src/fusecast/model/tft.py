@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fusecast.errors import ConfigError
+from fusecast.errors import ArtifactError, ConfigError
 from fusecast.kernels.decoder import decode
 from fusecast.kernels.library import kernels_supported
 from fusecast.kernels.lstm import split_tail
@@ -33,6 +35,22 @@ class StaticContexts(NamedTuple):
     cell: Tensor | None = None  # c_c
 
 
+_LIMIT: ContextVar[tuple[int, object] | None] = ContextVar("limit_of_weights", default=None)
+
+
+@contextmanager
+def limit_weights(numbers: int, path: object) -> Iterator[None]:
+    """Refuse, within the block, to build a network with more weights than the `numbers` in the file `path`.
+
+    The ArtifactError is raised before memory is requested: a damaged file may state any size.
+    """
+    token = _LIMIT.set((numbers, path))
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
 class TemporalFusionTransformer(nn.Module):
     """Forecast quantiles of the targets over the horizon, together with the weights that explain them.
 
@@ -45,6 +63,8 @@ class TemporalFusionTransformer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        if (limit := _LIMIT.get()) is not None and config.least_weights > limit[0]:
+            raise ArtifactError.fewer_weights(limit[1], limit[0], config.least_weights)
         self.config = config
         d, dropout, has_contexts = config.hidden_size, config.dropout, config.has_contexts
         self.static = StaticEncoder(config) if has_contexts else None

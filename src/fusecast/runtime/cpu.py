@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from fusecast.errors import ConfigError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -63,6 +65,13 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
     libc.mallopt(_TRIM_THRESHOLD, _MAX_FREED)
+
+
+def require_memory(what: str, needed: int) -> None:
+    """Raise a ConfigError if something needs more bytes than programs can still take, before they are requested."""
+    available = available_memory()
+    if available is not None and needed > available:
+        raise ConfigError.too_little_memory(what, needed, available)
 
 
 def available_memory() -> int | None:

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.errors.artifact import UnsafeArtifactError
+from fusecast.errors.base import shorten
 from fusecast.io.archive import check_archive
 from fusecast.io.atomic import replace_file, write_text_atomically
 from fusecast.runtime.distributed import holds_in_any_process, is_first_process
@@ -84,6 +85,9 @@ class MovableCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Find the remembered files in the present folder; forget those that are not there or cannot be read."""
+        scores = (state_dict["best_model_score"], *state_dict["best_k_models"].values())
+        if any(score is not None and not (isinstance(score, torch.Tensor) and score.ndim == 0) for score in scores):
+            raise ValueError("a score of the best weights is no number")
         folder = Path(self.dirpath or ".")
 
         @cache
@@ -221,7 +225,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
         except ArtifactError as error:
             unreadable.append(str(error).splitlines()[0])
             continue
-        if {"saved", "loops", "state_dict"} <= content.keys():
+        if {"saved", "loops", "state_dict"} <= content.keys() and isinstance(content["saved"], int | float):
             intact.append((content["saved"], path.name == LAST, path))
     if unreadable and not intact:
         raise TrainingError.no_intact_checkpoint(folder, unreadable)
@@ -255,10 +259,17 @@ def choose_checkpoint(requested: Path, run_checkpoints: Path) -> Path | None:
     return path
 
 
+def count_numbers(state_dict: Mapping[str, Any]) -> int:
+    """Return how many numbers the tensors of a state dict hold."""
+    return sum(tensor.numel() for tensor in state_dict.values() if isinstance(tensor, torch.Tensor))
+
+
 def load_training_state(path: Path) -> dict[str, Any]:
     """Read a checkpoint that training can be resumed from; a TrainingError is raised where it holds weights alone."""
     content = load_checkpoint(path)
-    if not content.keys() >= STATE_OF_TRAINING:
+    if not content.keys() >= STATE_OF_TRAINING or any(
+        not isinstance(content[name], dict) for name in ("hyper_parameters", "state_dict")
+    ):
         raise TrainingError.checkpoint_mismatch(path, "it holds no state of a training by fusecast")
     return content
 
@@ -286,3 +297,30 @@ def require_same_network(path: Path, saved: Mapping[str, Any], requested: Mappin
     ]
     if differences:
         raise TrainingError.checkpoint_mismatch(path, "; ".join(differences))
+
+
+def require_types(path: Path, expected: Any, value: Any, where: str = "it") -> None:
+    """Raise a TrainingError where the content of a checkpoint has other types, or tensors other shapes, than expected.
+
+    `expected` is the same state before training. What is None, or an empty list or mapping there, may be anything.
+    """
+    kind = type(expected)
+    if expected is None:
+        return
+    if isinstance(expected, Mapping):
+        if not isinstance(value, Mapping):
+            raise TrainingError.checkpoint_mismatch(path, f"{where} is no mapping")
+        for name in expected.keys() & value.keys():
+            require_types(path, expected[name], value[name], f"{name} in {where}")
+    elif isinstance(expected, list | tuple):
+        if not isinstance(value, list | tuple) or (expected and not value):
+            raise TrainingError.checkpoint_mismatch(path, f"{where} is {shorten(value)}, no list of values")
+        for item in value if expected else ():
+            require_types(path, expected[0], item, where)
+    elif isinstance(expected, torch.Tensor):
+        if not isinstance(value, torch.Tensor) or value.shape != expected.shape:
+            raise TrainingError.checkpoint_mismatch(path, f"{where} is no tensor of shape {list(expected.shape)}")
+    elif isinstance(value, bool) != isinstance(expected, bool) or not isinstance(
+        value, int | float if kind is float else kind
+    ):
+        raise TrainingError.checkpoint_mismatch(path, f"{where} is {shorten(value)}, no {kind.__name__}")

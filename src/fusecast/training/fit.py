@@ -28,9 +28,9 @@ from fusecast.training.checkpoints import (
     RunFolder,
     choose_checkpoint,
     identify_run,
-    load_checkpoint,
     load_training_state,
     require_same_network,
+    require_types,
 )
 from fusecast.training.datamodule import WindowDataModule
 from fusecast.training.lightning_module import TFTModule
@@ -132,8 +132,9 @@ def fit(
             raise TrainingError.no_best(folder)
         raise TrainingInterrupted.before_first_model(folder, run.trainer.global_step)
     network = module.network.cpu()
-    state = load_checkpoint(best)["state_dict"]
-    load_weights(network, {name.removeprefix("network."): tensor for name, tensor in state.items()}, best)
+    state = load_training_state(best)["state_dict"].items()
+    tensors = {name.removeprefix("network."): tensor for name, tensor in state if isinstance(tensor, torch.Tensor)}
+    load_weights(network, tensors, best)
     return FitResult(
         network=network.eval(),
         best_loss=float(loss),
@@ -190,9 +191,12 @@ def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, dat
     content = load_training_state(path)
     defaults = {option.name: option.default for option in fields(ModelConfig)}  # for options that came later
     saved = content["hyper_parameters"]
-    before = {**defaults, **saved["model"], "seed": saved["seed"]}
+    if not isinstance(saved.get("model"), dict):
+        raise TrainingError.checkpoint_mismatch(path, "it holds another kind of network")
+    before = {**defaults, **saved["model"], "seed": saved.get("seed")}
     require_same_network(path, before, {**model.to_dict(), "seed": data.config.seed})
     state_of_data = content.get(type(data).__qualname__)
     if state_of_data is not None:
+        require_types(path, data.state_dict(), state_of_data)
         data.load_state_dict(state_of_data)
     return path

@@ -24,9 +24,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from fusecast.errors import ArtifactError, ConfigError, TrainingError
 from fusecast.errors.base import some_of
 from fusecast.kernels.adamw import AdamW, clip_gradients
-from fusecast.model.tft import TemporalFusionTransformer
+from fusecast.model.tft import TemporalFusionTransformer, limit_weights
 from fusecast.runtime.device import available_accelerators, require_supported_precision, seed_step, torch_device
-from fusecast.training.checkpoints import STATE_OF_TRAINING, load_checkpoint
+from fusecast.training.checkpoints import STATE_OF_TRAINING, count_numbers, load_checkpoint
 
 PREFIXES = ("module.", "model.", "network.", "_orig_mod.", "TFTpart2.")
 """Prefixes of names by DataParallel, wrappers, LightningModules of fusecast, torch.compile and newer NVIDIA code."""
@@ -121,12 +121,13 @@ class ResumableModule(pl.LightningModule):
         try:
             saved = dict(content["hyper_parameters"])
             known = {name: value for name, value in saved.items() if takes_all or name in names}
-            module = cls(**{**known, **changes})
-            module.configure_model()
+            with limit_weights(count_numbers(content["state_dict"]), path):
+                module = cls(**{**known, **changes})
+                module.configure_model()
             module.on_load_checkpoint(content)
             strict = module.strict_loading if strict is None else strict
             differing = module.load_state_dict(content["state_dict"], strict=strict)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ArtifactError.other_network(path, cls.__name__, shorten(str(error), 300)) from None
         for verb, tensors in (("lacks", differing.missing_keys), ("has other tensors:", differing.unexpected_keys)):
             if tensors:

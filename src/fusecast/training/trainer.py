@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,16 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fusecast.errors import TrainingError
+from fusecast.errors.base import shorten
 from fusecast.runtime.device import choose_accelerator, choose_precision
 from fusecast.training.callbacks.history import History
 from fusecast.training.callbacks.progress import ProgressReport, notify
 from fusecast.training.callbacks.stopping import Interrupted, Interruption, Limits
-from fusecast.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, MovableCheckpoint, RunFolder
+from fusecast.training.checkpoints import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    MovableCheckpoint,
+    RunFolder,
+    load_checkpoint,
+    require_types,
+)
 from fusecast.training.loggers import make_logger
 
 if TYPE_CHECKING:
@@ -166,16 +177,32 @@ class TrainingRun:
     def __repr__(self) -> str:
         return f"TrainingRun(epochs={len(self.history.rows)}, folder={str(self.best.dirpath)!r})"
 
-    def fit(self, module: pl.LightningModule, train: Any = None, valid: Any = None, **options: Any) -> bool:
+    def fit(
+        self,
+        module: pl.LightningModule,
+        train: Any = None,
+        valid: Any = None,
+        *,
+        ckpt_path: Path | None = None,
+        **options: Any,
+    ) -> bool:
         """Call ``Trainer.fit`` with these arguments, and return whether the user interrupted it.
 
-        A terminated process (SIGTERM) exits with code 143: a half trained network is no result.
+        A terminated process (SIGTERM) exits with code 143: a half trained network is no result. Raise a TrainingError
+        where the content of the checkpoint `ckpt_path` is not that of a training like this.
         """
         trainer = self.trainer
+        if ckpt_path is not None:
+            require_types(ckpt_path, self._state_before_training(module), load_checkpoint(ckpt_path))
         try:
             with self.interruption.handle_signal():
-                trainer.fit(module, train, valid, **options, weights_only=True)
+                trainer.fit(module, train, valid, ckpt_path=ckpt_path, **options, weights_only=True)
             return False
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            if ckpt_path is None or not _was_raised_in(error, "checkpoint_connector.py"):
+                raise
+            reason = f"its content makes no sense ({type(error).__name__}: {shorten(str(error))})"
+            raise TrainingError.checkpoint_mismatch(ckpt_path, reason) from error
         except Interrupted:
             pass
         except OSError:  # such as of a logger whose folder is no more
@@ -196,6 +223,22 @@ class TrainingRun:
             notify("interrupted: the best weights so far are kept")
         return True
 
+    def _state_before_training(self, module: pl.LightningModule) -> dict[str, Any]:
+        """Return what a checkpoint of this training would hold, apart from its progress."""
+        scheduler = ReduceLROnPlateau(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+        states = {callback.state_key: callback.state_dict() for callback in self.trainer.callbacks}  # type: ignore[attr-defined]  # of the trainer
+        return {
+            "epoch": 0,
+            "global_step": 0,
+            "state_dict": module.state_dict(),
+            "loops": {"fit_loop": self.trainer.fit_loop.state_dict()},
+            "callbacks": states,
+            "optimizer_states": [{"state": {}, "param_groups": [{"betas": [0.9]}]}],
+            "lr_schedulers": [scheduler.state_dict()],
+            "hyper_parameters": dict(module.hparams),
+            "epoch_loss": [0.0],
+        }
+
     @property
     def best_checkpoint(self) -> Path | None:
         """The file of the best weights; None before the first validated epoch, or where its writing was broken off."""
@@ -211,3 +254,8 @@ class TrainingRun:
         if early is not None and early.wait_count >= early.patience:
             return f"{early.monitor} did not improve in {early.wait_count} epochs"
         return f"{self.trainer.max_epochs} epochs are done"
+
+
+def _was_raised_in(error: BaseException, file: str) -> bool:
+    """Whether an error was raised by a function of a file, or by what that called."""
+    return any(Path(frame.filename).name == file for frame in traceback.extract_tb(error.__traceback__))

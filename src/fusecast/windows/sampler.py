@@ -116,6 +116,8 @@ class SeededSampler(Sampler[list[int]]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a position, with its seed; raise a TrainingError when the number of windows has changed."""
+        if any(isinstance(value, bool) or not isinstance(value, int) or value < 0 for value in state.values()):
+            raise TrainingError.checkpoint_mismatch("its checkpoint", "the position among the windows is no number")
         if state["size"] != self.size:
             raise TrainingError.other_windows(state["size"], self.size)
         self.seed, self.epoch = state["seed"], state["epoch"]

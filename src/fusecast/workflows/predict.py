@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fusecast.data.future import extend_panel
+from fusecast.errors import DataError
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import calibrated_predictor, lowest_value
@@ -31,15 +34,20 @@ def predict(
     """Return the panel extended by the horizon, and the forecasts of its new steps.
 
     A distribution has quantiles of its own at every level; those of a quantile head, and calibrated ones, are
-    interpolated, see :mod:`fusecast.inference.quantiles`.
+    interpolated, see :mod:`fusecast.inference.quantiles`. Raise a DataError where values are so large that forecasts
+    are not finite.
     """
     panel, config = prepared.panel, prepared.config
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=config.lookback, horizon=config.horizon)
     predictor: Predictor = calibrated_predictor(bundle, network, prepared) if calibrated else network
     if quantiles is not None and network.supports_any_level and not calibrated:
-        return extended, network.predict(extended, index, quantiles)
-    forecasts = predictor.predict(extended, index)
-    if quantiles is not None:
-        forecasts = forecasts.at_levels(quantiles, lowest=lowest_value(prepared))
+        forecasts = network.predict(extended, index, quantiles)
+    else:
+        forecasts = predictor.predict(extended, index)
+        if quantiles is not None:
+            forecasts = forecasts.at_levels(quantiles, lowest=lowest_value(prepared))
+    spoiled = ~np.isfinite(forecasts.quantiles).all(axis=(1, 2, 3))
+    if spoiled.any():
+        raise DataError.forecasts_not_finite([panel.names[s] for s in forecasts.series[spoiled].tolist()])
     return extended, forecasts

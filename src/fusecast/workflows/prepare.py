@@ -23,7 +23,7 @@ from fusecast.io.atomic import scratch_folder
 from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
 from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
-from fusecast.runtime.cpu import available_memory
+from fusecast.runtime.cpu import available_memory, require_memory
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from fusecast.features.preprocessor import FittedPreprocessor
     from fusecast.io.tables import TableLike
 
+FLOAT_BYTES = 4
+VECTORS_PER_STEP = 4
+"""Vectors of the hidden size that are in memory for each step of a window at least."""
 SplitName = Literal["train", "validation", "test", "all"]
 """A split of the table by its targets, or all of its rows."""
 
@@ -99,6 +102,14 @@ class Prepared:
         )
 
 
+def check_memory(config: RunConfig) -> None:
+    """Raise a ConfigError where the network, or what it reads of one window, cannot fit into memory."""
+    network = ModelConfig(horizon=config.horizon, lookback=config.lookback, **dict(config.network))
+    steps = config.lookback + config.horizon
+    require_memory("the network", FLOAT_BYTES * network.least_weights)
+    require_memory(f"a window of {steps:,} steps", FLOAT_BYTES * VECTORS_PER_STEP * steps * network.hidden_size)
+
+
 def declare_schema(frame: pl.DataFrame, table: TableConfig) -> Schema:
     """Return the schema that a configuration declares; a frame without the default id column is one series."""
     has_id = table.id != type(table)().id or table.id in frame.columns
@@ -145,6 +156,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
 
     Raises SchemaError, DataError or ConfigError, naming column, series and row.
     """
+    check_memory(config)
     panel = read_panel(source, key_columns(config.table.id), lambda frame: declare_schema(frame, config.table))
     schema = panel.schema
     check_targets(panel, config.network.head, config.features.target_transform)
@@ -167,6 +179,7 @@ def prepare_for_model(
     Raises DataError when the table breaks the schema, has a time zone that the model does not know, or another spacing
     of rows.
     """
+    check_memory(config)
     panel = read_panel(source, key_columns(fitted.schema.id), lambda _: fitted.schema)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)

@@ -19,7 +19,7 @@ from fusecast.data.frequency import seasons_for
 from fusecast.data.future import extend_panel
 from fusecast.data.panel import Panel
 from fusecast.data.quality import check_quality
-from fusecast.errors import DataError
+from fusecast.errors import ArtifactError, DataError
 from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.breakdown import ScoreBreakdown, compute_score_breakdown
 from fusecast.evaluation.evaluate import Evaluation, evaluate
@@ -29,6 +29,7 @@ from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.inference.model_bundle import Bundle
 from fusecast.inference.network_predictor import NetworkPredictor
 from fusecast.io.atomic import write_text_atomically
+from fusecast.io.documents import decode, read_bytes
 from fusecast.io.output_dir import check_results_folder
 from fusecast.io.tables import TableLike, check_folder, read_future
 from fusecast.model.tft import TemporalFusionTransformer
@@ -36,6 +37,7 @@ from fusecast.reporting.export import FigureKind, check_can_draw, check_figure_k
 from fusecast.reporting.page import MAX_FORECAST_PLOTS, build_report, pick_evenly
 from fusecast.reporting.report_data import FanForecast, ForecastPlot, ReportData, Timeline, TrainingCurves
 from fusecast.reporting.text import span
+from fusecast.training.callbacks.history import COLUMNS
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import calibrated_predictor_if_any
 from fusecast.workflows.evaluate import evaluate_run
@@ -229,11 +231,22 @@ def _fan_forecast(panel: Panel, forecasts: Forecasts, s: int, y: int, name: str)
 
 
 def read_history(folder: Path | None) -> list[dict[str, str]]:
-    """Read the training history in a run's folder; empty where there is none."""
-    if folder is None or not (folder / "history.csv").is_file():
+    """Read the training history in a run's folder; empty where there is none.
+
+    Raise an ArtifactError where it is damaged.
+    """
+    if folder is None or not (path := folder / "history.csv").exists():
         return []
-    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(decode(read_bytes(path)).splitlines()))
+        for row in rows:
+            for name in COLUMNS:
+                float(row[name] or "nan")
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ArtifactError.unreadable(
+            path, getattr(error, "strerror", None) or f"a row is damaged ({error})"
+        ) from None
+    return rows
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> TrainingCurves | None:

@@ -192,3 +192,42 @@ def test_a_write_that_fails_leaves_no_part(tmp_path) -> None:
     with pytest.raises(AttributeError):
         files.write(0, "no table")
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_part_is_made_anew(damage: str, tmp_path) -> None:
+    files = PartFiles(tmp_path, {})
+    files.write(0, PARTS[0])
+    path = files.path(0)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({"flip": flipped, "cut": content[:-1], "empty": b""}[damage])
+    assert not files.has(0)
+    with pytest.raises(ArtifactError, match=r"part-000000-\*.parquet does not exist\nHint: expected an intact part"):
+        files.read(0)
+    files.write(0, PARTS[0])
+    assert files.read(0).equals(PARTS[0])
+    assert len(list(tmp_path.glob("part-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda frame: frame.drop("q0.5"), "are not those of the parts before it"),
+        (lambda frame: frame.drop("predictor"), "are not those of the parts before it"),
+        (lambda frame: frame.with_columns(pl.col("actual").cast(pl.String)), "are not those of the parts before it"),
+        (lambda frame: frame.head(3), "it has 3 rows"),
+        (lambda frame: frame.clear(), "it has 0 rows"),
+        (lambda frame: frame.reverse().with_row_index().sort("step").drop("index"), "one predictor after the other"),
+        (lambda frame: pl.concat([frame, frame]), "one predictor after the other"),
+        (lambda frame: frame.with_columns(pl.lit(None, pl.String).alias("predictor")), "one predictor after the other"),
+    ],
+)
+def test_a_part_with_another_table_is_refused(change, words: str, a_random_panel, tmp_path) -> None:
+    panel = a_random_panel(3, targets=1)
+    origins, files = origins_of(panel), PartFiles(tmp_path, {})
+    count = write_part_files(panel, origins, lambda _: naive(panel), files)
+    files.write(count - 1, change(files.read(count - 1)))
+    with pytest.raises(ArtifactError, match=words):
+        score_part_files(panel, origins, files, train_end=np.minimum(30, panel.lengths), season=7)

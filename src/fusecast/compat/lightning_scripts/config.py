@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from yaml import YAMLError
 
-from fusecast.config import NetworkConfig, TrainingConfig, parse_yaml
+from fusecast.config import NetworkConfig, TrainingConfig
 from fusecast.errors import ConfigError
 from fusecast.errors.config import InvalidOptionsError
+from fusecast.io.documents import parse_yaml
 from fusecast.model.config import ModelConfig
 
 NETWORK_SETTINGS = ("hidden_size", "num_heads", "num_lstm_layers", "dropout")
@@ -220,5 +220,5 @@ def _parse_value(name: str, text: str) -> Any:
         return text
     try:
         return parse_yaml(text)
-    except YAMLError:
+    except ValueError:
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -18,14 +19,16 @@ import pyarrow.parquet as pq
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ArtifactError, ConfigError, DataError, SchemaError
+from fusecast.errors.base import some_of
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
 from fusecast.evaluation.breakdown import GroupedScores, build_groupings
 from fusecast.evaluation.evaluate import ProgressCallback, check_unique_names
 from fusecast.inference.forecasts import Forecasts, Predictor
-from fusecast.io.atomic import replace_file, write_text_atomically
+from fusecast.io.atomic import compute_checksum, replace_file, write_bytes_atomically
 from fusecast.windows.window_index import WindowIndex
 
 MANIFEST = "manifest.json"
+MAX_PART_BYTES = 2**32  # of a part file that was not damaged
 PREDICTOR, ACTUAL = "predictor", "actual"
 
 
@@ -86,8 +89,9 @@ class Origins:
 class PartFiles:
     """Numbered part files in a separate folder, and a manifest that identifies the work they belong to.
 
-    A part file is complete or absent. Existing parts of the same work are reused; parts of other work are never mixed
-    in, and never deleted. A manifest without parts is overwritten.
+    A part file is complete or absent, and its name holds the checksum of its content, so that a damaged one counts as
+    absent. Existing parts of the same work are reused; parts of other work are never mixed in, and never deleted. A
+    manifest without parts is overwritten.
 
     The folder is created if it does not exist. `identity` are plain values that determine the parts: same values, same
     parts. Raise an ArtifactError when the folder holds parts of other work.
@@ -96,12 +100,12 @@ class PartFiles:
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder = folder
         manifest = folder / MANIFEST
-        text = json.dumps(identity, indent=1, sort_keys=True, allow_nan=False)
-        if manifest.exists() and manifest.read_text(encoding="utf-8") == text:
+        content = json.dumps(identity, indent=1, sort_keys=True, allow_nan=False).encode()
+        if manifest.is_file() and manifest.stat().st_size == len(content) and manifest.read_bytes() == content:
             return
         if self._has_parts():
             raise ArtifactError.other_backtest(folder)
-        write_text_atomically(manifest, text)
+        write_bytes_atomically(manifest, content)
 
     def __repr__(self) -> str:
         return f"PartFiles({str(self.folder)!r})"
@@ -111,29 +115,49 @@ class PartFiles:
         names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
         return any(name != MANIFEST and not name.startswith(".") for name in names)
 
-    def path(self, part: int) -> Path:
-        """Return the path of a part file, whether or not it exists."""
-        return self.folder / f"part-{part:06d}.parquet"
+    def path(self, part: int) -> Path | None:
+        """Return the path of an intact part file; None where there is none."""
+        for path in self.folder.glob(f"part-{part:06d}-*.parquet"):
+            is_sensible = path.is_file() and path.stat().st_size <= MAX_PART_BYTES
+            if is_sensible and path.name == _part_name(part, compute_checksum(path)):
+                return path
+        return None
 
     def has(self, part: int) -> bool:
-        """Return whether a part file exists; then it is complete."""
-        return self.path(part).exists()
+        """Return whether a part file exists and is intact."""
+        return self.path(part) is not None
 
     def write(self, part: int, frame: pl.DataFrame) -> None:
-        """Write a part file, whole or not at all."""
-        with replace_file(self.path(part)) as temporary:
-            frame.write_parquet(temporary)
+        """Write a part file, whole or not at all, in place of damaged ones."""
+        content = io.BytesIO()
+        frame.write_parquet(content)
+        for damaged in self.folder.glob(f"part-{part:06d}-*.parquet"):
+            if damaged.is_dir() and not damaged.is_symlink():
+                raise ArtifactError.cannot_write(damaged, "is a folder where a file is to be written", "rename it")
+            damaged.unlink()
+        path = self.folder / _part_name(part, compute_checksum(content.getvalue()))
+        write_bytes_atomically(path, content.getvalue())
 
     def read(self, part: int) -> pl.DataFrame:
-        """Read a part file."""
-        return pl.read_parquet(self.path(part), glob=False)
+        """Read a part file; raise an ArtifactError where it is damaged or missing."""
+        path = self._require(part)
+        try:
+            return pl.read_parquet(path, glob=False)
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            raise ArtifactError.unreadable(path, str(error).splitlines()[0]) from None
+
+    def _require(self, part: int) -> Path:
+        path = self.path(part)
+        if path is None:
+            raise ArtifactError.missing(self.folder / _part_name(part, "*"), "an intact part of the backtest")
+        return path
 
     def merge(self, count: int, path: Path) -> None:
         """Write parts 0 to `count` - 1 to one Parquet file, a row group each; only one is in memory at a time."""
-        schema = pq.read_schema(self.path(0))
+        schema = pq.read_schema(self._require(0))
         with replace_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for part in range(count):
-                writer.write_table(pq.read_table(self.path(part), partitioning=None).cast(schema))
+                writer.write_table(pq.read_table(self._require(part), partitioning=None).cast(schema))
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -208,8 +232,13 @@ def score_part_files(
     square_scale = seasonal_error(panel, train_end, season, power=2)
     groupings = build_groupings(panel, origins.index)
     scores: dict[str, GroupedScores] = {}
+    schema: pl.Schema | None = None
     for chunk in origins.chunks():
-        for name, forecasts, actual in read_part(panel, chunk, files.read(chunk.part)):
+        part = files.read(chunk.part)
+        if (problem := _find_problem(panel, chunk, part, schema)) is not None:
+            raise ArtifactError.unreadable(files.folder / f"part-{chunk.part:06d}-*.parquet", problem)
+        schema = part.schema
+        for name, forecasts, actual in read_part(panel, chunk, part):
             if name not in scores:
                 scores[name] = GroupedScores(panel.schema.targets, forecasts.levels, groupings)
             scores[name].add(forecasts, actual, error_scale, square_scale)
@@ -220,8 +249,7 @@ def read_part(panel: Panel, chunk: Chunk, frame: pl.DataFrame) -> Iterator[tuple
     """Yield each predictor's name, forecasts and the actuals [W, H, Y] from the long table of a chunk."""
     series, cutoff = chunk.index.locate(np.arange(len(chunk.index)))
     horizon, prefixes = chunk.index.horizon, _target_prefixes(panel)
-    names = [column.removeprefix(f"{prefixes[0]}q") for column in frame.columns if column.startswith(f"{prefixes[0]}q")]
-    levels = [name for name in names if name.replace(".", "", 1).replace("e-", "", 1).isdigit()]
+    levels = _levels_of_columns(frame.columns, prefixes[0])
     quantile_columns = [f"{prefix}q{level}" for level in levels for prefix in prefixes]
     actual_columns = [f"{prefix}{ACTUAL}" for prefix in prefixes]
     num_rows = len(series) * horizon
@@ -233,6 +261,36 @@ def read_part(panel: Panel, chunk: Chunk, frame: pl.DataFrame) -> Iterator[tuple
         )
         actual = rows.select(pl.col(actual_columns).fill_null(np.nan)).to_numpy()
         yield name, forecasts, actual.reshape(len(series), horizon, len(prefixes))
+
+
+def _find_problem(panel: Panel, chunk: Chunk, frame: pl.DataFrame, schema: pl.Schema | None) -> str | None:
+    """Return why a table cannot be the part of a chunk, whose columns are those of the other parts; None if it can."""
+    num_rows, prefixes = len(chunk.index) * chunk.index.horizon, _target_prefixes(panel)
+    levels = _levels_of_columns(frame.columns, prefixes[0])
+    numbers = [f"{prefix}{name}" for prefix in prefixes for name in (ACTUAL, *(f"q{level}" for level in levels))]
+    if schema is not None and frame.schema != schema:
+        return "its columns are not those of the parts before it"
+    if frame.schema.get(PREDICTOR) != pl.String or any(frame.schema.get(name) != pl.Float64 for name in numbers):
+        return f"it lacks column {PREDICTOR!r} or one of {some_of(numbers)}, or they have other types"
+    if not levels or any(low >= high for low, high in itertools.pairwise(map(float, levels))):
+        return "its quantiles do not increase"
+    if len(frame) == 0 or len(frame) % num_rows:
+        return f"it has {len(frame)} rows, which is no multiple of {num_rows}"
+    predictors = frame[PREDICTOR].gather_every(num_rows)
+    repeated = predictors.to_frame().select(pl.col(PREDICTOR).repeat_by(num_rows).explode()).to_series()
+    if predictors.null_count() or predictors.is_duplicated().any() or not frame[PREDICTOR].equals(repeated):
+        return "its rows are not those of one predictor after the other"
+    return None
+
+
+def _levels_of_columns(columns: Sequence[str], prefix: str) -> list[str]:
+    """Return the quantile levels, as texts, that have a column each."""
+    names = [column.removeprefix(f"{prefix}q") for column in columns if column.startswith(f"{prefix}q")]
+    return [name for name in names if name.replace(".", "", 1).replace("e-", "", 1).isdecimal()]
+
+
+def _part_name(part: int, checksum: str) -> str:
+    return f"part-{part:06d}-{checksum[:16]}.parquet"
 
 
 def _target_prefixes(panel: Panel) -> list[str]:

@@ -73,7 +73,10 @@ class History(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the epochs of the checkpoint."""
-        self.rows, self._seconds_before = list(state_dict["rows"]), state_dict["seconds"]
+        rows = [dict(row) for row in state_dict["rows"]]
+        if any(row.keys() != set(COLUMNS) or not isinstance(row["epoch"], int) for row in rows):
+            raise ValueError("a row of the history is not one of these columns")
+        self.rows, self._seconds_before = rows, state_dict["seconds"]
 
 
 def write_history(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,0 +1,66 @@
+"""Read a saved run: its bundle, and the configuration, split and calibration in it, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusecast.calibration.conformal import Conformal
+from fusecast.config import RunConfig
+from fusecast.errors import ArtifactError, ConfigError
+from fusecast.inference.model_bundle import CONFIG, load_bundle
+from fusecast.io.documents import take
+from fusecast.workflows.calibrate import CALIBRATION
+
+if TYPE_CHECKING:
+    from fusecast.inference.model_bundle import Bundle
+
+
+def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
+    """Return the bundle in a folder, and the configuration of its run.
+
+    Raise an ArtifactError as :func:`~fusecast.inference.model_bundle.load_bundle`, and where the bundle holds no run,
+    or one that does not belong to its network.
+    """
+    bundle = load_bundle(folder)
+    if not {"run", "split"} <= bundle.extra.keys():
+        raise ArtifactError.no_run(folder)
+    try:
+        config = RunConfig.parse(take(bundle.extra, "run", dict))
+        _require_same_sizes(config, bundle)
+        _check_split(take(bundle.extra, "split", dict))
+    except (ConfigError, ValueError) as error:
+        raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
+    if bundle.extra.get(CALIBRATION) is not None:
+        conformal = Conformal.from_dict(bundle.extra[CALIBRATION])
+        network = bundle.network.config
+        shape = (network.horizon, network.num_targets, len(network.quantiles))
+        if conformal.shifts.shape != shape or conformal.levels != network.quantiles:
+            raise ArtifactError.unreadable(folder / CONFIG, "its calibration belongs to another network")
+    return bundle, config
+
+
+def _require_same_sizes(config: RunConfig, bundle: Bundle) -> None:
+    """Raise a ValueError where the run has other sizes, columns or features than the network and its preprocessor."""
+    network, fitted = bundle.network.config, bundle.preprocessor
+    sizes = {"horizon": config.horizon, "lookback": config.lookback, **dict(config.network)}
+    for name, size in sizes.items():
+        if getattr(network, name) != size:
+            raise ValueError(f"{name} of the run is {size}, and that of the network {getattr(network, name)}")
+    if config.features != fitted.config:
+        raise ValueError("the features of the run are not those of the preprocessor")
+    table, schema = config.table, fitted.schema
+    run = (table.id, table.time, table.target, table.frequency)
+    if run != (schema.id, schema.time, schema.targets, schema.frequency):
+        raise ValueError("the columns of the run are not those of the preprocessor")
+
+
+def _check_split(record: Mapping[str, Any]) -> None:
+    """Raise a ValueError where a recorded split has other types, or not as many times as series."""
+    series = take(record, "series", list, items=str)
+    for name in ("validation", "test"):
+        if len(take(record, name, list, items=int)) != len(series):
+            raise ValueError(f"the split has not as many times of {name} as series")
+    if record.get("closest") is not None:
+        take(record, "closest", int)
