@@ -11,7 +11,6 @@ has to start anew. Where one does not, what it printed follows, and the exit cod
 This process has loaded all libraries and never trains, so forking it is safe.
 """
 
-
 from __future__ import annotations
 
 import argparse

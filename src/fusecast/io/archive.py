@@ -18,6 +18,10 @@ FOLDER = 0x10
 CHUNK = 1 << 20
 
 
+class ExcessiveMemory(BadZipFile):
+    """Loading would take more memory than the file has bytes."""
+
+
 def check_archive(path: Path) -> None:
     """Raise a BadZipFile where bits have changed, or where loading would take more memory than the file has bytes.
 
@@ -47,5 +51,5 @@ def _read_to_end(file: IO[bytes]) -> None:
     before = b""
     while chunk := file.read(CHUNK):
         if ALLOCATION in before + chunk:
-            raise BadZipFile("it would take more memory than the file has bytes, and was not loaded")
+            raise ExcessiveMemory("it would take more memory than the file has bytes, and was not loaded")
         before = chunk[-len(ALLOCATION) :]

@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.errors.artifact import UnsafeArtifactError
 from fusecast.errors.base import shorten
-from fusecast.io.archive import check_archive
+from fusecast.io.archive import ExcessiveMemory, check_archive
 from fusecast.io.atomic import replace_file, write_text_atomically
 from fusecast.runtime.distributed import holds_in_any_process, is_first_process
 from fusecast.runtime.lock import FolderLock
@@ -56,6 +58,12 @@ def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") 
             raise ArtifactError.unreadable(path, "its content makes no sense") from None
         raise ArtifactError.unsafe(path, refused[1] or refused[2]) from None
     except Exception as error:  # noqa: BLE001  of zipfile and torch, for whatever a damaged file holds
+        unsafe: list[str] = []
+        if isinstance(error, ExcessiveMemory):  # bytes, which other libraries save together with their classes
+            with suppress(Exception):
+                unsafe = get_unsafe_globals_in_checkpoint(path)
+        if unsafe:
+            raise ArtifactError.unsafe(path, unsafe[0]) from None
         reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "it ends too early"
         raise ArtifactError.unreadable(path, reason) from None
     if not isinstance(content, dict):
