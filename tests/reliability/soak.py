@@ -8,7 +8,8 @@ file (or the first N). Each is resumed until it ends. It has to end with the wei
 checkpoint of the undisturbed one, bit for bit; it may be refused in words only while there is no checkpoint, and then
 has to start anew. Where one does not, what it printed follows, and the exit code is 1.
 
-This process has loaded all libraries and never trains, so forking it is safe.
+This process has loaded all libraries and starts no threads: it never trains, and calls nothing of polars. Forking it is
+therefore safe.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ import fusecast.forecaster  # noqa: E402
 import fusecast.training.fit  # noqa: E402, F401  loaded once, for all trainings
 from fusecast.cli.app import main as fusecast_main  # noqa: E402
 from fusecast.compat.lightning_scripts.train import main as script_main  # noqa: E402
-from fusecast.training.checkpoints import load_checkpoint  # noqa: E402
+from fusecast.training.checkpoints import load_checkpoint, newest_checkpoint  # noqa: E402
 
 ROWS, EPOCHS = 200, 3
 TIMES = {"seconds", "windows_per_second"}
@@ -83,7 +83,12 @@ class Layout:
 
     def result(self, folder: Path, best: str) -> dict[str, Any]:
         """Return what has to be equal: the tensors of two checkpoints, the history without times, and other files."""
-        states = [load_checkpoint(folder / self.checkpoints / name) for name in (best, "last.ckpt")]
+        checkpoints = folder / self.checkpoints
+        newest, unreadable = newest_checkpoint(checkpoints)
+        assert newest is not None
+        assert not unreadable
+        assert (checkpoints / "last.ckpt").exists()
+        states = [load_checkpoint(path) for path in (checkpoints / best, newest)]
         with (folder / self.history).open(newline="", encoding="utf-8") as file:
             rows = [{key: row[key] for key in row.keys() - TIMES} for row in csv.DictReader(file)]
         return {
@@ -167,7 +172,8 @@ class Soak:
         self.printed = base / "printed.txt"
         steps = np.arange(ROWS)
         noise = np.random.default_rng(0).normal(scale=0.2, size=ROWS)
-        pl.DataFrame({"ds": steps, "y": 5 + np.sin(steps / 3) + noise}).write_csv(base / "table.csv")
+        table = np.stack([steps, 5 + np.sin(steps / 3) + noise], axis=1)
+        np.savetxt(base / "table.csv", table, fmt=("%d", "%.6f"), delimiter=",", header="ds,y", comments="")
         began = time.monotonic()
         code = self.attempt(base / "whole", False, record_renames(base / "renames.txt"), None)
         if code != 0:

@@ -342,6 +342,34 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_with_a_line_o
     assert "Going on from" in printed
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_last_ckpt_stays_until_the_next_one_takes_its_place(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    seen = []
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def look_and_save(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Path, **rest: Any) -> None:
+        if Path(path).name == "last.ckpt":
+            seen.append(sorted(file.name for file in Path(path).parent.glob("*s*.ckpt")))
+        save(self, checkpoint, path, **rest)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", look_and_save)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    train(max_epochs=3)
+    names = ["last.ckpt", "previous.ckpt"] if links else ["previous.ckpt"]
+    assert [[name for name in files if not name.startswith("tft")] for files in seen] == [[], names, names]
+    steps = [
+        load_checkpoint(tmp_path / "run" / "checkpoints" / name)["global_step"]
+        for name in ("last.ckpt", "previous.ckpt")
+    ]
+    assert steps == [12, 8]
+
+
 def test_damaged_best_weights_are_never_returned(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

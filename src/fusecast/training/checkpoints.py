@@ -201,10 +201,19 @@ class LastCheckpoint(Checkpoint):
         self.run_folder.require_own()
         path = self.folder / LAST
         if trainer.is_global_zero and path.exists():
-            path.replace(self.folder / PREVIOUS)
+            self._keep(path)
         trainer.save_checkpoint(path)
         self.saved_step = trainer.global_step
         self._written_at = time.monotonic()
+
+    def _keep(self, path: Path) -> None:
+        """Make a file the previous one, and let it stay where it is until the new one takes its place."""
+        previous = self.folder / PREVIOUS
+        try:
+            previous.unlink(missing_ok=True)
+            previous.hardlink_to(path)
+        except OSError:  # a file system without such links
+            path.replace(previous)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         if self.steps is not None and trainer.global_step % self.steps == 0:
