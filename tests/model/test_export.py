@@ -1,4 +1,7 @@
-"""Tracing and export to ONNX. Each runs in a process of its own: exporters in C++ may end it."""
+"""Tracing and export to ONNX. Each runs in a process of its own, which exporters in C++ may end.
+
+The shape inference of the old exporter divides by zero (SIGFPE) where a tensor without elements is reshaped.
+"""
 
 from __future__ import annotations
 

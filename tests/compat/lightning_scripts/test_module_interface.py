@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -292,3 +294,21 @@ def test_an_exported_module_forecasts_batches_of_other_sizes() -> None:
 def test_a_compiled_module_forecasts_the_same() -> None:
     module, x = build().eval(), torch.randn(4, WINDOW, FEATURES)
     torch.testing.assert_close(torch.compile(module, backend="eager")(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_old_exporter_to_onnx_does_not_end_the_process() -> None:
+    code = """
+import io, torch
+from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
+from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
+try:
+    import onnx
+except ImportError:  # the exporter's last step, which adds functions of onnxscript, of which there are none
+    onnx_proto_utils._add_onnxscript_fn = lambda content, _opsets: content
+model, file = TemporalFusionTransformerLightning(3, hidden_size=8, num_heads=2).eval(), io.BytesIO()
+axes = {"x": {0: "windows"}}
+torch.onnx.export(model, (torch.randn(4, 10, 3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes)
+assert file.tell() > 10_000
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
