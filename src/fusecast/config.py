@@ -364,7 +364,7 @@ def read_options(path: Path) -> dict[str, Any]:
     short or changed since.
     """
     try:
-        text = decode(read_bytes(path, MAX_YAML_BYTES))
+        text = decode(read_bytes(path, MAX_YAML_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
         check_checksum(path, text)
         values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
     except (OSError, ValueError) as error:
