@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
+from tests.helpers.quiet_trainer import trainer
 from tests.helpers.tables import two_waves
 
 from fusecast.compat.lightning_scripts.dataloaders import make_dataloaders
@@ -29,16 +30,6 @@ without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machin
 def module(hidden_size: int = 4) -> Module:
     torch.manual_seed(0)
     return Module(2, hidden_size=hidden_size, num_heads=2, dropout=0.3, seed=1)
-
-
-def trainer(folder: Path, **options: Any) -> pl.Trainer:
-    quiet = {
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "logger": False,
-        "enable_checkpointing": False,
-    }
-    return pl.Trainer(**{"max_epochs": 1, "accelerator": "cpu", "default_root_dir": folder, **quiet, **options})
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from tests.helpers.quiet_trainer import trainer
 from torch.utils.data import (
     BatchSampler,
     ConcatDataset,
@@ -35,16 +36,6 @@ ROWS = np.stack([np.arange(160), np.cos(np.arange(160))], axis=1).astype(np.floa
 
 def loaders(**options: Any) -> tuple[StepLoader, StepLoader, StepLoader]:
     return make_dataloaders(ROWS, WINDOW, BATCH, **options)
-
-
-def trainer(folder: Path, **options: Any) -> pl.Trainer:
-    quiet = {
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "logger": False,
-        "enable_checkpointing": False,
-    }
-    return pl.Trainer(**{"max_epochs": 1, "accelerator": "cpu", "default_root_dir": folder, **quiet, **options})
 
 
 def module() -> TemporalFusionTransformerLightning:
