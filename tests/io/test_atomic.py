@@ -131,6 +131,15 @@ def test_a_pipe_is_written_to(name: str, tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+def test_a_pipe_that_nobody_reads_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "PIPE_SECONDS", 0.05)
+    pipe = tmp_path / "last.ckpt"
+    os.mkfifo(pipe)
+    with pytest.raises(ArtifactError, match="a pipe that nobody reads"):
+        write_bytes_atomically(pipe, b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
 @pytest.mark.parametrize("into", ["file", "pipe"])
 def test_the_output_of_the_process_is_written_in_order(into: str, tmp_path: Path) -> None:
     code = (

@@ -12,6 +12,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -26,6 +27,9 @@ FAILED_WRITE = r"PytorchStreamWriter failed|inline_container|unexpected pos|requ
 NOT_REPLACEABLE = (errno.EBUSY, errno.EPERM, errno.EACCES)
 """Errors of renaming onto a file that is mounted by itself, or is another user's in a folder such as /tmp."""
 
+PIPE_SECONDS = 10.0
+"""How long to wait for another program to begin to read a pipe."""
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
@@ -37,7 +41,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     processes in the folder are removed. Of a symbolic link, the file that it leads to is replaced.
 
     Content is copied into what cannot be replaced, when it is complete: a device, a pipe, the output of this process,
-    or a writable file in a folder that cannot be written into. Of these, a kill may leave a part.
+    or a writable file in a folder that cannot be written into. Of these, a kill may leave a part. A pipe that nobody
+    begins to read is refused after :data:`PIPE_SECONDS`.
     """
     with translate_write_errors(path):
         target, in_place = _resolve(path)
@@ -219,7 +224,7 @@ def _copy_into(source: Path, target: Path) -> None:
     if stream is not None:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-    handle = os.open(target, os.O_WRONLY) if stream is None else os.dup(stream)
+    handle = _open_for_writing(target) if stream is None else os.dup(stream)
     with os.fdopen(handle, "wb") as file, source.open("rb") as content:
         status, size = os.fstat(handle), source.stat().st_size
         is_file = stream is None and stat.S_ISREG(status.st_mode)
@@ -232,6 +237,24 @@ def _copy_into(source: Path, target: Path) -> None:
         shutil.copyfileobj(content, file)
         if is_file:
             file.truncate()
+
+
+def _open_for_writing(path: Path) -> int:
+    """Open what is there for writing; raise an OSError for a pipe that nobody begins to read."""
+    patience = time.monotonic() + PIPE_SECONDS
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or not path.is_fifo():
+                raise
+            if time.monotonic() > patience:
+                raise OSError(errno.ENXIO, "it is a pipe that nobody reads", str(path)) from None
+            time.sleep(0.02)
+    if os.name != "nt":
+        os.set_blocking(handle, True)
+    return handle
 
 
 # A temporary file or folder is locked as long as its process lives, so that others can tell it from a left one.
