@@ -40,6 +40,7 @@ def _starting(content: dict[str, Any], name: str) -> str:
         (_set("hyper_parameters", value=[]), "holds no state of a training"),
         (_set("hyper_parameters", "model", value=3), "another kind of network"),
         (_set("hyper_parameters", "seed", value="x"), "seed was x and is 42"),
+        (_set("hyper_parameters", "model", "horizon", value=torch.zeros(2)), r"horizon was tensor.* and is 4"),
         (_set("epoch_loss", value=[1.0, "x"]), "epoch_loss in it is 'x', no float"),
         (_set("loops", "fit_loop", "epoch_progress", value=3), "epoch_progress in .* is no mapping"),
         (_set("loops", "fit_loop", "epoch_progress", "current", "completed", value=None), "completed in .* is None"),

@@ -310,10 +310,20 @@ def identify_run(folder: Path, checkpoint: Path | None) -> str | None:
 def require_same_network(path: Path, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
     """Raise a TrainingError that names the sizes in which a checkpoint's network differs from the requested one."""
     differences = [
-        f"{name} was {saved.get(name)} and is {value}" for name, value in requested.items() if saved.get(name) != value
+        f"{name} was {saved.get(name)} and is {value}"
+        for name, value in requested.items()
+        if not _are_equal(saved.get(name), value)
     ]
     if differences:
         raise TrainingError.checkpoint_mismatch(path, "; ".join(differences))
+
+
+def _are_equal(saved: Any, value: Any) -> bool:
+    """Whether a value of a checkpoint, which may be anything, is a plain value."""
+    try:
+        return bool(saved == value)
+    except (RuntimeError, ValueError):  # a tensor of several numbers is not true or false
+        return False
 
 
 def require_types(path: Path, expected: Any, value: Any, where: str = "it") -> None:
