@@ -320,8 +320,8 @@ class RunConfig(_Section):
     """Path of the table; None where a frame was passed in Python."""
     horizon: Count
     """Steps to forecast."""
-    lookback: Count
-    """Steps of history that the network reads."""
+    lookback: Count | None = None
+    """Steps of history that the network reads; None: chosen from the season, the horizon and the length of series."""
     table: TableConfig = Field(default_factory=TableConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     features: FeatureConfig = Field(default_factory=FeatureConfig)

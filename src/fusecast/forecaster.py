@@ -48,7 +48,7 @@ class Forecaster(Generic[FrameT]):
     Parameters
     ----------
     horizon, lookback
-        Steps to forecast, and steps of history that the network reads.
+        Steps to forecast, and steps of history that the network reads (None: chosen from the table).
     id, time, target
         Columns of the series, the time and the values to forecast. A table without the default id column is one
         series; several targets are given as a list.
@@ -67,7 +67,7 @@ class Forecaster(Generic[FrameT]):
     def __init__(
         self,
         horizon: int,
-        lookback: int,
+        lookback: int | None = None,
         *,
         id: str | None = "unique_id",  # noqa: A002  the name of the option everywhere
         time: str = "ds",

@@ -56,6 +56,19 @@ def test_a_series_shorter_than_the_lookback_still_has_a_window():
     assert listed(index)[:2] == [(0, 3), (1, 10)]
 
 
+@given(lengths=st.lists(st.integers(0, 60), min_size=1, max_size=3), lookback=st.integers(1, 20), end=st.integers(0, 60))
+def test_training_takes_windows_with_a_quarter_of_the_rows_of_short_series(
+    lengths: list[int], lookback: int, end: int
+) -> None:
+    index = WindowIndex.for_training(lengths=lengths, end=end, lookback=lookback, horizon=3)
+    expected = []
+    for series, length in enumerate(lengths):
+        last = min(length, end) - 3
+        least = min(lookback, max(last // 4, min(last, 4)))  # known rows of a window
+        expected += [(series, cutoff) for cutoff in range(1, last + 1) if cutoff >= least]
+    assert listed(index) == expected
+
+
 def test_the_lookback_may_reach_before_the_span_but_targets_may_not():
     index = WindowIndex.between(lengths=[50], begin=40, end=46, lookback=10, horizon=3)
     assert listed(index) == [(0, 40), (0, 41), (0, 42), (0, 43)]

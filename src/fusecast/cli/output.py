@@ -116,12 +116,14 @@ def print_plan(prepared: Prepared) -> None:
     windows = {"train": len(prepared.train), "validate": len(prepared.valid), "test": len(prepared.windows("test"))}
     facts = {
         "series": f"{panel.num_series:,} of {lengths.min():,} to {lengths.max():,} steps of {schema.frequency}",
-        "forecast": f"{', '.join(schema.targets)}: {config.horizon} steps ahead from {config.lookback} steps back",
+        "forecast": f"{', '.join(schema.targets)}: {config.horizon} steps ahead from {prepared.lookback} steps back",
         "static": ", ".join(inputs.static_names) or "none",
         "known": ", ".join(inputs.future_names) or "none",
         "observed": ", ".join(name for name in inputs.past_names if name not in inputs.future_names),
         "windows": ", ".join(f"{count:,} to {use}" for use, count in windows.items()),
     }
+    if prepared.choices:
+        facts["chosen"] = "; ".join(f"{each.option} {each.value} ({each.reason})" for each in prepared.choices)
     print_facts("What is learned", facts)
 
 

@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 from fusecast.data.arrays import IntArray
 from fusecast.errors import ConfigError
 
+LEAST_HISTORY = 4
+"""Least known rows of a window to train on, where its series has as many."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WindowIndex:
@@ -63,6 +66,17 @@ class WindowIndex:
         if align == "end":
             first = np.where(last >= first, last - (last - first) // stride * stride, first)
         return cls(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last, stride=stride)
+
+    @classmethod
+    def for_training(cls, *, lengths: ArrayLike, end: ArrayLike, lookback: int, horizon: int) -> Self:
+        """Return all windows with target rows before ``end[s]`` of their series.
+
+        In a series that is short beside the lookback, windows with a quarter of its known rows (and at least
+        :data:`LEAST_HISTORY`) count too, though the rest of their lookback is padding: there would be few otherwise.
+        """
+        last = np.minimum(np.asarray(end, dtype=np.int64), np.asarray(lengths, dtype=np.int64)) - horizon
+        history = np.minimum(lookback, np.maximum(last // 4, np.minimum(last, LEAST_HISTORY)))
+        return cls(lookback=lookback, horizon=horizon, first_cutoff=np.maximum(history, 1), last_cutoff=last)
 
     @classmethod
     def at_end(cls, *, lengths: ArrayLike, lookback: int, horizon: int) -> Self:

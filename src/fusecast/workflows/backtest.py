@@ -85,7 +85,7 @@ def backtest(
         lengths=panel.lengths,
         begin=splits.valid_end if start is None else _first_row(panel, start, "start"),
         end=panel.lengths if end is None else _first_row(panel, end, "end"),
-        lookback=config.lookback,
+        lookback=prepared.lookback,
         horizon=config.horizon,
         stride=stride,
     )

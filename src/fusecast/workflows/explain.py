@@ -116,7 +116,7 @@ def latest_windows(prepared: Prepared, future: TableLike | None, series: object)
             raise ConfigError.no_series_named()
         known = None if known is None else select_future_rows(known, panel, chosen)
         panel = panel.select(chosen)
-    sizes = {"lookback": config.lookback, "horizon": config.horizon}
+    sizes = {"lookback": prepared.lookback, "horizon": config.horizon}
     if known is not None or not panel.schema.names(Role.KNOWN):
         return extend_panel(panel, config.horizon, known), WindowIndex.at_end(lengths=panel.lengths, **sizes)
     last = panel.lengths - config.horizon

@@ -39,7 +39,7 @@ def predict(
     """
     panel, config = prepared.panel, prepared.config
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
-    index = WindowIndex.at_end(lengths=panel.lengths, lookback=config.lookback, horizon=config.horizon)
+    index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
     predictor: Predictor = calibrated_predictor(bundle, network, prepared) if calibrated else network
     if quantiles is not None and network.supports_any_level and not calibrated:
         forecasts = network.predict(extended, index, quantiles)

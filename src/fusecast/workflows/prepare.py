@@ -25,6 +25,7 @@ from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
 from fusecast.runtime.cpu import available_memory, require_memory
 from fusecast.windows.window_index import WindowIndex
+from fusecast.workflows.choose import Choice, choose_options
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,12 +51,19 @@ class Prepared:
     panel: Panel
     splits: Split
     preprocessor: FittedPreprocessor
+    choices: tuple[Choice, ...] = ()  # what was chosen from the table, with the reasons
 
     def __repr__(self) -> str:
         return (
             f"Prepared({self.panel.num_series} series, {self.panel.num_rows} rows, "
-            f"lookback={self.config.lookback}, horizon={self.config.horizon})"
+            f"lookback={self.lookback}, horizon={self.config.horizon})"
         )
+
+    @property
+    def lookback(self) -> int:
+        """Return the steps of history that the network reads."""
+        assert self.config.lookback is not None  # chosen by now
+        return self.config.lookback
 
     @cached_property
     def encoded(self) -> EncodedPanel:
@@ -67,15 +75,20 @@ class Prepared:
         """Return the configuration of the network for these inputs."""
         return ModelConfig(
             horizon=self.config.horizon,
-            lookback=self.config.lookback,
+            lookback=self.lookback,
             **self.config.network.model_dump(),
             **self.preprocessor.inputs.sizes(),
         )
 
     @cached_property
     def train(self) -> WindowIndex:
-        """Return the windows whose targets are training rows."""
-        return self.windows("train")
+        """Return the windows whose targets are training rows, those with less history than the lookback too."""
+        return WindowIndex.for_training(
+            lengths=self.panel.lengths,
+            end=self.splits.train_end,
+            lookback=self.lookback,
+            horizon=self.config.horizon,
+        )
 
     @cached_property
     def valid(self) -> WindowIndex:
@@ -95,7 +108,7 @@ class Prepared:
             lengths=lengths,
             begin=begin,
             end=end,
-            lookback=self.config.lookback,
+            lookback=self.lookback,
             horizon=self.config.horizon,
             stride=stride,
             align=align,
@@ -104,8 +117,9 @@ class Prepared:
 
 def check_memory(config: RunConfig) -> None:
     """Raise a ConfigError where the network, or what it reads of one window, cannot fit into memory."""
-    network = ModelConfig(horizon=config.horizon, lookback=config.lookback, **dict(config.network))
-    steps = config.lookback + config.horizon
+    lookback = config.lookback or 1  # chosen later
+    network = ModelConfig(horizon=config.horizon, lookback=lookback, **dict(config.network))
+    steps = lookback + config.horizon
     require_memory("the network", FLOAT_BYTES * network.least_weights)
     require_memory(f"a window of {steps:,} steps", FLOAT_BYTES * VECTORS_PER_STEP * steps * network.hidden_size)
 
@@ -161,10 +175,16 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     schema = panel.schema
     check_targets(panel, config.network.head, config.features.target_transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
+    config, choices = choose_options(config, panel, splits)
+    check_memory(config)
     fitted = Preprocessor(config.features).fit(panel, splits.train_end)
     table = config.table.model_copy(update={"id": schema.id, "frequency": schema.frequency})
     prepared = Prepared(
-        config=config.model_copy(update={"table": table}), panel=panel, splits=splits, preprocessor=fitted
+        config=config.model_copy(update={"table": table}),
+        panel=panel,
+        splits=splits,
+        preprocessor=fitted,
+        choices=choices,
     )
     if len(prepared.train) == 0:
         raise DataError.nothing_to_train_on(config.horizon, int(panel.lengths.max(initial=0)))

@@ -107,11 +107,11 @@ def collect_report_data(
         targets=panel.schema.targets,
         frequency=panel.schema.frequency,
         horizon=config.horizon,
-        lookback=config.lookback,
+        lookback=prepared.lookback,
         num_series=panel.num_series,
         data_facts=describe_data(prepared),
         run_facts=describe_run(config, predictor.network, history),
-        quality=check_quality(panel, prepared.splits, config.lookback, config.horizon),
+        quality=check_quality(panel, prepared.splits, prepared.lookback, config.horizon),
         evaluation=evaluation,
         breakdown=breakdown,
         coverage=coverage,
@@ -208,7 +208,7 @@ def forecast_next_steps(
         if future is not None:
             raise
         return None
-    index = WindowIndex.at_end(lengths=panel.lengths, lookback=config.lookback, horizon=config.horizon)
+    index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
     return predictor.predict(extended, index.subset(series))
 
 

@@ -1,0 +1,61 @@
+"""Choose the options that a user has left open from the table, each with the reason that is printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusecast.data.frequency import format_duration, seasons_for
+
+if TYPE_CHECKING:
+    from fusecast.config import RunConfig
+    from fusecast.data.panel import Panel
+    from fusecast.data.splits import Split
+
+STEPS_WITHOUT_SEASON = 30
+"""Least lookback of series whose frequency has no usual season."""
+MAX_STEPS = 512
+"""Largest lookback that is chosen for a horizon, where the horizon itself is not longer: cost grows with it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option that was chosen from the table."""
+
+    option: str  # its full name
+    value: object
+    reason: str
+
+
+def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunConfig, tuple[Choice, ...]]:
+    """Return a configuration in which nothing is open, and what was chosen; only training rows are looked at."""
+    if config.lookback is not None:
+        return config, ()
+    lengths = splits.train_end[splits.train_end > 0]
+    typical = int(np.median(lengths)) if len(lengths) else 1
+    choice = choose_lookback(panel.schema.frequency, config.horizon, typical)
+    return config.model_copy(update={"lookback": choice.value}), (choice,)
+
+
+def choose_lookback(frequency: str, horizon: int, rows: int) -> Choice:
+    """Choose the lookback for series with so many `rows` to train on.
+
+    It is whole seasons, the longest there is, that hold two horizons; and at most half of the rows of a typical series,
+    so that there are windows to train on.
+    """
+    season = next((season for season in reversed(seasons_for(frequency)) if 1 < season <= max(2, rows // 2)), None)
+    wanted = max(season or STEPS_WITHOUT_SEASON, min(2 * horizon, max(MAX_STEPS, horizon)))
+    if season is not None:
+        wanted = -(-wanted // season) * season
+    steps = max(1, min(wanted, rows // 2))
+    if steps < wanted:
+        reason = f"half of the {rows:,} rows that a typical series has to train on"
+    elif season is None:
+        reason = "two horizons, and at least 30 steps where there is no season that fits twice"
+    else:
+        count = steps // season
+        seasons = "one season" if count == 1 else f"{count} seasons"
+        reason = f"{seasons} of {format_duration(season, frequency)}, for a horizon of {horizon}"
+    return Choice("lookback", steps, reason)

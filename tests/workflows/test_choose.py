@@ -1,0 +1,50 @@
+"""Options that are left open are chosen from the table, written into the run, and printed with their reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.helpers.tables import HORIZON, ROLES, TINY, shop_table
+
+from fusecast import Forecaster, RunConfig
+from fusecast.workflows.choose import choose_lookback
+
+
+@pytest.mark.parametrize(
+    ("frequency", "horizon", "rows", "steps", "reason"),
+    [
+        ("1h", 24, 50_000, 168, "one season of 168 h"),
+        ("1h", 168, 50_000, 336, "2 seasons of 168 h"),
+        ("1h", 24, 100, 48, "2 seasons of 24 h"),  # a week does not fit twice
+        ("1h", 24, 60, 30, "half of the 60 rows"),
+        ("1h", 1_000, 50_000, 1_008, "6 seasons"),  # no longer than the horizon asks for
+        ("1d", 28, 1_000, 56, "8 seasons of 1 week"),
+        ("1w", 13, 300, 52, "one season of 52 weeks"),
+        ("1w", 13, 60, 30, "where there is no season"),
+        ("1mo", 12, 72, 24, "2 seasons of 1 year"),
+        ("1y", 5, 100, 30, "where there is no season"),
+        ("1i", 5, 1, 1, "half of the 1 rows"),
+    ],
+)
+def test_the_lookback_follows_from_season_horizon_and_rows(
+    frequency: str, horizon: int, rows: int, steps: int, reason: str
+) -> None:
+    choice = choose_lookback(frequency, horizon, rows)
+    assert choice.value == steps
+    assert reason in choice.reason
+
+
+def test_a_horizon_alone_is_enough(tmp_path: Path) -> None:
+    forecaster = Forecaster(HORIZON, **ROLES, **TINY).fit(shop_table(), folder=tmp_path)
+    (choice,) = forecaster.prepared.choices
+    assert choice.option == "lookback"
+    assert forecaster.config.lookback == choice.value == forecaster.predictor.network.config.lookback
+    assert RunConfig.read(tmp_path / "run.yaml").lookback == choice.value  # a resumed run chooses nothing
+    assert Forecaster.load(tmp_path).config == forecaster.config
+
+
+def test_a_lookback_that_is_given_stays() -> None:
+    forecaster = Forecaster(HORIZON, 5, **ROLES, **TINY)
+    assert forecaster.prepare(shop_table()).choices == ()
+    assert forecaster.config.lookback == 5
