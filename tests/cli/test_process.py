@@ -49,8 +49,7 @@ def test_inspect_proposes_a_command_that_runs(data: Path, tmp_path: Path) -> Non
     command = next(line for line in shown.splitlines() if line.strip().startswith("fusecast fit"))
     words = command.split()[1:]
     words[words.index("--out") + 1] = str(tmp_path / "run")
-    for option, value in (("--horizon", "6"), ("--lookback", "24")):
-        words[words.index(option) + 1] = value
+    words[words.index("--horizon") + 1] = "6"
     fusecast(*words, "--hidden-size", 8, "--num-heads", 2, *SHORT)
     assert (tmp_path / "run" / "model.safetensors").is_file()
 

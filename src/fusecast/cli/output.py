@@ -91,22 +91,20 @@ def print_inspection(inspection: Inspection, path: Path) -> None:
         print_line(f"and {len(inspection.columns) - MAX_COLUMNS:,} more columns\n")
     for warning in inspection.warnings:
         print_line(f"Note: {warning}")
-    horizon, lookback = propose_sizes(inspection)
-    words = ["fit", str(path), "--out", "run", "--horizon", str(horizon), "--lookback", str(lookback)]
+    words = ["fit", str(path), "--out", "run", "--horizon", str(propose_horizon(inspection))]
     for name, value in inspection.arguments().items():
         words += [f"--{name}", value]
-    text = "\nNext, with a horizon and a lookback of your choice, and roles that you agree with:"
+    text = "\nNext, with a horizon of your choice, and roles that you agree with:"
     print_next(shlex.join(words), text=text)
 
 
-def propose_sizes(inspection: Inspection) -> tuple[int, int]:
-    """Return a first horizon and lookback: a season and the longest season, within half of the shortest series."""
+def propose_horizon(inspection: Inspection) -> int:
+    """Return a first horizon: a season, within an eighth of the shortest series."""
     from fusecast.data.frequency import seasons_for
 
     seasons = [season for season in seasons_for(inspection.frequency or "1i") if season > 1] or [30]
     half = max(2, (inspection.lengths[0] if inspection.lengths else 2 * seasons[-1]) // 2)
-    horizon = min(seasons[0], max(1, half // 4))
-    return horizon, max(1, min(max(seasons[-1], 2 * seasons[0]), half - horizon))
+    return min(seasons[0], max(1, half // 4))
 
 
 def print_plan(prepared: Prepared) -> None:
