@@ -84,11 +84,14 @@ def our_forecasts(
             forecaster = Forecaster.from_config(RunConfig.parse(plain_options(task, window.past), overrides))
             forecaster.fit(window.past)
             assert forecaster.result is not None
+            if forecaster.result.interrupted:
+                raise KeyboardInterrupt  # what was half trained is no result
             took = {"fits": 1, "fit_s": time.monotonic() - began, "epochs": len(forecaster.result.history)}
             took |= {"stopped": forecaster.result.stopped_why, "lookback": forecaster.config.lookback}
             took |= {"threads": torch.get_num_threads()}
         began = time.monotonic()
-        forecasts = forecaster.predict(window.future, data=window.past)
+        levels = None if forecaster.config.network.quantiles == task.levels else task.levels
+        forecasts = forecaster.predict(window.future, data=window.past, quantiles=levels)
         yield window, forecasts, took | {"predict_s": time.monotonic() - began}
 
 
@@ -257,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [row for row in rows if row["label"] == options.label]
     if not options.report:
         rows = [row for row in rows if row["code"] == code and row["options"] == options.overrides]
-    text = markdown(rows, published_scores(options.source))
+    text = markdown(rows, published_scores(options.source)) or f"Nothing is kept in {options.out}.\n"
     if options.naive:
         differences = [difference for row in rows for difference in differences_from_published(row, options.source)]
         text += "\n".join(differences) or "The scores are the published ones: windows and metrics are right."

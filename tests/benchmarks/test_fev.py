@@ -5,19 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 from benchmarks.fev_table import markdown, mean_skill
-from benchmarks.fev_tasks import ID, TARGET, TIME, FevTask, naive_forecasts, published_scores, task_names
+from benchmarks.fev_tasks import (
+    ID,
+    TARGET,
+    TIME,
+    FevTask,
+    naive_forecasts,
+    published_scores,
+    quantile_columns,
+    task_names,
+)
 
 from benchmarks import fev
+from fusecast import Forecaster
 
 Find = Callable[[str], Path]
 TINY = {"network": {"hidden_size": 4}, "training": {"max_steps": 2, "validation_windows": 8}}
 ARGUMENTS = ["--set", "network.hidden_size=4", "--set", "training.max_steps=2"]
-needs_fev = pytest.mark.skipif(not fev.FEV.python.exists(), reason="fev is not installed; `make bench-fev` does it")
+
+
+@pytest.fixture
+def scorer() -> None:
+    """Skip the test where the package that scores is not installed."""
+    if missing := fev.check_fev():
+        pytest.skip(missing)
 
 
 def read(name: str, find: Find) -> FevTask:
@@ -149,6 +166,24 @@ def test_a_refusal_is_told_from_a_failure(dataset: Find, monkeypatch: pytest.Mon
     assert fev.run_task(task, {}) == {"state": "failed", "message": "RuntimeError: the disk is full"}
 
 
+def test_an_interrupted_training_is_no_result(dataset: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: Forecaster, _: pl.DataFrame) -> None:
+        self.result = SimpleNamespace(interrupted=True)  # with the best weights so far, as after Ctrl+C
+
+    monkeypatch.setattr(Forecaster, "fit", interrupt)
+    monkeypatch.setattr(fev, "check_fev", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        fev.main(["--tasks", "ETT_1W", "--source", str(dataset("fev/ETT_1W").parent), "--out", str(tmp_path)])
+    assert fev.kept_rows(tmp_path) == []
+
+
+def test_other_quantiles_in_training_are_scored_at_the_levels_of_the_task(dataset: Find) -> None:
+    task = read("ETT_1W", dataset)
+    overrides = {**TINY, "network": {"hidden_size": 4, "quantiles": [0.05, 0.5, 0.95]}}
+    _, forecasts, _ = next(fev.our_forecasts(task, overrides, refit_every=0))
+    assert [name for name in forecasts.columns if name.startswith("q")] == quantile_columns(task.levels)
+
+
 def test_mean_skills_are_the_published_ones(dataset: Find) -> None:
     published = published_scores(dataset("fev/ETT_1W").parent)
     anchors = {"chronos-2": 0.422, "tirex-2": 0.406, "tabpfn-ts-3": 0.400, "tft": 0.309, "patchtst": 0.272}
@@ -182,7 +217,7 @@ def test_a_refused_task_counts_as_the_baseline_and_is_no_victory(dataset: Find) 
     assert "mean skill, 1 common tasks" in markdown([*rows, *other], published)
 
 
-@needs_fev
+@pytest.mark.usefixtures("scorer")
 def test_the_seasonal_naive_has_the_published_scores(
     dataset: Find, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,7 +226,7 @@ def test_the_seasonal_naive_has_the_published_scores(
     assert "The scores are the published ones" in capsys.readouterr().out
 
 
-@needs_fev
+@pytest.mark.usefixtures("scorer")
 def test_forecasts_of_other_steps_are_not_scored(dataset: Find) -> None:
     task = read("ETT_1W", dataset)
     made = []
