@@ -46,18 +46,13 @@ INTERVALS = {"0.6": (0.2, 0.8), "0.8": (0.1, 0.9)}  # the levels have no 0.25 an
 SCORES = ("SQL", "MASE", "WAPE", "WQL")
 
 
-def plain_options(task: FevTask, past: pl.DataFrame) -> dict[str, Any]:
-    """Options of a plain fit: what a user has to say, and a lookback.
+def plain_options(task: FevTask) -> dict[str, Any]:
+    """Options of a plain fit: what a user has to say.
 
-    The lookback is seven seasons or two horizons, whichever is longer, but at most half of the rows of a series. No
-    rows are kept back as a test split, since the windows are the test.
+    No rows are kept back as a test split, since the windows are the test.
     """
-    rows = past.group_by(ID).len()["len"].median()
-    assert isinstance(rows, float)
-    lookback = min(max(7 * task.season, 2 * task.horizon), int(rows) // 2)
     return {
         "horizon": task.horizon,
-        "lookback": max(1, lookback),
         "table": task.roles,
         "network": {"quantiles": list(task.levels)},
         "split": {"test": 0},
@@ -81,7 +76,7 @@ def our_forecasts(
         took: dict[str, Any] = {"fits": 0, "fit_s": 0.0}
         if forecaster is None or (refit_every and number % refit_every == 0):
             began = time.monotonic()
-            forecaster = Forecaster.from_config(RunConfig.parse(plain_options(task, window.past), overrides))
+            forecaster = Forecaster.from_config(RunConfig.parse(plain_options(task), overrides))
             forecaster.fit(window.past)
             assert forecaster.result is not None
             if forecaster.result.interrupted:
