@@ -56,7 +56,9 @@ def test_a_series_shorter_than_the_lookback_still_has_a_window():
     assert listed(index)[:2] == [(0, 3), (1, 10)]
 
 
-@given(lengths=st.lists(st.integers(0, 60), min_size=1, max_size=3), lookback=st.integers(1, 20), end=st.integers(0, 60))
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=3), lookback=st.integers(1, 20), end=st.integers(0, 60)
+)
 def test_training_takes_windows_with_a_quarter_of_the_rows_of_short_series(
     lengths: list[int], lookback: int, end: int
 ) -> None:
