@@ -3,7 +3,7 @@
 python killed_runs.py TABLE FOLDER
 
 Writes FOLDER/whole, FOLDER/killed (by SIGKILL before its first checkpoint, and twice after one) and FOLDER/interrupted
-(by Ctrl+C before its first epoch was validated, then by SIGTERM). Each run is a process of its own; this one has loaded
+(by Ctrl+C before its first epoch was validated, then by SIGTERM, and by SIGTERM again when it was saved). Each run is a process of its own; this one has loaded
 all libraries and never trains, so forking it is safe.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+import fusecast.cli.output
 import fusecast.forecaster
 import fusecast.training.fit  # noqa: F401  loaded once, for all runs
 from fusecast.cli.app import main
@@ -31,9 +32,12 @@ OPTIONS = [*SIZES, "--set", "training.windows_per_epoch=400", "--set", "training
 STEPS_AN_EPOCH = 100
 
 
-def start(*words: object) -> int:
+def start(*words: object, terminate: bool = False) -> int:
+    """Start a run, to which SIGTERM is sent when training is over and the model has been saved, if so requested."""
     child = os.fork()
     if child == 0:
+        if terminate:
+            fusecast.cli.output.print_training = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl+C
         torch.set_num_threads(1)
         sys.argv = ["fusecast", *map(str, words)]
@@ -95,7 +99,11 @@ def interrupt_and_terminate(table: Path, folder: Path) -> None:
         expect_exit(child, code)
         if (folder / "model.safetensors").exists():
             sys.exit(f"a run that ended with code {code} left a model")
-    expect_exit(start("fit", "--resume", "--out", folder), 0)
+    status = os.waitpid(start("fit", "--resume", "--out", folder, terminate=True), 0)[1]
+    if os.waitstatus_to_exitcode(status) != -signal.SIGTERM:  # which shells show as 143
+        sys.exit(f"a run that was terminated at its end ended with status {status}")
+    if not (folder / "model.safetensors").exists():
+        sys.exit("a run that was terminated after its model was saved has none")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def train(world: World, tmp_path: Path) -> Train:
             "valid": world.valid,
             "folder": tmp_path / "run",
         }
-        for name in (*arguments, "resume", "callbacks", "logger", "on_start"):
+        for name in (*arguments, "resume", "callbacks", "logger", "on_start", "keeps_folder"):
             if name in options and not isinstance(options[name], str):  # the name of a logger belongs to the config
                 arguments[name] = options.pop(name)
         settings = {

@@ -1,7 +1,8 @@
 """Training and predicting on two processes that talk by gloo: a script for the tests of DDP.
 
 python two_processes.py FOLDER compare      train the two layouts, and predict
-python two_processes.py FOLDER interrupt    train, with a Ctrl+C in the first process alone, and stop there
+python two_processes.py FOLDER terminate    train, with a SIGTERM to the first process alone, and exit in the epoch
+python two_processes.py FOLDER interrupt    go on, with a Ctrl+C in the first process alone, and stop there
 python two_processes.py FOLDER resume       go on from there
 
 Lightning starts the second process itself, with the same words.
@@ -50,12 +51,15 @@ class SeenWindows(pl.Callback):
         self.windows[-1] += batch.window.tolist()
 
 
-class CtrlC(pl.Callback):
-    """Press Ctrl+C in the first process, after its third step."""
+class Signal(pl.Callback):
+    """Send a signal to the first process, after a step."""
+
+    def __init__(self, number: int, step: int) -> None:
+        self.number, self.step = number, step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.is_global_zero and trainer.global_step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+        if trainer.is_global_zero and trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
 
 
 def table() -> np.ndarray:
@@ -123,8 +127,10 @@ if __name__ == "__main__":
     folder, action = Path(sys.argv[1]), sys.argv[2]
     if action == "compare":
         outcome = compare(folder, devices=2)
+    elif action == "terminate":
+        outcome = train_windows(folder, 2, Signal(signal.SIGTERM, 3))
     elif action == "interrupt":
-        outcome = train_windows(folder, 2, CtrlC())
+        outcome = train_windows(folder, 2, Signal(signal.SIGINT, 10), resume=True)
         time.sleep(6)  # a process that Lightning takes for failed is killed with the others within five seconds
     else:
         outcome = train_windows(folder, 2, resume=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.helpers import two_processes
+from tests.helpers.killed_training import TRAIN
 
 from fusecast.training.checkpoints import load_checkpoint
 
 SCRIPT = Path(two_processes.__file__)
 Outcome = dict[str, Any]
+STEPS_AN_EPOCH = -(-len(TRAIN) // two_processes.GLOBAL_BATCH)
 
 
 def run_script(folder: Path, *words: Any) -> subprocess.CompletedProcess[str]:
@@ -73,9 +76,14 @@ def test_both_processes_get_every_forecast_once_and_in_order(one: Outcome, two: 
         np.testing.assert_allclose(outcome["predictions"], one["predictions"], rtol=0, atol=1e-4)
 
 
-def test_ctrl_c_in_one_process_ends_both_after_the_same_step_and_the_run_is_resumed_exactly(
+def test_sigterm_or_ctrl_c_in_one_process_ends_both_after_the_same_step_and_the_run_is_resumed_exactly(
     two: list[Outcome], tmp_path: Path
 ) -> None:
+    ran = run_script(tmp_path, SCRIPT, tmp_path, "terminate")
+    assert ran.returncode == 128 + signal.SIGTERM, ran.stdout + ran.stderr
+    assert ran.stderr.count("terminated: the checkpoints so far are kept, and training can be resumed") == 1
+    assert "Traceback" not in ran.stderr
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == STEPS_AN_EPOCH
     ran = run_script(tmp_path, SCRIPT, tmp_path, "interrupt")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for outcome in outcomes(tmp_path):

@@ -78,6 +78,7 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
+    keeps_folder: bool = True,
 ) -> FitResult:
     """Train a network, and return it with the weights that validated best.
 
@@ -95,10 +96,11 @@ def fit(
 
     Ctrl+C ends training, and the result has the best weights so far; before those of a validated epoch were written it
     is a TrainingInterrupted. A terminated process (SIGTERM) exits with code 143: a half trained network is no result.
+    Without `keeps_folder` the message does not speak of checkpoints that will be gone.
     """
     if len(train) == 0:
         raise TrainingError.no_windows()
-    files = RunFiles.in_folder(folder)
+    files = RunFiles.in_folder(folder, are_kept=keeps_folder)
     began = time.monotonic()
     keep_freed_memory()
     with lock_folder(folder) as lock, quiet_lightning(), isolate_rng():

@@ -7,7 +7,7 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.trainer.states import TrainerStatus
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fusecast.errors import TrainingError
@@ -84,11 +83,13 @@ class RunFiles:
     checkpoints: Path  # folder: tft-epoch=..-val_loss=...ckpt (the best), last.ckpt and previous.ckpt
     history: Path | None  # CSV, one row an epoch; None: not written
     logs: Path  # folder of the logger
+    are_kept: bool = True  # when the process has ended
 
     @classmethod
-    def in_folder(cls, folder: Path) -> RunFiles:
+    def in_folder(cls, folder: Path, *, are_kept: bool = True) -> RunFiles:
         """Return the usual files of a run in a folder."""
-        return cls(checkpoints=folder / "checkpoints", history=folder / "history.csv", logs=folder / "logs")
+        checkpoints, history = folder / "checkpoints", folder / "history.csv"
+        return cls(checkpoints=checkpoints, history=history, logs=folder / "logs", are_kept=are_kept)
 
     def refuse_to_overwrite(self) -> None:
         """Raise a TrainingError where checkpoints of another run are in the way."""
@@ -123,6 +124,7 @@ class TrainingRun:
     ) -> None:
         accelerator = choose_accelerator(config.accelerator, config.devices)
         loggers = logger if logger is not None else make_logger(config.logger, files.logs)
+        self._files_are_kept = files.are_kept
         self.history = History(files.history)
         self.limits = Limits(config.max_steps, config.max_minutes)
         self.early_stopping: EarlyStopping | None = None
@@ -191,37 +193,70 @@ class TrainingRun:
         A terminated process (SIGTERM) exits with code 143: a half trained network is no result. Raise a TrainingError
         where the content of the checkpoint `ckpt_path` is not that of a training like this.
         """
-        trainer = self.trainer
         if ckpt_path is not None:
             require_types(ckpt_path, self._state_before_training(module), load_checkpoint(ckpt_path))
+        with self.interruption.handle_signals():
+            interrupted = self._fit(module, train, valid, ckpt_path, **options)
+            if not self._files_are_kept:
+                kept = "terminated: nothing of this training is kept"
+            elif any(self.last.folder.glob("*.ckpt")):
+                kept = "terminated: the checkpoints so far are kept, and training can be resumed from them"
+            else:
+                kept = "terminated before the first checkpoint: resumed training starts from the beginning"
+            self._exit_where_terminated(kept)
+        if interrupted and self.print_progress and self.history.rows and self.trainer.is_global_zero:
+            notify("interrupted: the best weights so far are kept")
+        return interrupted
+
+    def test(self, module: pl.LightningModule, data: Any, ckpt_path: str | None) -> Mapping[str, float] | None:
+        """Return the results of ``Trainer.test``, None where the user interrupted it.
+
+        A terminated process (SIGTERM) exits with code 143.
+        """
+        tested: list[Mapping[str, float]] = []
+        with self.interruption.handle_signals():
+            with self._until_interrupted():
+                tested = self.trainer.test(module, data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+            self._exit_where_terminated("terminated: training is complete, and its checkpoints are kept")
+        return tested[0] if tested else None
+
+    def _fit(self, module: pl.LightningModule, train: Any, valid: Any, ckpt_path: Path | None, **options: Any) -> bool:
+        """Return whether training was interrupted or terminated."""
+        interrupted = True
         try:
-            with self.interruption.handle_signal():
-                trainer.fit(module, train, valid, ckpt_path=ckpt_path, **options, weights_only=True)
-            return False
+            with self._until_interrupted():
+                self.trainer.fit(module, train, valid, ckpt_path=ckpt_path, **options, weights_only=True)
+                interrupted = False
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
             if ckpt_path is None or not _was_raised_in(error, "checkpoint_connector.py"):
                 raise
             reason = f"its content makes no sense ({type(error).__name__}: {shorten(str(error))})"
             raise TrainingError.checkpoint_mismatch(ckpt_path, reason) from error
-        except Interrupted:
-            pass
         except OSError:  # such as of a logger whose folder is no more
             self.folder.require_own()
             raise
-        except SystemExit:  # what Lightning makes of a second Ctrl+C and of SIGTERM, after it has closed everything
-            if trainer.state.status != TrainerStatus.INTERRUPTED:
+        return interrupted
+
+    @contextmanager
+    def _until_interrupted(self) -> Iterator[None]:
+        """End the block, without an error, where Ctrl+C or SIGTERM ends a run of Lightning."""
+        try:
+            yield
+        except Interrupted:
+            pass
+        except SystemExit as error:  # what Lightning makes of a second Ctrl+C, and of SIGTERM before the first step
+            if not (isinstance(error.__context__, KeyboardInterrupt) or self.interruption.is_terminated(self.trainer)):
                 raise
-            if trainer.received_sigterm:
-                if trainer.is_global_zero:
-                    notify(
-                        "terminated: the checkpoints so far are kept, and training can be resumed from them"
-                        if any(self.last.folder.glob("*.ckpt"))
-                        else "terminated before the first checkpoint: resumed training starts from the beginning"
-                    )
-                raise SystemExit(128 + signal.SIGTERM) from None
-        if self.print_progress and self.history.rows and trainer.is_global_zero:
-            notify("interrupted: the best weights so far are kept")
-        return True
+
+    def _exit_where_terminated(self, text: str) -> None:
+        """Print a line and exit, where this run has received SIGTERM.
+
+        The other processes exit with code 0: Lightning kills the first one five seconds after another has failed.
+        """
+        if self.interruption.is_terminated(self.trainer):
+            if self.trainer.is_global_zero:
+                notify(text)
+            raise SystemExit(128 + signal.SIGTERM if self.trainer.is_global_zero else 0)
 
     def _state_before_training(self, module: pl.LightningModule) -> dict[str, Any]:
         """Return what a checkpoint of this training would hold, apart from its progress."""

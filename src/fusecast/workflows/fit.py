@@ -91,6 +91,7 @@ def train_bundle(
                     callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
                     logger=logger,
                     on_start=on_start,
+                    keeps_folder=folder is not None,
                 )
         except TrainingInterrupted:
             if folder is None:

@@ -58,6 +58,29 @@ def test_a_folder_removed_under_a_training_ends_it(tiny: Any, tmp_path: Path, mo
     assert not Path(tiny().checkpoint_dir).exists()
 
 
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_a_signal_within_the_final_test_ends_it_with_the_code_of_the_signal(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, word: str
+) -> None:
+    class Acting(TemporalFusionTransformerLightning):
+        def on_test_batch_start(self, *_: Any) -> None:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(script, "TemporalFusionTransformerLightning", Acting)
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl+C
+    try:
+        with pytest.raises(SystemExit) as left:
+            script.train_tft_lightning(tiny(num_epochs=1))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, inherited)
+    assert left.value.code == 128 + number
+    printed = capsys.readouterr()
+    assert f"{word}: training is complete, and its checkpoints are kept" in printed.err
+    assert "test loss" not in printed.out
+    assert load_checkpoint(Path(tiny().checkpoint_dir, "last.ckpt"))["epoch"] == 0
+
+
 def test_a_training_terminated_in_its_first_step_has_the_checkpoint_that_it_speaks_of(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,51 @@ def test_a_terminated_run_is_no_success_has_a_checkpoint_of_its_last_step_and_ca
     resumed = train(resume=tmp_path / "run" / "checkpoints")
     assert rows(resumed) == rows(whole)
     assert same_weights(resumed, whole)
+
+
+def test_sigterm_after_the_last_step_is_not_lost_and_ends_the_process_at_once_when_training_is_over(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class AtEnd(pl.Callback):
+        def on_train_end(self, *_: Any) -> None:
+            terminate()
+
+    with pytest.raises(SystemExit) as left:
+        train(callbacks=[AtEnd()])
+    assert left.value.code == 128 + signal.SIGTERM
+    assert "terminated: the checkpoints so far are kept" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_terminated_run_whose_folder_is_temporary_says_that_nothing_is_kept(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        train(callbacks=[AfterSteps(STEPS_AN_EPOCH + 1, terminate)], keeps_folder=False)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert "terminated: nothing of this training is kept" in capsys.readouterr().err
+
+
+def test_the_handler_of_sigterm_of_a_program_is_called_and_put_back(train: Train) -> None:
+    received: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        received.append(number)
+
+    try:
+        signal.signal(signal.SIGTERM, note)
+        with pytest.raises(SystemExit):
+            train(callbacks=[AfterSteps(1, terminate)])
+        assert signal.getsignal(signal.SIGTERM) is note
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert received == [signal.SIGTERM]
+
+
+def test_a_program_that_exits_within_training_exits_with_its_own_code(train: Train) -> None:
+    with pytest.raises(SystemExit) as left:
+        train(callbacks=[AfterSteps(STEPS_AN_EPOCH + 1, lambda: sys.exit(3))])
+    assert left.value.code == 3
 
 
 def test_a_terminated_run_without_checkpoint_says_so_and_starts_from_the_beginning(

@@ -139,10 +139,14 @@ def train_tft_lightning(
                 notify('interrupted before the first epoch was validated; ckpt_path="last" goes on where it stopped')
             raise SystemExit(EXIT_INTERRUPTED)
         best = run.best.best_model_path
-        tested = trainer.test(model, test, ckpt_path=best or None, verbose=False, weights_only=True)
+        tested = run.test(model, test, best or None)
+        if tested is None:
+            if is_first_process():
+                notify("interrupted: training is complete, and its checkpoints are kept")
+            raise SystemExit(EXIT_INTERRUPTED)
     _print(f"best checkpoint: {best}")
-    _print(f"test loss: {tested[0]['test_loss']:.6f}  (mean squared error of standardised values)")
-    _print(f"test MAE:  {tested[0]['test_mae']:.6f}  RMSE: {math.sqrt(tested[0]['test_loss']):.6f}")
+    _print(f"test loss: {tested['test_loss']:.6f}  (mean squared error of standardised values)")
+    _print(f"test MAE:  {tested['test_mae']:.6f}  RMSE: {math.sqrt(tested['test_loss']):.6f}")
     if config.logger == "tensorboard":
         _print(f"see the curves with: tensorboard --logdir {folder / LOGS}")
     return model, trainer

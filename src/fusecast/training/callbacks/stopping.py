@@ -1,4 +1,4 @@
-"""What ends training before its last epoch: Limits (steps, minutes) and Interruption (Ctrl+C)."""
+"""What ends training before its last epoch: Limits (steps, minutes) and Interruption (Ctrl+C, SIGTERM)."""
 
 from __future__ import annotations
 
@@ -60,75 +60,117 @@ class Limits(pl.Callback):
 
 
 class Interrupted(BaseException):
-    """A Ctrl+C that ends training; on a KeyboardInterrupt Lightning kills the other processes, and then this one."""
+    """A Ctrl+C or SIGTERM that ends a run.
+
+    On a KeyboardInterrupt Lightning kills the other processes, and then this one.
+    """
 
 
 class Interruption(Checkpoint):
-    """End training on Ctrl+C between two steps, when ``last.ckpt`` holds the state of the first.
+    """End training on Ctrl+C or SIGTERM between two steps, when ``last.ckpt`` holds the state of the first.
 
-    A KeyboardInterrupt could fall into the writing of a checkpoint, whose name is noted before the file is there, or
-    into code whose exceptions Python ignores, and training would continue. A second Ctrl+C raises it all the same.
-    Several processes agree on the step, and are not interrupted within validation. Where nothing but the last
-    validation is left, it is finished.
-
-    After a SIGTERM, on which Lightning ends training between two batches, a single process writes its state, too.
+    An exception could fall into the writing of a checkpoint, whose name is noted before the file is there, or into code
+    whose exceptions Python ignores, and training would continue. A second Ctrl+C raises it all the same. Several
+    processes agree on the step, and are not interrupted within validation or a test. Where nothing but the last
+    validation is left, Ctrl+C waits for its end.
 
     A `Checkpoint`, so that Lightning calls it after the callbacks whose state the checkpoint is to hold.
     """
 
     def __init__(self, last: LastCheckpoint) -> None:
         self._last = last
-        self._requested = False
+        self._is_active = self._requested = self._terminated = False
+        self._before: Any = None  # the handler of SIGTERM
 
     @contextmanager
-    def handle_signal(self) -> Iterator[None]:
-        """Handle SIGINT within the block, where it would have raised a KeyboardInterrupt, and nowhere else."""
-        before = signal.getsignal(signal.SIGINT)
-        replaces = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
-        self._requested = False
+    def handle_signals(self) -> Iterator[None]:
+        """Handle SIGTERM, and SIGINT where it would have raised a KeyboardInterrupt, within the block.
+
+        What it interrupts raises Interrupted. Outside of such a block the callback does nothing.
+        """
+        self._requested = self._terminated = False
+        self._is_active = True
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = before[signal.SIGTERM]
+        is_main = threading.current_thread() is threading.main_thread()
         try:
-            if replaces:
+            if is_main and before[signal.SIGINT] is signal.default_int_handler:
                 signal.signal(signal.SIGINT, self._request)
             yield
         finally:
-            if replaces:  # Lightning leaves Ctrl+C switched off
-                signal.signal(signal.SIGINT, before)
+            self._is_active = False
+            for number, handler in before.items():  # Lightning leaves Ctrl+C switched off
+                if is_main and handler is not None:
+                    signal.signal(number, handler)
+
+    def is_terminated(self, trainer: pl.Trainer) -> bool:
+        """Whether this process has received SIGTERM, or another one has and all were interrupted by it."""
+        return self._is_active and (self._terminated or trainer.received_sigterm)
+
+    def on_train_start(self, *_: Any) -> None:
+        """Replace Lightning's handler of SIGTERM, which talks to the other processes whatever they are doing."""
+        if self._is_active and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._terminate)
+
+    def on_test_start(self, *_: Any) -> None:
+        """Replace Lightning's handler of SIGTERM."""
+        self.on_train_start()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Interrupt before the step, where the state before it is on disk, or is that of the beginning."""
-        if trainer.world_size == 1 and self._requested and self._last.saved_step == trainer.global_step:
-            self._interrupt()
+        if trainer.world_size == 1 and self._is_requested(trainer) and self._last.saved_step == trainer.global_step:
+            self._interrupt(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write the state after the step, and interrupt."""
         if trainer.should_stop or is_accumulating(trainer):
             return
-        if holds_in_any_process(trainer, self._requested):
+        if holds_in_any_process(trainer, self._is_requested(trainer)):
             if self._last.saved_step != trainer.global_step:
                 self._last.write(trainer)
-            self._interrupt()
-        self._write_where_terminated(trainer)
+            self._interrupt(trainer)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write the state before the validation, which a resumed run begins anew, and interrupt."""
-        if trainer.world_size == 1 and self._requested and not trainer.should_stop:
-            self._last.write(trainer)
-            self._interrupt()
+        if trainer.world_size == 1 and self._is_requested(trainer):
+            if not trainer.should_stop:
+                self._last.write(trainer)
+            elif not self.is_terminated(trainer):
+                return
+            self._interrupt(trainer)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write the state before the validation, which a resumed run begins anew, where Lightning ends it now."""
-        self._write_where_terminated(trainer)
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Interrupt a terminated run after an epoch, whose state has been written, or that was the last one."""
+        self._interrupt_where_terminated(trainer)
 
-    def _write_where_terminated(self, trainer: pl.Trainer) -> None:
-        terminated = trainer.received_sigterm and trainer.world_size == 1 and not trainer.should_stop
-        if terminated and self._last.saved_step != trainer.global_step:
-            self._last.write(trainer)
+    def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Interrupt the test in a single process."""
+        if trainer.world_size == 1 and self._is_requested(trainer):
+            self._interrupt(trainer)
+
+    def on_test_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Interrupt several processes when they have tested."""
+        self._interrupt_where_terminated(trainer)
+
+    def _is_requested(self, trainer: pl.Trainer) -> bool:
+        return self._is_active and (self._requested or self.is_terminated(trainer))
+
+    def _interrupt_where_terminated(self, trainer: pl.Trainer) -> None:
+        if trainer.strategy.reduce_boolean_decision(self.is_terminated(trainer), all=False):
+            self._interrupt(trainer)
 
     def _request(self, *_: int | FrameType | None) -> None:
         if self._requested:
             raise KeyboardInterrupt
         self._requested = True
 
-    def _interrupt(self) -> None:
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True
+        if callable(self._before):
+            self._before(number, frame)
+
+    def _interrupt(self, trainer: pl.Trainer) -> None:
         self._requested = False
+        terminated = self.is_terminated(trainer)
+        self._terminated = trainer.strategy.reduce_boolean_decision(terminated, all=False)
         raise Interrupted
