@@ -46,6 +46,16 @@ MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Lightning, takes."""
+REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
+    "precision": {
+        **dict.fromkeys(("16-true", "fp16", "float16", "half"), "'16-mixed' or 'bf16-mixed' on a GPU, or 32"),
+        **dict.fromkeys(("bf16-true", "bfloat16", "transformer-engine"), "'bf16-mixed' on a GPU, or 32"),
+        **dict.fromkeys(("transformer-engine-float16", "nf4"), "'16-mixed' or 'bf16-mixed' on a GPU, or 32"),
+    },
+    "accelerator": dict.fromkeys(("tpu", "xpu", "hpu", "npu"), "'cuda', 'mps' or 'cpu'"),
+    "head": {"gaussian": "'normal'"},
+}
+"""Values that other libraries have, by option, and what to use in their place: not what is spelled alike."""
 OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
@@ -97,7 +107,10 @@ class _Section(BaseModel):
                 case "extra_forbidden":
                     text = f"is not an option\n{did_you_mean(name, cls.model_fields)}"
                 case "literal_error":
-                    text = f"cannot be {shorten(value)}\n{did_you_mean(str(value), _choices(schemas[name]))}"
+                    instead = REPLACEMENTS.get(name, {}).get(str(value))
+                    hint = f"Hint: it is not supported; use {instead}" if instead else None
+                    hint = hint or did_you_mean(str(value), _choices(schemas[name]))
+                    text = f"cannot be {shorten(value)}\n{hint}"
                 case _:
                     text = f"must be {_allowed(schemas[name])}, not {shorten(value)}"
             yield prefix + name, text

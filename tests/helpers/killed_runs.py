@@ -3,8 +3,8 @@
 python killed_runs.py TABLE FOLDER
 
 Writes FOLDER/whole, FOLDER/killed (by SIGKILL before its first checkpoint, and twice after one) and FOLDER/interrupted
-(by Ctrl+C before its first epoch was validated, then by SIGTERM, and by SIGTERM again when it was saved). Each run is a process of its own; this one has loaded
-all libraries and never trains, so forking it is safe.
+(by Ctrl+C before its first epoch was validated, then by SIGTERM, and by SIGTERM again when its model was saved). Each
+run is a process of its own; this one has loaded all libraries and never trains, so forking it is safe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 
 import fusecast.cli.output
 import fusecast.forecaster
-import fusecast.training.fit  # noqa: F401  loaded once, for all runs
+import fusecast.training.fit
 from fusecast.cli.app import main
 
 SIZES = [

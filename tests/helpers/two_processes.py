@@ -28,8 +28,13 @@ sys.path.insert(0, str(HERE.parents[1]))
 from config_lightning import LightningTrainingConfig  # noqa: E402
 from dataset import make_dataloaders  # noqa: E402
 from tests.helpers.killed_training import TRAIN, train  # noqa: E402
+from tests.helpers.quiet_trainer import trainer  # noqa: E402
 from tests.helpers.tables import two_waves  # noqa: E402
+from tft_lightning_model import TemporalFusionTransformerLightning  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
 from train_tft_lightning import predict_with_model, train_tft_lightning  # noqa: E402
+
+from fusecast.runtime.distributed import is_first_process  # noqa: E402
 
 EPOCHS, WINDOW, GLOBAL_BATCH = 2, 6, 16
 SCRIPT_OPTIONS: dict[str, Any] = {
@@ -116,9 +121,24 @@ def train_script(folder: Path, devices: int) -> dict[str, Any]:
     }
 
 
+def sample_statistics(folder: Path, devices: int) -> dict[str, Any]:
+    """Train one step with a DataLoader of the user, whose dataset has no statistics and differs in each process."""
+    first, second = np.array_split(table(), 2)
+    values = torch.as_tensor(first if is_first_process() else second)
+    pairs = [(values[i : i + 1], values[i + 1]) for i in range(len(values) - 1)]
+    module = TemporalFusionTransformerLightning(2, hidden_size=8, num_heads=2, seed=0)
+    trainer(folder, devices=devices, limit_train_batches=1).fit(module, DataLoader(pairs, batch_size=8, shuffle=True))
+    mean, deviation = values[:-1].mean(dim=0), values[:-1].std(dim=0, correction=0)
+    return {
+        "statistics": [*module.center.tolist(), *module.scale.tolist()],
+        "own_statistics": [*mean.tolist(), *deviation.tolist()],
+    }
+
+
 def compare(folder: Path, devices: int) -> dict[str, Any]:
     seen = SeenWindows()
-    return train_windows(folder, devices, seen) | {"seen": seen.windows} | train_script(folder, devices)
+    outcome = train_windows(folder, devices, seen) | {"seen": seen.windows} | train_script(folder, devices)
+    return outcome | sample_statistics(folder, devices)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,19 @@ def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World
     assert (folder / "history.csv").read_text() == "epoch\n"
 
 
-@pytest.mark.parametrize("at_rename", range(4))
+@pytest.mark.parametrize("at_rename", range(5))
 def test_a_bundle_that_replaces_another_is_the_old_or_the_new_one_wherever_the_process_is_killed(
     at_rename: int, folder: Path, network: TemporalFusionTransformer, world: World
 ) -> None:
-    other = TemporalFusionTransformer(world.model)
-    assert kill_in(lambda: save_bundle(folder, other, world.preprocessor), at_rename=at_rename) == (at_rename < 3)
+    other, more = TemporalFusionTransformer(world.model), {"run.yaml": b"new"}
+    (folder / "run.yaml").write_bytes(b"old")
+    save = partial(save_bundle, folder, other, world.preprocessor, more=more)
+    assert kill_in(save, at_rename=at_rename) == (at_rename < 4)
     expected = network if at_rename == 0 else other
     for _ in range(2):  # what was left undone is done by the first, before a later process removes left files
         weight = load_bundle(folder).network.head.projection.weight
         assert torch.equal(weight, expected.head.projection.weight)
+        assert (folder / "run.yaml").read_bytes() == (b"old" if expected is network else b"new")
         atomic._remove_leftovers.cache_clear()
         atomic.write_text_atomically(folder / "metrics.json", "{}")
 

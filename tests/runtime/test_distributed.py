@@ -1,4 +1,4 @@
-"""DDP on two CPU processes: what each sees, what they learn, what they predict, and how they are interrupted."""
+"""DDP on two CPU processes: what each sees, what they learn, what they predict, and how they are ended by signals."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ def test_both_processes_get_every_forecast_once_and_in_order(one: Outcome, two: 
         assert outcome["actuals"] == one["actuals"]
         assert np.shape(outcome["predictions"]) == np.shape(one["predictions"])
         np.testing.assert_allclose(outcome["predictions"], one["predictions"], rtol=0, atol=1e-4)
+
+
+def test_both_processes_standardise_with_the_sampled_statistics_of_the_first(two: list[Outcome]) -> None:
+    assert two[0]["statistics"] == two[1]["statistics"]
+    np.testing.assert_allclose(two[0]["statistics"], two[0]["own_statistics"], rtol=0, atol=1e-5)
+    assert not np.allclose(two[0]["own_statistics"], two[1]["own_statistics"], rtol=0, atol=1e-3)
 
 
 def test_sigterm_or_ctrl_c_in_one_process_ends_both_after_the_same_step_and_the_run_is_resumed_exactly(

@@ -323,9 +323,22 @@ def test_an_unsafe_file_is_never_passed_over_when_it_was_requested(tmp_path: Pat
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_weight])
+def spoil_weight(path: Path) -> None:
+    content = load_checkpoint(path)
+    content["state_dict"]["network.head.projection.bias"][0] = torch.nan
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncate, "cannot be read"),
+        (flip_weight, "cannot be read"),
+        (spoil_weight, "holds weights that are NaN or infinite: 'network.head.projection.bias'"),
+    ],
+)
 def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_with_a_line_on_stderr(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], words: str
 ) -> None:
     options = {"early_stopping_patience": None, "checkpoint_steps": 3}
     whole = train(folder=tmp_path / "whole", max_epochs=3, **options)
@@ -338,7 +351,7 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_with_a_line_o
     resumed = train(folder=tmp_path / "parts", max_epochs=3, resume=checkpoints, **options)
     assert same_weights(whole, resumed)
     printed = capsys.readouterr().err
-    assert "last.ckpt cannot be read" in printed
+    assert f"last.ckpt {words}" in printed
     assert "Going on from" in printed
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers.training_fixtures import Train
+from tests.helpers.quiet_trainer import trainer
+from tests.helpers.training_fixtures import Train, World
+from torch.utils.data import DataLoader
 
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.training.checkpoints import load_checkpoint
@@ -72,6 +74,28 @@ def test_a_checkpoint_of_other_types_is_refused_in_words(
     torch.save(content, path)
     with pytest.raises(TrainingError, match=rf"(?s)cannot be resumed from .*{words}"):
         train(max_epochs=2, resume=path)
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's, of a Trainer without batches
+def test_weights_that_are_not_finite_are_named_wherever_a_checkpoint_is_read(
+    tmp_path: Path, train: Train, world: World
+) -> None:
+    train(max_epochs=1)
+    (tmp_path / "alone").mkdir()
+    path = tmp_path / "alone" / "last.ckpt"
+    content = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    content["state_dict"]["network.head.projection.bias"][0] = -torch.inf
+    torch.save(content, path)
+    words = "last.ckpt holds weights that are NaN or infinite: 'network.head.projection.bias'"
+    module, batches = TFTModule(world.model.to_dict(), seed=42), DataLoader([], batch_size=None)
+    with pytest.raises(ArtifactError, match=words):
+        TFTModule.load_from_checkpoint(path)
+    with pytest.raises(ArtifactError, match=words):
+        trainer(tmp_path, max_epochs=2).fit(module, batches, ckpt_path=path, weights_only=True)
+    with pytest.raises(ArtifactError, match=words):
+        trainer(tmp_path).test(module, batches, ckpt_path=path, verbose=False, weights_only=True)
+    with pytest.raises(TrainingError, match=rf"no checkpoint in it can be read: .*{words}"):
+        train(folder=tmp_path / "alone", max_epochs=2, resume=path)
 
 
 def test_no_module_is_built_for_sizes_that_a_checkpoint_does_not_have(tmp_path: Path, train: Train) -> None:

@@ -1,7 +1,7 @@
 """The deployable bundle: a folder with a network, its preprocessor, and values saved with them. No pickle.
 
 ==================  =================================================================================
-config.json         format, versions, the ``ModelConfig``, extra values, and the checksums of all three
+config.json         format, versions, the ``ModelConfig``, extra values, and the checksums of all files saved
 preprocessor.json   the fitted preprocessor
 model.safetensors   the weights, by the names of ``TemporalFusionTransformer.state_dict()``
 ==================  =================================================================================
@@ -16,7 +16,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -28,7 +27,7 @@ from fusecast.features.preprocessor import FittedPreprocessor
 from fusecast.io.atomic import compute_checksum, finish_replacing, replace_files
 from fusecast.io.documents import MAX_BYTES, check_file, parse_json, read_bytes, take
 from fusecast.model.config import ModelConfig
-from fusecast.model.tft import TemporalFusionTransformer, limit_weights
+from fusecast.model.tft import TemporalFusionTransformer, limit_weights, require_finite
 
 FORMAT = 1
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safetensors"
@@ -68,6 +67,7 @@ def save_bundle(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     require_finite(weights, folder / WEIGHTS)
     contents = {
+        **(more or {}),
         PREPROCESSOR: preprocessor.to_json().encode(),
         WEIGHTS: tensors_to_bytes(weights, metadata={"format": "pt"}),
     }
@@ -79,7 +79,7 @@ def save_bundle(
         "extra": dict(extra or {}),
     }
     config["sha256"] |= {CONFIG: _checksum_of_values(config)}
-    contents = {**(more or {}), **contents, CONFIG: json.dumps(config, indent=2, allow_nan=False).encode()}
+    contents[CONFIG] = json.dumps(config, indent=2, allow_nan=False).encode()
     replace_files({folder / name: content for name, content in contents.items()})
 
 
@@ -90,8 +90,9 @@ def load_bundle(folder: Path) -> Bundle:
     the weights do not fit the network of the configuration, which is built only after their shapes were compared.
     """
     config = _read_config(folder / CONFIG)
-    for name in (PREPROCESSOR, WEIGHTS):
-        finish_replacing(folder / name, config["sha256"].get(name))
+    for name, checksum in config["sha256"].items():
+        if name and Path(name).name == name:
+            finish_replacing(folder / name, checksum)
     path = folder / WEIGHTS
     _require_checksum(folder / PREPROCESSOR, preprocessor := _read(folder / PREPROCESSOR), config)
     shapes = read_shapes(path)
@@ -156,13 +157,6 @@ def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Tenso
         raise ArtifactError.wrong_tensors(path, missing, unexpected, shapes)
     require_finite(weights, path)
     network.load_state_dict(dict(weights))
-
-
-def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise an ArtifactError with the names of tensors that hold NaN or infinite numbers."""
-    names = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
-    if names:
-        raise ArtifactError.not_finite(path, names)
 
 
 def _require_checksum(path: Path, content: bytes, config: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ new content, whole. Temporary files of killed processes are removed. And checksu
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -79,7 +80,7 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
 def finish_replacing(path: Path, checksum: str) -> None:
     """Replace a file by what a killed process has written but not renamed, if that has this checksum."""
     with suppress(OSError):
-        for temporary in sorted(path.parent.glob(f".{path.name}.*")):
+        for temporary in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
             if TEMPORARY_FILE.fullmatch(temporary.name) and compute_checksum(temporary) == checksum:
                 lock = _lock(temporary)
                 if lock is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -49,6 +49,17 @@ def limit_weights(numbers: int, path: object) -> Iterator[None]:
         yield
     finally:
         _LIMIT.reset(token)
+
+
+def require_finite(weights: Mapping[str, Tensor], path: object) -> None:
+    """Raise an ArtifactError with the names of tensors, of the file `path`, that hold NaN or infinite numbers."""
+    names = [
+        name
+        for name, tensor in weights.items()
+        if not bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())  # such as of float8
+    ]
+    if names:
+        raise ArtifactError.not_finite(path, names)
 
 
 class TemporalFusionTransformer(nn.Module):

@@ -24,6 +24,7 @@ from fusecast.errors.artifact import UnsafeArtifactError
 from fusecast.errors.base import shorten
 from fusecast.io.archive import ExcessiveMemory, check_archive
 from fusecast.io.atomic import replace_file, write_text_atomically
+from fusecast.model.tft import require_finite
 from fusecast.runtime.distributed import holds_in_any_process, is_first_process
 from fusecast.runtime.lock import FolderLock
 from fusecast.training.callbacks.progress import notify
@@ -71,6 +72,13 @@ def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") 
     return content
 
 
+def load_finite_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; an ArtifactError is raised also where its weights are NaN or infinite."""
+    content = load_checkpoint(path)
+    require_finite(select_tensors(content.get("state_dict")), path)
+    return content
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's plugin for checkpoint files: atomic writes, safe reads."""
 
@@ -104,7 +112,7 @@ class MovableCheckpoint(ModelCheckpoint):
             if not path or not present.is_file():
                 return ""
             try:
-                load_checkpoint(present)
+                load_finite_checkpoint(present)
             except ArtifactError as error:
                 if is_first_process():
                     notify(f"{str(error).splitlines()[0]}. The best weights are chosen anew from here on.")
@@ -229,16 +237,17 @@ def is_accumulating(trainer: pl.Trainer) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest intact checkpoint of a folder, and one line for each file in it that cannot be read.
+    """Return the newest intact checkpoint of a folder, and one line for each file in it that is not intact.
 
-    The time that each holds decides. A folder without checkpoints, or that does not exist, has None; a TrainingError is
-    raised where there are checkpoints and none can be read.
+    Not intact is a file that cannot be read, or whose weights are NaN or infinite. The time that each holds decides. A
+    folder without checkpoints, or that does not exist, has None; a TrainingError is raised where there are checkpoints
+    and none is intact.
     """
     intact: list[tuple[float, bool, Path]] = []
     unreadable = []
     for path in sorted(folder.glob("*.ckpt")):
         try:
-            content = load_checkpoint(path)
+            content = load_finite_checkpoint(path)
         except ArtifactError as error:
             unreadable.append(str(error).splitlines()[0])
             continue
@@ -252,8 +261,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 def choose_checkpoint(requested: Path, run_checkpoints: Path) -> Path | None:
     """Return the checkpoint to resume a run from; a line is printed where it is not the requested one.
 
-    A file stands for itself or, where it is damaged, for the newest intact one beside it; a missing or unsafe file is
-    an ArtifactError, never passed over in silence. A folder stands for its newest intact checkpoint, and so does
+    A file stands for itself or, where it is not intact, for the newest one beside it that is; a missing or unsafe file
+    is an ArtifactError, never passed over in silence. A folder stands for its newest intact checkpoint, and so does
     `run_checkpoints`, the run's folder, which need not exist: a run that was killed before its first checkpoint has
     none. None means that training starts from the beginning; see :func:`newest_checkpoint` for its errors.
     """
@@ -263,7 +272,7 @@ def choose_checkpoint(requested: Path, run_checkpoints: Path) -> Path | None:
             notify(f"{requested} holds no checkpoint yet: training starts from the beginning")
     else:
         try:
-            load_checkpoint(requested)
+            load_finite_checkpoint(requested)
             return requested
         except ArtifactError as error:
             if not requested.is_file() or isinstance(error, UnsafeArtifactError):
@@ -279,6 +288,16 @@ def choose_checkpoint(requested: Path, run_checkpoints: Path) -> Path | None:
 def count_numbers(state_dict: Mapping[str, Any]) -> int:
     """Return how many numbers the tensors of a state dict hold."""
     return sum(tensor.numel() for tensor in state_dict.values() if isinstance(tensor, torch.Tensor))
+
+
+def select_tensors(state_dict: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors of a state dict whose numbers are all stored; none where it is no mapping."""
+    values = state_dict if isinstance(state_dict, Mapping) else {}
+    return {
+        name: tensor
+        for name, tensor in values.items()
+        if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_quantized
+    }
 
 
 def load_training_state(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -24,9 +24,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from fusecast.errors import ArtifactError, ConfigError, TrainingError
 from fusecast.errors.base import some_of
 from fusecast.kernels.adamw import AdamW, clip_gradients
-from fusecast.model.tft import TemporalFusionTransformer, limit_weights
+from fusecast.model.tft import TemporalFusionTransformer, limit_weights, require_finite
 from fusecast.runtime.device import available_accelerators, require_supported_precision, seed_step, torch_device
-from fusecast.training.checkpoints import STATE_OF_TRAINING, count_numbers, load_checkpoint
+from fusecast.training.checkpoints import STATE_OF_TRAINING, count_numbers, load_checkpoint, select_tensors
 
 PREFIXES = ("module.", "model.", "network.", "_orig_mod.", "TFTpart2.")
 """Prefixes of names by DataParallel, wrappers, LightningModules of fusecast, torch.compile and newer NVIDIA code."""
@@ -45,6 +45,9 @@ class ResumableModule(pl.LightningModule):
     validation step. A training step of a user need not: the loss that it returns counts, and a ``train_loss`` that it
     logs is kept. Optimizers, schedulers and logging can be replaced as in any LightningModule.
     """
+
+    finite_buffers: ClassVar[tuple[str, ...]] = ()
+    """Buffers that, like parameters, must not be NaN or infinite in a checkpoint."""
 
     def __init__(
         self,
@@ -96,7 +99,8 @@ class ResumableModule(pl.LightningModule):
         Raises
         ------
         ArtifactError
-            If the file is missing, truncated, unsafe, or holds another kind of network.
+            If the file is missing, truncated, unsafe, or holds another kind of network, or weights that are NaN or
+            infinite.
         ConfigError
             If the device is absent; the message lists those of the machine.
         """
@@ -129,6 +133,7 @@ class ResumableModule(pl.LightningModule):
             differing = module.load_state_dict(content["state_dict"], strict=strict)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ArtifactError.other_network(path, cls.__name__, shorten(str(error), 300)) from None
+        module._require_finite(module.state_dict(), path)
         for verb, tensors in (("lacks", differing.missing_keys), ("has other tensors:", differing.unexpected_keys)):
             if tensors:
                 warnings.warn(f"{path} {verb} {some_of(tensors)}; strict=False passes over them", stacklevel=3)
@@ -307,10 +312,14 @@ class ResumableModule(pl.LightningModule):
 
         Raises
         ------
+        ArtifactError
+            If its weights are NaN or infinite.
         TrainingError
             If the checkpoint holds weights alone, or is of a module that is none of fusecast.
         """
         trainer = self._trainer
+        if trainer is not None:
+            self._require_finite(checkpoint.get("state_dict"), trainer.ckpt_path)
         if trainer is None or trainer.state.fn != TrainerFn.FITTING:  # only the weights are needed
             if not checkpoint.get("loops"):  # of converted weights: Lightning would look for the loop of a test in it
                 checkpoint.pop("loops", None)
@@ -320,6 +329,14 @@ class ResumableModule(pl.LightningModule):
         self._train_loss = WeightedMean(*checkpoint["epoch_loss"])
         self.seed = checkpoint["hyper_parameters"]["seed"]
         restart_validation(checkpoint["loops"]["fit_loop"])
+
+    def _require_finite(self, state_dict: Any, path: object) -> None:
+        """Raise an ArtifactError where a state dict has parameters or statistics that are NaN or infinite.
+
+        Other buffers are those of a user, and may be.
+        """
+        own = {*dict(self.named_parameters()), *self.finite_buffers}
+        require_finite({name: tensor for name, tensor in select_tensors(state_dict).items() if name in own}, path)
 
 
 def _load_to(path: Path, map_location: Any) -> dict[str, Any]:

@@ -168,6 +168,25 @@ def test_a_checkpoint_holds_plain_values_and_loads_by_its_path_alone(checkpoint:
     assert not torch.equal(loaded.center, torch.zeros(2))
 
 
+@pytest.mark.parametrize("name", ["center", "network.head.projection.bias"])
+def test_weights_and_statistics_that_are_not_finite_are_refused_and_buffers_of_the_user_may_be(
+    checkpoint: Path, name: str
+) -> None:
+    class WithLimit(TemporalFusionTransformerLightning):
+        def __init__(self, *sizes: Any, **options: Any) -> None:
+            super().__init__(*sizes, **options)
+            self.register_buffer("limit", torch.tensor(torch.inf))
+
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["limit"] = torch.tensor(torch.inf)
+    torch.save(content, checkpoint)
+    assert WithLimit.load_from_checkpoint(checkpoint, input_size=2).limit == torch.inf
+    content["state_dict"][name][0] = torch.nan
+    torch.save(content, checkpoint)
+    with pytest.raises(ArtifactError, match=f"model.ckpt holds weights that are NaN or infinite: '{name}'\n"):
+        WithLimit.load_from_checkpoint(checkpoint, input_size=2)
+
+
 def test_a_checkpoint_with_code_is_refused_and_not_executed(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, tuple[str]]:

@@ -91,6 +91,8 @@ class TemporalFusionTransformerLightning(ResumableModule):
     target_center: Tensor  # [output_size]
     target_scale: Tensor
 
+    finite_buffers = STATISTICS
+
     def __init__(
         self,
         input_size: int,
