@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests.helpers.small_table import START, assert_same_panel
 from fusecast.data.future import extend_panel, select_future_rows
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ConfigError, DataError, DataWarning
 
 END = START + timedelta(hours=6)
 
@@ -66,10 +67,12 @@ FUTURES = {
         lambda f: f.filter(pl.int_range(6) != 3),
         r"'price' lacks values .* for 1 series: 's1'; .* 2021-03-01 07:00:00 of series 's1'\nHint: .*`observed`",
     ),
-    "an empty cell": (
-        lambda f: f.with_columns(price=pl.when(pl.int_range(6) == 5).then(None).otherwise("price")),
-        "'price' lacks values .* for 1 series: 's2'",
+    "empty cells alone": (
+        lambda f: f.with_columns(price=pl.lit(None, pl.Float64)),
+        "'price' has no value at all in the 2 steps after the cutoff, for 3 series: 's0', 's1', 's2'",
     ),
+    "cells without a number": (lambda f: f.with_columns(price=np.nan), "'price' has no value at all in the 2 steps"),
+    "categories alone": (lambda f: f.with_columns(promo=pl.lit("")), "'promo' has no value at all in the 2 steps"),
     "strangers": (
         lambda f: f.with_columns(unique_id=pl.Series(["s0", "s0", "s1", "s1", "s8", "s9"])),
         "'unique_id' of the future table has 2 series that are not in the data: 's8', 's9'",
@@ -84,6 +87,40 @@ FUTURES = {
     "empty id": (lambda f: f.with_columns(unique_id=pl.lit(None, pl.String)), "id column 'unique_id' is empty"),
     "text": (lambda f: f.with_columns(price=pl.lit("dear")), "'price' is real but holds text: 'dear'"),
 }
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), "NA"])
+def test_empty_cells_of_known_columns_stay_missing_and_are_counted(panel, nothing):
+    plan, last = future_of(2), pl.int_range(6) >= 3
+    price = pl.when(last).then(None).otherwise("price") if nothing is None else plan["price"].to_list()
+    if nothing is not None:
+        price = pl.Series(price[:3] + [nothing] * 3, dtype=pl.String if nothing == "NA" else None, strict=False)
+    plan = plan.with_columns(price=price, promo=pl.when(last).then(None).otherwise("promo"))
+    with pytest.warns(DataWarning) as warned:
+        longer = extend_panel(panel, 2, plan)
+    np.testing.assert_array_equal(longer.reals["price"].reshape(3, 8)[:, 6:], [[50, 51], [60, np.nan], [np.nan] * 2])
+    assert (longer.categories["promo"].reshape(3, 8)[:, 6:] < 0).tolist() == [[False, False], [False, True], [True] * 2]
+    (text,) = (str(warning.message) for warning in warned)
+    assert "'price' 3 values of 2 series (1 without any), 'promo' 3 values of 2 series (1 without any)" in text
+    assert "the rows before have every value of 'price', 'promo', so the network may not have learned" in text
+    assert warned[0].filename == __file__
+
+
+def test_a_column_with_holes_in_its_past_needs_no_word_about_them(panel):
+    past = replace(panel, reals={**panel.reals, "price": np.where(panel.row_in_series == 2, np.nan, 1.0)})
+    with pytest.warns(DataWarning) as warned:
+        extend_panel(past, 2, future_of(2).with_columns(price=pl.Series([1.0, None, 1.0, 1.0, 1.0, 1.0])))
+    assert str(warned[0].message).endswith("values missing in the past: 'price' 1 value of 1 series")
+
+
+def test_some_series_are_extended_as_among_all(panel):
+    plan = future_of(2).with_columns(price=pl.Series([None, None, 1.0, None, 1.0, 1.0]))
+    with pytest.warns(DataWarning, match="3 values of 2 series"):
+        every_series = extend_panel(panel, 2, plan)
+    with pytest.warns(DataWarning, match="2 values of 1 series"):  # no error: the column has values for others
+        assert_same_panel(extend_panel(panel, 2, plan, np.array([0])), every_series.select([0]))
+    with pytest.raises(DataError, match="'price' has no value at all"):
+        extend_panel(panel, 2, plan.with_columns(price=np.nan), np.array([0]))
 
 
 @pytest.mark.parametrize("case", FUTURES)

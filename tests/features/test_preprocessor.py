@@ -70,6 +70,27 @@ def test_the_last_training_row_does_reach_the_statistics(column):
     assert fit(overwrite(panel, last, [column])).to_json() != fit(panel).to_json()
 
 
+def test_a_column_without_training_values_stays_masked_when_it_has_values_later():
+    panel = make_panel()
+    early = rows_where(panel, lambda series, row: row < TRAIN_END[series])
+    late = replace(
+        panel,
+        reals={**panel.reals, "price": np.where(early, np.nan, 1e6)},
+        static_reals={"size": np.array([np.nan, np.nan, 1e6])},
+    )
+    fitted = FittedPreprocessor.from_json(fit(late).to_json())
+    assert fitted.without_values == ("price", "size")
+    encoded = fitted.encode(late)
+    price = list(fitted.scales).index("price")
+    assert not encoded.reals_present[:, price].any()
+    assert not encoded.reals[:, price].any()
+    assert not encoded.static_reals_present.any()
+    assert not encoded.static_reals.any()
+    old = json.loads(fit(late).to_json())  # as earlier versions wrote it
+    del old["without_values"]
+    assert FittedPreprocessor.from_json(json.dumps(old)).encode(late).reals[:, price].max() == 1e6
+
+
 def test_static_values_of_series_without_training_rows_reach_nothing():
     panel = make_panel()
     static = replace(

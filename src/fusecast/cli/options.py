@@ -68,8 +68,11 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; print the hint of an interruption once, whatever the number of processes."""
+        from fusecast.cli.output import print_warnings
+
         try:
-            return super().invoke(ctx)
+            with print_warnings():
+                return super().invoke(ctx)
         except TrainingInterrupted as interruption:
             from fusecast.runtime.distributed import is_first_process
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
+
+from fusecast.errors import FusecastWarning
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +41,25 @@ console = Console(highlight=False, markup=False, soft_wrap=True, width=None if s
 def print_line(text: str) -> None:
     """Print a line."""
     console.print(Text(text))
+
+
+@contextmanager
+def print_warnings() -> Iterator[None]:
+    """Print each warning of the package once, as a note."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FusecastWarning)
+        show = warnings.showwarning
+
+        def print_note(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, FusecastWarning):
+                show(message, category, *where)
+            elif (text := str(message)) not in printed:
+                printed.add(text)
+                print_line(f"Note: {text}\n")
+
+        warnings.showwarning = print_note
+        yield
 
 
 def print_path(content: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,22 +16,32 @@ from fusecast.data.panel_builder import read_key_times
 from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Role
 from fusecast.data.time_grid import OFF_GRID, Value
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ConfigError, DataError, DataWarning
+from fusecast.errors.base import warn
 
 
-def extend_panel(panel: Panel, horizon: int, future: pl.DataFrame | None = None) -> Panel:
+def extend_panel(
+    panel: Panel, horizon: int, future: pl.DataFrame | None = None, series: IntArray | None = None
+) -> Panel:
     """Append the next `horizon` steps to each series: known columns from `future`, all others missing.
 
     Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
-    without the id column applies to every series. Schemas without known columns need no table.
+    without the id column applies to every series. Schemas without known columns need no table. With `series`, numbers
+    of series, only these are returned, and rows of others are not read. Empty cells stay missing, with a DataWarning
+    that counts them.
 
-    Raise a DataError when a known value is missing, or `future` has unknown series or rows that
-    :func:`fusecast.data.panel_builder.build_panel` would refuse; a ConfigError when `horizon` is not positive.
+    Raise a DataError when a known column has no value at all, a row is missing, or `future` has unknown series or rows
+    that :func:`fusecast.data.panel_builder.build_panel` would refuse; a ConfigError when `horizon` is not positive.
     """
     if horizon < 1:
         raise ConfigError.not_positive("horizon", horizon)
     known = panel.schema.names(Role.KNOWN)
-    table = FutureTable(panel, horizon, future if known else None)
+    future, whole = future if known else None, None
+    if series is not None:
+        if future is not None:
+            future, whole = select_future_rows(future, panel, series), future
+        panel = panel.select(series)
+    table = FutureTable(panel, horizon, future, whole)
     added = horizon * np.arange(panel.num_series + 1)
     indptr = panel.indptr + added
     old_rows = np.arange(panel.num_rows) + np.repeat(added[:-1], panel.lengths)
@@ -52,6 +63,8 @@ def extend_panel(panel: Panel, horizon: int, future: pl.DataFrame | None = None)
             future_codes, levels[name] = table.codes(name)
         categories[name] = append(codes, future_codes)
     table.issues.raise_if_any()
+    if table.holes:
+        warn(DataWarning.future_values_masked(table.holes, horizon, _find_complete(panel, table.holes)))
     return replace(panel, indptr=indptr, reals=reals, categories=categories, levels=levels)
 
 
@@ -68,27 +81,41 @@ def select_future_rows(future: pl.DataFrame, panel: Panel, series: IntArray) -> 
     return future.filter(~to_text(future[id_], Issues()).is_in(others).fill_null(value=False))
 
 
+def _find_complete(panel: Panel, names: Iterable[str]) -> list[str]:
+    """Return the columns that have a value in every row of a panel."""
+    return [
+        name
+        for name in names
+        if not (np.isnan(panel.reals[name]) if name in panel.reals else panel.categories[name] < 0).any()
+    ]
+
+
 class FutureTable:
     """Rows of a future table, each with its series and its step after the last row.
 
-    Problems with the keys of rows are raised at once, problems with values are collected; missing values are raised
-    when their column is read.
+    Problems with the keys of rows are raised at once, problems with values are collected; missing rows, and columns
+    without any value, are raised when their column is read. `whole` is the table that `frame` is a selection of.
     """
 
-    def __init__(self, panel: Panel, horizon: int, frame: pl.DataFrame | None) -> None:
-        self.panel, self.horizon = panel, horizon
+    def __init__(
+        self, panel: Panel, horizon: int, frame: pl.DataFrame | None, whole: pl.DataFrame | None = None
+    ) -> None:
+        self.panel, self.horizon, self.whole = panel, horizon, whole
         self.issues = Issues()
+        self.holes: dict[str, tuple[int, int, int]] = {}  # known column -> values, series that lack some, and all
         self.frame = pl.DataFrame()
+        self.has_row = np.zeros((panel.num_series, horizon), dtype=np.bool_)
         if frame is not None:
             self.series, self.steps, rows = self._locate_rows(frame)
             self.frame = frame[rows]
+            self.has_row[self.series, self.steps] = True
 
     def reals(self, name: str) -> FloatArray:
         """Return the values of a known real, [S, horizon]."""
         values = np.full((self.panel.num_series, self.horizon), np.nan)
         if name in self.frame.columns:
             values[self.series, self.steps] = to_numbers(self.frame[name], self.issues)
-        self._require(name, np.isnan(values))
+        self._check_missing(name, np.isnan(values))
         return values
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -100,21 +127,35 @@ class FutureTable:
             new = text.drop_nulls().unique().sort()
             levels = (*levels, *new.filter(~new.is_in(list(levels))))
             codes[self.series, self.steps] = encode_levels(text, pl.Series(levels, dtype=pl.String))
-        self._require(name, codes < 0)
+        self._check_missing(name, codes < 0)
         return codes, levels
 
-    def _require(self, name: str, missing: BoolArray) -> None:
-        """Raise if a value of a known column is missing [S, horizon]."""
+    def _check_missing(self, name: str, missing: BoolArray) -> None:
+        """Record the missing values [S, horizon] of a known column; raise where rows are missing, or every value."""
         self.issues.raise_if_any()  # else text among numbers would be reported as missing
-        lacking = np.flatnonzero(missing.any(axis=1))
-        if not lacking.size:
+        if not missing.any():
             return
+        without_row = missing & ~self.has_row
+        wanting = without_row if without_row.any() else missing
+        lacking = np.flatnonzero(wanting.any(axis=1))
         if self.frame.columns and name not in self.frame.columns:
             raise DataError.future_column_missing(name, self.frame.columns, self.horizon, len(lacking))
-        s = int(lacking[0])
-        row = int(self.panel.lengths[s] + missing[s].argmax())
-        first = f"{self.panel.times_at([s], [row])[0]} of series {self.panel.ids[s].item()!r}"
-        raise DataError.future_values_missing(name, self.panel.ids[lacking].tolist(), self.horizon, first)
+        if without_row.any():
+            s = int(lacking[0])
+            row = int(self.panel.lengths[s] + wanting[s].argmax())
+            first = f"{self.panel.times_at([s], [row])[0]} of series {self.panel.ids[s].item()!r}"
+            raise DataError.future_values_missing(name, self.panel.ids[lacking].tolist(), self.horizon, first)
+        if missing.all() and not self._has_value_elsewhere(name):
+            raise DataError.future_column_empty(name, self.panel.ids.tolist(), self.horizon)
+        self.holes[name] = (int(missing.sum()), len(lacking), int(missing.all(axis=1).sum()))
+
+    def _has_value_elsewhere(self, name: str) -> bool:
+        """Whether a known column has a value in the table that the rows were selected from."""
+        if self.whole is None:
+            return False
+        if name in self.panel.reals:
+            return not np.isnan(to_numbers(self.whole[name], Issues())).all()
+        return not to_text(self.whole[name], Issues()).is_null().all()
 
     def _locate_rows(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray, IntArray]:
         """Return the series, step and row of the rows that lie in the horizon."""

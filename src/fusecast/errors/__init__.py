@@ -12,15 +12,18 @@ FusecastError
 
 TrainingInterrupted (a KeyboardInterrupt): Ctrl+C ended training before a model existed.
 
+FusecastWarning (a UserWarning)
+└── DataWarning                something in the rows of a table that a user has to know to judge the result
+
 Messages are written in the classes: what is wrong, where (column, series, row), and what to do.
 """
 
 from __future__ import annotations
 
 from fusecast.errors.artifact import ArtifactError, UnsafeArtifactError
-from fusecast.errors.base import FusecastError
+from fusecast.errors.base import FusecastError, FusecastWarning
 from fusecast.errors.config import ConfigError, InvalidOptionsError, NothingToExplainError
-from fusecast.errors.data import DataError
+from fusecast.errors.data import DataError, DataWarning
 from fusecast.errors.schema import SchemaError
 from fusecast.errors.training import TrainingError, TrainingInterrupted
 
@@ -28,7 +31,9 @@ __all__ = [
     "ArtifactError",
     "ConfigError",
     "DataError",
+    "DataWarning",
     "FusecastError",
+    "FusecastWarning",
     "InvalidOptionsError",
     "NothingToExplainError",
     "SchemaError",

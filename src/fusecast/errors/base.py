@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
@@ -62,6 +64,18 @@ def did_you_mean(name: str, available: Iterable[str]) -> str:
     if close := get_close_matches(name, names, n=1):
         return f"Hint: did you mean {close[0]!r}?"
     return f"Hint: available are {some_of(sorted(names), 20)}"
+
+
+class FusecastWarning(UserWarning):
+    """Base of every warning: something that a user has to know to judge a result. Python shows each text once."""
+
+
+def warn(warning: FusecastWarning) -> None:
+    """Warn at the line that called into the package."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fusecast":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(warning, stacklevel=level - 1 if frame is None else level)
 
 
 class FusecastError(Exception):

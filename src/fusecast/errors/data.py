@@ -3,7 +3,38 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from fusecast.errors.base import FusecastError, did_you_mean, list_examples, some_of
+from fusecast.errors.base import FusecastError, FusecastWarning, did_you_mean, format_count, list_examples, some_of
+
+
+class DataWarning(FusecastWarning):
+    """Something in the rows of a table that is no error, and that a user has to know to judge the result."""
+
+    @classmethod
+    def future_values_masked(
+        cls, missing: Mapping[str, tuple[int, int, int]], horizon: int, never_missing: Sequence[str]
+    ) -> Self:
+        """`missing` are the missing values of columns, the series that lack some, and those that lack all."""
+        counts = []
+        for name, (values, lacking, empty) in missing.items():
+            text = f"{name!r} {format_count(values, 'value')} of {format_count(lacking, 'series')}"
+            counts.append(f"{text} ({empty:,} without any)" if empty else text)
+        untrained = ""
+        if never_missing:
+            untrained = (
+                f"; the rows before have every value of {some_of(never_missing)}, so the network may not have learned "
+                "to forecast without them"
+            )
+        return cls(
+            f"known columns lack values in the {format_count(horizon, 'step')} to forecast, which are masked like "
+            f"values missing in the past: {list_examples(counts, len(counts))}{untrained}"
+        )
+
+    @classmethod
+    def without_training_values(cls, columns: Collection[str]) -> Self:
+        return cls(
+            f"no training row has a value of {some_of(columns)}: the model does not use later values\n"
+            "Hint: make validation and test smaller, or leave the column out"
+        )
 
 
 class DataError(FusecastError):
@@ -71,7 +102,16 @@ class DataError(FusecastError):
             f"known column {column!r} lacks values in the {horizon} steps after the cutoff "
             f"for {len(series)} series: {some_of(series)}; the first at {first}\n"
             f"Hint: supply the future values, or move {column!r} to `observed` in the schema "
-            f"if they cannot be known when the forecast is made"
+            f"if they cannot be known when the forecast is made; the table needs a row for every step, "
+            "in which single cells may be left empty"
+        )
+
+    @classmethod
+    def future_column_empty(cls, column: str, series: Collection[object], horizon: int) -> Self:
+        return cls(
+            f"known column {column!r} has no value at all in the {horizon} steps after the cutoff, for "
+            f"{len(series)} series: {some_of(series)}\n"
+            f"Hint: supply the future values that are known, or move {column!r} to `observed` in the schema"
         )
 
     @classmethod

@@ -44,7 +44,7 @@ class Preprocessor:
         _check_names(schema, config)
         training = TrainingRows(panel, np.asarray(train_end, dtype=np.int64))
 
-        scales = {}
+        scales, without_values = {}, []
         for column in scaled_columns(schema):
             if column in schema.targets:
                 target = transform_target(panel, column, config.target_transform, training.mask)
@@ -53,7 +53,10 @@ class Preprocessor:
                     raise DataError.target_without_values(column)
                 scales[column] = fit_target(values, counts, config.target_scaling)
             else:
-                scales[column] = fit_covariate(*training.values(panel.reals[column]), config.covariate_scaling)
+                values, counts = training.values(panel.reals[column])
+                if not len(values):
+                    without_values.append(column)
+                scales[column] = fit_covariate(values, counts, config.covariate_scaling)
 
         vocabularies = {
             name: fit_vocabulary(panel.categories[name][training.rows], panel.levels[name])
@@ -66,16 +69,16 @@ class Preprocessor:
         if embeds_series or (embeds_series is None and len(training.names) > 1):
             vocabularies[series_variable(schema)] = training.names
 
+        statics = {name: panel.static_reals[name][training.series] for name in schema.names(Role.STATIC, Kind.REAL)}
+        without_values += [name for name, values in statics.items() if np.isnan(values).all()]
         return FittedPreprocessor(
             schema=schema,
             config=config,
             series=training.names,
             scales=scales,
-            static_scales={
-                name: fit_static(panel.static_reals[name][training.series], config.covariate_scaling)
-                for name in schema.names(Role.STATIC, Kind.REAL)
-            },
+            static_scales={name: fit_static(values, config.covariate_scaling) for name, values in statics.items()},
             vocabularies=vocabularies,
+            without_values=tuple(without_values),
         )
 
 
@@ -92,6 +95,7 @@ class FittedPreprocessor:
     scales: Mapping[str, Scales]  # targets, observed and known reals; aligned with `series`
     static_scales: Mapping[str, Scales]  # static reals; shared
     vocabularies: Mapping[str, tuple[str, ...]]  # categorical columns, and `series:<id>` where series are embedded
+    without_values: tuple[str, ...] = ()  # reals without a training value, whose later values are masked
 
     def __repr__(self) -> str:
         return f"FittedPreprocessor({len(self.series)} series, {len(self.schema.columns)} columns)"
@@ -124,8 +128,9 @@ class FittedPreprocessor:
     def encode(self, panel: Panel, history_end: ArrayLike | None = None) -> EncodedPanel:
         """Scale and encode a panel of the fitted schema. The order of rows and series does not change.
 
-        Categories without training rows get code 0. A series without training rows is scaled by the statistics
-        pooled over all training series; or, with `history_end` [S], by its rows before ``history_end[s]``.
+        Categories without training rows get code 0, and reals without a training value are missing. A series without
+        training rows is scaled by the statistics pooled over all training series; or, with `history_end` [S], by its
+        rows before ``history_end[s]``.
         A forecast from cutoff c is then free of leaks when ``history_end[s] <= c``. Raise a SchemaError when columns or
         frequency of the schema are not the fitted ones, a DataError when `log1p` is applied to a negative target.
         """
@@ -148,6 +153,8 @@ class FittedPreprocessor:
                 histories.replace_statistics(center, scale, values, kind, statistics.pooled_scale)
             if is_target:
                 centers[:, column], scales[:, column] = center, scale
+            if name in self.without_values:
+                values = np.full_like(values, np.nan)
             present[:, column] = ~np.isnan(values)
             with np.errstate(over="ignore"):  # refused next
                 reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
@@ -160,6 +167,8 @@ class FittedPreprocessor:
         static, static_present = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
         for column, name in enumerate(static_names):
             values, statistics = panel.static_reals[name], self.static_scales[name]
+            if name in self.without_values:
+                values = np.full_like(values, np.nan)
             static_present[:, column] = ~np.isnan(values)
             static[:, column] = _scale(values, statistics.pooled_center, statistics.pooled_scale)
 
@@ -196,6 +205,7 @@ class FittedPreprocessor:
             "scales": {name: scales.to_dict() for name, scales in self.scales.items()},
             "static_scales": {name: scales.to_dict() for name, scales in self.static_scales.items()},
             "vocabularies": {name: list(levels) for name, levels in self.vocabularies.items()},
+            "without_values": list(self.without_values),
         }
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
@@ -224,6 +234,7 @@ class FittedPreprocessor:
                 scales={name: Scales.from_dict(each) for name, each in scales.items()},
                 static_scales={name: Scales.from_dict(each) for name, each in static_scales.items()},
                 vocabularies={name: _read_names(vocabularies, name) for name in vocabularies},
+                without_values=_read_names(values, "without_values") if "without_values" in values else (),
             )
             columns, static_columns = scaled_columns(fitted.schema), fitted.schema.names(Role.STATIC, Kind.REAL)
             if tuple(fitted.scales) != columns or set(fitted.static_scales) != set(static_columns):

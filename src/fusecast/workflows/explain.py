@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from fusecast.data.future import extend_panel, select_future_rows
+from fusecast.data.future import extend_panel
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError, DataError
 from fusecast.explain.permutation import permutation_importance
@@ -110,15 +110,15 @@ def latest_windows(prepared: Prepared, future: TableLike | None, series: object)
     """
     panel, config = prepared.panel, prepared.config
     known = read_future(future, panel.schema.id)
-    if series is not None:
-        chosen = np.unique(series_numbers(panel, series))
-        if not chosen.size:
-            raise ConfigError.no_series_named()
-        known = None if known is None else select_future_rows(known, panel, chosen)
-        panel = panel.select(chosen)
+    chosen = None if series is None else np.unique(series_numbers(panel, series))
+    if chosen is not None and not chosen.size:
+        raise ConfigError.no_series_named()
     sizes = {"lookback": prepared.lookback, "horizon": config.horizon}
     if known is not None or not panel.schema.names(Role.KNOWN):
-        return extend_panel(panel, config.horizon, known), WindowIndex.at_end(lengths=panel.lengths, **sizes)
+        extended = extend_panel(panel, config.horizon, known, chosen)
+        return extended, WindowIndex.at_end(lengths=extended.lengths - config.horizon, **sizes)
+    if chosen is not None:
+        panel = panel.select(chosen)
     last = panel.lengths - config.horizon
     index = WindowIndex(first_cutoff=np.maximum(last, 1), last_cutoff=last, **sizes)
     too_short = np.flatnonzero(index.counts == 0)

@@ -15,7 +15,8 @@ import numpy as np
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
-from fusecast.errors import DataError
+from fusecast.errors import DataError, DataWarning
+from fusecast.errors.base import warn
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.targets import check_targets
 from fusecast.inference.forecasts import check_key_columns
@@ -178,6 +179,8 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     config, choices = choose_options(config, panel, splits)
     check_memory(config)
     fitted = Preprocessor(config.features).fit(panel, splits.train_end)
+    if fitted.without_values:
+        warn(DataWarning.without_training_values(fitted.without_values))
     table = config.table.model_copy(update={"id": schema.id, "frequency": schema.frequency})
     prepared = Prepared(
         config=config.model_copy(update={"table": table}),

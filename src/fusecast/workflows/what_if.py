@@ -101,12 +101,14 @@ def _changed_codes(name: str, change: Change, present: NDArray[np.int32], levels
     if callable(change):
         values = change(np.array([[levels[c] if c >= 0 else "" for c in row] for row in present], dtype=object))
     text = np.vectorize(lambda value: _category_text(value, levels), otypes=[object])(np.asarray(values, dtype=object))
-    for category in np.unique(text.ravel().astype(str)):
+    left_missing = (text == "") & (present < 0) if callable(change) and text.shape == present.shape else False
+    for category in np.unique(text[~np.broadcast_to(left_missing, text.shape)].astype(str)):
         if category not in levels:
             allowed = f"one of {', '.join(map(repr, levels[:20]))}"
             raise ConfigError.wrong_value(f"the change of {name!r}", repr(str(category)), allowed)
     try:
-        codes = np.vectorize(levels.index, otypes=[np.int32])(text)
+        code_of = {level: code for code, level in enumerate(levels)}
+        codes = np.vectorize(lambda category: code_of.get(category, -1), otypes=[np.int32])(text)
         return np.broadcast_to(codes, present.shape)
     except ValueError:
         allowed = f"a value, or {present.shape[1]} of them"
