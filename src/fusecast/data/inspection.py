@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusecast.data.calendar_columns import find_calendar_fact
 from fusecast.data.frequency import Frequency, canonical_frequency
 from fusecast.data.frequency_inference import infer_frequency, number_series
 from fusecast.data.issues import Issues
@@ -34,6 +35,7 @@ PLANNED_NAME = re.compile(
 MAX_CODES = 12
 """Distinct values up to which a column of whole numbers may hold codes of categories; more are measurements."""
 USER_CHOICE = "chosen by the user"
+OF_CALENDAR = "a function of"
 
 Roles = dict[str, tuple[str, str]]
 """Name of a column -> its role and the reason."""
@@ -173,11 +175,16 @@ def infer_roles(
         roles |= find_target(frame.drop(roles))
     id_ = next((name for name, (role, _) in roles.items() if role == "id"), None)
     constant = find_constant_columns(frame, id_, [name for name in frame.columns if name not in roles])
+    times = None if time is None else read_times(frame[time], None, Issues())
     proposals = []
     for column in frame.iter_columns():
         name, is_constant = column.name, column.name in constant
         distinct = column.n_unique() - (1 if column.null_count() else 0)
         role, reason = roles.get(name) or infer_covariate_role(column, distinct, is_constant=is_constant)
+        if role in ("known", "observed") and name not in roles and times is not None:
+            fact = find_calendar_fact(times, column)
+            if fact is not None:
+                role, reason = "known", f"{OF_CALENDAR} {fact.words} in every row"
         kind = ""
         if role not in ("id", "time", "unused"):
             kind, kind_reason = infer_kind(column, distinct, role, declared=name in categorical)
@@ -189,7 +196,11 @@ def infer_roles(
                 name=name, dtype=dtype, role=role, kind=kind, reason=reason, missing=missing, distinct=distinct
             )
         )
-    planned = [repr(p.name) for p in proposals if p.role == "known" and p.name not in choices]
+    planned = [
+        repr(p.name)
+        for p in proposals
+        if p.role == "known" and p.name not in choices and not p.reason.startswith(OF_CALENDAR)
+    ]
     if not planned:
         return proposals, []
     which = f"column {planned[0]} looks like a plan"

@@ -30,6 +30,15 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def function_of_calendar(cls, column: str, fact: str, feature: str | None) -> Self:
+        instead = f", or leave it out: the calendar feature {feature!r} says the same" if feature else ""
+        return cls(
+            f"observed column {column!r} is a function of {fact} in every row, so that its future is known\n"
+            f"Hint: declare it in `known` (--known {column}), and write into the future table what it is at {fact} of "
+            f"each step{instead}"
+        )
+
+    @classmethod
     def without_training_values(cls, columns: Collection[str]) -> Self:
         return cls(
             f"no training row has a value of {some_of(columns)}: the model does not use later values\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import polars as pl
 
+from fusecast.data.calendar_columns import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
-from fusecast.data.schema import Schema, make_schema
+from fusecast.data.schema import Role, Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
 from fusecast.errors import DataError, DataWarning
 from fusecast.errors.base import warn
@@ -29,8 +31,6 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.choose import Choice, choose_options
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fusecast.config import RunConfig, TableConfig
     from fusecast.data.panel import Panel
     from fusecast.features.encoded_panel import EncodedPanel
@@ -181,6 +181,8 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     fitted = Preprocessor(config.features).fit(panel, splits.train_end)
     if fitted.without_values:
         warn(DataWarning.without_training_values(fitted.without_values))
+    for name, fact in _find_calendar_columns(panel):
+        warn(DataWarning.function_of_calendar(name, fact.words, fact.feature))
     table = config.table.model_copy(update={"id": schema.id, "frequency": schema.frequency})
     prepared = Prepared(
         config=config.model_copy(update={"table": table}),
@@ -192,6 +194,18 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     if len(prepared.train) == 0:
         raise DataError.nothing_to_train_on(config.horizon, int(panel.lengths.max(initial=0)))
     return prepared
+
+
+def _find_calendar_columns(panel: Panel) -> Iterator[tuple[str, CalendarFact]]:
+    """Yield the observed columns that are functions of the calendar, and of what."""
+    observed = panel.schema.names(Role.OBSERVED)
+    times = panel.times() if observed else None
+    for name in observed:
+        values = pl.Series(panel.reals[name] if name in panel.reals else panel.categories[name])
+        present = values.is_not_nan() if name in panel.reals else values >= 0
+        fact = find_calendar_fact(times.filter(present), values.filter(present)) if times is not None else None
+        if fact is not None:
+            yield name, fact
 
 
 def prepare_for_model(
