@@ -198,8 +198,12 @@ class FeatureConfig(_Section):
     _section = "features"
 
     calendar: tuple[CalendarFeatureName, ...] | Literal["auto"] = "auto"
-    """Calendar features by name (`minute`, `hour`, `day_of_week`, `day_of_month`, `month`), `auto` for those that vary
-    at the table's frequency, an empty list for none."""
+    """Calendar features by name (`minute`, `hour`, `day_of_week`, `day_of_month`, `month`), an empty list for none,
+    `auto` for those that vary at the table's frequency and whose cycle (an hour, a day, a week, a month, a year) fits
+    twice into the training rows."""
+    country: Names = ()
+    """Countries whose public holidays are a known input, such as `DE`, or `DE-BY` for a part of a country; needs the
+    package `holidays` (the extra `calendar`)."""
     target_scaling: Scaling = "standard"
     """Per series: `standard` (mean, deviation), `robust` (median, quartiles), `mean_abs` (0, mean of |y|), `none`."""
     covariate_scaling: Scaling = "standard"

@@ -142,9 +142,11 @@ class Forecaster(Generic[FrameT]):
         Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
         """
         from fusecast.runtime.distributed import is_first_process
-        from fusecast.workflows.fit import fit_prepared
+        from fusecast.workflows.fit import fit_prepared, with_features_of_checkpoint
 
         prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
+        if resume and folder is not None:
+            prepared = self._prepared = with_features_of_checkpoint(prepared, Path(folder))
         self.result, self._bundle = fit_prepared(
             prepared, None if folder is None else Path(folder), resume=resume, callbacks=callbacks, logger=logger
         )

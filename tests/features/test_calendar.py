@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.panels import make_panel
 
-from fusecast.errors import ConfigError
+from fusecast.config import FeatureConfig
+from fusecast.errors import ArtifactError, ConfigError
 from fusecast.features.calendar import (
     CalendarFeature,
+    describe_calendar,
+    find_repeated_features,
     infer_calendar_features,
     select_calendar_features,
     to_local_times,
+    training_span,
 )
+from fusecast.features.preprocessor import FittedPreprocessor, Preprocessor
 
 
 def names(frequency: str) -> list[str]:
@@ -106,3 +114,67 @@ def test_features_can_be_chosen_by_name():
 def test_a_feature_that_cannot_vary_is_refused(name, frequency):
     with pytest.raises(ConfigError, match=f"calendar feature '{name}' does not vary at frequency '{frequency}'"):
         select_calendar_features((name,), frequency)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "steps", "expected"),
+    [
+        ("15m", 7, []),
+        ("15m", 8, ["minute"]),
+        ("1h", 47, []),
+        ("1h", 48, ["hour"]),
+        ("1h", 335, ["hour"]),
+        ("1h", 336, ["hour", "day_of_week"]),
+        ("1h", 24 * 62, ["hour", "day_of_week", "day_of_month"]),
+        ("1h", 24 * 728, ["hour", "day_of_week", "day_of_month", "month"]),
+        ("1d", 13, []),
+        ("1d", 730, ["day_of_week", "day_of_month", "month"]),
+        ("1w", 103, []),
+        ("1w", 104, ["month"]),
+        ("1mo", 23, []),
+        ("1mo", 24, ["month"]),
+        ("1q", 8, ["month"]),
+        ("1i", 5000, []),
+    ],
+)
+def test_auto_takes_the_features_whose_cycle_fits_twice_into_the_training_rows(frequency, steps, expected):
+    panel = make_panel([steps + 30, 9], frequency=frequency)
+    end = np.array([steps, 4])  # the rows after them, and shorter series, change nothing
+    fitted = Preprocessor().fit(panel, end)
+    assert [feature.name for feature in fitted.calendar] == expected
+    assert find_repeated_features(frequency, training_span(panel, end)) == tuple(expected)
+    again = FittedPreprocessor.from_json(fitted.to_json())
+    assert again.calendar == fitted.calendar
+    assert again.inputs == fitted.inputs
+
+
+def test_series_of_different_times_span_all_of_them_together():
+    panel = make_panel([30, 30])
+    later = replace(panel, start=panel.start + np.array([0, 400]) * 3_600_000_000)
+    assert [f.name for f in Preprocessor().fit(later, [20, 20]).calendar] == ["hour", "day_of_week"]
+    assert Preprocessor().fit(later, [20, 0]).calendar == ()
+
+
+def test_what_is_left_out_is_described_with_its_reason():
+    hourly = infer_calendar_features("1h")
+    assert describe_calendar(hourly[:2], "1h", 49 * 24 * 3_600_000_000) == (
+        "hour, day_of_week; without day_of_month (two months) and month (two years), "
+        "more than the 49 days of the training rows"
+    )
+    assert describe_calendar((), "1h", 30 * 3_600_000_000).startswith("none; without hour (two days), day_of_week")
+    assert describe_calendar(hourly, "1h", 0) == "hour, day_of_week, day_of_month, month"
+
+
+def test_a_preprocessor_of_an_earlier_version_keeps_every_feature():
+    panel = make_panel([40])
+    old = json.loads(Preprocessor().fit(panel, [30]).to_json())
+    del old["repeated_features"]
+    assert FittedPreprocessor.from_json(json.dumps(old)).calendar == infer_calendar_features("1h")
+    for wrong in (["hour", "year"], ["hour", "hour"], [3], "hour"):
+        with pytest.raises(ArtifactError, match=r"the preprocessor .*damaged"):
+            FittedPreprocessor.from_json(json.dumps(old | {"repeated_features": wrong}))
+
+
+def test_features_that_are_named_are_taken_as_they_are():
+    panel = make_panel([40])
+    assert [f.name for f in Preprocessor(FeatureConfig(calendar=("month",))).fit(panel, [30]).calendar] == ["month"]

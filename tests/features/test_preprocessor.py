@@ -24,7 +24,7 @@ def fit(panel, end=TRAIN_END, **options) -> FittedPreprocessor:
 
 
 def test_inputs_name_every_variable_in_the_order_of_the_batch():
-    inputs = fit(make_panel()).inputs
+    inputs = fit(make_panel(), calendar=("hour", "day_of_week", "day_of_month", "month")).inputs
     assert inputs.past_names == (
         *("y", "temperature", "price", "relative_position", "weather", "event"),
         *("calendar:hour", "calendar:day_of_week", "calendar:day_of_month", "calendar:month"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tests.golden.scenarios import SHORT, SMALL
+from tests.golden.scenarios import CALENDAR, SHORT, SMALL
 from tests.golden.tables import (
     ROOT,
     Data,
@@ -50,6 +50,7 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
             *("--quantiles", "0.05,0.25,0.5,0.75,0.95", "--hidden-size", 8, "--heads", 1, "--max-steps", 12),
             *("--dropout", 0),
             *("--set", "features.window_scaling=none", "--set", "training.windows_per_epoch=512"),
+            *("--set", f"features.calendar={CALENDAR['calendar']}"),
             *("--set", "training.logger=none", "--set", "training.progress=false", "--set", "training.accelerator=cpu"),
         ],
         ["evaluate", "run"],
@@ -153,6 +154,8 @@ def scripts(data: Data, scratch: Path) -> Tables:
 
 def dropout(data: Data, scratch: Path) -> Tables:
     """The same with dropout, where the kernels in C are in use: a small run of a Forecaster, and one of the scripts."""
-    forecaster = Forecaster(6, 24, known=["holiday"], network={**SMALL, "dropout": 0.1}, training=SHORT).fit(bikes(30))
+    network = {**SMALL, "dropout": 0.1}
+    forecaster = Forecaster(6, 24, known=["holiday"], network=network, features=CALENDAR, training=SHORT)
+    forecaster = forecaster.fit(bikes(30))
     _, best = trained_by_script(scratch, dropout=0.2)
     return {"predict": forecaster.predict(bike_plan(6)), "predictions": predicted_by_script(best)["predictions"]}

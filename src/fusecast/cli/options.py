@@ -22,6 +22,7 @@ CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
     "": ("horizon", "lookback"),
     "table": ("id", "time", "target", "static", "known", "observed", "categorical", "frequency"),
     "split": ("validation", "test"),
+    "features": ("country",),
     "network": ("hidden_size", "num_heads", "dropout", "quantiles"),
     "training": (
         *("learning_rate", "batch_size", "max_epochs", "max_steps", "max_minutes", "seed"),

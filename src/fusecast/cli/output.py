@@ -52,9 +52,11 @@ def print_warnings() -> Iterator[None]:
         show = warnings.showwarning
 
         def print_note(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            from fusecast.runtime.distributed import is_first_process
+
             if not issubclass(category, FusecastWarning):
                 show(message, category, *where)
-            elif (text := str(message)) not in printed:
+            elif (text := str(message)) not in printed and is_first_process():
                 printed.add(text)
                 print_line(f"Note: {text}\n")
 
@@ -131,6 +133,8 @@ def propose_horizon(inspection: Inspection) -> int:
 
 def print_plan(prepared: Prepared) -> None:
     """Print the series, inputs and windows that the training to come uses."""
+    from fusecast.features.calendar import describe_calendar, training_span
+
     panel, schema, config, inputs = prepared.panel, prepared.panel.schema, prepared.config, prepared.preprocessor.inputs
     lengths = panel.lengths
     windows = {"train": len(prepared.train), "validate": len(prepared.valid), "test": len(prepared.windows("test"))}
@@ -144,6 +148,9 @@ def print_plan(prepared: Prepared) -> None:
     }
     if prepared.choices:
         facts["chosen"] = "; ".join(f"{each.option} {each.value} ({each.reason})" for each in prepared.choices)
+    if config.features.calendar == "auto" and prepared.preprocessor.repeated_features is not None:
+        span = training_span(panel, prepared.splits.train_end)
+        facts["calendar"] = describe_calendar(prepared.preprocessor.calendar, schema.frequency, span)
     print_facts("What is learned", facts)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
-from fusecast.errors.base import FusecastError, did_you_mean, some_of
+from fusecast.errors.base import FusecastError, did_you_mean, join_words, some_of
 
 
 class ConfigError(FusecastError):
@@ -156,6 +156,28 @@ class ConfigError(FusecastError):
     def calendar_does_not_vary(cls, name: str, frequency: str, varying: Sequence[str]) -> Self:
         hint = f"features that vary are {', '.join(varying)}" if varying else "no calendar feature varies"
         return cls(f"calendar feature {name!r} does not vary at frequency {frequency!r}\nHint: {hint}")
+
+    @classmethod
+    def unknown_country(cls, country: str, codes: Sequence[str], names: Mapping[str, str]) -> Self:
+        """`codes` are those of all countries, `names` the code of each by its name."""
+        from difflib import get_close_matches
+
+        code, dash, region = country.upper().partition("-")
+        close = get_close_matches(country.lower().replace(" ", "_"), names, n=1)
+        if code in codes:
+            hint = f"did you mean {code + dash + region!r}?"
+        elif close:
+            hint = f"did you mean {names[close[0]]!r}?"
+        else:
+            hint = "countries have two letters, such as DE, FR, GB or US, and DE-BY is a part of one"
+        return cls(f"there is no country {country!r} with known holidays\nHint: {hint}")
+
+    @classmethod
+    def country_without_dates(cls, countries: Sequence[str], frequency: str) -> Self:
+        return cls(
+            f"holidays of {join_words(countries)} need dates, and steps of {frequency} are numbers\n"
+            "Hint: leave `country` out, or pass a table with dates"
+        )
 
     @classmethod
     def duplicate_predictors(cls, names: Sequence[str]) -> Self:

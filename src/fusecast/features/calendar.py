@@ -12,8 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.config import CalendarFeatureName
+from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import MICROSECONDS, Frequency
+from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError
+from fusecast.errors.base import join_words
 
 PREFIX = "calendar:"
 _METHODS: dict[CalendarFeatureName, tuple[str, int]] = {  # of polars, and the first value
@@ -23,6 +26,15 @@ _METHODS: dict[CalendarFeatureName, tuple[str, int]] = {  # of polars, and the f
     "day_of_month": ("day", 1),
     "month": ("month", 1),
 }
+HOUR, DAY = MICROSECONDS["h"], MICROSECONDS["d"]
+CYCLES: dict[CalendarFeatureName, tuple[int, str]] = {  # microseconds until the values of a feature repeat, in words
+    "minute": (HOUR, "hours"),
+    "hour": (DAY, "days"),
+    "day_of_week": (7 * DAY, "weeks"),
+    "day_of_month": (31 * DAY, "months"),
+    "month": (52 * 7 * DAY, "years"),  # a year, in whole weeks
+}
+"""The cycle of each feature, which `auto` takes where the training span holds two of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +69,14 @@ def infer_calendar_features(frequency: str) -> tuple[CalendarFeature, ...]:
         return ()
     if step.months:
         return (CalendarFeature(name="month", cardinality=13),) if step.months % 12 else ()
-    hour, day = MICROSECONDS["h"], MICROSECONDS["d"]
     # half-hourly rows fall on 2 minutes of an hour, rows every 7 minutes on all 60
-    every = max(1, gcd(step.width, hour) // MICROSECONDS["m"])
+    every = max(1, gcd(step.width, HOUR) // MICROSECONDS["m"])
     features = (
-        (step.width % hour, CalendarFeature(name="minute", cardinality=60 // every + 1, every=every)),
-        (step.width % day, CalendarFeature(name="hour", cardinality=25)),
-        (step.width % (7 * day), CalendarFeature(name="day_of_week", cardinality=8)),
-        (step.width <= day, CalendarFeature(name="day_of_month", cardinality=32)),
-        (step.width < 365 * day, CalendarFeature(name="month", cardinality=13)),
+        (step.width % HOUR, CalendarFeature(name="minute", cardinality=60 // every + 1, every=every)),
+        (step.width % DAY, CalendarFeature(name="hour", cardinality=25)),
+        (step.width % (7 * DAY), CalendarFeature(name="day_of_week", cardinality=8)),
+        (step.width <= DAY, CalendarFeature(name="day_of_month", cardinality=32)),
+        (step.width < 365 * DAY, CalendarFeature(name="month", cardinality=13)),
     )
     return tuple(feature for varies, feature in features if varies)
 
@@ -84,6 +95,34 @@ def select_calendar_features(
         if name not in {feature.name for feature in varying}:
             raise ConfigError.calendar_does_not_vary(name, frequency, [feature.name for feature in varying])
     return tuple(feature for feature in varying if feature.name in names)
+
+
+def training_span(panel: Panel, train_end: IntArray) -> int:
+    """Return the ticks from the first training row of any series to the end of the last one; 0 without such rows."""
+    has_rows = train_end > 0
+    if not has_rows.any():
+        return 0
+    start = panel.start[has_rows]
+    end = panel.time_grid.advance(start, np.minimum(train_end, panel.lengths)[has_rows])
+    return int(end.max() - start.min())
+
+
+def find_repeated_features(frequency: str, span: int) -> tuple[CalendarFeatureName, ...]:
+    """Return the features that vary at a frequency and whose cycle fits twice into a span in microseconds."""
+    return tuple(f.name for f in infer_calendar_features(frequency) if 2 * CYCLES[f.name][0] <= span)
+
+
+def describe_calendar(chosen: Sequence[CalendarFeature], frequency: str, span: int) -> str:
+    """Return the features that ``"auto"`` has chosen, and why it has left out others."""
+    names = [feature.name for feature in chosen]
+    left_out = [
+        f"{f.name} (two {CYCLES[f.name][1]})" for f in infer_calendar_features(frequency) if f.name not in names
+    ]
+    text = ", ".join(names) or "none"
+    if not left_out:
+        return text
+    length = f"{span // DAY:,} days" if span >= 2 * DAY else f"{span // HOUR:,} hours"
+    return f"{text}; without {join_words(left_out)}, more than the {length} of the training rows"
 
 
 def to_local_times(times: pl.Series, time_zone: str | None) -> pl.Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any, Self
 from zoneinfo import available_timezones
@@ -12,14 +13,29 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.config import FeatureConfig
+from fusecast.config import CalendarFeatureName, FeatureConfig
 from fusecast.data.arrays import BoolArray, FloatArray
 from fusecast.data.frequency import Frequency
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
-from fusecast.errors import ArtifactError, DataError, FusecastError, SchemaError
-from fusecast.features.calendar import CalendarFeature, select_calendar_features, to_local_times
+from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError, SchemaError
+from fusecast.features.calendar import (
+    CalendarFeature,
+    find_repeated_features,
+    select_calendar_features,
+    to_local_times,
+    training_span,
+)
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
+from fusecast.features.public_holidays import (
+    CARDINALITY,
+    PREFIX,
+    YEARS_AHEAD,
+    HolidayCalendar,
+    find_days,
+    find_holidays,
+    is_longer_than_a_day,
+)
 from fusecast.features.scaling import Scales, TrainingRows, fit_covariate, fit_static, fit_target
 from fusecast.features.targets import invert_transform, transform_target
 from fusecast.io.documents import parse_json, take
@@ -37,12 +53,14 @@ class Preprocessor:
         """Fit statistics and vocabularies to the first ``train_end[s]`` rows of each series.
 
         Later rows, and series without training rows, change nothing in the result; neither does the order of series.
-        Raise a ConfigError when a named calendar feature does not vary at the frequency, a SchemaError when a column
+        Raise a ConfigError when a named calendar feature does not vary at the frequency or a country is unknown, a
+        SchemaError when a column
         has the name of a feature, a DataError when a target has no training value, or a negative one for `log1p`.
         """
         schema, config = panel.schema, self.config
         _check_names(schema, config)
-        training = TrainingRows(panel, np.asarray(train_end, dtype=np.int64))
+        end = np.asarray(train_end, dtype=np.int64)
+        training = TrainingRows(panel, end)
 
         scales, without_values = {}, []
         for column in scaled_columns(schema):
@@ -79,6 +97,8 @@ class Preprocessor:
             static_scales={name: fit_static(values, config.covariate_scaling) for name, values in statics.items()},
             vocabularies=vocabularies,
             without_values=tuple(without_values),
+            repeated_features=find_repeated_features(schema.frequency, training_span(panel, end)),
+            holidays=_fit_holidays(config, panel, training),
         )
 
 
@@ -96,6 +116,9 @@ class FittedPreprocessor:
     static_scales: Mapping[str, Scales]  # static reals; shared
     vocabularies: Mapping[str, tuple[str, ...]]  # categorical columns, and `series:<id>` where series are embedded
     without_values: tuple[str, ...] = ()  # reals without a training value, whose later values are masked
+    repeated_features: tuple[CalendarFeatureName, ...] | None = None
+    """Calendar features whose cycle fits twice into the training rows; None, from earlier versions, for all."""
+    holidays: tuple[HolidayCalendar, ...] = ()  # of the countries of the configuration
 
     def __repr__(self) -> str:
         return f"FittedPreprocessor({len(self.series)} series, {len(self.schema.columns)} columns)"
@@ -103,12 +126,23 @@ class FittedPreprocessor:
     @cached_property
     def calendar(self) -> tuple[CalendarFeature, ...]:
         """The calendar features that are inputs."""
-        return select_calendar_features(self.config.calendar, self.schema.frequency)
+        names = self.config.calendar
+        if names == "auto" and self.repeated_features is not None:
+            names = self.repeated_features
+        return select_calendar_features(names, self.schema.frequency)
+
+    @property
+    def counted_holidays(self) -> tuple[HolidayCalendar, ...]:
+        """The holidays that are counted in each step, as reals; those of steps of at most a day are categories."""
+        return self.holidays if self.holidays and is_longer_than_a_day(self.schema.frequency) else ()
 
     @cached_property
     def inputs(self) -> Inputs:
         """Names, order and cardinalities of the inputs of the network."""
         schema, position = self.schema, (RELATIVE_POSITION,) if self.config.relative_position else ()
+        columns = tuple(holidays.column for holidays in self.holidays)
+        counted, flags = (columns, ()) if self.counted_holidays else ((), columns)
+        derived = {f.column: f.cardinality for f in self.calendar} | dict.fromkeys(flags, CARDINALITY)
 
         def categories(role: Role) -> dict[str, int]:
             return {name: len(self.vocabularies[name]) + 1 for name in schema.names(role, Kind.CATEGORICAL)}
@@ -118,10 +152,10 @@ class FittedPreprocessor:
         return Inputs(
             targets=schema.targets,
             observed_reals=schema.names(Role.OBSERVED, Kind.REAL),
-            known_reals=schema.names(Role.KNOWN, Kind.REAL) + position,
+            known_reals=schema.names(Role.KNOWN, Kind.REAL) + counted + position,
             static_reals=schema.names(Role.STATIC, Kind.REAL),
             observed_categories=categories(Role.OBSERVED),
-            known_categories=categories(Role.KNOWN) | {f.column: f.cardinality for f in self.calendar},
+            known_categories=categories(Role.KNOWN) | derived,
             static_categories=categories(Role.STATIC) | series_category,
         )
 
@@ -141,7 +175,8 @@ class FittedPreprocessor:
         if history_end is not None and (series < 0).any():
             histories = TrainingRows(panel, np.where(series < 0, np.asarray(history_end, dtype=np.int64), 0))
 
-        targets, lengths, shape = self.schema.targets, panel.lengths, (panel.num_rows, len(self.scales))
+        targets, lengths = self.schema.targets, panel.lengths
+        shape = (panel.num_rows, len(self.scales) + len(self.counted_holidays))
         reals, present = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
         centers, scales = (np.empty((panel.num_series, len(targets))) for _ in range(2))
         for column, (name, statistics) in enumerate(self.scales.items()):
@@ -162,6 +197,10 @@ class FittedPreprocessor:
                 row = int(np.flatnonzero(~np.isfinite(reals[:, column]))[0])
                 raise DataError.beyond_float32(name, panel.names[int(panel.series_of_row[row])], float(values[row]))
 
+        holiday_counts = self._count_holidays(panel)
+        for column, counts in enumerate(holiday_counts if self.counted_holidays else (), start=len(self.scales)):
+            reals[:, column], present[:, column] = np.nan_to_num(counts), ~np.isnan(counts)
+
         static_names = self.schema.names(Role.STATIC, Kind.REAL)
         shape = (panel.num_series, len(static_names))
         static, static_present = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
@@ -177,7 +216,7 @@ class FittedPreprocessor:
             indptr=panel.indptr,
             reals=reals,
             reals_present=_drop_full_mask(present),
-            categories=self._encode_categories(panel),
+            categories=self._encode_categories(panel, [] if self.counted_holidays else holiday_counts),
             static_reals=static,
             static_reals_present=_drop_full_mask(static_present),
             static_categories=self._encode_static_categories(panel),
@@ -206,6 +245,8 @@ class FittedPreprocessor:
             "static_scales": {name: scales.to_dict() for name, scales in self.static_scales.items()},
             "vocabularies": {name: list(levels) for name, levels in self.vocabularies.items()},
             "without_values": list(self.without_values),
+            "repeated_features": None if self.repeated_features is None else list(self.repeated_features),
+            "holidays": [holidays.to_dict() for holidays in self.holidays],
         }
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
@@ -226,7 +267,8 @@ class FittedPreprocessor:
             raise ArtifactError.newer("the preprocessor", version, VERSION)
         try:
             scales, static_scales = (take(values, name, dict, items=dict) for name in ("scales", "static_scales"))
-            vocabularies = take(values, "vocabularies", dict)
+            vocabularies, repeated = take(values, "vocabularies", dict), values.get("repeated_features")
+            holidays = take(values, "holidays", list, items=dict) if "holidays" in values else []
             fitted = cls(
                 schema=_read_schema(take(values, "schema", dict)),
                 config=FeatureConfig(**take(values, "config", dict)),
@@ -235,7 +277,11 @@ class FittedPreprocessor:
                 static_scales={name: Scales.from_dict(each) for name, each in static_scales.items()},
                 vocabularies={name: _read_names(vocabularies, name) for name in vocabularies},
                 without_values=_read_names(values, "without_values") if "without_values" in values else (),
+                repeated_features=None if repeated is None else _read_names(values, "repeated_features"),  # type: ignore[arg-type]
+                holidays=tuple(map(HolidayCalendar.from_dict, holidays)),
             )
+            if tuple(each.country for each in fitted.holidays) != fitted.config.country:
+                raise ValueError("holidays are not those of the countries")
             columns, static_columns = scaled_columns(fitted.schema), fitted.schema.names(Role.STATIC, Kind.REAL)
             if tuple(fitted.scales) != columns or set(fitted.static_scales) != set(static_columns):
                 raise ValueError("scales are not those of the schema's columns")
@@ -260,15 +306,25 @@ class FittedPreprocessor:
         if differences:
             raise SchemaError.differs_from_fitted(differences)
 
-    def _encode_categories(self, panel: Panel) -> NDArray[np.int32]:
+    def _count_holidays(self, panel: Panel) -> list[FloatArray]:
+        """Return the holidays of each country in the step of each row, [N]."""
+        if not self.holidays:
+            return []
+        first, end = find_days(panel, self.schema.time_zone)
+        return [holidays.count(first, end) for holidays in self.holidays]
+
+    def _encode_categories(self, panel: Panel, holiday_flags: Sequence[FloatArray]) -> NDArray[np.int32]:
         names = self.schema.names(Role.OBSERVED, Kind.CATEGORICAL) + self.schema.names(Role.KNOWN, Kind.CATEGORICAL)
-        codes = np.empty((panel.num_rows, len(names) + len(self.calendar)), dtype=np.int32)
+        width = len(names) + len(self.calendar)
+        codes = np.empty((panel.num_rows, width + len(holiday_flags)), dtype=np.int32)
         for column, name in enumerate(names):
             codes[:, column] = encode_categories(panel.categories[name], panel.levels[name], self.vocabularies[name])
         if self.calendar:
             times = to_local_times(panel.times(), self.schema.time_zone)
             for column, feature in enumerate(self.calendar, start=len(names)):
                 codes[:, column] = feature.codes(times)
+        for column, flags in enumerate(holiday_flags, start=width):
+            codes[:, column] = np.nan_to_num(flags + 1)
         return codes
 
     def _encode_static_categories(self, panel: Panel) -> NDArray[np.int32]:
@@ -304,6 +360,19 @@ def _read_names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"{name!r} holds a name twice")
     return tuple(names)
+
+
+def _fit_holidays(config: FeatureConfig, panel: Panel, training: TrainingRows) -> tuple[HolidayCalendar, ...]:
+    """Return the holidays of the countries, from the first training row to some years after the last one."""
+    if not config.country:
+        return ()
+    if Frequency.parse(panel.schema.frequency).is_integer:
+        raise ConfigError.country_without_dates(config.country, panel.schema.frequency)
+    ends = np.append(
+        panel.start[training.series], panel.time_grid.advance(panel.start[training.series], training.sizes)
+    )
+    years = panel.time_grid.times(ends).dt.year().to_list() or [date.today().year]
+    return tuple(find_holidays(country, min(years), max(years) + YEARS_AHEAD) for country in config.country)
 
 
 def fit_vocabulary(codes: NDArray[np.int32], levels: Sequence[str]) -> tuple[str, ...]:
@@ -352,6 +421,7 @@ def _check_names(schema: Schema, config: FeatureConfig) -> None:
     derived = {
         feature.column: "a calendar feature" for feature in select_calendar_features(config.calendar, schema.frequency)
     }
+    derived |= {PREFIX + country: "the holidays of a country" for country in config.country}
     if config.relative_position:
         derived[RELATIVE_POSITION] = "the relative position"
     if config.series_embedding is not False:

@@ -66,7 +66,7 @@ class TrainingRows:
         nonempty = np.flatnonzero(end > 0)
         self.series = np.array(sorted(nonempty.tolist(), key=panel.names.__getitem__), dtype=np.int64)
         self.names = tuple(panel.names[s] for s in self.series.tolist())
-        sizes = end[self.series]
+        self.sizes = sizes = end[self.series]
         self._bounds = np.cumsum(sizes)
         self.rows = np.repeat(panel.indptr[self.series] - (self._bounds - sizes), sizes) + np.arange(sizes.sum())
         self.mask = np.zeros(panel.num_rows, dtype=np.bool_)

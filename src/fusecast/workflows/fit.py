@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fusecast.inference.model_bundle import Bundle
 from fusecast.io.atomic import scratch_folder
 from fusecast.reporting.training_images import draw_training_images
 from fusecast.training.callbacks.images import ImageLogger
+from fusecast.training.checkpoints import load_training_state, newest_checkpoint
 from fusecast.training.fit import FitResult, fit, settle_unknown_categories
 
 if TYPE_CHECKING:
@@ -54,6 +56,22 @@ def fit_prepared(
         logger=logger,
         on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
     )
+
+
+def with_features_of_checkpoint(prepared: Prepared, folder: Path) -> Prepared:
+    """Return a prepared table with the calendar features of the run in a folder that is to be resumed.
+
+    Earlier versions took every feature that varies, those too that would be left out now.
+    """
+    every = replace(prepared.preprocessor, repeated_features=None)
+    path = newest_checkpoint(folder / CHECKPOINTS)[0] if every.inputs != prepared.preprocessor.inputs else None
+    if path is None:
+        return prepared
+    saved = load_training_state(path)["hyper_parameters"].get("model")
+    cardinalities = saved.get("known_categories") if isinstance(saved, dict) else None
+    if not isinstance(cardinalities, list | tuple) or tuple(cardinalities) != every.inputs.sizes()["known_categories"]:
+        return prepared
+    return replace(prepared, preprocessor=every)
 
 
 def train_bundle(
