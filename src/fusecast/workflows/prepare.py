@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from fusecast.data.calendar_columns import CalendarFact, find_calendar_fact
+from fusecast.data.inspection import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import Role, Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel

@@ -10,8 +10,7 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, TINY, shop_table
 
 from fusecast import DataWarning, Forecaster
-from fusecast.data.calendar_columns import find_calendar_fact
-from fusecast.data.inspection import inspect_table
+from fusecast.data.inspection import find_calendar_fact, inspect_table
 
 DAYS = pl.Series(pl.date_range(date(2022, 1, 1), date(2024, 12, 31), eager=True))
 HOURS = pl.Series(pl.datetime_range(datetime(2024, 3, 1), datetime(2024, 6, 30, 23), "1h", eager=True))
