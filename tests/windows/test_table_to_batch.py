@@ -85,7 +85,7 @@ def test_known_values_after_the_cutoff_are_seen_in_the_future_alone():
 def test_rows_that_gaps_left_out_are_missing_and_an_uncalendared_gap_is_masked():
     gap = pl.col("ds").is_between(datetime(2024, 3, 2), datetime(2024, 3, 2, 3))
     frame = make_table().filter(~gap)
-    batch = batch_at(frame, 40)
+    batch = batch_at(frame, 40, calendar=("hour",))
     assert batch.past_mask.shape == (2, 0)  # the calendar knows those hours
     lacking = (~batch.past_real_present[0, :, 0]).nonzero().ravel().tolist()
     assert lacking == [8, 9, 10, 11]
