@@ -60,7 +60,7 @@ def print_warnings() -> Iterator[None]:
                 printed.add(text)
                 print_line(f"Note: {text}\n")
 
-        warnings.showwarning = print_note
+        warnings.showwarning = print_note  # type: ignore[assignment]  # which takes the same arguments
         yield
 
 
