@@ -85,8 +85,8 @@ class Refits:
         panel = self.prepared.panel.truncate(known)  # rows that are not there cannot leak
         valid_begin = np.maximum(known - (splits.valid_end - splits.train_end), 0)
 
-        sizes = {"lookback": self.prepared.lookback, "horizon": config.horizon}
-        train = WindowIndex.for_training(lengths=known, end=valid_begin, **sizes)
+        lookback, horizon = self.prepared.lookback, config.horizon
+        train = WindowIndex.for_training(lengths=known, end=valid_begin, lookback=lookback, horizon=horizon)
         if len(train) == 0:
             raise DataError.nothing_to_train_on(config.horizon, int(valid_begin.max(initial=0)))
         preprocessor = before.preprocessor if before else Preprocessor(config.features).fit(panel, valid_begin)
@@ -97,7 +97,7 @@ class Refits:
             preprocessor.encode(panel),
             preprocessor,
             train=train,
-            valid=WindowIndex.between(lengths=known, begin=valid_begin, end=known, **sizes),
+            valid=WindowIndex.between(lengths=known, begin=valid_begin, end=known, lookback=lookback, horizon=horizon),
             callbacks=[LoadInitialWeights(before.network.state_dict())] if before else [],
         )
         if result.interrupted:  # unlike in `fit`, half trained weights are no result
