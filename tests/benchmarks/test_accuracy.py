@@ -70,6 +70,7 @@ def test_perfect_forecasts_have_no_risk_and_crossed_ones_are_sorted() -> None:
         accuracy.score_forecasts(perfect[:2], actual, (0.1, 0.5, 0.9))
 
 
+@pytest.mark.usefixtures("forked_processes")
 def test_a_training_that_is_done_is_not_done_again(
     dataset: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

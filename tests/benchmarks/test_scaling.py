@@ -8,6 +8,7 @@ import pytest
 from benchmarks import scaling, scaling_point
 
 
+@pytest.mark.usefixtures("forked_processes")
 def test_two_sizes_of_each_kind_are_measured_and_drawn(tmp_path: Path) -> None:
     arguments = ["--axes", "series,lookback", "--largest", "96", "--batch", "2", "--seconds", "0.01"]
     assert scaling.main([*arguments, "--out", str(tmp_path)]) == 0

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.helpers.disks import FILLER, fill_disk, read_only, small_disk, temporary_files
 from tests.helpers.images import needs_kaleido
+from tests.helpers.python_server import run_python
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 
 from fusecast import ArtifactError, Forecaster
@@ -154,8 +155,7 @@ def test_logs_that_cannot_be_written_are_named_without_a_traceback(inputs: Path,
     (tmp_path / "new" / "logs").mkdir(parents=True)
     words = [word.format(data=inputs / "table.csv", folder=tmp_path) for word in COMMANDS["fit"]]
     with read_only(tmp_path / "new" / "logs"):
-        command = [sys.executable, "-m", "fusecast", *words]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        ran = run_python("-m", "fusecast", *words)
     assert ran.returncode == 2
     assert ran.stderr.startswith(f"Error: {tmp_path / 'new' / 'logs'}")
     assert "Traceback" not in ran.stderr

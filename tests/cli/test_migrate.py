@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.helpers.python_server import run_python
 
 from fusecast.compat.lightning_scripts.module import TemporalFusionTransformerLightning
 from fusecast.model.config import ModelConfig
@@ -17,8 +17,7 @@ CONFIG = ModelConfig(horizon=3, lookback=5, known_reals=1, hidden_size=8, num_he
 
 
 def run(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fusecast", "migrate", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    return run_python("-m", "fusecast", "migrate", *words, cwd=folder)
 
 
 def test_weights_of_the_script_convert_and_load_in_one_command(tmp_path):

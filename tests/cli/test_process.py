@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from tests.helpers.python_server import run_python
 
 from fusecast import Forecaster
 from fusecast.data.samples import load_sample, sample_future_path
@@ -23,10 +24,15 @@ SHORT = ["--batch-size", "16", "--max-steps", "4", "--test", "2", "--validation"
 
 
 def fusecast(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fusecast", *map(str, words)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    ran = run_python("-m", "fusecast", *words)
     assert ran.returncode == code, ran.stdout + ran.stderr
     return ran
+
+
+def start_anew(*words: object) -> str:
+    """Run fusecast in a new Python, as a shell does, and return what it printed."""
+    command = [sys.executable, "-m", "fusecast", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +46,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    fusecast("fit", data, "--out", out, *SMALL, *SHORT)
+    start_anew("fit", data, "--out", out, *SMALL, *SHORT)
     return out
 
 
 def test_inspect_proposes_a_command_that_runs(data: Path, tmp_path: Path) -> None:
-    shown = fusecast("inspect", data).stdout
+    shown = start_anew("inspect", data)
     command = next(line for line in shown.splitlines() if line.strip().startswith("fusecast fit"))
     words = command.split()[1:]
     words[words.index("--out") + 1] = str(tmp_path / "run")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.helpers import killed_runs
+from tests.helpers.python_server import run_python
 from typer.testing import CliRunner
 
 from fusecast.cli.app import app
@@ -22,8 +21,7 @@ def test_a_run_killed_or_interrupted_and_resumed_is_the_run_that_nothing_disturb
     steps = np.arange(200)
     noise = np.random.default_rng(0).normal(scale=0.2, size=200)
     pl.DataFrame({"ds": steps, "y": 5 + np.sin(steps / 3) + noise}).write_csv(tmp_path / "table.csv")
-    command = [sys.executable, killed_runs.__file__, tmp_path / "table.csv", tmp_path]
-    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    ran = run_python(killed_runs.__file__, tmp_path / "table.csv", tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for resumed in ("killed", "interrupted"):
         for name in ("model.safetensors", "preprocessor.json"):

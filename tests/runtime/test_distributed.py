@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from tests.helpers import two_processes
 from tests.helpers.killed_training import TRAIN
+from tests.helpers.python_server import run_python
 
 from fusecast.training.checkpoints import load_checkpoint
 
@@ -24,8 +24,7 @@ STEPS_AN_EPOCH = -(-len(TRAIN) // two_processes.GLOBAL_BATCH)
 
 def run_script(folder: Path, *words: Any) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-    command = [*map(str, (sys.executable, *words))]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env)
+    return run_python(*words, cwd=folder, env=env)
 
 
 def outcomes(folder: Path) -> list[Outcome]:

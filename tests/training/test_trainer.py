@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +77,3 @@ def test_checkpoints_of_another_run_are_not_overwritten(train: Train) -> None:
 
 def test_a_result_is_shown_in_one_line(train: Train) -> None:
     assert repr(train(max_epochs=1)).startswith("FitResult(best_loss=")
-
-
-@pytest.mark.parametrize("module", ["lightning_module", "datamodule"])
-def test_the_modules_of_lightning_need_neither_polars_nor_pydantic(module: str) -> None:
-    code = (
-        "import sys\n"
-        "for name in ('polars', 'pydantic', 'pyarrow', 'safetensors'):\n"
-        "    sys.modules[name] = None  # importing it fails\n"
-        f"import fusecast.training.{module}\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr

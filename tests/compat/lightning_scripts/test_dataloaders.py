@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from tests.helpers.python_server import run_python
 from torch.utils.data import DataLoader
 
 from fusecast.compat.lightning_scripts.dataloaders import make_dataloaders
@@ -218,6 +217,6 @@ for i, (x, y) in enumerate(train):
 assert len(train.dataset) + len(valid.dataset) + len(test.dataset) == 999_900
 print((peak() - before) / values.nbytes)
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ran = run_python("-c", code)
     assert ran.returncode == 0, ran.stderr
     assert 0.9 < float(ran.stdout) < 2.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from tests.helpers.python_server import run_python
 from tests.helpers.tables import two_waves
 from torch import Tensor, nn
 
@@ -310,5 +309,5 @@ axes = {"x": {0: "windows"}}
 torch.onnx.export(model, (torch.randn(4, 10, 3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes)
 assert file.tell() > 10_000
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = run_python("-c", code)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"

@@ -9,23 +9,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers.python_server import run_python
 from tests.helpers.tables import two_waves
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "train_tft_lightning.py"
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "src")))}
+
+
 def python(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "src")))}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+    ran = run_python(*words, cwd=cwd, env=ENVIRONMENT)
     assert ran.returncode == code, ran.stdout + ran.stderr
     return ran
 
 
 def test_the_script_trains_on_the_bundled_data_and_its_model_predicts(tmp_path: Path) -> None:
     small = ("num_epochs=1", "hidden_size=4", "num_heads=1", "window_size=12", "batch_size=1024", "learning_rate=1e-2")
-    printed = python(SCRIPT, "--config", *small, cwd=tmp_path).stdout
+    command = [sys.executable, str(SCRIPT), "--config", *small]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=ENVIRONMENT).stdout
     sizes = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) to (?:train|validate|test)", printed)]
     assert sum(sizes) == 17_544 - 12
     for words in ("17,544 rows", "left out, as they are not numbers: weather", "parameters", "epoch   0", "test loss"):
