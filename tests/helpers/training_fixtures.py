@@ -91,9 +91,8 @@ def world() -> World:
     )
 
 
-@pytest.fixture
-def train(world: World, tmp_path: Path) -> Train:
-    """Fit a tiny network; options of TrainingConfig and of fit() by name."""
+def make_train(world: World, default_folder: Path) -> Train:
+    """Return a function that fits a tiny network; it takes options of TrainingConfig and of fit() by name."""
 
     def run(**options: Any) -> FitResult:
         arguments = {
@@ -101,7 +100,7 @@ def train(world: World, tmp_path: Path) -> Train:
             "encoded": world.encoded,
             "train": world.train,
             "valid": world.valid,
-            "folder": tmp_path / "run",
+            "folder": default_folder,
         }
         for name in (*arguments, "resume", "callbacks", "logger", "on_start", "keeps_folder"):
             if name in options and not isinstance(options[name], str):  # the name of a logger belongs to the config
@@ -115,5 +114,24 @@ def train(world: World, tmp_path: Path) -> Train:
             "progress": False,
         }
         return fit(training_config=TrainingConfig(**{**settings, **options}), **arguments)
+
+    return run
+
+
+@pytest.fixture
+def train(world: World, tmp_path: Path) -> Train:
+    return make_train(world, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Return a function that fits as `train` does, in a folder of its own, and once only with the same options."""
+    made: dict[tuple[tuple[str, Any], ...], FitResult] = {}
+
+    def run(**options: Any) -> FitResult:
+        key = tuple(sorted(options.items()))
+        if key not in made:
+            made[key] = make_train(world, tmp_path_factory.mktemp("undisturbed") / "run")(**options)
+        return made[key]
 
     return run

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.python_server import run_python
 from tests.helpers.training_fixtures import AfterSteps, Train, same_weights
 
 from fusecast.errors import TrainingError
@@ -44,9 +45,9 @@ def test_a_folder_removed_under_a_training_ends_it_and_is_not_made_anew(
     assert not run.exists()
 
 
-def test_a_moved_run_ends_and_is_resumed_where_it_is(train: Train, tmp_path: Path) -> None:
+def test_a_moved_run_ends_and_is_resumed_where_it_is(train: Train, undisturbed: Train, tmp_path: Path) -> None:
     run, moved = tmp_path / "run", tmp_path / "moved"
-    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    whole = undisturbed(max_epochs=3)
     with pytest.raises(TrainingError, match="was moved, removed or replaced"):
         train(max_epochs=3, callbacks=[AfterSteps(6, lambda: run.rename(moved))])
     assert not run.exists()
@@ -77,14 +78,11 @@ def test_a_run_whose_folder_was_removed_leaves_the_next_run_there_alone(tmp_path
     options = ["--horizon", "2", "--lookback", "4", "--hidden-size", "4", "--num-heads", "1", "--batch-size", "8"]
     words = [tmp_path / "table.csv", "--out", run, *options, "--max-epochs"]
 
-    def start(*command: object) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True)
-
-    with start("-c", STOPPING, "fit", *words, 6) as first:
+    command = [*map(str, (sys.executable, "-c", STOPPING, "fit", *words, 6))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
         assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
         shutil.rmtree(run)
-        with start("-m", "fusecast", "fit", *words, 1) as second:
-            assert second.wait() == 0
+        assert run_python("-m", "fusecast", "fit", *words, 1).returncode == 0
         before = content(run)
         os.kill(first.pid, signal.SIGCONT)
         printed = first.communicate()[1]

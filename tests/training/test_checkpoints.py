@@ -338,10 +338,15 @@ def spoil_weight(path: Path) -> None:
     ],
 )
 def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_with_a_line_on_stderr(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], words: str
+    train: Train,
+    undisturbed: Train,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    words: str,
 ) -> None:
     options = {"early_stopping_patience": None, "checkpoint_steps": 3}
-    whole = train(folder=tmp_path / "whole", max_epochs=3, **options)
+    whole = undisturbed(max_epochs=3, **options)
     train(folder=tmp_path / "parts", max_epochs=2, **options)
     checkpoints = tmp_path / "parts" / "checkpoints"
     assert {"last.ckpt", "previous.ckpt"} <= {path.name for path in checkpoints.iterdir()}
@@ -402,8 +407,10 @@ def lines_of_a_refusal(train: Train, **options: Any) -> str:
     return str(refused.value)
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_lost(train: Train, tmp_path: Path) -> None:
-    whole = train(folder=tmp_path / "whole", max_epochs=3)
+def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_lost(
+    train: Train, undisturbed: Train, tmp_path: Path
+) -> None:
+    whole = undisturbed(max_epochs=3)
     train(max_epochs=2)
     train(folder=tmp_path / "again", max_epochs=2)
     train(folder=tmp_path / "seed", max_epochs=2, seed=1)
@@ -426,9 +433,9 @@ def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_lost(train: Train
 
 
 def test_a_run_that_was_moved_or_copied_is_resumed_and_so_is_one_checkpoint_in_a_new_folder(
-    train: Train, tmp_path: Path
+    train: Train, undisturbed: Train, tmp_path: Path
 ) -> None:
-    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    whole = undisturbed(max_epochs=3)
     train(max_epochs=2)
     copied = Path(shutil.copytree(tmp_path / "run", tmp_path / "copy"))
     assert same_weights(train(folder=copied, resume=copied / "checkpoints", max_epochs=3), whole)

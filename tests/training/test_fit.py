@@ -119,9 +119,11 @@ def test_a_run_without_windows_is_refused(train: Train, world: World) -> None:
         train(train=replace(world.train, last_cutoff=world.train.first_cutoff - 1))
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(train: Train, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
+    train: Train, undisturbed: Train, tmp_path: Path
+) -> None:
     options = {"lr_scheduler_patience": 0, "learning_rate": 0.3, "early_stopping_patience": None}
-    whole = train(folder=tmp_path / "whole", max_epochs=10, **options)
+    whole = undisturbed(max_epochs=10, **options)
     train(folder=tmp_path / "parts", max_epochs=4, **options)
     resumed = train(
         folder=tmp_path / "parts", max_epochs=10, resume=tmp_path / "parts" / "checkpoints" / "last.ckpt", **options
@@ -131,7 +133,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(train: Train,
     assert [[row[name] for name in comparable] for row in resumed.history] == [
         [row[name] for name in comparable] for row in whole.history
     ]
-    last = [load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "parts")]
+    last = [load_checkpoint(result.checkpoint.parent / "last.ckpt") for result in (whole, resumed)]
     assert all(torch.equal(last[0]["state_dict"][name], tensor) for name, tensor in last[1]["state_dict"].items())
     assert same_weights(whole, resumed)
 

@@ -92,15 +92,16 @@ def test_by_default_the_panel_is_copied_where_it_fits(
     assert len(uploads) == 1
 
 
-@pytest.mark.parametrize("resumed_there", [True, False])
 def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights_wherever_the_panel_is(
-    train: Train, tmp_path: Path, resumed_there: bool
+    train: Train, tmp_path: Path
 ) -> None:
     every_step = MovableCheckpoint(tmp_path / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
     whole = train(folder=tmp_path / "whole", callbacks=[every_step], panel_on_device=True)
-    resumed = train(folder=tmp_path / "parts", resume=tmp_path / "steps" / "step=2.ckpt", panel_on_device=resumed_there)
-    assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
-    assert same(whole, resumed)
+    for there in (True, False):
+        folder = tmp_path / f"there {there}"
+        resumed = train(folder=folder, resume=tmp_path / "steps" / "step=2.ckpt", panel_on_device=there)
+        assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history], there
+        assert same(whole, resumed), there
 
 
 @pytest.mark.parametrize("fits", [False, True])

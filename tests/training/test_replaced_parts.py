@@ -282,8 +282,7 @@ def test_batches_of_one_step_have_masks_of_their_own_and_single_ones_those_of_be
     assert seeds == [int(word) for word in words]
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_accumulated_steps_are_resumed_exactly(make: Make, tmp_path: Path, step: int) -> None:
+def test_accumulated_steps_are_resumed_exactly(make: Make, tmp_path: Path) -> None:
     def run(folder: Path, resume: Path | None) -> dict[str, torch.Tensor]:
         keep = pl.callbacks.ModelCheckpoint(folder / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
         module, data = make()
@@ -291,8 +290,9 @@ def test_accumulated_steps_are_resumed_exactly(make: Make, tmp_path: Path, step:
         return module.state_dict()
 
     whole = run(tmp_path / "whole", None)
-    resumed = run(tmp_path / "parts", tmp_path / "whole" / "steps" / f"step={step}.ckpt")
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    for step in (1, 2, 3, 5):
+        resumed = run(tmp_path / f"from {step}", tmp_path / "whole" / "steps" / f"step={step}.ckpt")
+        assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items()), step
 
 
 def test_no_checkpoint_is_written_within_an_accumulated_step(train: Train, tmp_path: Path) -> None:

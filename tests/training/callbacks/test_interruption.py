@@ -56,9 +56,9 @@ def test_an_interrupted_run_keeps_the_best_so_far(train: Train) -> None:
 
 @pytest.mark.parametrize("step", [1, 3, STEPS_AN_EPOCH])
 def test_a_run_interrupted_before_its_first_validation_is_no_model_and_is_resumed_exactly(
-    train: Train, tmp_path: Path, step: int
+    train: Train, undisturbed: Train, tmp_path: Path, step: int
 ) -> None:
-    whole = train(folder=tmp_path / "whole", max_epochs=3)
+    whole = undisturbed(max_epochs=3)
     with pytest.raises(TrainingInterrupted, match=rf"after step {step}, .*no model yet\nHint: .*--resume --out .*run"):
         train(max_epochs=3, callbacks=[AfterSteps(step, press_ctrl_c)])
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -81,10 +81,10 @@ def test_a_run_interrupted_before_its_first_validation_is_no_model_and_is_resume
     ],
 )
 def test_a_run_interrupted_anywhere_and_resumed_ends_as_if_undisturbed(
-    train: Train, tmp_path: Path, hook: str, batch: int, epoch: int
+    train: Train, undisturbed: Train, tmp_path: Path, hook: str, batch: int, epoch: int
 ) -> None:
     options = {"max_epochs": 3, "learning_rate": 0.3, "lr_scheduler_patience": 0}
-    whole = train(folder=tmp_path / "whole", **options)
+    whole = undisturbed(**options)
     interruption = [AtBatch(hook, batch, epoch)]
     if epoch == 0:
         with pytest.raises(TrainingInterrupted):
@@ -98,8 +98,10 @@ def test_a_run_interrupted_anywhere_and_resumed_ends_as_if_undisturbed(
     assert same_weights(resumed, whole)
 
 
-def test_a_run_interrupted_again_and_again_ends_as_if_undisturbed(train: Train, tmp_path: Path) -> None:
-    whole = train(folder=tmp_path / "whole", max_epochs=2)
+def test_a_run_interrupted_again_and_again_ends_as_if_undisturbed(
+    train: Train, undisturbed: Train, tmp_path: Path
+) -> None:
+    whole = undisturbed(max_epochs=2)
     checkpoints = tmp_path / "run" / "checkpoints"
     for step in (1, 2, 3, 4):
         with pytest.raises(TrainingInterrupted):
@@ -145,7 +147,7 @@ def test_ctrl_c_where_python_ignores_exceptions_is_not_lost(train: Train) -> Non
     assert len(result.history) == 1
 
 
-def test_a_second_ctrl_c_does_not_wait(train: Train, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_does_not_wait(train: Train, undisturbed: Train, tmp_path: Path) -> None:
     def press_twice() -> None:
         press_ctrl_c()
         press_ctrl_c()
@@ -154,13 +156,11 @@ def test_a_second_ctrl_c_does_not_wait(train: Train, tmp_path: Path) -> None:
     assert train(max_epochs=50, callbacks=[AfterSteps(6, press_twice)]).stopped_why == "it was interrupted"
     with pytest.raises(TrainingInterrupted, match="after step 3"):
         train(folder=tmp_path / "other", callbacks=[AfterSteps(3, press_twice)])
-    assert same_weights(
-        train(folder=tmp_path / "other", resume=tmp_path / "other" / "checkpoints"), train(folder=tmp_path / "whole")
-    )
+    assert same_weights(train(folder=tmp_path / "other", resume=tmp_path / "other" / "checkpoints"), undisturbed())
 
 
 def test_a_model_whose_writing_was_broken_off_is_no_model_and_the_run_can_be_resumed(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, undisturbed: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Path, **_: Any) -> None:
         raise KeyboardInterrupt
@@ -170,7 +170,7 @@ def test_a_model_whose_writing_was_broken_off_is_no_model_and_the_run_can_be_res
         with pytest.raises(TrainingInterrupted, match="no model yet"):
             train()
     resumed = train(resume=tmp_path / "run" / "checkpoints")
-    assert same_weights(resumed, train(folder=tmp_path / "whole"))
+    assert same_weights(resumed, undisturbed())
 
 
 def terminate() -> None:
@@ -189,9 +189,9 @@ def terminate() -> None:
     ],
 )
 def test_a_terminated_run_is_no_success_has_a_checkpoint_of_its_last_step_and_can_be_resumed(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], termination: pl.Callback
+    train: Train, undisturbed: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], termination: pl.Callback
 ) -> None:
-    whole = train(folder=tmp_path / "whole")
+    whole = undisturbed()
     with pytest.raises(SystemExit) as left:
         train(callbacks=[termination])
     assert left.value.code == 128 + signal.SIGTERM
@@ -247,9 +247,9 @@ def test_a_program_that_exits_within_training_exits_with_its_own_code(train: Tra
 
 
 def test_a_terminated_run_without_checkpoint_says_so_and_starts_from_the_beginning(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, undisturbed: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = train(folder=tmp_path / "whole", max_steps=1)
+    whole = undisturbed(max_steps=1)
     with pytest.raises(SystemExit):
         train(max_steps=1, callbacks=[AtBatch("on_validation_batch_start", 0, 0, terminate)])
     assert "terminated before the first checkpoint: resumed training starts from the begi" in capsys.readouterr().err
