@@ -26,6 +26,12 @@ def shared_data() -> Path:
     return Path(os.environ.get("FUSECAST_DATA", HERE.parent.parent / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def dataset() -> Callable[[str], Path]:
     """Give the path of a real data set by name, or skip the test where the data are absent."""
