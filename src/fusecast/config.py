@@ -35,6 +35,7 @@ CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "
 Scaling = Literal["standard", "robust", "mean_abs", "none"]
 TargetTransform = Literal["none", "log1p"]
 WindowScaling = Literal["none", "mean", "last"]
+LearningRateSchedule = Literal["plateau", "cosine"]
 WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
@@ -264,7 +265,10 @@ class TrainingConfig(_Section):
     _section = "training"
 
     learning_rate: PositiveFloat = 1e-3
-    """Learning rate at the start."""
+    """Largest learning rate."""
+    lr_schedule: LearningRateSchedule = "plateau"
+    """`plateau`: constant, and lower where the validation loss no longer falls; `cosine`: it rises over the first tenth
+    of the steps, and then falls to zero along half a cosine until the last step, or minute, that training may take."""
     batch_size: Count = 64
     """Windows a step, on each device."""
     max_epochs: Count = 20
@@ -284,7 +288,7 @@ class TrainingConfig(_Section):
     early_stopping_min_delta: NonNegativeFloat = 0.0
     """Smallest decrease of the (scaled) loss that counts as an improvement."""
     lr_scheduler_factor: Annotated[float, Field(gt=0, lt=1), _NUMBER] = 0.5
-    """Factor of the learning rate when the validation loss no longer falls."""
+    """Factor of the learning rate when the validation loss no longer falls, under the schedule `plateau`."""
     lr_scheduler_patience: NonNegativeInt = 2
     """Validations without improvement before the learning rate is reduced."""
     weight_init: WeightInit = "torch"

@@ -155,6 +155,7 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
         weight_decay=config.weight_decay,
         lr_scheduler_factor=config.lr_scheduler_factor,
         lr_scheduler_patience=config.lr_scheduler_patience,
+        lr_schedule=config.lr_schedule,
         seed=config.seed,
     )
     if config.weight_init == "paper":
@@ -195,8 +196,9 @@ def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, dat
     saved = content["hyper_parameters"]
     if not isinstance(saved.get("model"), dict):
         raise TrainingError.checkpoint_mismatch(path, "it holds another kind of network")
-    before = {**defaults, **saved["model"], "seed": saved.get("seed")}
-    require_same_network(path, before, {**model.to_dict(), "seed": data.config.seed})
+    options = {"lr_schedule": data.config.lr_schedule, "seed": data.config.seed}
+    before = {"lr_schedule": "plateau", **defaults, **saved["model"], **{k: saved[k] for k in options if k in saved}}
+    require_same_network(path, before, {**model.to_dict(), **options})
     state_of_data = content.get(type(data).__qualname__)
     if state_of_data is not None:
         require_types(path, data.state_dict(), state_of_data)

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
+from fusecast.config import LearningRateSchedule
 from fusecast.data.arrays import FloatArray
 from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch, Output
@@ -17,6 +20,7 @@ from fusecast.model.heads import DistributionHead
 from fusecast.model.losses import likelihood_loss, quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.callbacks.images import FigureData
+from fusecast.training.callbacks.stopping import Limits
 from fusecast.training.resumable_module import ResumableModule
 
 
@@ -32,6 +36,20 @@ def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Te
     if batch.target_mask.shape[-1] == 0:
         return error.mean()
     return error.masked_fill(~batch.target_mask, 0.0).sum() / batch.target_mask.sum().clamp(min=1)
+
+
+WARM_UP = 0.1
+"""Share of training in which the learning rate of the schedule `cosine` rises."""
+
+
+def cosine_factor(progress: float) -> float:
+    """Return the factor of the learning rate where this share of training is over: a rise, then half a cosine to 0.
+
+    The rise begins at a hundredth, so that no step is lost.
+    """
+    if progress < WARM_UP:
+        return max(progress / WARM_UP, 0.01)
+    return 0.5 * (1.0 + math.cos(math.pi * min((progress - WARM_UP) / (1.0 - WARM_UP), 1.0)))
 
 
 class TFTModule(ResumableModule):
@@ -51,6 +69,7 @@ class TFTModule(ResumableModule):
         weight_decay: float = 0.0,
         lr_scheduler_factor: float = 0.5,
         lr_scheduler_patience: int = 2,
+        lr_schedule: LearningRateSchedule = "plateau",
         seed: int | None = None,
     ) -> None:
         options: dict[str, Any] = {
@@ -60,8 +79,11 @@ class TFTModule(ResumableModule):
             "lr_scheduler_patience": lr_scheduler_patience,
         }
         super().__init__(**options, seed=seed)
+        self.lr_schedule = lr_schedule
         self.model_config = ModelConfig(**model)
-        self.save_hyperparameters({"model": self.model_config.to_dict(), **options, "seed": self.seed})
+        self.save_hyperparameters(
+            {"model": self.model_config.to_dict(), **options, "lr_schedule": lr_schedule, "seed": self.seed}
+        )
         self.network = self.register_network(TemporalFusionTransformer(self.model_config))
 
     def forward(self, batch: Batch) -> Output:
@@ -83,6 +105,32 @@ class TFTModule(ResumableModule):
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Record the loss and the error of the median for a batch of the test windows; return the loss, []."""
         return self._record(batch, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, and the schedule of its learning rate."""
+        configured = super().configure_optimizers()
+        if self.lr_schedule == "plateau":
+            return configured
+        scheduler = LambdaLR(configured["optimizer"], lambda step: cosine_factor(self._progress(step)))
+        return {"optimizer": configured["optimizer"], "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _progress(self, step: int) -> float:
+        """Return the share of its steps, or of its time, that training has behind it before a step.
+
+        Where its end is not known, this is the end of the rise.
+        """
+        if self._trainer is None:
+            return WARM_UP
+        if step == 0:  # before the state of the loader is restored, which asking for the number of steps would prevent
+            return 0.0
+        trainer, planned = self.trainer, self.trainer.estimated_stepping_batches
+        limits = [callback for callback in trainer.callbacks if isinstance(callback, Limits)]  # type: ignore[attr-defined]
+        if math.isinf(planned) and not any(limit.max_steps or limit.max_minutes for limit in limits):
+            return WARM_UP
+        progress = max(step / planned, *(limit.progress(step) for limit in limits), 0.0)
+        if trainer.world_size > 1 and any(limit.max_minutes for limit in limits):  # their clocks differ
+            progress = trainer.strategy.broadcast(progress)
+        return progress
 
     def compute_figure_data(self, batch: Batch) -> FigureData:
         """Forecast a batch for the images, in the units of the data (or their logs)."""

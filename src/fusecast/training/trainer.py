@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from fusecast.errors import TrainingError
 from fusecast.errors.base import shorten
@@ -260,7 +260,9 @@ class TrainingRun:
 
     def _state_before_training(self, module: pl.LightningModule) -> dict[str, Any]:
         """Return what a checkpoint of this training would hold, apart from its progress."""
-        scheduler = ReduceLROnPlateau(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        falls = getattr(module, "lr_schedule", "plateau") == "plateau"
+        scheduler = ReduceLROnPlateau(optimizer) if falls else LambdaLR(optimizer, lambda _: 1.0)
         states = {callback.state_key: callback.state_dict() for callback in self.trainer.callbacks}  # type: ignore[attr-defined]  # of the trainer
         return {
             "epoch": 0,

@@ -30,6 +30,12 @@ class Limits(pl.Callback):
         self._seconds_before = 0.0
         self._began = time.monotonic()
 
+    def progress(self, step: int) -> float:
+        """Return the share of the limits that training has used up before a step; 0 where there are none."""
+        steps = step / self.max_steps if self.max_steps else 0.0
+        minutes = self._seconds() / (60.0 * self.max_minutes) if self.max_minutes else 0.0
+        return max(steps, minutes)
+
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Start the clock; stop where a resumed run has done its steps already."""
         self._began = time.monotonic()
