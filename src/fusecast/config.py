@@ -306,6 +306,9 @@ class TrainingConfig(_Section):
     """Devices on each machine; more than one train in parallel processes (DDP)."""
     num_nodes: Annotated[int, Field(ge=1, le=10_000), _NUMBER] = 1
     """Machines that train together."""
+    members: Count = 1
+    """Networks whose quantiles are averaged, each trained from a seed of its own. On a CPU they train at the same time
+    where there are cores, each with its share of the threads."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), _NUMBER] = 42
     """Seed of initial weights, order of windows and dropout. On a CPU the same seed gives the same weights, bit for
     bit."""
@@ -328,6 +331,10 @@ class TrainingConfig(_Section):
     """tensorboard, csv, mlflow, wandb or none. ``history.csv`` is written in any case."""
     progress: bool = True
     """Show a progress bar on a terminal, and one line an epoch elsewhere."""
+
+    def of_member(self, number: int) -> Self:
+        """Return the options of one network alone: those of the member `number`, counted from 0."""
+        return self.model_copy(update={"members": 1, "seed": (self.seed + number) % (MAX_SEED + 1)})
 
     def epoch_size(self, windows: int) -> int:
         """Return the windows of an epoch, where there are so many in all."""

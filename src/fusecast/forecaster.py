@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation, ProgressCallback
     from fusecast.explain.single_forecast import ForecastExplanation
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.model_bundle import Bundle
-    from fusecast.inference.network_predictor import NetworkPredictor
     from fusecast.io.tables import TableLike
     from fusecast.reporting.explanation_report import ExplanationReport
     from fusecast.training.fit import FitResult
@@ -137,7 +137,8 @@ class Forecaster(Generic[FrameT]):
         resume
             Continue from the newest intact checkpoint in `folder`, exactly where that run stopped.
         callbacks, logger
-            Of Lightning: more callbacks, and loggers in place of the one of the configuration.
+            Of Lightning: more callbacks, and loggers in place of the one of the configuration. Of several networks, the
+            first alone has them.
 
         Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
         """
@@ -161,7 +162,7 @@ class Forecaster(Generic[FrameT]):
 
         folder, bundle = Path(folder), self._require_bundle()
         run = {RUN_FILE: self.config.to_yaml().encode()}
-        save_bundle(folder, bundle.network, bundle.preprocessor, bundle.extra, run)
+        save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra, run)
         self.folder = folder
         return folder
 
@@ -460,15 +461,15 @@ class Forecaster(Generic[FrameT]):
         return self._prepared_for(None)
 
     @property
-    def predictor(self) -> NetworkPredictor:
-        """Return the trained network as a predictor of windows, on the best device there is."""
+    def predictor(self) -> EnsemblePredictor:
+        """Return what was trained as a predictor of windows, on the best device there is."""
         return self._model(None, None)[2]
 
-    def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, NetworkPredictor]:
-        from fusecast.inference.network_predictor import NetworkPredictor
+    def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, EnsemblePredictor]:
+        from fusecast.inference.ensemble_predictor import EnsemblePredictor
 
         prepared, bundle = self._prepared_for(data), self._require_bundle()
-        return prepared, bundle, NetworkPredictor(bundle.network, bundle.preprocessor, device=device)
+        return prepared, bundle, EnsemblePredictor.from_bundle(bundle, device)
 
     def _require_bundle(self) -> Bundle:
         if self._bundle is None:

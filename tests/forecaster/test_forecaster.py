@@ -121,7 +121,7 @@ def test_a_horizon_longer_than_the_data_is_refused(table: pl.DataFrame) -> None:
 
 
 def test_a_series_never_seen_is_forecast_with_the_average_embedding(fitted: Forecaster) -> None:
-    network = fitted.predictor.network
+    network = fitted.predictor.members[0].network
     names = list(fitted.prepared.preprocessor.inputs.static_categories)
     tables = network.static.embedding.table.split(network.static.embedding.cardinalities)
     for name, table in zip(names, tables, strict=True):

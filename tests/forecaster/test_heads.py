@@ -73,7 +73,7 @@ def test_overlapping_windows_have_the_forecasts_of_single_windows(
 ) -> None:
     index, encoded = fitted.prepared.windows("all"), fitted.prepared.encoded
     levels = (0.05, 0.5, 0.95)
-    assert OverlappingWindows(fitted.predictor.network, encoded, index).find_runs()
+    assert OverlappingWindows(fitted.predictor.members[0].network, encoded, index).find_runs()
     together = [fitted.predictor.predict(encoded, index, asked).quantiles for asked in (None, levels)]
     monkeypatch.setattr(OverlappingWindows, "find_runs", lambda _: [])
     alone = [fitted.predictor.predict(encoded, index, asked).quantiles for asked in (None, levels)]
@@ -114,7 +114,7 @@ def test_everything_downstream_takes_its_quantiles(fitted: Forecaster) -> None:
 def test_training_goes_by_the_likelihood_and_judges_the_median(fitted: Forecaster) -> None:
     from fusecast.training.lightning_module import median_error
 
-    prepared, network = fitted.prepared, fitted.predictor.network
+    prepared, network = fitted.prepared, fitted.predictor.members[0].network
     batch = gather(prepared.encoded, prepared.valid, np.arange(len(prepared.valid)))
     with torch.no_grad():
         output = network(batch)

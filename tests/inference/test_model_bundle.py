@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from tests.helpers.training_fixtures import World
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError
-from fusecast.inference.model_bundle import load_bundle, save_bundle
+from fusecast.inference.model_bundle import Member, load_bundle, save_bundle
+from fusecast.interop.conversion import convert
 from fusecast.io import atomic
 from fusecast.io.atomic import compute_checksum
 from fusecast.model.tft import TemporalFusionTransformer
@@ -27,8 +29,12 @@ def network(world: World) -> TemporalFusionTransformer:
 
 @pytest.fixture
 def folder(world: World, network: TemporalFusionTransformer, tmp_path: Path) -> Path:
-    save_bundle(tmp_path / "bundle", network, world.preprocessor, {"name": "wave", "numbers": [1, 2]})
+    save_bundle(tmp_path / "bundle", alone(network), world.preprocessor, {"name": "wave", "numbers": [1, 2]})
     return tmp_path / "bundle"
+
+
+def alone(network: TemporalFusionTransformer) -> list[Member]:
+    return [Member(network, "none")]
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
@@ -47,20 +53,23 @@ def rewrite_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
 def test_a_loaded_bundle_equals_the_saved_one(folder: Path, network: TemporalFusionTransformer, world: World) -> None:
     bundle = load_bundle(folder)
-    assert bundle.network.config == world.model
-    assert all(torch.equal(bundle.network.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
+    assert bundle.members[0].network.config == world.model
+    assert all(
+        torch.equal(bundle.members[0].network.state_dict()[name], tensor)
+        for name, tensor in network.state_dict().items()
+    )
     assert bundle.preprocessor.to_json() == world.preprocessor.to_json()
     assert bundle.extra == {"name": "wave", "numbers": [1, 2]}
     assert bundle.version == __version__
-    assert not bundle.network.training
+    assert not bundle.members[0].network.training
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "preprocessor.json"]
 
 
 def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World) -> None:
     (folder / "history.csv").write_text("epoch\n")
     other = TemporalFusionTransformer(world.model)
-    save_bundle(folder, other, world.preprocessor)
-    assert torch.equal(load_bundle(folder).network.head.projection.weight, other.head.projection.weight)
+    save_bundle(folder, alone(other), world.preprocessor)
+    assert torch.equal(load_bundle(folder).members[0].network.head.projection.weight, other.head.projection.weight)
     assert (folder / "history.csv").read_text() == "epoch\n"
 
 
@@ -70,11 +79,11 @@ def test_a_bundle_that_replaces_another_is_the_old_or_the_new_one_wherever_the_p
 ) -> None:
     other, more = TemporalFusionTransformer(world.model), {"run.yaml": b"new"}
     (folder / "run.yaml").write_bytes(b"old")
-    save = partial(save_bundle, folder, other, world.preprocessor, more=more)
+    save = partial(save_bundle, folder, alone(other), world.preprocessor, more=more)
     assert kill_in(save, at_rename=at_rename) == (at_rename < 4)
     expected = network if at_rename == 0 else other
     for _ in range(2):  # what was left undone is done by the first, before a later process removes left files
-        weight = load_bundle(folder).network.head.projection.weight
+        weight = load_bundle(folder).members[0].network.head.projection.weight
         assert torch.equal(weight, expected.head.projection.weight)
         assert (folder / "run.yaml").read_bytes() == (b"old" if expected is network else b"new")
         atomic._remove_leftovers.cache_clear()
@@ -84,10 +93,10 @@ def test_a_bundle_that_replaces_another_is_the_old_or_the_new_one_wherever_the_p
 def test_a_bundle_stays_whole_on_a_full_disk(folder: Path, network: TemporalFusionTransformer, world: World) -> None:
     size = sum(path.stat().st_size for path in folder.iterdir())
     with small_disk(folder.parent / "disk", 2 * size // 1024) as disk:
-        save_bundle(disk, network, world.preprocessor)
+        save_bundle(disk, alone(network), world.preprocessor)
         with pytest.raises(ArtifactError, match="cannot be written: No space left on device"):
-            save_bundle(disk, TemporalFusionTransformer(world.model), world.preprocessor, {"notes": "x" * size})
-        assert torch.equal(load_bundle(disk).network.head.projection.weight, network.head.projection.weight)
+            save_bundle(disk, alone(TemporalFusionTransformer(world.model)), world.preprocessor, {"notes": "x" * size})
+        assert torch.equal(load_bundle(disk).members[0].network.head.projection.weight, network.head.projection.weight)
         assert len(list(disk.iterdir())) == 3
 
 
@@ -108,7 +117,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_files_of_two_saves_are_not_mixed(folder: Path, world: World, tmp_path: Path) -> None:
-    save_bundle(tmp_path / "other", TemporalFusionTransformer(world.model), world.preprocessor)
+    save_bundle(tmp_path / "other", alone(TemporalFusionTransformer(world.model)), world.preprocessor)
     (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
     with pytest.raises(ArtifactError, match=r"model.safetensors .*not the file that config.json was written for"):
         load_bundle(folder)
@@ -116,7 +125,7 @@ def test_files_of_two_saves_are_not_mixed(folder: Path, world: World, tmp_path: 
 
 def test_a_bundle_of_a_newer_format_is_refused(folder: Path) -> None:
     edit_config(folder, format=99)
-    with pytest.raises(ArtifactError, match=r"format 99, and this version .* reads formats up to 1\nHint: update"):
+    with pytest.raises(ArtifactError, match=r"format 99, and this version .* reads formats up to 2\nHint: update"):
         load_bundle(folder)
 
 
@@ -185,7 +194,7 @@ def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(folder: Path, 
     network.load_state_dict(weights)
     before = (folder / "config.json").read_bytes()
     with pytest.raises(ArtifactError, match="NaN or infinite"):
-        save_bundle(folder, network, world.preprocessor)
+        save_bundle(folder, alone(network), world.preprocessor)
     assert (folder / "config.json").read_bytes() == before
 
 
@@ -225,3 +234,80 @@ def test_a_file_of_weights_is_not_read_where_it_is_larger_than_its_tensors(folde
     os.truncate(folder / "model.safetensors", 2**40)
     with pytest.raises(ArtifactError, match=r"it has 1,099,511,627,776 bytes, and its tensors at most"):
         load_bundle(folder)
+
+
+@pytest.fixture
+def ensemble(world: World, tmp_path: Path) -> tuple[Path, list[Member]]:
+    members = [Member(TemporalFusionTransformer(world.model), scaling) for scaling in ("mean", "none", "last")]
+    save_bundle(tmp_path / "ensemble", members, world.preprocessor, {"name": "three"})
+    return tmp_path / "ensemble", members
+
+
+def assert_same_members(loaded: Sequence[Member], saved: Sequence[Member]) -> None:
+    for one, other in zip(loaded, saved, strict=True):
+        assert one.window_scaling == other.window_scaling
+        state = one.network.state_dict()
+        assert all(torch.equal(state[name], tensor) for name, tensor in other.network.state_dict().items())
+
+
+def test_a_bundle_of_several_networks_has_each_of_them_with_its_scaling(ensemble: Any, world: World) -> None:
+    folder, members = ensemble
+    bundle = load_bundle(folder)
+    assert_same_members(bundle.members, members)
+    assert json.loads((folder / "config.json").read_text())["format"] == 2
+    assert bundle.extra == {"name": "three"}
+    assert repr(bundle) == "Bundle(lookback=12, horizon=4, head='quantile', members=3)"
+    save_bundle(folder, members[:1], world.preprocessor)  # scaled in another way than the preprocessor says
+    assert_same_members(load_bundle(folder).members, members[:1])
+
+
+def test_one_network_is_written_as_it_always_was_and_the_files_of_more_are_removed(
+    ensemble: Any, network: TemporalFusionTransformer, world: World
+) -> None:
+    folder, members = ensemble
+    (folder / "model-old.safetensors").touch()
+    save_bundle(folder, members[:2], world.preprocessor)
+    names = {path.name for path in folder.iterdir()} - {"config.json", "preprocessor.json", "model-old.safetensors"}
+    assert names == {"model.safetensors", "model-2.safetensors"}
+    save_bundle(folder, alone(network), world.preprocessor)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["format"], list(config)) == (1, ["format", "fusecast", "model", "sha256", "extra"])
+    assert not (folder / "model-2.safetensors").exists()
+    assert_same_members(load_bundle(folder).members, alone(network))
+
+
+@pytest.mark.parametrize("at_rename", [0, 1, 4])
+def test_a_bundle_of_several_networks_is_the_old_or_the_new_one_wherever_the_process_is_killed(
+    at_rename: int, ensemble: Any, world: World
+) -> None:
+    folder, members = ensemble
+    others = [Member(TemporalFusionTransformer(world.model), "none") for _ in range(3)]
+    assert kill_in(lambda: save_bundle(folder, others, world.preprocessor), at_rename=at_rename)
+    assert_same_members(load_bundle(folder).members, others if at_rename else members)
+
+
+def test_damage_to_the_second_network_is_noticed(ensemble: Any) -> None:
+    folder, _ = ensemble
+    content = (folder / "model-2.safetensors").read_bytes()
+    (folder / "model-2.safetensors").write_bytes(content[:-4] + b"0000")
+    with pytest.raises(ArtifactError, match=r"model-2.safetensors .*not the file that config.json was written for"):
+        load_bundle(folder)
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"model-2.safetensors does not exist"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("members", [[], [3], [{}], [{"window_scaling": "log"}], [{"window_scaling": 1}], "mean", None])
+def test_members_that_are_none_are_refused(ensemble: Any, members: Any) -> None:
+    folder, _ = ensemble
+    edit_config(folder, members=members)
+    with pytest.raises(ArtifactError, match=r"config.json cannot be read"):
+        load_bundle(folder)
+
+
+def test_each_network_of_a_bundle_can_be_migrated(ensemble: Any, tmp_path: Path) -> None:
+    folder, members = ensemble
+    config = json.loads((folder / "config.json").read_text())
+    for name, member in zip(("model.safetensors", "model-2.safetensors"), members, strict=False):
+        migration = convert(folder / name, tmp_path / f"{name}.ckpt", config=config)
+        assert_same_members([Member(migration.network, member.window_scaling)], [member])

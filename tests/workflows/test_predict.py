@@ -20,6 +20,6 @@ def test_values_and_forecasts_beyond_float32_are_refused_by_the_names_of_their_s
     with pytest.raises(DataError, match=r"column 'y' holds 1e\+308 in series 'b'"):
         forecaster.predict(data=huge)
     with torch.no_grad():
-        forecaster._bundle.network.head.projection.bias.fill_(float("inf"))
+        forecaster._bundle.members[0].network.head.projection.bias.fill_(float("inf"))
     with pytest.raises(DataError, match=r"forecasts of 2 series are not finite numbers: 'a', 'b'\nHint: look for"):
         forecaster.predict()

@@ -28,8 +28,8 @@ def test_a_parquet_file_larger_than_memory_is_streamed_to_the_same_panel_and_for
     for name, values in in_memory.prepared.panel.reals.items():
         assert isinstance(streamed.prepared.panel.reals[name], np.memmap)
         np.testing.assert_array_equal(streamed.prepared.panel.reals[name], values)
-    for name, weights in in_memory.predictor.network.state_dict().items():
-        assert weights.equal(streamed.predictor.network.state_dict()[name])
+    for name, weights in in_memory.predictor.members[0].network.state_dict().items():
+        assert weights.equal(streamed.predictor.members[0].network.state_dict()[name])
     assert streamed.evaluate().to_rows() == in_memory.evaluate().to_rows()
 
 

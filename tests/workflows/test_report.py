@@ -14,10 +14,11 @@ from fusecast.errors import ArtifactError
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.evaluation.metrics import score
 from fusecast.evaluation.significance import coverage_standard_errors
+from fusecast.reporting.figures_accuracy import loss_figure
 from fusecast.reporting.report_data import ReportData
 from fusecast.workflows.calibrate import calibrate
 from fusecast.workflows.evaluate import evaluate_run
-from fusecast.workflows.report import break_down_scores, collect_report_data, forecast_next_steps
+from fusecast.workflows.report import break_down_scores, collect_report_data, forecast_next_steps, training_curves
 
 HORIZON, LOOKBACK = 4, 12
 
@@ -173,3 +174,11 @@ def test_a_path_that_cannot_be_written_is_an_error_before_the_work(
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ArtifactError, match="is a file"):
         forecaster.report(tmp_path / "report.html", figures=tmp_path / "file")
+
+
+def test_the_losses_of_every_network_of_an_ensemble_are_drawn() -> None:
+    rows = [{"epoch": e, "train_loss": 1.0 - e / 10, "val_loss": 1.1 - e / 10, "lr": 0.1} for e in range(3)]
+    alone, three = training_curves(rows), training_curves(rows, [rows[:2], rows, []])
+    assert alone is not None
+    assert three is not None
+    assert len(loss_figure(three).data) == len(loss_figure(alone).data) + 4

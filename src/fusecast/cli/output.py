@@ -161,7 +161,14 @@ def print_training(forecaster: Forecaster, folder: Path) -> None:
     parameters = sum(parameter.numel() for parameter in result.network.parameters())
     loss = "" if result.best_loss is None else f", best validation loss {result.best_loss:.4f}"
     seconds, epochs = f"{result.seconds:.0f} s", len(result.history)
-    print_line(f"Trained {parameters:,} parameters in {seconds} over {epochs} epochs{loss} ({result.stopped_why}).")
+    members = f"{len(result.members)} networks of " if result.members else ""
+    if members and result.best_loss is not None:
+        loss, epochs = (
+            f", mean best validation loss {result.best_loss:.4f}",
+            max(len(m.history) for m in result.members),
+        )
+    text = f"{parameters:,} parameters in {seconds} over {epochs} epochs{loss} ({result.stopped_why})."
+    print_line(f"Trained {members}{text}")
     print_next(f"evaluate {folder}", f"predict {folder}\n", text=f"The run is in {folder}. Next:")
 
 

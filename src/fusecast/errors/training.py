@@ -101,6 +101,22 @@ class TrainingError(FusecastError):
         )
 
     @classmethod
+    def in_member(cls, number: int, text: str) -> Self:
+        return cls(f"member {number}: {text}")
+
+    @staticmethod
+    def killed_process(name: str) -> str:
+        return (
+            f"its process was killed ({name}), perhaps by the system for want of memory\n"
+            "Hint: train fewer members, or free memory, and resume: the others continue where they were"
+        )
+
+    @staticmethod
+    def failed_process(code: int, last_line: str) -> str:
+        reason = f": {last_line}" if last_line else ""
+        return f"its process ended with exit code {code}{reason}\nHint: the lines above have what it printed"
+
+    @classmethod
     def not_fitted(cls) -> Self:
         return cls("no model is trained yet\nHint: call `fit`, or load a saved model")
 

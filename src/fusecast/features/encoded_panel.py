@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fusecast.config import WindowScaling
 
 RELATIVE_POSITION = "relative_position"
 
@@ -71,7 +74,9 @@ class EncodedPanel:
     static_categories: NDArray[np.int32]  # [S, V]
     center: NDArray[np.float64]  # [S, Y]: value = scaled * scale + center
     scale: NDArray[np.float64]  # [S, Y]
-    window_scaling: str = "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback
+    window_scaling: WindowScaling = (
+        "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback
+    )
 
     @property
     def has_position(self) -> bool:

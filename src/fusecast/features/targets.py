@@ -55,6 +55,11 @@ def transform_target(
     return np.asarray(np.log1p(values if rows is None else np.where(rows, values, np.nan)))
 
 
+def apply_transform(values: FloatArray, transform: TargetTransform) -> FloatArray:
+    """Return values of targets, none of which is below what the transform takes, transformed."""
+    return values if transform == "none" else np.log1p(values)
+
+
 def invert_transform(values: FloatArray, transform: TargetTransform) -> FloatArray:
     """Invert :func:`transform_target`; what would be negative after `log1p` becomes 0."""
     return values if transform == "none" else np.maximum(np.expm1(values), 0.0)

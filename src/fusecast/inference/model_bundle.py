@@ -1,20 +1,23 @@
-"""The deployable bundle: a folder with a network, its preprocessor, and values saved with them. No pickle.
+"""The deployable bundle: a folder with networks, their preprocessor, and values saved with them. No pickle.
 
-==================  =================================================================================
-config.json         format, versions, the ``ModelConfig``, extra values, and the checksums of all files saved
-preprocessor.json   the fitted preprocessor
-model.safetensors   the weights, by the names of ``TemporalFusionTransformer.state_dict()``
-==================  =================================================================================
+===================  ================================================================================
+config.json          format, versions, the ``ModelConfig``, extra values, and the checksums of all files saved
+preprocessor.json    the fitted preprocessor
+model.safetensors    the weights, by the names of ``TemporalFusionTransformer.state_dict()``
+model-2.safetensors  the weights of the second network, and so on, where forecasts are averaged
+===================  ================================================================================
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
@@ -22,6 +25,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from fusecast._version import __version__
+from fusecast.config import WindowScaling
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.preprocessor import FittedPreprocessor
 from fusecast.io.atomic import compute_checksum, finish_replacing, replace_files
@@ -29,7 +33,8 @@ from fusecast.io.documents import MAX_BYTES, check_file, parse_json, read_bytes,
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer, limit_weights, require_finite
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format. A network alone, scaled as its preprocessor says, is written in format 1, without its members."""
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safetensors"
 MAX_HEADER_BYTES = 10**8
 """Bytes of the header of a file of weights at most, as in the format itself."""
@@ -37,50 +42,81 @@ WIDEST = 8  # bytes of a number
 MAX_DIMENSIONS = 8
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Bundle:
-    """A network with its preprocessor, as saved in a folder."""
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One of the networks whose forecasts are averaged, and how its windows are scaled."""
 
     network: TemporalFusionTransformer  # on the CPU, in eval mode
+    window_scaling: WindowScaling
+
+    def __repr__(self) -> str:
+        return f"Member(head={self.network.config.head!r}, window_scaling={self.window_scaling!r})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """One network, or several of the same configuration, with their preprocessor, as saved in a folder.
+
+    Members differ in their weights, and may differ in their window scaling; that of the preprocessor does not count.
+    """
+
+    members: tuple[Member, ...]
     preprocessor: FittedPreprocessor
     extra: Mapping[str, Any] = field(default_factory=dict)  # as passed to save_bundle
     version: str = __version__  # of the fusecast that wrote it
 
     def __repr__(self) -> str:
-        config = self.network.config
-        return f"Bundle(lookback={config.lookback}, horizon={config.horizon}, head={config.head!r})"
+        config = self.config
+        members = f", members={len(self.members)}" if len(self.members) > 1 else ""
+        return f"Bundle(lookback={config.lookback}, horizon={config.horizon}, head={config.head!r}{members})"
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes of each network."""
+        return self.members[0].network.config
 
 
 def save_bundle(
     folder: Path,
-    network: TemporalFusionTransformer,
+    members: Sequence[Member],
     preprocessor: FittedPreprocessor,
     extra: Mapping[str, Any] | None = None,
     more: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write a network, on any device, and the preprocessor that it was trained with, and plain `extra` values.
+    """Write networks, on any device, and the preprocessor that they were trained with, and plain `extra` values.
 
     The folder is created if it does not exist. Files of an older bundle, and `more` files by name, are replaced when
-    all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Other files are
-    not touched. Raise an ArtifactError where weights are NaN or infinite.
+    all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Weights of more
+    networks than there are now are removed; other files are not touched. Raise an ArtifactError where weights are NaN
+    or infinite.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    require_finite(weights, folder / WEIGHTS)
-    contents = {
-        **(more or {}),
-        PREPROCESSOR: preprocessor.to_json().encode(),
-        WEIGHTS: tensors_to_bytes(weights, metadata={"format": "pt"}),
-    }
+    contents = {**(more or {}), PREPROCESSOR: preprocessor.to_json().encode()}
+    for name, member in zip(weight_files(len(members)), members, strict=True):
+        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in member.network.state_dict().items()}
+        require_finite(weights, folder / name)
+        contents[name] = tensors_to_bytes(weights, metadata={"format": "pt"})
+    scalings = [member.window_scaling for member in members]
+    is_plain = scalings == [preprocessor.config.window_scaling]
     config: dict[str, Any] = {
-        "format": FORMAT,
+        "format": 1 if is_plain else FORMAT,
         "fusecast": __version__,
-        "model": network.config.to_dict(),
+        "model": members[0].network.config.to_dict(),
+        **({} if is_plain else {"members": [{"window_scaling": scaling} for scaling in scalings]}),
         "sha256": {name: compute_checksum(content) for name, content in contents.items()},
         "extra": dict(extra or {}),
     }
     config["sha256"] |= {CONFIG: _checksum_of_values(config)}
     contents[CONFIG] = json.dumps(config, indent=2, allow_nan=False).encode()
     replace_files({folder / name: content for name, content in contents.items()})
+    for path in folder.glob("model-*.safetensors"):
+        if re.fullmatch(r"model-\d+\.safetensors", path.name) and path.name not in contents:
+            with suppress(OSError):  # it is of no bundle any more
+                path.unlink()
+
+
+def weight_files(count: int) -> list[str]:
+    """Return the names of the files of weights of so many networks."""
+    return [WEIGHTS, *(f"model-{number}.safetensors" for number in range(2, count + 1))]
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -93,9 +129,10 @@ def load_bundle(folder: Path) -> Bundle:
     for name, checksum in config["sha256"].items():
         if name and Path(name).name == name:
             finish_replacing(folder / name, checksum)
-    path = folder / WEIGHTS
+    scalings = _read_members(folder / CONFIG, config)
+    files = weight_files(1 if scalings is None else len(scalings))
     _require_checksum(folder / PREPROCESSOR, preprocessor := _read(folder / PREPROCESSOR), config)
-    shapes = read_shapes(path)
+    shapes = [read_shapes(folder / name) for name in files]
     try:
         model = ModelConfig(**config["model"])
         fitted = FittedPreprocessor.from_json(preprocessor)
@@ -106,16 +143,11 @@ def load_bundle(folder: Path) -> Bundle:
     sizes = fitted.inputs.sizes()
     if {name: getattr(model, name) for name in sizes} != sizes:
         raise ArtifactError.unreadable(folder, f"{PREPROCESSOR} has other inputs than the network in {CONFIG}")
-    with limit_weights(sum(map(prod, shapes.values())), path):
-        network = TemporalFusionTransformer(model)
-    content = _read(path, 2**63)  # of a size that the shapes allow
-    _require_checksum(path, content, config)
-    try:
-        weights = tensors_from_bytes(content)
-    except SafetensorError as error:
-        raise ArtifactError.unreadable(path, str(error)) from None
-    load_weights(network, weights, path)
-    return Bundle(network=network.eval(), preprocessor=fitted, extra=config["extra"], version=config["fusecast"])
+    members = tuple(
+        Member(_read_network(folder / name, model, sum(map(prod, sizes.values())), config), scaling)
+        for name, sizes, scaling in zip(files, shapes, scalings or [fitted.config.window_scaling], strict=True)
+    )
+    return Bundle(members=members, preprocessor=fitted, extra=config["extra"], version=config["fusecast"])
 
 
 def read_shapes(path: Path) -> dict[str, list[int]]:
@@ -157,6 +189,33 @@ def load_weights(network: TemporalFusionTransformer, weights: Mapping[str, Tenso
         raise ArtifactError.wrong_tensors(path, missing, unexpected, shapes)
     require_finite(weights, path)
     network.load_state_dict(dict(weights))
+
+
+def _read_network(path: Path, model: ModelConfig, numbers: int, config: Mapping[str, Any]) -> TemporalFusionTransformer:
+    """Return a network with the weights in a file, which holds so many `numbers`."""
+    with limit_weights(numbers, path):
+        network = TemporalFusionTransformer(model)
+    content = _read(path, 2**63)  # of a size that the shapes allow
+    _require_checksum(path, content, config)
+    try:
+        weights = tensors_from_bytes(content)
+    except SafetensorError as error:
+        raise ArtifactError.unreadable(path, str(error)) from None
+    load_weights(network, weights, path)
+    return network.eval()
+
+
+def _read_members(path: Path, config: Mapping[str, Any]) -> list[WindowScaling] | None:
+    """Return the window scaling of each member; None in a bundle of format 1."""
+    if config["format"] < 2:
+        return None
+    try:
+        scalings: Any = [take(member, "window_scaling", str) for member in take(config, "members", list, items=dict)]
+        if not scalings or not set(scalings) <= set(get_args(WindowScaling)):
+            raise ValueError("its members are none that this version knows")
+    except ValueError as error:
+        raise ArtifactError.unreadable(path, str(error)) from None
+    return list(scalings)
 
 
 def _require_checksum(path: Path, content: bytes, config: Mapping[str, Any]) -> None:

@@ -127,12 +127,12 @@ class NetworkPredictor:
         overlapping = OverlappingWindows(self.network, panel, index)
         chunks = overlapping.split_into_chunks(overlapping.find_runs())
         remaining = np.ones(len(index), dtype=np.bool_)
-        with _evaluation_mode(self.network):
+        with evaluation_mode(self.network):
             shared = map_in_threads(lambda chunk: overlapping.forecast(chunk, levels), chunks, self.device)
             for chunk, scaled in zip(chunks, shared, strict=True):
                 windows = np.concatenate([run.windows for run in chunk])
                 center, scale = encoded.center[series[windows]], encoded.scale[series[windows]]
-                quantiles[windows] = self._to_units(scaled, center, scale)
+                quantiles[windows] = self.to_units(scaled, center, scale)
                 remaining[windows] = False
             batches = _split(np.flatnonzero(remaining), self.batch_size)
             for batch, output in map_in_threads(self._make_forward(panel, index, levels), batches, self.device):
@@ -141,7 +141,7 @@ class NetworkPredictor:
                     center, scale = batch.center.cpu().double().numpy(), batch.scale.cpu().double().numpy()
                 else:
                     center, scale = compute_window_units(encoded, index.lookback, series[windows], cutoff[windows])
-                quantiles[windows] = self._to_units(output.quantiles, center, scale)
+                quantiles[windows] = self.to_units(output.quantiles, center, scale)
         return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
@@ -152,7 +152,7 @@ class NetworkPredictor:
         self._check_sizes(index)
         forward = self._make_forward(self._choose_panel(encoded, index), index)
         for windows in _split(np.arange(len(index)), self.batch_size):
-            with _evaluation_mode(self.network):
+            with evaluation_mode(self.network):
                 batch, output = forward(windows)
             yield windows, batch, output
 
@@ -174,7 +174,7 @@ class NetworkPredictor:
 
         return forward
 
-    def _to_units(self, scaled: Tensor, center: FloatArray, scale: FloatArray) -> FloatArray:
+    def to_units(self, scaled: Tensor, center: FloatArray, scale: FloatArray) -> FloatArray:
         """Convert scaled quantiles [B, H, Y, Q] to the units of the data, in float64.
 
         What a scaled number cannot hold exactly is restored: counts are whole numbers, and zero amounts are 0.
@@ -201,7 +201,7 @@ def _split(windows: IntArray, size: int) -> Iterator[IntArray]:
 
 
 @contextmanager
-def _evaluation_mode(network: torch.nn.Module) -> Iterator[None]:
+def evaluation_mode(network: torch.nn.Module) -> Iterator[None]:
     """Run without gradients and dropout, and restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

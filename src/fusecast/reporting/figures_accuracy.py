@@ -90,9 +90,12 @@ def _mark_start(figure: go.Figure, forecast: FanForecast) -> None:
 
 
 def loss_figure(curves: TrainingCurves) -> go.Figure:
-    """Draw the loss in training and in validation by epoch, the best epoch marked."""
+    """Draw the loss in training and in validation by epoch, the best epoch marked; of other networks thin lines."""
     figure = new_figure(280, hovermode="x unified")
     epochs = list(curves.epoch)
+    for other in curves.others:
+        for loss, colour in ((other.train_loss, WARM), (other.valid_loss, ACCENT)):
+            add_line(figure, list(other.epoch), list(loss), colour, 0.8, showlegend=False, opacity=0.5)
     add_line(figure, epochs, list(curves.train_loss), WARM, 1.8, name="training", hover="%{y:.4~g}")
     valid = np.asarray(curves.valid_loss, dtype=float)
     if len(valid) and not np.isnan(valid).all():

@@ -52,6 +52,7 @@ class TrainingCurves:
     train_loss: Sequence[float]  # [E]
     valid_loss: Sequence[float] = ()  # [E], or empty without validation
     learning_rate: Sequence[float] = ()  # [E], or empty
+    others: Sequence[TrainingCurves] = ()  # of the other networks of an ensemble
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

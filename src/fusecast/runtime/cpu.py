@@ -67,6 +67,11 @@ def keep_freed_memory() -> None:
     libc.mallopt(_TRIM_THRESHOLD, _MAX_FREED)
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def require_memory(what: str, needed: int) -> None:
     """Raise a ConfigError if something needs more bytes than programs can still take, before they are requested."""
     available = available_memory()

@@ -38,7 +38,7 @@ from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
-    from fusecast.config import TrainingConfig
+    from fusecast.config import TrainingConfig, WindowScaling
 
 INTERRUPTED = "it was interrupted"
 
@@ -53,6 +53,10 @@ class FitResult:
     history: list[dict[str, Any]]  # one row an epoch, columns as in History
     seconds: float
     stopped_why: str
+    window_scaling: WindowScaling  # of the windows that it was trained on
+    members: tuple[FitResult, ...] = ()
+    """The result of each network of an ensemble. The fields above are then those of the first, but `best_loss`, the
+    mean, and `seconds`, the time of all; empty where there is one network."""
 
     @property
     def interrupted(self) -> bool:
@@ -62,7 +66,8 @@ class FitResult:
     def __repr__(self) -> str:
         return (
             f"FitResult(best_loss={self.best_loss:.6g}, epochs={len(self.history)}, seconds={self.seconds:.0f}, "
-            f"stopped_why={self.stopped_why!r}, checkpoint={self.checkpoint.name!r})"
+            f"stopped_why={self.stopped_why!r}, checkpoint={self.checkpoint.name!r}"
+            f"{f', members={len(self.members)}' if self.members else ''})"
         )
 
 
@@ -79,6 +84,7 @@ def fit(
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
     keeps_folder: bool = True,
+    name: str = "",
 ) -> FitResult:
     """Train a network, and return it with the weights that validated best.
 
@@ -92,7 +98,8 @@ def fit(
     training loss of an epoch decides about the best weights, the learning rate and early stopping. ``checkpoints/``,
     ``logs/`` and ``history.csv`` are written into `folder`. `callbacks` and `logger` are Lightning's, see
     :class:`~fusecast.training.trainer.TrainingRun`; `resume` is a checkpoint of an earlier run of the same
-    configuration, or a folder of them, see :func:`~fusecast.training.checkpoints.choose_checkpoint`.
+    configuration, or a folder of them, see :func:`~fusecast.training.checkpoints.choose_checkpoint`. `name` precedes
+    the line of each epoch.
 
     Ctrl+C ends training, and the result has the best weights so far; before those of a validated epoch were written it
     is a TrainingInterrupted. A terminated process (SIGTERM) exits with code 143: a half trained network is no result.
@@ -107,7 +114,7 @@ def fit(
         data = WindowDataModule(encoded, train=train, valid=valid, config=training_config)
         checkpoint = None
         if resume is not None:
-            checkpoint = _checkpoint_to_resume(resume, files, model_config, data)
+            checkpoint = checkpoint_to_resume(resume, files, model_config, data)
         elif is_first_process():
             files.refuse_to_overwrite()
         run_folder = RunFolder(lock, identify_run(folder, checkpoint))
@@ -122,6 +129,7 @@ def fit(
             callbacks=callbacks,
             logger=logger,
             run_folder=run_folder,
+            name=name,
         )
         try:
             interrupted = run.fit(module, datamodule=data, ckpt_path=checkpoint)
@@ -134,9 +142,7 @@ def fit(
             raise TrainingError.no_best(folder)
         raise TrainingInterrupted.before_first_model(folder, run.trainer.global_step)
     network = module.network.cpu()
-    state = load_training_state(best)["state_dict"].items()
-    tensors = {name.removeprefix("network."): tensor for name, tensor in state if isinstance(tensor, torch.Tensor)}
-    load_weights(network, tensors, best)
+    load_weights(network, _read_tensors(best), best)
     return FitResult(
         network=network.eval(),
         best_loss=float(loss),
@@ -144,7 +150,24 @@ def fit(
         history=run.history.rows,
         seconds=time.monotonic() - began,
         stopped_why=INTERRUPTED if interrupted else run.stop_reason,
+        window_scaling=encoded.window_scaling,
     )
+
+
+def load_network(model: ModelConfig, checkpoint: Path) -> TemporalFusionTransformer:
+    """Return the network of a checkpoint, on the CPU, in eval mode."""
+    tensors = _read_tensors(checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        network = TemporalFusionTransformer(model)
+    network.to(next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), torch.float32))
+    load_weights(network, tensors, checkpoint)
+    return network.eval()
+
+
+def _read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of the network in a checkpoint."""
+    state = load_training_state(checkpoint)["state_dict"].items()
+    return {name.removeprefix("network."): tensor for name, tensor in state if isinstance(tensor, torch.Tensor)}
 
 
 def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
@@ -186,7 +209,7 @@ def settle_unknown_categories(network: TemporalFusionTransformer, encoded: Encod
                     table[0] = table[1:].mean(dim=0)
 
 
-def _checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, data: WindowDataModule) -> Path | None:
+def checkpoint_to_resume(resume: Path, files: RunFiles, model: ModelConfig, data: WindowDataModule) -> Path | None:
     """Choose the checkpoint; refuse an unfit one before anything is written, not deep inside Lightning."""
     path = choose_checkpoint(resume, files.checkpoints)
     if path is None:

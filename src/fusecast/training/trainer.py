@@ -107,8 +107,8 @@ class TrainingRun:
 
     `monitor` (``val_loss``, or ``train_loss`` where nothing is validated) decides about the best weights and early
     stopping; `logger` (one of Lightning's, or several) replaces that of the configuration; without `print_epochs` one
-    of `callbacks` prints the line of an epoch; `run_folder` watches the folder of the run. A ConfigError is raised
-    where the requested accelerator is absent, or the library of the logger is not installed.
+    of `callbacks` prints the line of an epoch, which `name` precedes; `run_folder` watches the folder of the run. A
+    ConfigError is raised where the requested accelerator is absent, or the library of the logger is not installed.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class TrainingRun:
         logger: Logger | Sequence[Logger] | None = None,
         print_epochs: bool = True,
         run_folder: RunFolder | None = None,
+        name: str = "",
     ) -> None:
         accelerator = choose_accelerator(config.accelerator, config.devices)
         loggers = logger if logger is not None else make_logger(config.logger, files.logs)
@@ -128,10 +129,10 @@ class TrainingRun:
         self.history = History(files.history)
         self.limits = Limits(config.max_steps, config.max_minutes)
         self.early_stopping: EarlyStopping | None = None
-        name = f"tft-{{epoch:02d}}-{{{monitor}:.6f}}"
+        file_name = f"tft-{{epoch:02d}}-{{{monitor}:.6f}}"
         self.best = MovableCheckpoint(
             files.checkpoints,
-            name,
+            file_name,
             monitor=monitor,
             save_on_train_epoch_end=True,
             enable_version_counter=False,  # a resumed run writes the file of an epoch that it repeats anew
@@ -144,7 +145,7 @@ class TrainingRun:
         first: list[pl.Callback] = [self.folder, self.history, self.limits]
         self.print_progress = config.progress
         if config.progress:
-            first.append(ProgressReport(self.history, lines=print_epochs))
+            first.append(ProgressReport(self.history, lines=print_epochs, name=name))
         if loggers:
             first.append(LearningRateMonitor(logging_interval="epoch"))
         if config.early_stopping_patience is not None:

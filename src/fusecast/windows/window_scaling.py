@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.features.encoded_panel import EncodedPanel
+from fusecast.model.batch import Batch, find_present
+from fusecast.windows.window_index import WindowIndex
 
 MIN_WINDOW_SCALE = 0.02
 """Least scale of a window, in units of its series' scale: steps after a constant lookback stay bounded."""
@@ -55,3 +59,38 @@ def compute_window_units(
     values = torch.from_numpy(np.where(present, encoded.reals[rows, :Y], 0.0))  # float64
     shift, factor = compute_window_scales(values, torch.from_numpy(present), encoded.window_scaling)
     return center + shift.numpy() * scale, scale * factor.numpy()
+
+
+def rescale_windows(
+    batch: Batch, encoded: EncodedPanel, index: WindowIndex, kind: str
+) -> tuple[Batch, FloatArray, FloatArray]:
+    """Return a batch of windows of a panel, on the CPU, as if they were scaled in another way; and its units.
+
+    The targets in the batch may have been changed since it was gathered: the lookbacks that they are now are scaled.
+    """
+    batch = Batch(*(tensor.cpu() for tensor in batch))
+    series, cutoff = index.locate(batch.window.numpy())
+    of_series = replace(encoded, center=np.zeros_like(encoded.center), scale=np.ones_like(encoded.scale))
+    shift, factor = map(torch.from_numpy, compute_window_units(of_series, index.lookback, series, cutoff))  # [B, Y]
+    Y, present = shift.shape[1], find_present(batch, "past")
+    present = None if present is None else present[..., :Y]
+    past = batch.past_real[..., :Y].double() * factor[:, None] + shift[:, None]  # scaled as the series is
+    past = past if present is None else past.masked_fill(~present, 0.0)
+    center, scale = torch.zeros_like(shift), torch.ones_like(factor)
+    if kind != "none":
+        center, scale = compute_window_scales(past, present, kind)
+    past = (past - center[:, None]) / scale[:, None]
+    past = past if present is None else past.masked_fill(~present, 0.0)
+    target = (batch.target.double() * factor[:, None] + (shift - center)[:, None]) / scale[:, None]
+    if batch.target_mask.shape[-1]:
+        target = target.masked_fill(~batch.target_mask, 0.0)
+    dtype = batch.past_real.dtype
+    units = (encoded.center[series] + center.numpy() * encoded.scale[series], encoded.scale[series] * scale.numpy())
+    rescaled = batch._replace(
+        past_real=torch.cat((past.to(dtype), batch.past_real[..., Y:]), dim=-1),
+        target=target.to(dtype),
+        center=torch.from_numpy(units[0]).to(dtype),
+        scale=torch.from_numpy(units[1]).to(dtype),
+        weight=(scale if kind != "none" else scale[:, :0]).to(dtype),
+    )
+    return rescaled, *units

@@ -19,7 +19,7 @@ from fusecast.evaluation.backtest.results import Backtest
 from fusecast.evaluation.backtest.rolling import Origins, PartFiles, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_training_rows
-from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
@@ -44,9 +44,9 @@ PART_FILE_ROWS = 200_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedPanelPredictor:
-    """A network on a panel that is encoded once instead of at every call."""
+    """A model on a panel that is encoded once instead of at every call."""
 
-    predictor: NetworkPredictor
+    predictor: EnsemblePredictor
     encoded: EncodedPanel
     name: str = "TFT"
 
@@ -95,7 +95,7 @@ def backtest(
         raise ArtifactError.unknown_ending(path, (ENDING,))
     size = chunk_windows or max(1, PART_FILE_ROWS // config.horizon)
     origins = Origins(index=index, refit_every=refit_every, chunk_windows=size)
-    levels = bundle.network.config.quantiles
+    levels = bundle.config.quantiles
     season = seasons_for(panel.schema.frequency)[0]
     names: list[str] = []
 
@@ -115,11 +115,11 @@ def backtest(
             encoded = (
                 prepared.encoded if model.preprocessor is prepared.preprocessor else model.preprocessor.encode(panel)
             )
-            network = EncodedPanelPredictor(
-                predictor=NetworkPredictor(model.network, model.preprocessor, device=device), encoded=encoded
+            model_predictor = EncodedPanelPredictor(
+                predictor=EnsemblePredictor.from_bundle(model, device), encoded=encoded
             )
-            calibration = [calibrated_predictor(bundle, network, prepared)] if calibrated else []
-            return [network, *calibration, *build_baselines(baselines, panel, known, config.horizon, levels)]
+            calibration = [calibrated_predictor(bundle, model_predictor, prepared)] if calibrated else []
+            return [model_predictor, *calibration, *build_baselines(baselines, panel, known, config.horizon, levels)]
 
         try:
             count = write_part_files(panel, origins, predictors_for, files, on_progress)
@@ -175,7 +175,12 @@ def _windows_before(index: WindowIndex, rows: IntArray) -> int:
 def _identity(prepared: Prepared, bundle: Bundle, origins: Origins) -> dict[str, Any]:
     """Return all that determines the part files, as plain values."""
     panel, index = prepared.panel, origins.index
-    weights = [(name, tensor.detach().cpu().numpy()) for name, tensor in bundle.network.state_dict().items()]
+    weights = [
+        (name if number == 0 else f"{number}.{name}", tensor.detach().cpu().numpy())
+        for number, member in enumerate(bundle.members)
+        for name, tensor in member.network.state_dict().items()
+    ]
+    scalings = [member.window_scaling for member in bundle.members]
     columns: dict[str, NDArray[Any]] = {
         **panel.reals,
         **panel.categories,
@@ -190,6 +195,7 @@ def _identity(prepared: Prepared, bundle: Bundle, origins: Origins) -> dict[str,
             [*weights, ("fitted", np.frombuffer(bundle.preprocessor.to_json().encode(), dtype=np.uint8))]
         ),
         "origins": _checksum([("first", index.first_cutoff), ("last", index.last_cutoff)]),
+        **({} if set(scalings) == {bundle.preprocessor.config.window_scaling} else {"scalings": scalings}),
         "sizes": [index.lookback, index.horizon, index.stride, origins.chunk_windows, origins.refit_every],
         "training": compute_checksum(json.dumps(training, sort_keys=True).encode()),
     }

@@ -10,14 +10,14 @@ from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baseli
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
 
 if TYPE_CHECKING:
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Predictor
-    from fusecast.inference.network_predictor import NetworkPredictor
     from fusecast.workflows.prepare import Prepared
 
 
 def evaluate_run(
     prepared: Prepared,
-    predictor: NetworkPredictor,
+    predictor: EnsemblePredictor,
     *,
     beside: Sequence[Predictor] = (),
     stride: int | None = None,

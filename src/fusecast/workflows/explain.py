@@ -15,7 +15,6 @@ from fusecast.errors import ConfigError, DataError
 from fusecast.explain.permutation import permutation_importance
 from fusecast.explain.single_forecast import ForecastExplanation, explain_forecast
 from fusecast.io.tables import read_future
-from fusecast.model.batch import Batch, Output
 from fusecast.reporting.explanation_report import ExplanationReport
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.prepare import SplitName
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
     from fusecast.data.arrays import IntArray
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import ProgressCallback
-    from fusecast.inference.network_predictor import NetworkPredictor
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.io.tables import TableLike
     from fusecast.workflows.prepare import Prepared
 
 
 def explain_windows(
     prepared: Prepared,
-    predictor: NetworkPredictor,
+    predictor: EnsemblePredictor,
     *,
     split: SplitName = "test",
     series: object = None,
@@ -62,12 +61,13 @@ def explain_windows(
     explanation = ExplanationReport.from_outputs(outputs, inputs, prepared.panel, index, threshold=threshold)
     if not permutation_windows:
         return explanation
+    windows = thin_evenly(all_series, permutation_windows)
     return explanation.with_permutation(
         permutation_importance(
-            lambda batch: run(predictor, batch),
+            predictor.forward(prepared.encoded, windows),
             prepared.encoded,
-            thin_evenly(all_series, permutation_windows),
-            predictor.network.config.quantiles,
+            windows,
+            predictor.config.quantiles,
             batch_size=predictor.batch_size,
             on_progress=on_progress,
         )
@@ -92,7 +92,7 @@ def thin_evenly(index: WindowIndex, max_windows: int | None) -> WindowIndex:
 
 
 def explain_latest_forecast(
-    prepared: Prepared, predictor: NetworkPredictor, series: object, future: TableLike | None = None
+    prepared: Prepared, predictor: EnsemblePredictor, series: object, future: TableLike | None = None
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series])
@@ -142,13 +142,3 @@ def series_index(panel: Panel, name: object) -> int:
     if text not in panel.names:
         raise ConfigError.unknown("series", name, panel.names)
     return panel.names.index(text)
-
-
-def run(predictor: NetworkPredictor, batch: Batch) -> Output:
-    """Return the output of the network for a batch, without dropout and gradients."""
-    import torch
-
-    predictor.network.eval()
-    with torch.inference_mode():
-        output: Output = predictor.network(Batch(*(tensor.to(predictor.device) for tensor in batch)))
-    return output

@@ -34,7 +34,7 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
         raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
     if bundle.extra.get(CALIBRATION) is not None:
         conformal = Conformal.from_dict(bundle.extra[CALIBRATION])
-        network = bundle.network.config
+        network = bundle.config
         shape = (network.horizon, network.num_targets, len(network.quantiles))
         if conformal.shifts.shape != shape or conformal.levels != network.quantiles:
             raise ArtifactError.unreadable(folder / CONFIG, "its calibration belongs to another network")
@@ -43,7 +43,7 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
 
 def _require_same_sizes(config: RunConfig, bundle: Bundle) -> None:
     """Raise a ValueError where the run has other sizes, columns or features than the network and its preprocessor."""
-    network, fitted = bundle.network.config, bundle.preprocessor
+    network, fitted = bundle.config, bundle.preprocessor
     sizes = {"horizon": config.horizon, "lookback": config.lookback, **dict(config.network)}
     for name, size in sizes.items():
         if getattr(network, name) != size:

@@ -15,9 +15,9 @@ from fusecast.workflows.calibrate import calibrated_predictor, lowest_value
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
-    from fusecast.inference.network_predictor import NetworkPredictor
     from fusecast.io.tables import TableLike
     from fusecast.workflows.prepare import Prepared
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def predict(
     prepared: Prepared,
     bundle: Bundle,
-    network: NetworkPredictor,
+    network: EnsemblePredictor,
     future: TableLike | None = None,
     *,
     quantiles: Sequence[float] | None = None,

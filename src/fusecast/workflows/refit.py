@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytorch_lightning as pl
 
 from fusecast.errors import DataError
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bundle
 from fusecast.model.config import ModelConfig
+from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.fit import train_bundle
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from fusecast.data.arrays import IntArray
     from fusecast.evaluation.backtest.rolling import Origins
     from fusecast.workflows.prepare import Prepared
@@ -60,7 +57,7 @@ class Refits:
                 bundle = self._train(block, before)
             except TrainingInterrupted:
                 raise TrainingInterrupted.within_refit(block) from None
-            save_bundle(folder, bundle.network, bundle.preprocessor)
+            save_bundle(folder, bundle.members, bundle.preprocessor)
         return load_bundle(folder)
 
     @property
@@ -90,27 +87,18 @@ class Refits:
         if len(train) == 0:
             raise DataError.nothing_to_train_on(config.horizon, int(valid_begin.max(initial=0)))
         preprocessor = before.preprocessor if before else Preprocessor(config.features).fit(panel, valid_begin)
-        quiet = config.training.model_copy(update={"logger": "none", "progress": False})
+        members = len(self.bundle.members)
+        quiet = config.training.model_copy(update={"logger": "none", "progress": False, "members": members})
         result, bundle = train_bundle(
             config.model_copy(update={"training": quiet}),
-            ModelConfig(**self.bundle.network.config.to_dict() | preprocessor.inputs.sizes()),
+            ModelConfig(**self.bundle.config.to_dict() | preprocessor.inputs.sizes()),
             preprocessor.encode(panel),
             preprocessor,
             train=train,
             valid=WindowIndex.between(lengths=known, begin=valid_begin, end=known, lookback=lookback, horizon=horizon),
-            callbacks=[LoadInitialWeights(before.network.state_dict())] if before else [],
+            scalings=[member.window_scaling for member in self.bundle.members],
+            initial=[LoadInitialWeights(member.network.state_dict()) for member in before.members] if before else [],
         )
         if result.interrupted:  # unlike in `fit`, half trained weights are no result
             raise TrainingInterrupted
         return bundle
-
-
-class LoadInitialWeights(pl.Callback):
-    """Begin training with given weights."""
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self.weights = weights
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  of Lightning
-        """Copy the weights into the network."""
-        pl_module.network.load_state_dict(dict(self.weights))  # type: ignore[union-attr]

@@ -25,19 +25,19 @@ from fusecast.evaluation.breakdown import ScoreBreakdown, compute_score_breakdow
 from fusecast.evaluation.evaluate import Evaluation, evaluate
 from fusecast.evaluation.significance import coverage_standard_errors
 from fusecast.explain.seasonality import describe_patterns
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.forecasts import Forecasts, Predictor
-from fusecast.inference.model_bundle import Bundle
-from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.io.atomic import write_text_atomically
 from fusecast.io.documents import decode, read_bytes
 from fusecast.io.output_dir import check_results_folder
 from fusecast.io.tables import TableLike, check_folder, read_future
-from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.reporting.export import FigureKind, check_can_draw, check_figure_kind, write_report_figures
 from fusecast.reporting.page import MAX_FORECAST_PLOTS, build_report, pick_evenly
 from fusecast.reporting.report_data import FanForecast, ForecastPlot, ReportData, Timeline, TrainingCurves
 from fusecast.reporting.text import span
 from fusecast.training.callbacks.history import COLUMNS
+from fusecast.training.members.ensemble import member_folder
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import calibrated_predictor_if_any
 from fusecast.workflows.evaluate import evaluate_run
@@ -52,7 +52,7 @@ HORIZONS_OF_ACTUALS = 6  # in a forecast plot; the last is forecast
 def write_report(
     prepared: Prepared,
     bundle: Bundle,
-    predictor: NetworkPredictor,
+    predictor: EnsemblePredictor,
     folder: Path | None,
     path: Path,
     *,
@@ -75,7 +75,9 @@ def write_report(
         check_results_folder(Path(figures))
     known = read_future(future, prepared.panel.schema.id)
     calibrated = calibrated_predictor_if_any(bundle, predictor, prepared)
-    data = collect_report_data(prepared, predictor, read_history(folder), known, calibrated)
+    places = [] if folder is None else [member_folder(folder, number) for number in range(len(bundle.members))]
+    histories = [read_history(place) for place in places]
+    data = collect_report_data(prepared, predictor, histories, known, calibrated)
     write_text_atomically(path, build_report(data))
     if figures is not None:
         write_report_figures(data, Path(figures), kind)
@@ -84,12 +86,16 @@ def write_report(
 
 def collect_report_data(
     prepared: Prepared,
-    predictor: NetworkPredictor,
-    history: Sequence[Mapping[str, Any]] = (),
+    predictor: EnsemblePredictor,
+    histories: Sequence[Sequence[Mapping[str, Any]]] = (),
     future: pl.DataFrame | None = None,
     calibrated: CalibratedPredictor | None = None,
 ) -> ReportData:
-    """Evaluate and explain a model and check its data: everything that the page shows."""
+    """Evaluate and explain a model and check its data: everything that the page shows.
+
+    `histories` has the rows of the training of each network, as far as they are known.
+    """
+    history = histories[0] if histories else ()
     others = [] if calibrated is None else [calibrated]
     panel, config = prepared.panel, prepared.config
     evaluation = evaluate_run(prepared, predictor, beside=others)
@@ -110,14 +116,14 @@ def collect_report_data(
         lookback=prepared.lookback,
         num_series=panel.num_series,
         data_facts=describe_data(prepared),
-        run_facts=describe_run(config, predictor.network, history),
+        run_facts=describe_run(config, predictor.members, history),
         quality=check_quality(panel, prepared.splits, prepared.lookback, config.horizon),
         evaluation=evaluation,
         breakdown=breakdown,
         coverage=coverage,
         coverage_error=coverage_error,
         calibration_method="" if calibrated is None else calibrated.conformal.method,
-        curves=training_curves(history),
+        curves=training_curves(history, histories[1:]),
         forecast_plots=plot_forecasts(prepared, predictor, future, worst[: MAX_FORECAST_PLOTS // 4]),
         importances=explanation.importances,
         attention=explanation.attention,
@@ -131,7 +137,7 @@ def collect_report_data(
     )
 
 
-def break_down_scores(prepared: Prepared, predictor: NetworkPredictor, evaluation: Evaluation) -> ScoreBreakdown:
+def break_down_scores(prepared: Prepared, predictor: EnsemblePredictor, evaluation: Evaluation) -> ScoreBreakdown:
     """Score the model and the best baseline by step ahead and by series, on the windows of the evaluation."""
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
     index = prepared.windows("test", config.horizon)
@@ -144,7 +150,7 @@ def break_down_scores(prepared: Prepared, predictor: NetworkPredictor, evaluatio
 
 
 def evaluate_coverage(
-    prepared: Prepared, predictor: NetworkPredictor, others: Sequence[Predictor] = ()
+    prepared: Prepared, predictor: EnsemblePredictor, others: Sequence[Predictor] = ()
 ) -> tuple[Evaluation, list[dict[float, float]]]:
     """Evaluate models at origins all over the test span, whose horizons overlap.
 
@@ -167,7 +173,7 @@ def select_series(prepared: Prepared) -> list[str]:
 
 
 def plot_forecasts(
-    prepared: Prepared, predictor: NetworkPredictor, future: pl.DataFrame | None, worst: Sequence[int] = ()
+    prepared: Prepared, predictor: EnsemblePredictor, future: pl.DataFrame | None, worst: Sequence[int] = ()
 ) -> list[ForecastPlot]:
     """Return the last test window and, where it can be forecast, the future of as many series as a page shows.
 
@@ -198,7 +204,7 @@ def plot_forecasts(
 
 
 def forecast_next_steps(
-    prepared: Prepared, predictor: NetworkPredictor, future: pl.DataFrame | None, series: IntArray
+    prepared: Prepared, predictor: EnsemblePredictor, future: pl.DataFrame | None, series: IntArray
 ) -> Forecasts | None:
     """Forecast the steps after the last rows; None where known columns have no values there."""
     panel, config = prepared.panel, prepared.config
@@ -249,8 +255,10 @@ def read_history(folder: Path | None) -> list[dict[str, str]]:
     return rows
 
 
-def training_curves(history: Sequence[Mapping[str, Any]]) -> TrainingCurves | None:
-    """Convert the rows of a history to curves; None without rows."""
+def training_curves(
+    history: Sequence[Mapping[str, Any]], others: Sequence[Sequence[Mapping[str, Any]]] = ()
+) -> TrainingCurves | None:
+    """Convert the rows of a history to curves, and those of other networks; None without rows."""
     if not history:
         return None
 
@@ -258,7 +266,13 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> TrainingCurves | No
         [float("nan") if row.get(name) in (None, "") else float(row[name]) for row in history]
         for name in ("epoch", "train_loss", "val_loss", "lr")
     )
-    return TrainingCurves(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss, learning_rate=learning_rate)
+    return TrainingCurves(
+        epoch=epoch,
+        train_loss=train_loss,
+        valid_loss=valid_loss,
+        learning_rate=learning_rate,
+        others=[curves for rows in others if (curves := training_curves(rows)) is not None],
+    )
 
 
 def describe_data(prepared: Prepared) -> dict[str, str]:
@@ -281,12 +295,11 @@ def describe_data(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def describe_run(
-    config: RunConfig, network: TemporalFusionTransformer, history: Sequence[Mapping[str, Any]]
-) -> dict[str, str]:
-    """Return facts about the network and its training as text."""
+def describe_run(config: RunConfig, members: Sequence[Member], history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return facts about the networks and their training as text."""
     facts = {
-        "Parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
+        **({"Networks": f"{len(members)}, averaged"} if len(members) > 1 else {}),
+        "Parameters": f"{sum(parameter.numel() for parameter in members[0].network.parameters()):,}",
         "Hidden size": str(config.network.hidden_size),
         "Attention heads": str(config.network.num_heads),
         "Lookback": f"{config.lookback} steps",

@@ -18,9 +18,9 @@ from fusecast.workflows.predict import predict
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.data.schema import Schema
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
-    from fusecast.inference.network_predictor import NetworkPredictor
     from fusecast.io.tables import TableLike
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
@@ -35,7 +35,7 @@ KEYS = ("cutoff", "step", "sample")
 class FineGridPredictor:
     """A predictor that returns the quantiles of a distribution at `SAMPLING_LEVELS`."""
 
-    network: NetworkPredictor
+    network: EnsemblePredictor
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class FineGridPredictor:
 def draw_sample_paths(
     prepared: Prepared,
     bundle: Bundle,
-    network: NetworkPredictor,
+    network: EnsemblePredictor,
     count: int,
     future: TableLike | None = None,
     *,

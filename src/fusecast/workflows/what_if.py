@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from fusecast.data.arrays import FloatArray
     from fusecast.data.panel import Panel
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts
-    from fusecast.inference.network_predictor import NetworkPredictor
     from fusecast.io.tables import TableLike
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
@@ -31,7 +31,7 @@ Change = object | Sequence[object] | Callable[["NDArray[Any]"], "NDArray[Any]"]
 
 def what_if(
     prepared: Prepared,
-    predictor: NetworkPredictor,
+    predictor: EnsemblePredictor,
     changes: Mapping[str, Change],
     future: TableLike | None = None,
     *,

@@ -27,12 +27,13 @@ def notify(text: str) -> None:
 class ProgressReport(pl.Callback):
     """Print what is being trained, how far an epoch is, and its results: the last row of `history`.
 
-    Without `lines` there is the bar alone. The default `console` is stderr. Values are fetched from the device a few
-    times a second, not every step.
+    Without `lines` there is the bar alone; `name` precedes each line. The default `console` is stderr. Values are
+    fetched from the device a few times a second, not every step.
     """
 
-    def __init__(self, history: History, console: Console | None = None, *, lines: bool = True) -> None:
+    def __init__(self, history: History, console: Console | None = None, *, lines: bool = True, name: str = "") -> None:
         self.history = history
+        self.name = name
         self.lines = lines
         self.console = console or _stderr()
         self._bar: Progress | None = None
@@ -95,7 +96,7 @@ class ProgressReport(pl.Callback):
         self.on_train_end()
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(self.name + text, highlight=False, soft_wrap=True)
 
 
 def _stderr() -> Console:
