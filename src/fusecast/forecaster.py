@@ -137,8 +137,7 @@ class Forecaster(Generic[FrameT]):
         resume
             Continue from the newest intact checkpoint in `folder`, exactly where that run stopped.
         callbacks, logger
-            Of Lightning: more callbacks, and loggers in place of the one of the configuration. Of several networks, the
-            first alone has them.
+            Of Lightning: more callbacks, and loggers in place of the configured one; the first network alone has them.
 
         Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
         """

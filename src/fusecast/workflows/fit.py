@@ -66,11 +66,9 @@ def with_features_of_checkpoint(prepared: Prepared, folder: Path) -> Prepared:
     Earlier versions took every feature that varies, those too that would be left out now.
     """
     every = replace(prepared.preprocessor, repeated_features=None)
-    path = (
-        newest_checkpoint(RunFiles.in_folder(folder).checkpoints)[0]
-        if every.inputs != prepared.preprocessor.inputs
-        else None
-    )
+    if every.inputs == prepared.preprocessor.inputs:
+        return prepared
+    path, _ = newest_checkpoint(RunFiles.in_folder(folder).checkpoints)
     if path is None:
         return prepared
     saved = load_training_state(path)["hyper_parameters"].get("model")
