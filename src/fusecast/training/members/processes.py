@@ -179,7 +179,7 @@ class MemberProcesses:
 
 
 class Watch(pl.Callback):
-    """Look after the processes of the other members while the first one trains."""
+    """Keep the processes of the other members running while the first one trains."""
 
     def __init__(self, others: MemberProcesses) -> None:
         self.others = others
