@@ -117,11 +117,21 @@ def test_an_option_that_cannot_work_is_refused_by_its_full_name(
             build()
 
 
+def test_several_window_scalings_are_different_kinds() -> None:
+    features = RunConfig.parse({"horizon": 1, "features": {"window_scaling": ["mean", "last"]}}).features
+    assert features.window_scalings == ("mean", "last")
+    assert FeatureConfig(window_scaling=["last"]) == FeatureConfig(window_scaling="last")
+    with pytest.raises(ConfigError, match="different kinds"):
+        FeatureConfig(window_scaling=["mean", "mean"])
+    with pytest.raises(ConfigError, match="cannot be 'median'"):
+        FeatureConfig(window_scaling=["mean", "median"])
+
+
 def test_all_problems_of_a_section_are_reported_together() -> None:
     with pytest.raises(InvalidOptionsError) as refusal:
         RunConfig.parse({"horizon": 0, "lokback": 5})
     assert list(refusal.value.problems) == ["horizon", "lokback"]
-    assert "Did you mean 'lookback'" in str(refusal.value)
+    assert "did you mean 'lookback'" in str(refusal.value)
     assert "did you mean 'lookback'" in str(refusal.value)
     assert pickle.loads(pickle.dumps(refusal.value)).problems == refusal.value.problems
 

@@ -211,14 +211,34 @@ class FeatureConfig(_Section):
     """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
     target_transform: TargetTransform = "none"
     """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
-    window_scaling: WindowScaling = "mean"
+    window_scaling: WindowScaling | tuple[WindowScaling, ...] = "mean"
     """Centre and scale the targets of each window once more by its own lookback, because the level of most series
     moves: `mean` around the mean; `last` around the last known value, for series that drift like random walks;
-    `none` leaves them, which lets backtests share the work of overlapping windows."""
+    `none` leaves them, which lets backtests share the work of overlapping windows. Of several, such as `[mean, last]`,
+    the members take turns, and those of the kind that forecasts the validation rows best are kept, or all of them."""
     series_embedding: bool | None = None
     """Feed the series' name to the network as a static category; None: when there is more than one series."""
     relative_position: bool = True
     """Feed each step's position in its window to the network as a known real."""
+
+    @property
+    def window_scalings(self) -> tuple[WindowScaling, ...]:
+        """Return all kinds of window scaling."""
+        return (self.window_scaling,) if isinstance(self.window_scaling, str) else self.window_scaling
+
+    @field_validator("window_scaling", mode="before")
+    @classmethod
+    def _check_kinds(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in get_args(WindowScaling):
+            raise ConfigError.not_one_of("features.window_scaling", value, get_args(WindowScaling))
+        if not isinstance(value, list | tuple):
+            return value
+        if not value or len(set(map(str, value))) < len(value):
+            raise ConfigError.wrong_value("features.window_scaling", repr(value), "different kinds, at least one")
+        for kind in value:
+            if kind not in get_args(WindowScaling):
+                raise ConfigError.not_one_of("a kind in features.window_scaling", kind, get_args(WindowScaling))
+        return value[0] if len(value) == 1 else tuple(value)
 
     @field_validator("calendar", mode="before")
     @classmethod

@@ -19,6 +19,13 @@ class ConfigError(FusecastError):
         return cls(f"{name} must be {expected}, not {value}")
 
     @classmethod
+    def too_few_members(cls, members: int, kinds: Sequence[str]) -> Self:
+        return cls(
+            f"features.window_scaling has {len(kinds)} kinds ({', '.join(kinds)}), and training.members is {members}\n"
+            f"Hint: every kind needs a network: --members {len(kinds)}"
+        )
+
+    @classmethod
     def out_of_range(cls, name: str, value: object, allowed: str) -> Self:
         return cls(f"{name} must lie in {allowed}, not {value}")
 

@@ -222,7 +222,7 @@ class FittedPreprocessor:
             static_categories=self._encode_static_categories(panel),
             center=centers,
             scale=scales,
-            window_scaling=self.config.window_scaling,
+            window_scaling=self.config.window_scalings[0],
         )
 
     def invert(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:

@@ -145,7 +145,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise ArtifactError.unreadable(folder, f"{PREPROCESSOR} has other inputs than the network in {CONFIG}")
     members = tuple(
         Member(_read_network(folder / name, model, sum(map(prod, sizes.values())), config), scaling)
-        for name, sizes, scaling in zip(files, shapes, scalings or [fitted.config.window_scaling], strict=True)
+        for name, sizes, scaling in zip(files, shapes, scalings or [fitted.config.window_scalings[0]], strict=True)
     )
     return Bundle(members=members, preprocessor=fitted, extra=config["extra"], version=config["fusecast"])
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fusecast.data.splits import record_split
+from fusecast.errors import ConfigError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
+from fusecast.features.targets import apply_transform
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.io.atomic import scratch_folder
 from fusecast.reporting.training_images import draw_training_images
+from fusecast.runtime.distributed import is_first_process
 from fusecast.training.callbacks.images import ImageLogger
+from fusecast.training.callbacks.progress import notify
 from fusecast.training.checkpoints import load_training_state, newest_checkpoint
 from fusecast.training.fit import FitResult, settle_unknown_categories
 from fusecast.training.members.ensemble import LoadInitialWeights
@@ -44,7 +52,10 @@ def fit_prepared(
 ) -> tuple[FitResult, Bundle]:
     """Train the network of a prepared table; see :meth:`fusecast.Forecaster.fit`."""
     config = prepared.config
-    return train_bundle(
+    kinds, members = config.features.window_scalings, config.training.members
+    if members < len(kinds):
+        raise ConfigError.too_few_members(members, kinds)
+    result, bundle = train_bundle(
         config,
         prepared.model_config,
         prepared.encoded,
@@ -52,12 +63,55 @@ def fit_prepared(
         train=prepared.train,
         valid=prepared.valid,
         folder=folder,
+        scalings=[kinds[number % len(kinds)] for number in range(members)] if len(kinds) > 1 else (),
         extra={"run": config.to_dict(), "split": record_split(prepared.panel, prepared.splits)},
         resume=resume and folder is not None,
         callbacks=callbacks,
         logger=logger,
         on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
     )
+    return result, keep_best_members(bundle, prepared)
+
+
+def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
+    """Return a bundle with the members of the window scaling that forecasts the validation rows best, or with all.
+
+    The loss is that of training, the quantile loss in units of the series; all stay where they share one scaling, or
+    where there are no validation rows.
+    """
+    kinds = dict.fromkeys(member.window_scaling for member in bundle.members)
+    valid = prepared.valid
+    if len(kinds) == 1 or not len(valid):
+        return bundle
+    if prepared.config.training.validation_windows is not None:
+        valid = valid.thin(prepared.config.training.validation_windows)
+    candidates = {" and ".join(kinds): bundle.members}
+    candidates |= {kind: tuple(each for each in bundle.members if each.window_scaling == kind) for kind in kinds}
+    losses = {
+        name: scaled_loss(EnsemblePredictor(members, bundle.preprocessor, device="cpu"), prepared.encoded, valid)
+        for name, members in candidates.items()
+    }
+    best = min(losses, key=lambda name: losses[name])
+    if is_first_process():
+        figures = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        notify(f"window scaling {best}: the validation rows are forecast best by it (quantile loss: {figures})")
+    return replace(bundle, members=candidates[best], extra={**bundle.extra, "window_scaling_losses": losses})
+
+
+def scaled_loss(predictor: EnsemblePredictor, encoded: EncodedPanel, index: WindowIndex) -> float:
+    """Return the quantile loss of forecasts, in units of each series, averaged over all values and levels."""
+    forecasts = predictor.predict(encoded, index)
+    series, cutoff, targets = forecasts.series, forecasts.cutoff, len(encoded.inputs.targets)
+    rows = (encoded.indptr[series] + cutoff)[:, None] + np.arange(index.horizon)
+    actual = encoded.reals[rows, :targets]  # [W, H, Y]
+    transformed = apply_transform(forecasts.quantiles, predictor.preprocessor.config.target_transform)
+    center, scale = (numbers[series][:, None, :, None] for numbers in (encoded.center, encoded.scale))
+    error = actual[..., None] - (transformed - center) / scale
+    levels = np.asarray(forecasts.levels)
+    loss = np.maximum(levels * error, (levels - 1) * error).mean(axis=-1)
+    if encoded.reals_present.shape[1]:
+        loss = loss[encoded.reals_present[rows, :targets]]
+    return float(loss.mean()) if loss.size else math.inf
 
 
 def with_features_of_checkpoint(prepared: Prepared, folder: Path) -> Prepared:
