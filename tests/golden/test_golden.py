@@ -1,8 +1,9 @@
 """What fusecast computes is what it computed before: files that an earlier version wrote, and small seeded runs.
 
 The files in ``files`` were written, and the tables in ``files/tables`` computed, by the version before the package was
-rearranged; those of `stallion` and `gaps` by the first that trains on windows with little history in short series, and
-with the windows of before it computed the old ones. Rounding differs between processors, and the runs are so short that it stays far below the tolerance.
+rearranged. Those of `stallion` and `gaps` are of the first version that trains on windows with little history in short
+series; without these windows it computed the old ones. Rounding differs between processors, and the runs are so short
+that it stays far below the tolerance.
 """
 
 from __future__ import annotations
