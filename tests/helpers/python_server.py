@@ -8,6 +8,7 @@ folder and exit code are its own. Where the start of Python itself is checked, s
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -97,6 +98,7 @@ def load_libraries() -> None:
 
 if __name__ == "__main__":
     load_libraries()
+    gc.freeze()  # what is loaded is neither searched nor freed when a forked process ends
     first, *others = serve()
     if first == "-c":
         sys.argv = ["-c", *others[1:]]
