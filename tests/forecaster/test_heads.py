@@ -176,7 +176,7 @@ def test_logarithms_and_distributions_of_the_values_themselves_do_not_go_togethe
 
 
 def test_an_unknown_head_is_refused_before_the_table_is_read() -> None:
-    message = r"network.head cannot be 'gaussian'\nHint: available are 'negative_binomial'"
+    message = r"network.head cannot be 'gaussian'\nHint: it is not supported; use 'normal'"
     with pytest.raises(ConfigError, match=message):
         forecaster("gaussian")
 
