@@ -18,9 +18,8 @@ def slow(kind: str, values: np.ndarray) -> tuple[float, float]:
         return 0.0, float(np.abs(values).mean())
     if kind == "robust":
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        return float(middle), float((high - low) / 1.3489795003921634) if high - low > 2e-6 * values.std() else float(
-            values.std()
-        )
+        spread = (high - low) / 1.3489795003921634
+        return float(middle), float(spread if spread > 1e-6 * values.std() else values.std())
     return float(values.mean()), float(values.std())
 
 

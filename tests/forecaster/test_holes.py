@@ -48,7 +48,7 @@ def plan(forecaster: Forecaster) -> pl.DataFrame:
 
 def forecast_by_hand(forecaster: Forecaster, batch: Batch) -> np.ndarray:
     """Run the network on a batch in float64, without kernels, and return the quantiles in the units of the data."""
-    network = copy.deepcopy(forecaster._bundle.network).double().eval()
+    network = copy.deepcopy(forecaster._bundle.members[0].network).double().eval()
     double = Batch(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch))
     with torch.no_grad():
         quantiles = network(double).quantiles.numpy()

@@ -39,7 +39,7 @@ def test_a_horizon_alone_is_enough(tmp_path: Path) -> None:
     forecaster = Forecaster(HORIZON, **ROLES, **TINY).fit(shop_table(), folder=tmp_path)
     (choice,) = forecaster.prepared.choices
     assert choice.option == "lookback"
-    assert forecaster.config.lookback == choice.value == forecaster.predictor.network.config.lookback
+    assert forecaster.config.lookback == choice.value == forecaster.predictor.config.lookback
     assert RunConfig.read(tmp_path / "run.yaml").lookback == choice.value  # a resumed run chooses nothing
     assert Forecaster.load(tmp_path).config == forecaster.config
 

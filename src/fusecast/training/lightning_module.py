@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from fusecast.config import LearningRateSchedule
 from fusecast.data.arrays import FloatArray
 from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch, Output
@@ -22,6 +21,9 @@ from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.callbacks.images import FigureData
 from fusecast.training.callbacks.stopping import Limits
 from fusecast.training.resumable_module import ResumableModule
+
+if TYPE_CHECKING:
+    from fusecast.config import LearningRateSchedule
 
 
 def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Tensor:
