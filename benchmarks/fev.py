@@ -39,6 +39,7 @@ from benchmarks.fev_tasks import (
 )
 from benchmarks.libraries import ROOT, Library, shared_data
 from benchmarks.machine import commit
+from benchmarks.process import answer_of
 from benchmarks.speed import RESULTS, words
 
 FEV = Library("fev", "benchmarks.peers.fev")
@@ -142,25 +143,11 @@ def ask_fev(task: FevTask, forecasts: pl.DataFrame, timeout: float = 600.0) -> d
     else:
         names = [pl.col(ID).alias("series"), pl.lit(targets[0]).alias("target")]
     with tempfile.TemporaryDirectory(prefix="fusecast-fev-") as scratch:
-        question, answer, log, table = (
-            Path(scratch) / name for name in ("question.json", "answer.json", "log.txt", "forecasts.parquet")
-        )
+        table = Path(scratch) / "forecasts.parquet"
         forecasts.with_columns(names).drop(ID, TARGET).write_parquet(table)
-        content = {"facts": task.folder / f"{task.name}.json", "table": task.table, "forecasts": table}
-        question.write_text(json.dumps(content, default=str), encoding="utf-8")
+        question = {"facts": task.folder / f"{task.name}.json", "table": task.table, "forecasts": table}
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": scratch, "HF_HUB_OFFLINE": "1"}
-        command = [str(FEV.python), "-P", "-m", FEV.module, str(question), str(answer)]
-        with log.open("w", encoding="utf-8") as output:
-            try:
-                subprocess.run(
-                    command, cwd=scratch, env=environment, stdout=output, stderr=output, timeout=timeout, check=False
-                )
-            except subprocess.TimeoutExpired:
-                return {"error": f"no scores within {timeout:.0f} s"}
-        if not answer.exists():
-            return {"error": "the process died: " + " | ".join(log.read_text(encoding="utf-8").splitlines()[-3:])}
-        result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        return result
+        return answer_of(FEV, question, Path(scratch), environment, timeout)
 
 
 def check_fev() -> str | None:

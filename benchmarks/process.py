@@ -7,10 +7,35 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.libraries import ROOT, Library
+
+LOG = "log.txt"
+
+
+def answer_of(
+    library: Library, question: Mapping[str, Any], scratch: Path, environment: Mapping[str, str], timeout: float
+) -> dict[str, Any]:
+    """Run a driver on a question in a folder of its own, where its output is kept in :data:`LOG`: its answer, or
+    ``error``.
+    """
+    asked, answer, log = (scratch / name for name in ("question.json", "answer.json", LOG))
+    asked.write_text(json.dumps(question, default=str), encoding="utf-8")
+    command = [str(library.python), "-P", "-m", library.module, str(asked), str(answer)]
+    with log.open("w", encoding="utf-8") as output:
+        try:
+            subprocess.run(
+                command, cwd=scratch, env=environment, stdout=output, stderr=output, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"no answer within {timeout:.0f} s"}
+    if not answer.exists():
+        return {"error": "the process died: " + " | ".join(log.read_text(encoding="utf-8").splitlines()[-3:])}
+    result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return result
 
 
 def ask(
@@ -30,7 +55,6 @@ def ask(
     if not library.python.exists():
         return {"error": f"{library.python} is missing; `make bench-venvs` makes it"}
     with tempfile.TemporaryDirectory(prefix="fusecast-bench-") as scratch:
-        question, answer, log = (Path(scratch) / name for name in ("question.json", "answer.json", "log.txt"))
         content = {
             "measure": measure,
             "task": str(task),
@@ -42,7 +66,6 @@ def ask(
             "forecasts": str(forecasts),
             "asked_at": time.time(),
         }
-        question.write_text(json.dumps(content), encoding="utf-8")
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -52,19 +75,9 @@ def ask(
             "CUDA_VISIBLE_DEVICES": "",
             "TQDM_DISABLE": "1",
         }
-        command = [str(library.python), "-P", "-m", library.module, str(question), str(answer)]
         began = time.monotonic()
-        with log.open("w", encoding="utf-8") as output:
-            try:
-                subprocess.run(
-                    command, cwd=scratch, env=environment, stdout=output, stderr=output, timeout=timeout, check=False
-                )
-            except subprocess.TimeoutExpired:
-                return {"error": f"no answer within {timeout:.0f} s"}
-        if not answer.exists():
-            return {"error": "the process died: " + " | ".join(log.read_text(encoding="utf-8").splitlines()[-3:])}
-        result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        result = answer_of(library, content, Path(scratch), environment, timeout)
         result["wall_s"] = time.monotonic() - began
         if "error" in result:
-            result["log"] = log.read_text(encoding="utf-8")[-4_000:]
+            result["log"] = (Path(scratch) / LOG).read_text(encoding="utf-8")[-4_000:]
         return result

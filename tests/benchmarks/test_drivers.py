@@ -66,7 +66,7 @@ def test_our_driver_answers(measure: str, task: Path) -> None:
 
 
 def test_a_driver_that_takes_too_long_is_given_up(task: Path) -> None:
-    assert ask(LIBRARIES[OURS], "importing", task, timeout=0.05) == {"error": "no answer within 0 s"}
+    assert ask(LIBRARIES[OURS], "importing", task, timeout=0.05)["error"] == "no answer within 0 s"
 
 
 def test_a_driver_that_dies_says_its_last_words(task: Path) -> None:
