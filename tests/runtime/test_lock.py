@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from tests.helpers.python_server import run_python
 from tests.helpers.training_fixtures import AfterSteps, Train, same_weights
 
@@ -42,6 +43,21 @@ def test_a_folder_removed_under_a_training_ends_it_and_is_not_made_anew(
         TrainingError, match=r"run was moved, removed or replaced while a training wrote into it.*\nHint"
     ):
         train(max_epochs=3, logger=logger, callbacks=[AfterSteps(removed_at, lambda: shutil.rmtree(run))])
+    assert not run.exists()
+
+
+def test_a_folder_removed_while_a_checkpoint_is_written_is_said_to_be_so(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, save = tmp_path / "run", torch.save
+
+    def remove_and_save(content: object, path: Path) -> None:
+        shutil.rmtree(run)
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", remove_and_save)
+    with pytest.raises(TrainingError, match="was moved, removed or replaced"):
+        train(max_epochs=1)
     assert not run.exists()
 
 

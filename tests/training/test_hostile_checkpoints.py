@@ -13,7 +13,7 @@ from tests.helpers.training_fixtures import Train, World
 from torch.utils.data import DataLoader
 
 from fusecast.errors import ArtifactError, TrainingError
-from fusecast.training.checkpoints import load_checkpoint
+from fusecast.training.checkpoints import RUN, load_checkpoint
 from fusecast.training.lightning_module import TFTModule
 
 
@@ -74,6 +74,14 @@ def test_a_checkpoint_of_other_types_is_refused_in_words(
     torch.save(content, path)
     with pytest.raises(TrainingError, match=rf"(?s)cannot be resumed from .*{words}"):
         train(max_epochs=2, resume=path)
+
+
+def test_an_identity_that_is_no_text_is_refused_in_a_folder_that_has_none(tmp_path: Path, train: Train) -> None:
+    train(max_epochs=1)
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    torch.save({**load_checkpoint(path), RUN: torch.zeros(2)}, path)
+    with pytest.raises(TrainingError, match="the identity of its run is tensor"):
+        train(max_epochs=2, resume=path, folder=tmp_path / "other")
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's, of a Trainer without batches

@@ -317,7 +317,9 @@ def identify_run(folder: Path, checkpoint: Path | None) -> str | None:
     run than the folder; a folder without a run takes on that of the checkpoint.
     """
     path = folder / IDENTITY
-    identity: str | None = uuid4().hex if checkpoint is None else load_checkpoint(checkpoint).get(RUN)
+    identity = uuid4().hex if checkpoint is None else load_checkpoint(checkpoint).get(RUN)
+    if checkpoint is not None and not isinstance(identity, str | None):
+        raise TrainingError.checkpoint_mismatch(checkpoint, f"the identity of its run is {shorten(identity)}, no text")
     if checkpoint is not None and path.exists():
         if path.read_text(encoding="utf-8", errors="replace") != identity:
             raise TrainingError.other_run(checkpoint, folder, path)
@@ -331,13 +333,13 @@ def require_same_network(path: Path, saved: Mapping[str, Any], requested: Mappin
     differences = [
         f"{name} was {saved.get(name)} and is {value}"
         for name, value in requested.items()
-        if not _are_equal(saved.get(name), value)
+        if not are_equal(saved.get(name), value)
     ]
     if differences:
         raise TrainingError.checkpoint_mismatch(path, "; ".join(differences))
 
 
-def _are_equal(saved: Any, value: Any) -> bool:
+def are_equal(saved: Any, value: Any) -> bool:
     """Whether a value of a checkpoint, which may be anything, is a plain value."""
     try:
         return bool(saved == value)

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from fusecast.errors import TrainingError
+from fusecast.errors import ArtifactError, TrainingError
 from fusecast.errors.base import shorten
 from fusecast.runtime.device import choose_accelerator, choose_precision
 from fusecast.training.callbacks.history import History
@@ -233,7 +233,7 @@ class TrainingRun:
                 raise
             reason = f"its content makes no sense ({type(error).__name__}: {shorten(str(error))})"
             raise TrainingError.checkpoint_mismatch(ckpt_path, reason) from error
-        except OSError:  # such as of a logger whose folder is no more
+        except (OSError, ArtifactError):  # such as of a logger or a checkpoint whose folder is no more
             self.folder.require_own()
             raise
         return interrupted

@@ -22,7 +22,7 @@ from fusecast.reporting.training_images import draw_training_images
 from fusecast.runtime.distributed import is_first_process
 from fusecast.training.callbacks.images import ImageLogger
 from fusecast.training.callbacks.progress import notify
-from fusecast.training.checkpoints import load_training_state, newest_checkpoint
+from fusecast.training.checkpoints import are_equal, load_training_state, newest_checkpoint
 from fusecast.training.fit import FitResult, settle_unknown_categories
 from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.training.members.fit import fit_members
@@ -127,7 +127,9 @@ def with_features_of_checkpoint(prepared: Prepared, folder: Path) -> Prepared:
         return prepared
     saved = load_training_state(path)["hyper_parameters"].get("model")
     cardinalities = saved.get("known_categories") if isinstance(saved, dict) else None
-    if not isinstance(cardinalities, list | tuple) or tuple(cardinalities) != every.inputs.sizes()["known_categories"]:
+    if not isinstance(cardinalities, list | tuple):
+        return prepared
+    if not are_equal(tuple(cardinalities), every.inputs.sizes()["known_categories"]):
         return prepared
     return replace(prepared, preprocessor=every)
 
