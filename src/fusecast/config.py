@@ -45,6 +45,8 @@ SplitSize = float | int | str
 
 MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
+MIN_EPOCH_STEPS = 20
+"""Steps of an epoch at least where ``windows_per_epoch`` is None: few windows are taken several times."""
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Lightning, takes."""
 REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
@@ -300,7 +302,7 @@ class TrainingConfig(_Section):
     windows_per_epoch: Count | None = None
     """Windows an epoch takes, on all devices together. Epochs go through one long shuffle of all windows, piece after
     piece, so nothing is left out and nothing is seen twice before everything has been seen once. None: all windows,
-    but at most 16,384, so that validations are frequent where windows are many."""
+    but at most 16,384, so that validations are frequent where windows are many, and at least those of 20 steps."""
     validation_windows: Count | None = 2_000
     """Windows evaluated at a validation, evenly spaced over all there are; None for all."""
     early_stopping_patience: NonNegativeInt | None = 5
@@ -314,6 +316,9 @@ class TrainingConfig(_Section):
     weight_init: WeightInit = "torch"
     """Initial weights: those of torch's layers (`torch`), or drawn as in the paper's code (`paper`), see
     :mod:`fusecast.model.weights`. Which is better differs from table to table."""
+    average_weights: bool = True
+    """Validate and keep an average of the weights over about the last ninth of the steps, not those of a single step;
+    see :mod:`fusecast.training.callbacks.averaging`."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled, as in AdamW."""
     gradient_clip: PositiveFloat | None = 1.0
@@ -358,7 +363,9 @@ class TrainingConfig(_Section):
 
     def epoch_size(self, windows: int) -> int:
         """Return the windows of an epoch, where there are so many in all."""
-        return min(windows, self.windows_per_epoch or MAX_EPOCH_WINDOWS)
+        if self.windows_per_epoch is not None:
+            return min(windows, self.windows_per_epoch)
+        return min(max(windows, MIN_EPOCH_STEPS * self.batch_size * self.devices * self.num_nodes), MAX_EPOCH_WINDOWS)
 
 
 class RunConfig(_Section):

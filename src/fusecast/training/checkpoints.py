@@ -27,6 +27,7 @@ from fusecast.io.atomic import replace_file, write_text_atomically
 from fusecast.model.tft import require_finite
 from fusecast.runtime.distributed import holds_in_any_process, is_first_process
 from fusecast.runtime.lock import FolderLock
+from fusecast.training.callbacks.averaging import CURRENT_WEIGHTS
 from fusecast.training.callbacks.progress import notify
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -75,7 +76,8 @@ def load_checkpoint(path: Path | str, map_location: torch.device | str = "cpu") 
 def load_finite_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; an ArtifactError is raised also where its weights are NaN or infinite."""
     content = load_checkpoint(path)
-    require_finite(select_tensors(content.get("state_dict")), path)
+    for name in ("state_dict", CURRENT_WEIGHTS):
+        require_finite(select_tensors(content.get(name)), path)
     return content
 
 

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from fusecast.errors import ArtifactError, TrainingError
 from fusecast.errors.base import shorten
 from fusecast.runtime.device import choose_accelerator, choose_precision
+from fusecast.training.callbacks.averaging import CURRENT_WEIGHTS, WeightAverage
 from fusecast.training.callbacks.history import History
 from fusecast.training.callbacks.progress import ProgressReport, notify
 from fusecast.training.callbacks.stopping import Interrupted, Interruption, Limits
@@ -101,7 +102,8 @@ class RunFiles:
 class TrainingRun:
     """A Lightning trainer, and those of its callbacks that are read when training has ended.
 
-    Lightning calls the callbacks in this order: the check of the folder, history, limits, progress, learning rate,
+    Lightning calls the callbacks in this order: the check of the folder, the average of the weights, history, limits,
+    progress, learning rate,
     early stopping; those of the user; then whatever writes checkpoints: the best one, those of the user, ``last.ckpt``,
     interruption. What ``last.ckpt`` holds is therefore the state of all the others after the same step.
 
@@ -142,7 +144,8 @@ class TrainingRun:
             files.checkpoints, self.folder, steps=config.checkpoint_steps, minutes=config.checkpoint_minutes
         )
         self.interruption = Interruption(self.last)
-        first: list[pl.Callback] = [self.folder, self.history, self.limits]
+        averaging = [WeightAverage()] if config.average_weights else []
+        first: list[pl.Callback] = [self.folder, *averaging, self.history, self.limits]
         self.print_progress = config.progress
         if config.progress:
             first.append(ProgressReport(self.history, lines=print_epochs, name=name))
@@ -269,6 +272,7 @@ class TrainingRun:
             "epoch": 0,
             "global_step": 0,
             "state_dict": module.state_dict(),
+            CURRENT_WEIGHTS: dict(module.named_parameters()),
             "loops": {"fit_loop": self.trainer.fit_loop.state_dict()},
             "callbacks": states,
             "optimizer_states": [{"state": {}, "param_groups": [{"betas": [0.9]}]}],

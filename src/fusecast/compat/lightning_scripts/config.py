@@ -131,7 +131,8 @@ class LightningTrainingConfig:
     def training(self) -> TrainingConfig:
         """Return the settings as the options of the package's trainer; see :meth:`check` for its errors."""
         checked = self.check()
-        return TrainingConfig(**{option: getattr(checked, name) for option, name in SECTIONS[TrainingConfig].items()})
+        options = {option: getattr(checked, name) for option, name in SECTIONS[TrainingConfig].items()}
+        return TrainingConfig(average_weights=False, **options)
 
     def checkpoint_to_resume(self) -> Path | None:
         """Return the file to resume from, or the folder of checkpoints; None to start from the beginning."""
