@@ -79,20 +79,6 @@ class TrainingRows:
         until = np.concatenate(([0], np.cumsum(present)))[self._bounds]
         return values[present], np.diff(until, prepend=0)
 
-    def replace_statistics(
-        self, center: FloatArray, scale: FloatArray, column: FloatArray, kind: Scaling, pooled_scale: float
-    ) -> None:
-        """Replace center and scale [S] of these series by the statistics of their rows, in place.
-
-        A series without a value keeps what it has; one that never changes is centered on its value, and has the
-        pooled scale.
-        """
-        middle, spread = compute_statistics(*self.values(column), kind)
-        has_values = ~np.isnan(middle)
-        series = self.series[has_values]
-        center[series] = middle[has_values]
-        scale[series] = np.where(spread[has_values] > 0, spread[has_values], pooled_scale)
-
 
 def compute_statistics(values: FloatArray, counts: IntArray, kind: Scaling) -> tuple[FloatArray, FloatArray]:
     """Return center and scale of groups of values that lie end to end, counts[g] of them in group g.
