@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusecast.config import FeatureConfig, Scaling
 from fusecast.data.arrays import FloatArray, IntArray
-from fusecast.data.panel import Panel
 from fusecast.features.scaling import Scales, compute_statistics
 from fusecast.features.targets import transform_target
+
+if TYPE_CHECKING:
+    from fusecast.config import FeatureConfig, Scaling
+    from fusecast.data.panel import Panel
 
 ENOUGH_VALUES = 9
 """Values from which the deviation of a series is its own alone; with fewer it moves towards the usual one."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fusecast.config import Scaling
 from fusecast.data.arrays import FloatArray, IntArray
-from fusecast.data.panel import Panel
 from fusecast.io.documents import take
+
+if TYPE_CHECKING:
+    from fusecast.config import Scaling
+    from fusecast.data.panel import Panel
 
 NORMAL_IQR = 1.3489795003921634  # distance of the quartiles of a normal distribution, in standard deviations
 RELATIVE_ROUNDING = 1e-12  # a deviation this small relative to the center is the rounding error of a constant

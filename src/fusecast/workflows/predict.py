@@ -57,7 +57,7 @@ def predict(
 
 
 def warn_without_history(prepared: Prepared) -> None:
-    """Say which series have no value of the targets, and from what their level is forecast."""
+    """Warn of series without a value of the targets, with what their level is forecast from."""
     panel, fitted = prepared.panel, prepared.preprocessor
     has_value = np.zeros(panel.num_series, dtype=np.bool_)
     has_value[panel.series_of_row[~np.isnan(stack_targets(panel)).all(axis=1)]] = True
