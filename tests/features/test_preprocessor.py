@@ -124,23 +124,15 @@ def test_levels_and_series_never_trained_on_are_unknown():
     assert encoded.static_categories[:, 1].tolist() == [1, 2, 0]
 
 
-def test_an_unseen_series_is_scaled_by_its_own_history_when_its_end_is_passed():
+def test_an_unseen_series_is_encoded_by_the_pooled_statistics_and_kept_beside():
     panel = make_panel()
     fitted = fit(panel)
-    history = panel.reals["y"][65:75]
-    encoded = fitted.encode(panel, history_end=[40, 25, 10])
-    np.testing.assert_allclose(encoded.center[2], [history.mean()], rtol=1e-12)
-    np.testing.assert_allclose(encoded.scale[2], [history.std()], rtol=1e-12)
-    np.testing.assert_array_equal(encoded.center[:2], fitted.encode(panel).center[:2])
-    # what follows its history is not looked at
-    after = overwrite(panel, rows_where(panel, lambda series, row: row >= 10), ["y"])
-    np.testing.assert_array_equal(fitted.encode(after, history_end=[40, 25, 10]).scale, encoded.scale)
-
-
-def test_an_unseen_series_without_history_has_the_pooled_statistics():
-    panel = make_panel()
-    fitted = fit(panel)
-    assert_same_encoding(fitted.encode(panel, history_end=[0, 0, 0]), fitted.encode(panel))
+    encoded, scales = fitted.encode(panel), fitted.scales["y"]
+    assert (encoded.center[2, 0], encoded.scale[2, 0]) == (scales.pooled_center, scales.pooled_scale)
+    assert encoded.new_series is not None
+    assert encoded.new_series.position.tolist() == [-1, -1, 0]
+    np.testing.assert_array_equal(encoded.new_series.values[:, 0], panel.reals["y"][65:])
+    assert fitted.encode(panel.select([0, 1])).new_series is None
 
 
 def test_series_are_identified_by_their_names_as_text():

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
+from fusecast.features.new_series import NewSeries
 from fusecast.model.batch import Batch
 from fusecast.windows.dataloader import WindowLoader, make_loader
 from fusecast.windows.device_gatherer import DevicePanel
@@ -73,10 +74,13 @@ def make_encoded(
     )
 
 
-def assert_same_encoding(one: EncodedPanel, other: EncodedPanel) -> None:
+def assert_same_encoding(one: EncodedPanel | NewSeries, other: EncodedPanel | NewSeries) -> None:
     """Assert that two encoded panels are equal, types of arrays included."""
-    for field in fields(EncodedPanel):
+    for field in fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, NewSeries):
+            assert_same_encoding(a, b)
+            continue
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b, err_msg=field.name)

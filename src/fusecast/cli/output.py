@@ -191,6 +191,8 @@ def print_scores(evaluation: Evaluation) -> None:
                 cells.append([f"{name} beats best by", *(format_share(skill.get(column)) for column in columns)])
         title = f"{target}: {evaluation.windows:,} forecasts of {evaluation.horizon} steps"
         print_table(title, ["", *columns], cells, numbers_from=1)
+    if evaluation.comparison is not None:
+        print_line(f"{evaluation.comparison.sentence}\n")
     if evaluation.note:
         print_line(f"Note: {evaluation.note}\n")
 

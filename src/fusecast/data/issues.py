@@ -142,7 +142,8 @@ class Issues:
         self.sentences.append(
             f"id column {name!r} of the future table has {format_count(len(series), 'series')} that are not in the "
             f"data: {list_examples(map(repr, series), len(series))}\n"
-            "Hint: remove these rows, or add the history of these series"
+            "Hint: remove these rows, or add rows of these series to the data: their history, or one row with an empty "
+            "target where they have none"
         )
 
     def _format_cell(self, text: pl.Series, row: int) -> str:

@@ -24,7 +24,7 @@ ONLY_SERIES = "series"
 """Name of the series of a table without an id column."""
 
 
-def build_panel(frame: pl.DataFrame, schema: Schema) -> Panel:
+def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = False) -> Panel:
     """Check every row of a table against its schema and lay it out as a Panel; other columns are ignored.
 
     Rows may come in any order; series are ordered by id, rows by time, and missing steps between the first and the
@@ -33,7 +33,7 @@ def build_panel(frame: pl.DataFrame, schema: Schema) -> Panel:
 
     Raise a DataError with all problems at once: missing columns or columns of a wrong type, text among numbers,
     infinities, empty ids or times, times off the grid, duplicate times, static columns that vary within a series,
-    series without any value of the targets, gaps that only a wrong frequency explains.
+    series without any value of the targets (unless `allow_empty`), gaps that only a wrong frequency explains.
     """
     issues = Issues()
     issues.missing_columns(schema.all_names, frame.columns)
@@ -61,7 +61,8 @@ def build_panel(frame: pl.DataFrame, schema: Schema) -> Panel:
     static = schema.names(Role.STATIC)
     static_reals = {n: read_static(placement, reals.pop(n), n, ids, None, issues) for n in static if n in reals}
     static_codes = {n: read_static(placement, codes.pop(n), n, ids, levels[n], issues) for n in static if n in codes}
-    report_empty_targets(placement, reals, ids, schema, issues)
+    if not allow_empty:
+        report_empty_targets(placement, reals, ids, schema, issues)
     issues.raise_if_any()
     return Panel(
         schema=replace(schema, time_zone=time_grid.time_zone),

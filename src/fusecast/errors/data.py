@@ -39,6 +39,26 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def series_without_history(
+        cls,
+        trained: Collection[object],
+        similar: Collection[object],
+        pooled: Collection[object],
+        statics: Collection[str],
+    ) -> Self:
+        levels = {
+            "the level that they had in the training": trained,
+            f"the level of the series of the training most like them in {some_of(statics)}": similar,
+            "the level of all series of the training together": pooled,
+        }
+        texts = [f"{len(series):,} at {level}: {some_of(series)}" for level, series in levels.items() if series]
+        count = format_count(len(trained) + len(similar) + len(pooled), "series")
+        hint = ""
+        if pooled:
+            hint = "\nHint: their first known values, or static columns that say how large a series is, would tell more"
+        return cls(f"{count} without any known value of the target, forecast {'; '.join(texts)}{hint}")
+
+    @classmethod
     def without_training_values(cls, columns: Collection[str]) -> Self:
         return cls(
             f"no training row has a value of {some_of(columns)}: the model does not use later values\n"

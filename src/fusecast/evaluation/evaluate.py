@@ -15,6 +15,7 @@ from fusecast.data.arrays import IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
+from fusecast.evaluation.baseline_comparison import BaselineComparison
 from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors, to_plain
 from fusecast.inference.forecasts import Predictor
 from fusecast.io.atomic import write_text_atomically
@@ -36,6 +37,7 @@ class Evaluation:
     scores: dict[str, tuple[Scores, ...]]  # name of the predictor -> its scores, one a target
     baselines: tuple[str, ...] = ()  # names of the predictors that the others are compared with
     series_without_training_rows: int = 0  # series evaluated of which the table holds no training row: see :attr:`note`
+    comparison: BaselineComparison | None = None  # with baselines series by series, on validation rows
 
     def __repr__(self) -> str:
         return (
@@ -99,6 +101,7 @@ class Evaluation:
             "season": self.season,
             "baselines": list(self.baselines),
             "series_without_training_rows": self.series_without_training_rows,
+            "validation": None if self.comparison is None else self.comparison.to_dict(),
             "scores": {
                 name: {target: score.to_dict() for target, score in zip(self.targets, scores, strict=True)}
                 for name, scores in self.scores.items()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from fusecast.config import WindowScaling
+    from fusecast.features.new_series import NewSeries
 
 RELATIVE_POSITION = "relative_position"
 
@@ -77,6 +78,9 @@ class EncodedPanel:
     window_scaling: WindowScaling = (
         "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback
     )
+    new_series: NewSeries | None = None
+    """Series without training rows, whose windows are scaled by their own rows: see `windows/new_series.py`. In the
+    arrays here they have the scales of all series together; None where there are no such series."""
 
     @property
     def has_position(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import Any, Self
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusecast.config import CalendarFeatureName, FeatureConfig
-from fusecast.data.arrays import BoolArray, FloatArray
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.frequency import Frequency
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
@@ -27,6 +27,7 @@ from fusecast.features.calendar import (
     training_span,
 )
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
+from fusecast.features.new_series import compute_usual, find_new_series, find_similar
 from fusecast.features.public_holidays import (
     CARDINALITY,
     PREFIX,
@@ -62,7 +63,7 @@ class Preprocessor:
         end = np.asarray(train_end, dtype=np.int64)
         training = TrainingRows(panel, end)
 
-        scales, without_values = {}, []
+        scales, without_values, usual = {}, [], {}
         for column in scaled_columns(schema):
             if column in schema.targets:
                 target = transform_target(panel, column, config.target_transform, training.mask)
@@ -70,6 +71,8 @@ class Preprocessor:
                 if not len(values):
                     raise DataError.target_without_values(column)
                 scales[column] = fit_target(values, counts, config.target_scaling)
+                if not scales[column].shared:
+                    usual[column] = compute_usual(values, counts, scales[column])
             else:
                 values, counts = training.values(panel.reals[column])
                 if not len(values):
@@ -99,6 +102,8 @@ class Preprocessor:
             without_values=tuple(without_values),
             repeated_features=find_repeated_features(schema.frequency, training_span(panel, end)),
             holidays=_fit_holidays(config, panel, training),
+            statics=encode_statics(panel, vocabularies, training.series),
+            usual=usual,
         )
 
 
@@ -119,6 +124,10 @@ class FittedPreprocessor:
     repeated_features: tuple[CalendarFeatureName, ...] | None = None
     """Calendar features whose cycle fits twice into the training rows; None, from earlier versions, for all."""
     holidays: tuple[HolidayCalendar, ...] = ()  # of the countries of the configuration
+    statics: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Statics of each series: values, and codes into the vocabularies; none in preprocessors of earlier versions."""
+    usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Usual mean and deviation of each target, in units of its series; none in preprocessors of earlier versions."""
 
     def __repr__(self) -> str:
         return f"FittedPreprocessor({len(self.series)} series, {len(self.schema.columns)} columns)"
@@ -159,33 +168,26 @@ class FittedPreprocessor:
             static_categories=categories(Role.STATIC) | series_category,
         )
 
-    def encode(self, panel: Panel, history_end: ArrayLike | None = None) -> EncodedPanel:
+    def encode(self, panel: Panel) -> EncodedPanel:
         """Scale and encode a panel of the fitted schema. The order of rows and series does not change.
 
         Categories without training rows get code 0, and reals without a training value are missing. A series without
-        training rows is scaled by the statistics pooled over all training series; or, with `history_end` [S], by its
-        rows before ``history_end[s]``.
-        A forecast from cutoff c is then free of leaks when ``history_end[s] <= c``. Raise a SchemaError when columns or
-        frequency of the schema are not the fitted ones, a DataError when `log1p` is applied to a negative target.
+        training rows is scaled by the statistics pooled over all training series here, and by its own rows before the
+        cutoff when its windows are gathered, see :class:`~fusecast.features.new_series.NewSeries`. Raise a SchemaError
+        when columns or frequency of the schema are not the fitted ones, a DataError when `log1p` is applied to a
+        negative target.
         """
         self._check_schema(panel.schema)
-        position = {name: i for i, name in enumerate(self.series)}
-        series = np.array([position.get(name, -1) for name in panel.names], dtype=np.int64)
-        histories: TrainingRows | None = None  # of the series without training rows
-        if history_end is not None and (series < 0).any():
-            histories = TrainingRows(panel, np.where(series < 0, np.asarray(history_end, dtype=np.int64), 0))
-
+        series = self.locate_series(panel)
         targets, lengths = self.schema.targets, panel.lengths
         shape = (panel.num_rows, len(self.scales) + len(self.counted_holidays))
         reals, present = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
         centers, scales = (np.empty((panel.num_series, len(targets))) for _ in range(2))
         for column, (name, statistics) in enumerate(self.scales.items()):
-            values, kind, is_target = panel.reals[name], self.config.covariate_scaling, column < len(targets)
+            values, is_target = panel.reals[name], column < len(targets)
             if is_target:
-                values, kind = transform_target(panel, name, self.config.target_transform), self.config.target_scaling
+                values = transform_target(panel, name, self.config.target_transform)
             center, scale = statistics.at(series)
-            if histories is not None and not statistics.shared:
-                histories.replace_statistics(center, scale, values, kind, statistics.pooled_scale)
             if is_target:
                 centers[:, column], scales[:, column] = center, scale
             if name in self.without_values:
@@ -223,7 +225,23 @@ class FittedPreprocessor:
             center=centers,
             scale=scales,
             window_scaling=self.config.window_scalings[0],
+            new_series=find_new_series(panel, series, self.scales, self.config, self.usual, self.find_similar_series),
         )
+
+    def locate_series(self, panel: Panel) -> IntArray:
+        """Return the position of each series of a panel among those of the training, [S]; -1 for a new one."""
+        position = {name: i for i, name in enumerate(self.series)}
+        return np.array([position.get(name, -1) for name in panel.names], dtype=np.int64)
+
+    def find_similar_series(self, panel: Panel, series: IntArray) -> list[IntArray]:
+        """Return which series of the training each of some series of a panel resembles by its statics."""
+        statics = encode_statics(panel, self.vocabularies, series) if self.statics else {}
+        categorical = self.schema.names(Role.STATIC, Kind.CATEGORICAL)
+        groups = [[name for name in statics if (name in categorical) == kind] for kind in (True, False)]
+        return [
+            find_similar(*([(self.statics[name], statics[name][i]) for name in names] for names in groups))
+            for i in range(len(series))
+        ]
 
     def invert(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
         """Convert scaled values [W, ..., Y] to the units of the data, with center and scale [W, Y].
@@ -247,6 +265,11 @@ class FittedPreprocessor:
             "without_values": list(self.without_values),
             "repeated_features": None if self.repeated_features is None else list(self.repeated_features),
             "holidays": [holidays.to_dict() for holidays in self.holidays],
+            "statics": {
+                name: [None if np.isnan(value) else value for value in values.tolist()]
+                for name, values in self.statics.items()
+            },
+            "usual": {name: list(pair) for name, pair in self.usual.items()},
         }
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
@@ -279,6 +302,8 @@ class FittedPreprocessor:
                 without_values=_read_names(values, "without_values") if "without_values" in values else (),
                 repeated_features=None if repeated is None else _read_names(values, "repeated_features"),  # type: ignore[arg-type]
                 holidays=tuple(map(HolidayCalendar.from_dict, holidays)),
+                statics=_read_statics(values),
+                usual=_read_usual(values),
             )
             if tuple(each.country for each in fitted.holidays) != fitted.config.country:
                 raise ValueError("holidays are not those of the countries")
@@ -287,6 +312,10 @@ class FittedPreprocessor:
                 raise ValueError("scales are not those of the schema's columns")
             if any(not scales.shared and len(scales.center) != len(fitted.series) for scales in fitted.scales.values()):
                 raise ValueError("scales are not as many as series")
+            if fitted.statics and set(fitted.statics) != set(fitted.schema.names(Role.STATIC)):
+                raise ValueError("statics are not those of the schema")
+            if any(len(statics) != len(fitted.series) for statics in fitted.statics.values()):
+                raise ValueError("statics are not as many as series")
             categorical = {column.name for column in fitted.schema.columns if column.kind is Kind.CATEGORICAL}
             if set(fitted.vocabularies) - {series_variable(fitted.schema)} != categorical:
                 raise ValueError("vocabularies are not those of the schema's columns")
@@ -362,6 +391,23 @@ def _read_names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _read_statics(values: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """Return the statics of the series, none where they were not written."""
+    statics = take(values, "statics", dict, items=list) if "statics" in values else {}
+    return {
+        name: np.array([np.nan if each is None else float(each) for each in column]) for name, column in statics.items()
+    }
+
+
+def _read_usual(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the usual mean and deviation of the targets, none where they were not written."""
+    usual = take(values, "usual", dict, items=list) if "usual" in values else {}
+    pairs = {name: (float(mean), float(deviation)) for name, (mean, deviation) in usual.items()}
+    if not all(np.isfinite(pair).all() and pair[1] > 0 for pair in pairs.values()):
+        raise ValueError("usual deviations must be positive")
+    return pairs
+
+
 def _fit_holidays(config: FeatureConfig, panel: Panel, training: TrainingRows) -> tuple[HolidayCalendar, ...]:
     """Return the holidays of the countries, from the first training row to some years after the last one."""
     if not config.country:
@@ -389,6 +435,20 @@ def encode_categories(codes: NDArray[np.int32], levels: Sequence[str], vocabular
     lookup = np.zeros(len(levels) + 1, dtype=np.int32)  # the last entry is for -1
     lookup[:-1] = [position.get(level, 0) for level in levels]
     return lookup[codes]
+
+
+def encode_statics(
+    panel: Panel, vocabularies: Mapping[str, tuple[str, ...]], series: IntArray
+) -> dict[str, FloatArray]:
+    """Return the statics of some series: values, NaN where missing; and codes, 0 for unknown and missing categories."""
+    statics: dict[str, FloatArray] = {}
+    for name in panel.schema.names(Role.STATIC):
+        if name in panel.static_reals:
+            statics[name] = panel.static_reals[name][series].astype(np.float64)
+        else:
+            codes = encode_categories(panel.static_categories[name][series], panel.levels[name], vocabularies[name])
+            statics[name] = codes.astype(np.float64)
+    return statics
 
 
 def series_variable(schema: Schema) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fusecast.config import Scaling
 from fusecast.data.arrays import FloatArray, IntArray
-from fusecast.data.panel import Panel
 from fusecast.io.documents import take
+
+if TYPE_CHECKING:
+    from fusecast.config import Scaling
+    from fusecast.data.panel import Panel
 
 NORMAL_IQR = 1.3489795003921634  # distance of the quartiles of a normal distribution, in standard deviations
 RELATIVE_ROUNDING = 1e-12  # a deviation this small relative to the center is the rounding error of a constant
@@ -78,20 +80,6 @@ class TrainingRows:
         present = ~np.isnan(values)
         until = np.concatenate(([0], np.cumsum(present)))[self._bounds]
         return values[present], np.diff(until, prepend=0)
-
-    def replace_statistics(
-        self, center: FloatArray, scale: FloatArray, column: FloatArray, kind: Scaling, pooled_scale: float
-    ) -> None:
-        """Replace center and scale [S] of these series by the statistics of their rows, in place.
-
-        A series without a value keeps what it has; one that never changes is centered on its value, and has the
-        pooled scale.
-        """
-        middle, spread = compute_statistics(*self.values(column), kind)
-        has_values = ~np.isnan(middle)
-        series = self.series[has_values]
-        center[series] = middle[has_values]
-        scale[series] = np.where(spread[has_values] > 0, spread[has_values], pooled_scale)
 
 
 def compute_statistics(values: FloatArray, counts: IntArray, kind: Scaling) -> tuple[FloatArray, FloatArray]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from fusecast.config import TargetTransform
 from fusecast.data.arrays import BoolArray, FloatArray
-from fusecast.data.panel import Panel
 from fusecast.errors import ConfigError, DataError
 from fusecast.model.config import Head
+
+if TYPE_CHECKING:
+    from fusecast.config import TargetTransform
+    from fusecast.data.panel import Panel
 
 COUNT_HEAD: Head = "negative_binomial"
 AMOUNT_HEAD: Head = "tweedie"

@@ -83,7 +83,8 @@ class OverlappingWindows:
         index, lengths = self.index, np.diff(self.encoded.indptr)
         L, H, stride = index.lookback, index.horizon, index.stride
         runs = []
-        for series in np.flatnonzero(index.counts).tolist():
+        new = self.encoded.new_series  # whose windows are scaled one by one
+        for series in np.flatnonzero((index.counts > 0) & (True if new is None else new.position < 0)).tolist():
             cutoffs = index.first_cutoff[series] + stride * np.arange(index.counts[series])
             inside = np.flatnonzero((cutoffs >= L) & (cutoffs + H <= lengths[series]))
             count = len(inside)

@@ -30,7 +30,9 @@ BYTES_PER_CELL = 16
 """Memory of a cell while a table becomes a panel: its value in the table and in the panel."""
 
 
-def stream_parquet(path: str | Path, schema: Schema, folder: str | Path, *, batch_rows: int = BATCH_ROWS) -> Panel:
+def stream_parquet(
+    path: str | Path, schema: Schema, folder: str | Path, *, batch_rows: int = BATCH_ROWS, allow_empty: bool = False
+) -> Panel:
     """Check a sorted Parquet file and store it as a panel in `folder`, with `batch_rows` rows in memory at a time.
 
     Return the same panel as :func:`fusecast.data.panel_builder.build_panel`, its columns mapped from files. The rows
@@ -44,7 +46,7 @@ def stream_parquet(path: str | Path, schema: Schema, folder: str | Path, *, batc
     """
     path, folder = Path(path), Path(folder)
     check_columns(path, schema.all_names)
-    panel = survey_table(read_batches(path, schema, batch_rows), schema, path)
+    panel = survey_table(read_batches(path, schema, batch_rows), schema, path, allow_empty)
     varying = [column for column in schema.columns if column.role is not Role.STATIC]
     columns = {
         "reals": [c.name for c in varying if c.kind is Kind.REAL],
@@ -137,7 +139,7 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
 # First pass: series, lengths, statics and levels.
 
 
-def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path) -> Panel:
+def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allow_empty: bool = False) -> Panel:
     """Return the panel of a table without its columns that vary over time; memory grows with series and levels only.
 
     Raise a DataError when rows are not sorted, statics vary, a series has no target values, or gaps are too wide.
@@ -157,7 +159,7 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path) -> P
         rows += len(batch.frame)
     if time_grid is None:
         raise DataError.empty_table(f"file {path}")
-    return combine_runs(pl.concat(runs), replace(time_grid, month_end=month_end), schema, levels, rows)
+    return combine_runs(pl.concat(runs), replace(time_grid, month_end=month_end), schema, levels, rows, allow_empty)
 
 
 def refuse_unsorted_rows(batch: TableBatch, previous: tuple[Any, int] | None, schema: Schema, path: Path) -> None:
@@ -205,7 +207,12 @@ def aggregate_by(rows: pl.DataFrame, key: str) -> pl.DataFrame:
 
 
 def combine_runs(
-    runs: pl.DataFrame, time_grid: TimeGrid, schema: Schema, levels: dict[str, set[str]], rows: int
+    runs: pl.DataFrame,
+    time_grid: TimeGrid,
+    schema: Schema,
+    levels: dict[str, set[str]],
+    rows: int,
+    allow_empty: bool,
 ) -> Panel:
     """Combine the runs of each series, at most one per batch, and check the series."""
     series, statics, issues = aggregate_by(runs, "name"), schema.names(Role.STATIC), Issues()
@@ -224,7 +231,7 @@ def combine_runs(
         if len(varying):
             ranges = varying.select("name", f"least {name}", f"greatest {name}").iter_rows()
             issues.varying_static(name, (f"{i!r} has {a!r} and {b!r}" for i, a, b in ranges), len(varying))
-    if not series["target"].all():
+    if not allow_empty and not series["target"].all():
         issues.no_target_values(schema.targets, series.filter(~pl.col("target"))["name"].to_list())
     issues.raise_if_any()
     sorted_levels = {name: pl.Series(list(texts), dtype=pl.String).sort() for name, texts in levels.items()}

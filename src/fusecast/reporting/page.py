@@ -17,6 +17,7 @@ from fusecast.reporting.figures_explanation import MAX_BARS
 from fusecast.reporting.report_data import ForecastPlot, ReportData
 from fusecast.reporting.sections import (
     MAX_DEVIATION,
+    behind_table,
     coverage_table,
     events_table,
     metrics_table,
@@ -66,6 +67,7 @@ def build_report(data: ReportData) -> str:
         metrics=metrics_table(data.evaluation) if data.evaluation else None,
         coverage=coverage_table(data),
         worst=worst,
+        behind=behind_table(data),
         events=events_table(data),
         max_bars=MAX_BARS,
         max_notes=MAX_NOTES,

@@ -28,6 +28,7 @@ from fusecast.reporting.text import (
 
 MAX_EVENTS = 8
 MAX_DEVIATION = 0.02  # of a coverage from its nominal value, up to which it counts as met
+MAX_BEHIND = 10  # series with a better baseline that are listed
 STANDARD_ERROR_MEANING = (
     "standard error of the model's coverage in percentage points; steps up to a horizon apart are taken as dependent"
 )
@@ -272,6 +273,19 @@ def worst_series_table(data: ReportData) -> Table | None:
         texts = (loss, format_number(scores.mase, 2), format_percent(scores.coverage))
         rows.append(Row(scores.series, [*map(Cell, texts), _skill_cell(scores.skill)]))
     return Table([(title, "") for title in ("Series", "WQL", "MASE", "Coverage", "Skill")], {"": rows})
+
+
+def behind_table(data: ReportData) -> Table | None:
+    """Return the series on which a baseline was ahead on the validation rows; None where there is none."""
+    comparison = None if data.evaluation is None else data.evaluation.comparison
+    if comparison is None or not comparison.behind:
+        return None
+    rows = []
+    for each in comparison.behind[:MAX_BEHIND]:
+        losses = (format_number(each.model_loss, 3), format_number(each.baseline_loss, 3))
+        rows.append(Row(each.series, [*map(Cell, (*losses, each.baseline)), _skill_cell(-each.lead)]))
+    titles = ("Series", "Model's loss", "Baseline's loss", "Baseline", "Skill")
+    return Table([(title, "") for title in titles], {"": rows})
 
 
 def events_table(data: ReportData) -> Table:

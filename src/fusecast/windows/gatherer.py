@@ -16,6 +16,7 @@ from fusecast.kernels.bindings import GatherArguments, pointer
 from fusecast.kernels.library import call, library
 from fusecast.model.batch import Batch
 from fusecast.windows.device_gatherer import DeviceGatherer, DevicePanel
+from fusecast.windows.new_series import NewSeriesGatherer, has_new_windows
 from fusecast.windows.torch_gatherer import Missing, PanelTensors, TorchGatherer
 from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import MIN_WINDOW_SCALE
@@ -33,11 +34,17 @@ MASKS = {
 """The masks of a batch, each with the bit that is set where the batch needs it."""
 
 
-def make_gatherer(source: EncodedPanel | DevicePanel, index: WindowIndex) -> Gatherer | DeviceGatherer:
+def make_gatherer(
+    source: EncodedPanel | DevicePanel, index: WindowIndex
+) -> Gatherer | DeviceGatherer | NewSeriesGatherer:
     """Return the gatherer of a panel on the host or on a device; its batches are where the panel is."""
+    encoded = source.encoded if isinstance(source, DevicePanel) else source
+    gatherer: Gatherer | DeviceGatherer
     if isinstance(source, DevicePanel):
-        return DeviceGatherer(source, index)
-    return Gatherer(TorchGatherer(PanelTensors(source), index))
+        gatherer = DeviceGatherer(source, index)
+    else:
+        gatherer = Gatherer(TorchGatherer(PanelTensors(source), index))
+    return NewSeriesGatherer(gatherer, encoded, index) if has_new_windows(encoded, index) else gatherer
 
 
 class Gatherer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.features.encoded_panel import EncodedPanel
+from fusecast.features.new_series import NewSeries, weigh_deviation
 from fusecast.model.batch import Batch, find_present
 from fusecast.windows.window_index import WindowIndex
 
@@ -46,9 +47,30 @@ def compute_window_units(
 
     They are those of a batch, in float64: in float32, values of 1e9 and 1e9 + 30 would be equal.
     """
+    center, scale, shift, factor = _compute_scales(encoded, lookback, series, cutoff)
+    return center + shift * scale, scale * factor
+
+
+def _compute_scales(
+    encoded: EncodedPanel, lookback: int, series: IntArray, cutoff: IntArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return center and scale [B, Y] of the series of windows; and those of their lookbacks, in units of the series."""
     center, scale = encoded.center[series], encoded.scale[series]
+    shift, factor = _compute_lookback_scales(encoded, lookback, series, cutoff)
+    new = locate_new_windows(encoded, lookback, 0, series, cutoff)
+    if new is not None and (Y := new.shift.shape[1]):
+        center[new.window], scale[new.window] = new.center[:, :Y], new.scale[:, :Y]
+        shift[new.window], factor[new.window] = new.shift, new.factor
+    return center, scale, shift, factor
+
+
+def _compute_lookback_scales(
+    encoded: EncodedPanel, lookback: int, series: IntArray, cutoff: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return center and scale [B, Y] of lookbacks as they are encoded."""
+    center = encoded.center[series]
     if encoded.window_scaling == "none":
-        return center, scale
+        return np.zeros_like(center), np.ones_like(center)
     Y = center.shape[1]
     begin = encoded.indptr[series][:, None]
     rows = begin + cutoff[:, None] + np.arange(-lookback, 0)
@@ -58,7 +80,60 @@ def compute_window_units(
         present &= encoded.reals_present[rows, :Y]
     values = torch.from_numpy(np.where(present, encoded.reals[rows, :Y], 0.0))  # float64
     shift, factor = compute_window_scales(values, torch.from_numpy(present), encoded.window_scaling)
-    return center + shift.numpy() * scale, scale * factor.numpy()
+    return shift.double().numpy(), factor.double().numpy()
+
+
+class NewWindows(NamedTuple):
+    """Windows of new series among others, with the values that they cover and their scales."""
+
+    window: IntArray  # [W] which of all windows they are
+    values: FloatArray  # [W, L + H, C] in the units of the data, transformed; NaN where missing or outside the series
+    center: FloatArray  # [W, C] of the series, at the cutoff
+    scale: FloatArray  # [W, C]
+    shift: FloatArray  # [W, Y] center of the lookback in units of the series; Y is 0 where targets are not scaled
+    factor: FloatArray  # [W, Y]
+
+    @property
+    def target_units(self) -> tuple[FloatArray, FloatArray]:
+        """Center and scale [W, Y] that convert the scaled targets of the windows to the units of the data."""
+        Y = self.shift.shape[1]
+        return self.center[:, :Y] + self.shift * self.scale[:, :Y], self.scale[:, :Y] * self.factor
+
+
+def locate_new_windows(
+    encoded: EncodedPanel, lookback: int, horizon: int, series: IntArray, cutoff: IntArray
+) -> NewWindows | None:
+    """Return which windows [B] belong to new series, and their scales; None where none does."""
+    new = encoded.new_series
+    window = np.empty(0, dtype=np.int64) if new is None else np.flatnonzero(new.position[series] >= 0)
+    if new is None or not len(window):
+        return None
+    number, cutoff = new.position[series[window]], cutoff[window]
+    center, scale = new.compute_scales(number, cutoff, lookback)
+    rows = cutoff[:, None] + np.arange(-lookback, horizon)
+    outside = (rows < 0) | (rows >= np.diff(new.indptr)[number][:, None])
+    values = new.values[np.where(outside, 0, new.indptr[number][:, None] + rows)]
+    values[outside] = np.nan
+    Y = _count_targets(encoded, new)
+    shift, factor = np.zeros((len(window), Y)), np.ones((len(window), Y))
+    if encoded.window_scaling != "none":
+        past = torch.from_numpy((values[:, :lookback, :Y] - center[:, None, :Y]) / scale[:, None, :Y])
+        present = ~past.isnan()
+        shifts, factors = scale_new_lookbacks(past.nan_to_num(), present, encoded.window_scaling, new.usual)
+        shift, factor = shifts.numpy(), factors.numpy()
+    return NewWindows(window, values, center, scale, shift, factor)
+
+
+def scale_new_lookbacks(values: Tensor, present: Tensor | None, kind: str, usual: FloatArray) -> tuple[Tensor, Tensor]:
+    """Return center and scale [B, Y] of the lookbacks of new series.
+
+    With few values the scale is nearer to the `usual` one; without any, center and scale are the usual ones [2, Y].
+    """
+    center, scale = compute_window_scales(values, present, kind)
+    count = torch.full(center.shape, values.shape[1]) if present is None else present.sum(dim=1)
+    usual_center, usual_scale = torch.from_numpy(usual).to(center)
+    weight = torch.from_numpy(weigh_deviation(count.numpy())).to(scale)
+    return torch.where(count > 0, center, usual_center), scale**weight * usual_scale ** (1 - weight)
 
 
 def rescale_windows(
@@ -70,8 +145,8 @@ def rescale_windows(
     """
     batch = Batch(*(tensor.cpu() for tensor in batch))
     series, cutoff = index.locate(batch.window.numpy())
-    of_series = replace(encoded, center=np.zeros_like(encoded.center), scale=np.ones_like(encoded.scale))
-    shift, factor = map(torch.from_numpy, compute_window_units(of_series, index.lookback, series, cutoff))  # [B, Y]
+    series_center, series_scale, *of_lookback = _compute_scales(encoded, index.lookback, series, cutoff)
+    shift, factor = map(torch.from_numpy, of_lookback)  # [B, Y]
     Y, present = shift.shape[1], find_present(batch, "past")
     present = None if present is None else present[..., :Y]
     past = batch.past_real[..., :Y].double() * factor[:, None] + shift[:, None]  # scaled as the series is
@@ -79,13 +154,18 @@ def rescale_windows(
     center, scale = torch.zeros_like(shift), torch.ones_like(factor)
     if kind != "none":
         center, scale = compute_window_scales(past, present, kind)
+        if encoded.new_series is not None and _count_targets(encoded, encoded.new_series):
+            new, usual = encoded.new_series.position[series] >= 0, encoded.new_series.usual
+            center[new], scale[new] = scale_new_lookbacks(
+                past[new], None if present is None else present[new], kind, usual
+            )
     past = (past - center[:, None]) / scale[:, None]
     past = past if present is None else past.masked_fill(~present, 0.0)
     target = (batch.target.double() * factor[:, None] + (shift - center)[:, None]) / scale[:, None]
     if batch.target_mask.shape[-1]:
         target = target.masked_fill(~batch.target_mask, 0.0)
     dtype = batch.past_real.dtype
-    units = (encoded.center[series] + center.numpy() * encoded.scale[series], encoded.scale[series] * scale.numpy())
+    units = (series_center + center.numpy() * series_scale, series_scale * scale.numpy())
     rescaled = batch._replace(
         past_real=torch.cat((past.to(dtype), batch.past_real[..., Y:]), dim=-1),
         target=target.to(dtype),
@@ -94,3 +174,8 @@ def rescale_windows(
         weight=(scale if kind != "none" else scale[:, :0]).to(dtype),
     )
     return rescaled, *units
+
+
+def _count_targets(encoded: EncodedPanel, new: NewSeries) -> int:
+    """Return how many targets are scaled series by series: all, or none."""
+    return int((new.columns < len(encoded.inputs.targets)).sum())

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fusecast.data.frequency import seasons_for
-from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
+from fusecast.evaluation.actuals import seasonal_error
+from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
+from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
 
 if TYPE_CHECKING:
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Predictor
     from fusecast.workflows.prepare import Prepared
+
+MAX_COMPARED_WINDOWS = 2000
+"""Windows of the validation rows on which a model is compared with baselines."""
 
 
 def evaluate_run(
@@ -25,10 +31,11 @@ def evaluate_run(
 ) -> Evaluation:
     """Return the scores of a model on the test rows, beside the last value and the seasonal naive of each season.
 
-    `beside` are more predictors to score; `stride` are the steps between cutoffs, None for the horizon.
+    On the validation rows it is compared with baselines series by series. `beside` are more predictors to score;
+    `stride` are the steps between cutoffs, None for the horizon.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
-    return evaluate(
+    evaluation = evaluate(
         [predictor, *beside],
         panel,
         prepared.windows("test", config.horizon if stride is None else stride),
@@ -36,4 +43,23 @@ def evaluate_run(
         season=seasons_for(panel.schema.frequency)[0],
         baselines=build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles),
         on_progress=on_progress,
+    )
+    return replace(evaluation, comparison=compare_on_validation(prepared, predictor))
+
+
+def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineComparison | None:
+    """Compare a model with the baselines of a backtest on windows of the validation rows that do not overlap.
+
+    None where the table has none. The cost is bounded: with many windows, some are left out evenly.
+    """
+    panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
+    index = prepared.windows("validation", config.horizon, align="end").thin(MAX_COMPARED_WINDOWS)
+    if not len(index):
+        return None
+    baselines = build_baselines(DEFAULT_BASELINES, panel, train_end, config.horizon, config.network.quantiles)
+    return compare_with_baselines(
+        panel,
+        predictor.predict(panel, index),
+        {baseline.name: baseline.predict(panel, index) for baseline in baselines},
+        seasonal_error(panel, train_end, seasons_for(panel.schema.frequency)[0]),
     )

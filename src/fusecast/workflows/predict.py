@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.future import extend_panel
-from fusecast.errors import DataError
+from fusecast.errors import DataError, DataWarning
+from fusecast.errors.base import warn
+from fusecast.evaluation.actuals import stack_targets
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import calibrated_predictor, lowest_value
@@ -35,9 +37,10 @@ def predict(
 
     A distribution has quantiles of its own at every level; those of a quantile head, and calibrated ones, are
     interpolated, see :mod:`fusecast.inference.quantiles`. Raise a DataError where values are so large that forecasts
-    are not finite.
+    are not finite. Series without any value of the targets are named in a DataWarning.
     """
     panel, config = prepared.panel, prepared.config
+    warn_without_history(prepared)
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
     predictor: Predictor = calibrated_predictor(bundle, network, prepared) if calibrated else network
@@ -51,3 +54,18 @@ def predict(
     if spoiled.any():
         raise DataError.forecasts_not_finite([panel.names[s] for s in forecasts.series[spoiled].tolist()])
     return extended, forecasts
+
+
+def warn_without_history(prepared: Prepared) -> None:
+    """Warn of series without a value of the targets, with what their level is forecast from."""
+    panel, fitted = prepared.panel, prepared.preprocessor
+    has_value = np.zeros(panel.num_series, dtype=np.bool_)
+    has_value[panel.series_of_row[~np.isnan(stack_targets(panel)).all(axis=1)]] = True
+    empty = np.flatnonzero(~has_value & (panel.lengths > 0))
+    if not len(empty):
+        return
+    new = empty[fitted.locate_series(panel)[empty] < 0]
+    resembles = np.array([len(similar) > 0 for similar in fitted.find_similar_series(panel, new)], dtype=np.bool_)
+    groups = (np.setdiff1d(empty, new), new[resembles], new[~resembles])
+    trained, similar, pooled = (panel.ids[group].tolist() for group in groups)
+    warn(DataWarning.series_without_history(trained, similar, pooled, list(fitted.statics)))

@@ -142,21 +142,31 @@ def declare_schema(frame: pl.DataFrame, table: TableConfig) -> Schema:
     )
 
 
-def read_panel(source: TableLike, keys: tuple[str, ...], declare: Callable[[pl.DataFrame], Schema]) -> Panel:
-    """Read and check a table. A Parquet file that does not fit into memory is streamed into arrays in a temporary
-    folder, which is removed with the panel; it has to be sorted by id and time.
+def read_panel(
+    source: TableLike,
+    keys: tuple[str, ...],
+    declare: Callable[[pl.DataFrame], Schema],
+    *,
+    allow_empty: bool = False,
+) -> Panel:
+    """Read and check a table; with `allow_empty`, series may be without any value of the targets.
+
+    A Parquet file that does not fit into memory is streamed into arrays in a temporary folder, which is removed with
+    the panel; it has to be sorted by id and time.
     """
     if isinstance(source, str | Path) and is_too_large(Path(source)):
         schema = declare(read_first_rows(source))
         check_key_columns(schema)
         with ExitStack() as stack:
-            panel = stream_parquet(source, schema, stack.enter_context(scratch_folder("fusecast-panel-")))
+            panel = stream_parquet(
+                source, schema, stack.enter_context(scratch_folder("fusecast-panel-")), allow_empty=allow_empty
+            )
             weakref.finalize(panel, stack.pop_all().close)
         return panel
     frame = read_table(source, keys=keys)
     schema = declare(frame)
     check_key_columns(schema)
-    return build_panel(frame, schema)
+    return build_panel(frame, schema, allow_empty=allow_empty)
 
 
 def is_too_large(path: Path) -> bool:
@@ -213,11 +223,12 @@ def prepare_for_model(
 ) -> Prepared:
     """Read and check a table for a fitted model: nothing is fitted, and the splits begin where those of the fit did.
 
-    Raises DataError when the table breaks the schema, has a time zone that the model does not know, or another spacing
+    Series may be without history, see :mod:`fusecast.features.new_series`. Raises DataError when the table breaks the
+    schema, has a time zone that the model does not know, or another spacing
     of rows.
     """
     check_memory(config)
-    panel = read_panel(source, key_columns(fitted.schema.id), lambda _: fitted.schema)
+    panel = read_panel(source, key_columns(fitted.schema.id), lambda _: fitted.schema, allow_empty=True)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)

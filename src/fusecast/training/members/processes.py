@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from fusecast.errors import FusecastError, TrainingError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
+from fusecast.features.new_series import NewSeries
 from fusecast.io.atomic import scratch_folder
 from fusecast.model.config import ModelConfig
 from fusecast.training.callbacks.progress import notify
@@ -197,6 +198,9 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
     """Write an ensemble into a folder, its arrays as files that processes map into their memory."""
     encoded, indices = ensemble.encoded, {"train": ensemble.train, "valid": ensemble.valid}
     arrays = {field.name: getattr(encoded, field.name) for field in fields(encoded)}
+    new = arrays.pop("new_series")
+    if new is not None:
+        arrays |= {f"new_series.{field.name}": getattr(new, field.name) for field in fields(new)}
     values: dict[str, Any] = {
         "model_config": ensemble.model_config.to_dict(),
         "training_config": ensemble.training_config.to_dict(),
@@ -206,6 +210,7 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
         "turns": ensemble.turns,
         "inputs": asdict(arrays.pop("inputs")),
         "window_scaling": arrays.pop("window_scaling"),
+        "new_kinds": arrays.pop("new_series.kinds", None),
         "threads": torch.get_num_threads(),
     }
     for name, index in indices.items():
@@ -231,13 +236,21 @@ def read_job(folder: Path) -> tuple[Ensemble, int]:
     for name in ("train", "valid"):
         cutoffs = {key: arrays.pop(f"{name}.{key}", None) for key in ("first_cutoff", "last_cutoff")}
         indices[name] = None if values[name] is None else WindowIndex(**values[name], **cutoffs)
+    new: dict[str, Any] = {
+        name.removeprefix("new_series."): arrays.pop(name) for name in list(arrays) if name.startswith("new_series.")
+    }
     inputs: dict[str, Any] = {
         name: tuple(each) if isinstance(each, list) else each for name, each in values["inputs"].items()
     }
     ensemble = Ensemble(
         model_config=ModelConfig(**values["model_config"]),
         training_config=TrainingConfig(**values["training_config"]),
-        encoded=EncodedPanel(inputs=Inputs(**inputs), window_scaling=values["window_scaling"], **arrays),
+        encoded=EncodedPanel(
+            inputs=Inputs(**inputs),
+            window_scaling=values["window_scaling"],
+            new_series=NewSeries(kinds=tuple(values["new_kinds"]), **new) if new else None,
+            **arrays,
+        ),
         train=indices["train"],  # type: ignore[arg-type]  # there always is one
         valid=indices["valid"],
         folder=Path(values["folder"]),
