@@ -127,7 +127,7 @@ def test_forecasts_beyond_the_table_are_shifted_by_what_all_rows_after_training_
 def test_an_adaptive_calibration_has_followed_the_test_rows_when_it_forecasts_the_next_steps(
     fitted: Forecaster,
 ) -> None:
-    """As bundles of earlier versions do at every call; these also use the outcomes of steps whose window is not over."""
+    """As bundles of earlier versions do at every call; these use the outcomes of windows that are not over, too."""
     future, bundle = future_of(shop_table()), fitted._bundle
     assert bundle is not None
 
