@@ -55,8 +55,8 @@ def test_an_interval_is_shown_raw_beside_calibrated_with_its_standard_error() ->
     (row,) = texts(coverage_table(data))
     assert row == [
         "80%",
-        f"{100 * raw.coverage[0.8]:.1f}%", f"{100 * raw.coverage[0.8] - 80:+.1f}", f"{raw.width[0.8]:.1f}",
         f"{100 * shifted.coverage[0.8]:.1f}%", f"{100 * shifted.coverage[0.8] - 80:+.1f}", f"{shifted.width[0.8]:.1f}",
+        f"{100 * raw.coverage[0.8]:.1f}%", f"{100 * raw.coverage[0.8] - 80:+.1f}", f"{raw.width[0.8]:.1f}",
         "± 1.2",
     ]  # fmt: skip
     assert "Calibrated by <code>adaptive</code>" in build_report(data)
