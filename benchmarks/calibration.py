@@ -15,7 +15,7 @@ import polars as pl
 
 from fusecast import Forecaster
 from fusecast.evaluation.significance import standard_error
-from fusecast.workflows.calibrate import calibrate, with_calibration
+from fusecast.workflows.calibrate import calibrate, calibrate_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -65,14 +65,14 @@ def table(forecaster: Forecaster, windows: int) -> list[dict[str, Any]]:
     rows = []
     for method in ("raw", *METHODS):
         if method == "raw":
-            judged, name = forecaster.backtest(stride=stride, baselines=[]), "TFT"
+            judged = forecaster.backtest(stride=stride, baselines=[], raw=True)
         else:
             plain = forecaster._bundle  # noqa: SLF001  nothing is saved: the run stays as it was
-            forecaster._bundle = with_calibration(plain, calibrate(prepared, forecaster.predictor, method))  # noqa: SLF001
-            judged, name = forecaster.backtest(stride=stride, baselines=[], calibrated=True), "TFT calibrated"
+            forecaster._bundle = calibrate_bundle(plain, prepared, forecaster.predictor, method)  # noqa: SLF001
+            judged = forecaster.backtest(stride=stride, baselines=[])
             forecaster._bundle = plain  # noqa: SLF001
-        scores = judged.evaluation.scores[name][0]
-        own = judged.table.filter(predictor=name)
+        scores = judged.evaluation.scores["TFT"][0]
+        own = judged.table.filter(predictor="TFT")
         for share, found in scores.coverage.items():
             chance = chance_of(own, share, prepared.panel.schema.time, forecaster.config.horizon)
             width = scores.width[share]

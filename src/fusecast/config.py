@@ -40,6 +40,7 @@ WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
 LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "none"]
+Calibration = Literal["auto", "cqr", "split", "adaptive", "none"]
 SplitSize = float | int | str
 """Size of a split, see :class:`SplitConfig`; here too, since `fusecast.data.splits` imports polars."""
 
@@ -377,6 +378,9 @@ class RunConfig(_Section):
     """Steps to forecast."""
     lookback: Count | None = None
     """Steps of history that the network reads; None: chosen from the season, the horizon and the length of series."""
+    calibration: Calibration = "auto"
+    """How the quantiles are calibrated on the validation rows after training: `cqr`, `split` or `adaptive`; `auto`
+    chooses by the length of that split; `none` leaves them as the network forecasts them."""
     table: TableConfig = Field(default_factory=TableConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     features: FeatureConfig = Field(default_factory=FeatureConfig)

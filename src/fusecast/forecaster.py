@@ -41,9 +41,10 @@ class Forecaster(Generic[FrameT]):
     A table is a path (CSV, Parquet, Arrow) or a pandas, polars or Arrow frame; results come in the kind of the table.
     Verbs after `fit` or `load` share arguments: ``data``, a newer table with the columns of the fit (None for
     the table of the fit); ``future``, the known columns of the steps to forecast (None where the calendar is all that
-    is known); ``device``, where the network computes (``cpu``, ``cuda``, ``cuda:1``, ``mps``; None for the best there
-    is). The network of the forecaster itself stays where it is. ``series`` is a name or several, None for all;
-    ``on_progress`` is called with the windows done so far and their total.
+    is known); ``raw``, whether quantiles are those of the networks alone, without the calibration (scores show them
+    beside as ``TFT raw``); ``device``, where the network computes (``cpu``, ``cuda``, ``cuda:1``, ``mps``; None for the
+    best there is), while that of the forecaster itself stays where it is. ``series`` is a name or several, None for
+    all; ``on_progress`` is called with the windows done so far and their total.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ class Forecaster(Generic[FrameT]):
     frequency, time_zone
         Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone
         in which times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
-    network, features, split, training
-        The other sections of a run's configuration, as mappings; see :class:`fusecast.RunConfig`.
+    network, features, split, training, calibration
+        The other sections of a run's configuration, as mappings, and its calibration; see :class:`fusecast.RunConfig`.
 
     >>> Forecaster(horizon=24, lookback=168, known=["holiday"]).fit(table).predict(future)  # doctest: +SKIP
     """
@@ -82,11 +83,12 @@ class Forecaster(Generic[FrameT]):
         features: Mapping[str, Any] | None = None,
         split: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
+        calibration: Literal["auto", "cqr", "split", "adaptive", "none"] = "auto",
     ) -> None:
         table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
         table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
         sections = {"network": network, "features": features, "split": split, "training": training}
-        values = {"horizon": horizon, "lookback": lookback, "table": table}
+        values = {"horizon": horizon, "lookback": lookback, "calibration": calibration, "table": table}
         self.config = RunConfig.parse(values | {name: value or {} for name, value in sections.items()})
         self._requested_config = self.config  # before a table resolved its id and frequency
         self._prepared: Prepared | None = None
@@ -181,7 +183,7 @@ class Forecaster(Generic[FrameT]):
         *,
         data: TableLike | None = None,
         quantiles: Sequence[float] | None = None,
-        calibrated: bool = False,
+        raw: bool = False,
         device: Device = None,
     ) -> FrameT:
         """Forecast the steps after the last row of each series.
@@ -189,18 +191,16 @@ class Forecaster(Generic[FrameT]):
         Parameters
         ----------
         quantiles
-            Any levels; None for those of the training. A head with a distribution has quantiles of its own at each;
-            those of a quantile head (and calibrated ones) are interpolated linearly, with exponential tails beyond.
-        calibrated
-            Whether the quantiles are shifted as `calibrate` has learned.
+            Any levels; None for those of the training. Others are interpolated linearly, with exponential tails beyond;
+            raw, a head with a distribution has its own.
 
         Returns id, time, ``cutoff``, ``step``, ``y_hat`` and one column a quantile.
         Raises DataError when a known value is missing or the table breaks the schema, and ConfigError for levels that
-        do not increase, an absent device, or without a calibration.
+        do not increase, or an absent device.
         """
         from fusecast.workflows.predict import predict
 
-        extended, forecasts = predict(*self._model(data, device), future, quantiles=quantiles, calibrated=calibrated)
+        extended, forecasts = predict(*self._model(data, device), future, quantiles=quantiles, raw=raw)
         return self._convert(forecasts.to_frame(extended), data)
 
     def sample(
@@ -211,7 +211,7 @@ class Forecaster(Generic[FrameT]):
         data: TableLike | None = None,
         method: Literal["gaussian", "empirical", "independent"] = "gaussian",
         seed: int = 0,
-        calibrated: bool = False,
+        raw: bool = False,
         device: Device = None,
     ) -> FrameT:
         """Draw `n` sample paths of the steps after the last row of each series; the same seed draws the same paths.
@@ -229,9 +229,7 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.sample import draw_sample_paths
 
-        paths = draw_sample_paths(
-            *self._model(data, device), n, future, method=method, seed=seed, calibrated=calibrated
-        )
+        paths = draw_sample_paths(*self._model(data, device), n, future, method=method, seed=seed, raw=raw)
         return self._convert(paths, data)
 
     def evaluate(
@@ -239,6 +237,7 @@ class Forecaster(Generic[FrameT]):
         *,
         data: TableLike | None = None,
         stride: int | None = None,
+        raw: bool = False,
         device: Device = None,
         on_progress: ProgressCallback | None = None,
     ) -> Evaluation:
@@ -253,8 +252,7 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.evaluate import evaluate_run
 
-        prepared, _, predictor = self._model(data, device)
-        return evaluate_run(prepared, predictor, stride=stride, on_progress=on_progress)
+        return evaluate_run(*self._model(data, device), raw=raw, stride=stride, on_progress=on_progress)
 
     def backtest(
         self,
@@ -266,7 +264,7 @@ class Forecaster(Generic[FrameT]):
         refit_every: int | None = None,
         warm_start: bool = True,
         baselines: Sequence[str] = ("last", "seasonal", "drift", "mean"),
-        calibrated: bool = False,
+        raw: bool = False,
         out: str | Path | None = None,
         device: Device = None,
         on_progress: ProgressCallback | None = None,
@@ -283,8 +281,6 @@ class Forecaster(Generic[FrameT]):
             Whether training anew starts from the weights of the training before, or from the beginning.
         baselines
             Any of last, seasonal, drift, mean; with extra libraries also ets, theta, lightgbm.
-        calibrated
-            Whether the calibrated forecasts are scored too, as ``TFT calibrated``.
         out
             Parquet file that the forecasts are written to as they are made; after a kill the same call continues
             where it stopped. None keeps them in memory.
@@ -303,7 +299,7 @@ class Forecaster(Generic[FrameT]):
             refit_every=refit_every,
             warm_start=warm_start,
             baselines=baselines,
-            calibrated=calibrated,
+            raw=raw,
             out=out,
             sources=(data, self._source, self.config.data),
             device=device,
@@ -317,9 +313,7 @@ class Forecaster(Generic[FrameT]):
         data: TableLike | None = None,
         device: Device = None,
     ) -> Conformal:
-        """Learn from the validation rows how far quantiles must be shifted to cover what they promise.
-
-        The calibration is kept (and saved) with the model in place of an earlier one, and applied with `calibrated`.
+        """Calibrate again, as `fit` does; what is learned is kept (and saved) in place of the earlier calibration.
 
         Parameters
         ----------
@@ -327,17 +321,15 @@ class Forecaster(Generic[FrameT]):
             ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
             ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto``
             is ``adaptive``, or ``split`` where the split has fewer origins than the forecast has steps.
-
         Raises ConfigError for an unknown method, and DataError for validation rows with too few outcomes.
         """
-        from fusecast.workflows.calibrate import calibrate, with_calibration
+        from fusecast.workflows.calibrate import calibrate_bundle
 
         prepared, bundle, predictor = self._model(data, device)
-        calibration = calibrate(prepared, predictor, method)
-        self._bundle = with_calibration(bundle, calibration)
+        self._bundle = calibrate_bundle(bundle, prepared, predictor, method)
         if self.folder is not None:
             self.save(self.folder)
-        return calibration
+        return cast("Conformal", self.calibration)
 
     def explain(
         self,
@@ -385,6 +377,7 @@ class Forecaster(Generic[FrameT]):
         future: TableLike | None = None,
         *,
         data: TableLike | None = None,
+        raw: bool = False,
         device: Device = None,
     ) -> ForecastExplanation:
         """Explain the latest forecast of one series: which variables and past steps it rests on.
@@ -394,8 +387,7 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.explain import explain_latest_forecast
 
-        prepared, _, predictor = self._model(data, device)
-        return explain_latest_forecast(prepared, predictor, series, future)
+        return explain_latest_forecast(*self._model(data, device), series, future, raw=raw)
 
     def what_if(
         self,
@@ -404,6 +396,7 @@ class Forecaster(Generic[FrameT]):
         *,
         data: TableLike | None = None,
         series: object = None,
+        raw: bool = False,
         device: Device = None,
     ) -> FrameT:
         """Forecast with other values of known columns, beside the forecast with the values as they are.
@@ -423,8 +416,7 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.what_if import what_if
 
-        prepared, _, predictor = self._model(data, device)
-        table = what_if(prepared, predictor, changes, future, series=series)
+        table = what_if(*self._model(data, device), changes, future, series=series, raw=raw)
         return self._convert(table, future if data is None else data)
 
     def report(
@@ -435,6 +427,7 @@ class Forecaster(Generic[FrameT]):
         future: TableLike | None = None,
         figures: str | Path | None = None,
         kind: Literal["png", "svg", "pdf"] = "png",
+        raw: bool = False,
         device: Device = None,
     ) -> Path:
         """Write one self-contained HTML page: accuracy, calibration, forecasts, explanations, regimes, data, training.
@@ -452,7 +445,14 @@ class Forecaster(Generic[FrameT]):
         from fusecast.workflows.report import write_report
 
         model = self._model(data, device)
-        return write_report(*model, self.folder, Path(path), future=future, figures=figures, kind=kind)
+        return write_report(*model, self.folder, Path(path), future=future, figures=figures, kind=kind, raw=raw)
+
+    @property
+    def calibration(self) -> Conformal | None:
+        """Return the calibration that `fit` or `calibrate` learned from the validation rows; None without one."""
+        from fusecast.workflows.calibrate import stored_calibration
+
+        return stored_calibration(self._require_bundle())
 
     @property
     def prepared(self) -> Prepared:

@@ -48,28 +48,32 @@ def test_any_levels_can_be_asked_for_and_rise(run) -> None:
 
 
 @pytest.mark.parametrize("method", ["cqr", "split", "adaptive"])
-def test_a_calibration_is_kept_with_the_run_and_applied_where_asked(run, method: str) -> None:
+def test_another_calibration_is_kept_with_the_run_and_applied_unless_raw_quantiles_are_asked_for(
+    run, method: str
+) -> None:
     forecaster = Forecaster.load(run)
-    plain = forecaster.predict(future())
+    plain = forecaster.predict(future(), raw=True)
     found = forecaster.calibrate(method)
     assert found.method == method
     again = Forecaster.load(run)
-    assert again.predict(future()).equals(plain)
-    shifted = again.predict(future(), calibrated=True)
+    assert again.calibration is not None
+    assert again.calibration.to_dict() == found.to_dict()
+    assert again.predict(future(), raw=True).equals(plain)
+    shifted = again.predict(future())
     assert not np.allclose(shifted["q0.9"], plain["q0.9"])
-    assert shifted.equals(forecaster.predict(future(), calibrated=True))
-    judged = again.backtest(stride=4, baselines=["last"], calibrated=True)
-    assert list(judged.grouped_scores) == ["TFT", "TFT calibrated", "last value"]
+    assert shifted.equals(forecaster.predict(future()))
+    judged = again.backtest(stride=4, baselines=["last"])
+    assert list(judged.grouped_scores) == ["TFT", "TFT raw", "last value"]
     assert judged.baselines == ("last value",)
-    assert set(judged.comparisons()["predictor"]) == {"TFT", "TFT calibrated"}
+    assert set(judged.comparisons()["predictor"]) == {"TFT", "TFT raw"}
 
 
-def test_a_model_that_was_never_calibrated_says_so() -> None:
+def test_a_model_without_a_calibration_has_raw_quantiles() -> None:
     forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, **TINY).fit(shop_table())
-    with pytest.raises(ConfigError, match="no calibration"):
-        forecaster.predict(future(), calibrated=True)
-    with pytest.raises(ConfigError, match="no calibration"):
-        forecaster.backtest(calibrated=True, baselines=[])
+    assert forecaster.calibration is None
+    assert forecaster.predict(future()).equals(forecaster.predict(future(), raw=True))
+    assert list(forecaster.backtest(baselines=[]).grouped_scores) == ["TFT"]
+    assert "TFT raw" not in forecaster.evaluate().scores
 
 
 def test_a_damaged_calibration_is_refused(run, tmp_path) -> None:
@@ -82,7 +86,7 @@ def test_a_damaged_calibration_is_refused(run, tmp_path) -> None:
             (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match="calibration"):
-        Forecaster.load(tmp_path).predict(future(), calibrated=True)
+        Forecaster.load(tmp_path).predict(future())
 
 
 @pytest.mark.parametrize("method", ["gaussian", "empirical", "independent"])
@@ -120,15 +124,13 @@ def test_the_command_line_calibrates_backtests_and_predicts(run, tmp_path) -> No
 
     assert "Calibrated by adaptive" in told("calibrate", str(run), "--method", "adaptive")
     out = tmp_path / "bt.parquet"
-    said = told(
-        "backtest", str(run), "--stride", "4", "--calibrated", "--baselines", "last,seasonal", "--out", str(out)
-    )
-    assert "TFT calibrated" in said
+    said = told("backtest", str(run), "--stride", "4", "--baselines", "last,seasonal", "--out", str(out))
+    assert "TFT raw" in said
     assert "Diebold-Mariano" in said
     assert {path.name for path in tmp_path.iterdir()} == {"bt.parquet", "bt.metrics.parquet", "bt.json"}
     assert set(pl.read_parquet(out)["predictor"]) == {
         "TFT",
-        "TFT calibrated",
+        "TFT raw",
         "last value",
         "seasonal naive 24",
         "seasonal naive 168",
@@ -136,7 +138,7 @@ def test_the_command_line_calibrates_backtests_and_predicts(run, tmp_path) -> No
     table = tmp_path / "future.csv"
     future().write_csv(table)
     written = tmp_path / "forecasts.csv"
-    told("predict", str(run), "--future", str(table), "--out", str(written), "--quantiles", "0.2,0.8", "--calibrated")
+    told("predict", str(run), "--future", str(table), "--out", str(written), "--quantiles", "0.2,0.8")
     assert pl.read_csv(written).columns[-2:] == ["q0.2", "q0.8"]
 
 
@@ -154,28 +156,15 @@ def test_origins_that_the_model_has_seen_are_pointed_out(run, tmp_path) -> None:
     assert "27 of the forecasts lie before the test span" in CliRunner().invoke(app, words).output
 
 
-def test_forecasts_that_the_calibration_was_learned_from_are_pointed_out_though_models_are_refitted(
-    run, tmp_path
-) -> None:
-    CliRunner().invoke(app, ["calibrate", str(run)])
-    out = str(tmp_path / "b.parquet")
-    span = ["--start", "2024-01-04 16:00", "--stride", "8", "--baselines", "last", "--out", out]
-    words = ["backtest", str(run), *span, "--refit-every", "9", "--calibrated"]
-    assert "3 of the forecasts lie before the test span, in data that the calibration" in (
-        CliRunner().invoke(app, words).output
-    )
-    assert "Note" not in CliRunner().invoke(app, words[:-1]).output
-
-
 @pytest.mark.parametrize("method", ["split", "adaptive"])
 def test_calibrated_forecasts_of_what_is_never_negative_are_never_negative(method: str) -> None:
     counts = shop_table().with_columns((pl.col("y") % 3).floor())
     network = {**TINY["network"], "head": "negative_binomial"}
     forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, **(TINY | {"network": network})).fit(counts)
     forecaster.calibrate(method)
-    assert forecaster.predict(future(), calibrated=True)["q0.1"].min() >= 0
-    judged = forecaster.backtest(stride=8, baselines=[], calibrated=True).table
-    assert judged.filter(predictor="TFT calibrated")["q0.1"].min() >= 0
+    assert forecaster.predict(future())["q0.1"].min() >= 0
+    judged = forecaster.backtest(stride=8, baselines=[]).table
+    assert judged.filter(predictor="TFT")["q0.1"].min() >= 0
 
 
 def test_a_table_without_the_training_span_is_pointed_out(run, tmp_path) -> None:

@@ -29,7 +29,7 @@ def in_turn() -> Iterator[None]:
 
 
 def fit(folder: Path | None = None, **training: Any) -> Forecaster:
-    options = {"network": TINY["network"], "training": TINY["training"] | training}
+    options = TINY | {"training": TINY["training"] | training}
     return Forecaster(HORIZON, LOOKBACK, **ROLES, **options).fit(shop_table(), folder=folder)
 
 

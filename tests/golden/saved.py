@@ -38,16 +38,16 @@ def saved_run(data: Data, scratch: Path) -> Tables:
     with contextlib.chdir(folder):
         forecaster = Forecaster.load(".")
         made = ahead(forecaster, bike_plan(6)) | judged(forecaster)
-        made["predict_calibrated"] = forecaster.predict(bike_plan(6), quantiles=LEVELS, calibrated=True)
-        made |= backtested("backtest", forecaster.backtest(stride=9, calibrated=True, baselines=["seasonal"]))
+        made["predict_calibrated"] = forecaster.predict(bike_plan(6), quantiles=LEVELS)
+        made |= backtested("backtest", forecaster.backtest(stride=9, baselines=["seasonal"]))
         made |= explained("explain", forecaster.explain(max_windows=20, permutation=20))
-        made |= one_explained("explain_forecast", forecaster.explain_forecast("DC", bike_plan(6)))
-        made["what_if"] = forecaster.what_if({"holiday": 0}, bike_plan(6))
+        made |= one_explained("explain_forecast", forecaster.explain_forecast("DC", bike_plan(6), raw=True))
+        made["what_if"] = forecaster.what_if({"holiday": 0}, bike_plan(6), raw=True)
     bike_plan(6).write_csv(folder / "plan.csv")
     commands(
-        ["evaluate", "."],
-        ["predict", ".", "--future", "plan.csv", "--out", "predict.parquet", "--calibrated"],
-        ["explain", ".", "--shuffle", 10, *FLAT, "--what-if", "holiday=0"],
+        ["evaluate", ".", "--raw"],
+        ["predict", ".", "--future", "plan.csv", "--out", "predict.parquet"],
+        ["explain", ".", "--shuffle", 10, *FLAT, "--what-if", "holiday=0", "--raw"],
         folder=folder,
     )
     made["command_evaluate"] = flat(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
@@ -61,7 +61,7 @@ def resumed_run(data: Data, scratch: Path) -> Tables:
     folder = Path(shutil.copytree(FILES / "run", scratch / "run"))
     bike_plan(6).write_csv(folder / "plan.csv")
     said = commands(
-        ["fit", "--out", ".", "--resume", "--max-steps", 16, "--epochs", 4],
+        ["fit", "--out", ".", "--resume", "--max-steps", 16, "--epochs", 4, "--calibration", "none"],
         ["predict", ".", "--future", "plan.csv", "--out", "predict.parquet"],
         folder=folder,
     )

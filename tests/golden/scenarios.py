@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.golden.tables import (
 )
 
 from fusecast import Forecaster
+from fusecast.workflows.calibrate import CALIBRATION_AHEAD
 
 LEVELS = (0.02, 0.3, 0.5, 0.97)
 SHORT: dict[str, Any] = {
@@ -43,10 +45,10 @@ EVENTS = ["easter_day", "christmas", "labor_day", "music_fest"]
 def ahead(forecaster: Forecaster, future: Any) -> Tables:
     """Everything that is forecast past the end of the table."""
     return {
-        "predict": pl.DataFrame(forecaster.predict(future)),
-        "predict_levels": pl.DataFrame(forecaster.predict(future, quantiles=LEVELS)),
+        "predict": pl.DataFrame(forecaster.predict(future, raw=True)),
+        "predict_levels": pl.DataFrame(forecaster.predict(future, quantiles=LEVELS, raw=True)),
         **{
-            f"sample_{method}": pl.DataFrame(forecaster.sample(3, future, method=method, seed=7))
+            f"sample_{method}": pl.DataFrame(forecaster.sample(3, future, method=method, seed=7, raw=True))
             for method in ("gaussian", "empirical", "independent")
         },
     }
@@ -54,7 +56,7 @@ def ahead(forecaster: Forecaster, future: Any) -> Tables:
 
 def judged(forecaster: Forecaster, stride: int | None = None) -> Tables:
     """The test span, as rows and as the summary that is written."""
-    evaluation = forecaster.evaluate(stride=stride)
+    evaluation = forecaster.evaluate(stride=stride, raw=True)
     return {"evaluate": pl.DataFrame(evaluation.to_rows()), "evaluate_summary": flat(evaluation.to_dict())}
 
 
@@ -63,12 +65,20 @@ def calibrated(forecaster: Forecaster, future: Any, stride: int) -> Tables:
     made: Tables = {}
     for method in ("cqr", "split", "adaptive", "auto"):
         made[f"calibrate_{method}"] = flat(forecaster.calibrate(method).to_dict())
-        made[f"calibrate_{method}_predict"] = pl.DataFrame(forecaster.predict(future, calibrated=True))
-    made["calibrate_levels"] = pl.DataFrame(forecaster.predict(future, quantiles=LEVELS, calibrated=True))
-    made["calibrate_sample"] = pl.DataFrame(forecaster.sample(2, future, seed=3, calibrated=True))
+        as_earlier(forecaster)
+        made[f"calibrate_{method}_predict"] = pl.DataFrame(forecaster.predict(future))
+    made["calibrate_levels"] = pl.DataFrame(forecaster.predict(future, quantiles=LEVELS))
+    made["calibrate_sample"] = pl.DataFrame(forecaster.sample(2, future, seed=3))
     made |= {f"calibrate_{name}": table for name, table in judged(forecaster).items()}
-    after = forecaster.backtest(stride=stride, baselines=["last"], calibrated=True)
+    after = forecaster.backtest(stride=stride, baselines=["last"])
     return made | backtested("calibrate_backtest", after)
+
+
+def as_earlier(forecaster: Forecaster) -> None:
+    """Keep the calibration of the validation rows alone, as bundles had when the tables were recorded."""
+    bundle = forecaster._require_bundle()
+    extra = {name: value for name, value in bundle.extra.items() if name != CALIBRATION_AHEAD}
+    forecaster._bundle = replace(bundle, extra=extra)
 
 
 def everything(
@@ -86,7 +96,7 @@ def everything(
     assert forecaster.result is not None
     made: Tables = {"history": history_of(forecaster.result.history)}
     made |= ahead(forecaster, future) | judged(forecaster)
-    result = forecaster.backtest(stride=stride, baselines=baselines)
+    result = forecaster.backtest(stride=stride, baselines=baselines, raw=True)
     made |= backtested("backtest", result, *(by for by in result.groupings if by not in ("origin", "hour")))
     again = {"stride": stride, "refit_every": refit_every}
     made |= backtested("backtest_refit", forecaster.backtest(**again, baselines=["last", "seasonal"]))
@@ -114,6 +124,7 @@ def bike_sharing(data: Data, scratch: Path) -> Tables:
         network=SMALL,
         features=CALENDAR,
         training=SHORT,
+        calibration="none",
     ).fit(bikes(60))
     return everything(
         forecaster,
@@ -147,7 +158,9 @@ STALLION: dict[str, Any] = {
 def stallion(data: Data, scratch: Path) -> Tables:
     """Monthly, many series: statics, known and observed columns, Student's t. Of the table no value is kept."""
     table, plan = sales(data, 14)
-    forecaster = Forecaster(3, 12, **STALLION, network={**SMALL, "head": "student_t"}, training=SHORT).fit(table)
+    forecaster = Forecaster(
+        3, 12, **STALLION, network={**SMALL, "head": "student_t"}, training=SHORT, calibration="none"
+    ).fit(table)
     series = table["unique_id"][0]
     made = everything(
         forecaster,
@@ -177,6 +190,7 @@ def heads(data: Data, scratch: Path) -> Tables:
             known=["holiday", "workingday"],
             network={**SMALL, "head": head, "num_lstm_layers": 2, "quantiles": [0.1, 0.3, 0.5, 0.9]},
             features=CALENDAR | ({"window_scaling": "none"} if head == "tweedie" else {}),
+            calibration="none",
             training=SHORT | {"max_steps": 8, "start": "paper" if head == "normal" else "torch"},
         ).fit(bikes(30))
         one = ahead(forecaster, bike_plan(4)) | judged(forecaster)
@@ -205,6 +219,7 @@ def gaps(data: Data, scratch: Path) -> Tables:
         network=SMALL,
         features=CALENDAR | {"target_transform": "log1p", "window_scaling": "last", "covariate_scaling": "robust"},
         split={"validation": 12, "test": 10},
+        calibration="none",
         training=SHORT | {"weight_decay": 0.01, "seed": 5},
     ).fit(frame.to_pandas())
     plan = bike_plan(4)

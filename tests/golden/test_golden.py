@@ -2,8 +2,9 @@
 
 The files in ``files`` were written, and the tables in ``files/tables`` computed, by the version before the package was
 rearranged. Those of `stallion` and `gaps` are of the first version that trains on windows with little history in short
-series; without these windows it computed the old ones. Rounding differs between processors, and the runs are so short
-that it stays far below the tolerance.
+series; without these windows it computed the old ones. Forecasts with and without a calibration are called `TFT` and
+`TFT raw` since then, and in `m4_hourly` the next steps are shifted by one that has learned from the test rows too.
+Rounding differs between processors, and the runs are so short that it stays far below the tolerance.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def evaluation(targets: tuple[str, ...] = ("y",), model_error: float = 30.0, cal
         horizon=HORIZON,
         scores={
             "TFT": of(model_error, 40),
-            **({"TFT calibrated": of(model_error, 39)} if calibrated else {}),
+            **({"TFT raw": of(model_error, 39)} if calibrated else {}),
             "last value": of(120, 150),
             "seasonal naive 24": of(62, 70),
             "seasonal naive 168": of(48, 66),

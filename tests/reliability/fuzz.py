@@ -85,7 +85,7 @@ def command(*words: object) -> None:
 
 def predict(folder: Path) -> bytes:
     """Forecast with the run in a folder."""
-    command("predict", folder / "run", "--future", folder / "future.csv", "--out", folder / "out.csv", "--calibrated")
+    command("predict", folder / "run", "--future", folder / "future.csv", "--out", folder / "out.csv")
     return (folder / "out.csv").read_bytes()
 
 

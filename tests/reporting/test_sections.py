@@ -51,12 +51,12 @@ def test_the_best_of_each_column_is_marked() -> None:
 def test_an_interval_is_shown_raw_beside_calibrated_with_its_standard_error() -> None:
     evaluation = samples.evaluation(calibrated=True)
     data = samples.report_data(evaluation=evaluation, calibration_method="adaptive")
-    raw, shifted = (evaluation.scores[name][0] for name in ("TFT", "TFT calibrated"))
+    shifted, raw = (evaluation.scores[name][0] for name in ("TFT", "TFT raw"))
     (row,) = texts(coverage_table(data))
     assert row == [
         "80%",
-        f"{100 * raw.coverage[0.8]:.1f}%", f"{100 * raw.coverage[0.8] - 80:+.1f}", f"{raw.width[0.8]:.1f}",
         f"{100 * shifted.coverage[0.8]:.1f}%", f"{100 * shifted.coverage[0.8] - 80:+.1f}", f"{shifted.width[0.8]:.1f}",
+        f"{100 * raw.coverage[0.8]:.1f}%", f"{100 * raw.coverage[0.8] - 80:+.1f}", f"{raw.width[0.8]:.1f}",
         "± 1.2",
     ]  # fmt: skip
     assert "Calibrated by <code>adaptive</code>" in build_report(data)
@@ -75,16 +75,16 @@ def test_a_deviation_of_more_than_two_points_is_marked(coverage: float, deviatio
 
 def test_a_model_without_calibration_shows_how_to_get_one() -> None:
     page = build_report(samples.report_data())
-    assert "The model is not calibrated. <code>fusecast calibrate RUN</code>" in page
-    assert "after calibration" not in page
+    assert "The quantiles are raw, as the networks forecast them. After <code>fusecast calibrate RUN</code>" in page
+    assert "before calibration" not in page
 
 
-def test_summary_and_curve_show_the_calibrated_model_too() -> None:
+def test_summary_and_curve_show_the_raw_quantiles_too() -> None:
     evaluation = samples.evaluation(calibrated=True)
-    coverage = evaluation.scores["TFT calibrated"][0].coverage[0.8]
-    assert describe_accuracy(evaluation).endswith(f"of the actual values, {coverage:.0%} after calibration.")
+    coverage = evaluation.scores["TFT raw"][0].coverage[0.8]
+    assert describe_accuracy(evaluation).endswith(f"of the actual values, {coverage:.0%} before calibration.")
     drawn = calibration_figure({name: scores[0] for name, scores in list(evaluation.scores.items())[:3]})
-    assert [trace.name for trace in drawn.data[1:]] == ["TFT", "TFT calibrated", "last value"]
+    assert [trace.name for trace in drawn.data[1:]] == ["TFT", "TFT raw", "last value"]
     assert len({trace.line.color for trace in drawn.data[1:]}) == 3
 
 

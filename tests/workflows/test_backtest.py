@@ -178,7 +178,7 @@ def test_parts_of_another_backtest_are_refused_and_left_alone(forecaster, tmp_pa
     assert list((tmp_path / "found.parquet.parts").glob("part-000000-*.parquet"))
 
 
-@pytest.mark.parametrize("mistake", [{"baselines": ["best"]}, {"start": "2024-01-07"}, {"calibrated": True}])
+@pytest.mark.parametrize("mistake", [{"baselines": ["best"]}, {"start": "2024-01-07"}])
 def test_a_mistake_does_not_stand_in_the_way_of_the_command_that_mends_it(forecaster, tmp_path, mistake) -> None:
     out = tmp_path / "found.parquet"
     with pytest.raises(FusecastError):

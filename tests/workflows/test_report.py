@@ -16,7 +16,7 @@ from fusecast.evaluation.metrics import score
 from fusecast.evaluation.significance import coverage_standard_errors
 from fusecast.reporting.figures_accuracy import loss_figure
 from fusecast.reporting.report_data import ReportData
-from fusecast.workflows.calibrate import calibrate
+from fusecast.workflows.calibrate import calibrate, calibrate_bundle
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.report import break_down_scores, collect_report_data, forecast_next_steps, training_curves
 
@@ -36,18 +36,19 @@ def forecaster() -> Forecaster:
     options = {
         "network": {"hidden_size": 8, "num_heads": 2},
         "training": {"max_steps": 5, "max_epochs": 1, "batch_size": 16, "logger": "none", "progress": False},
+        "calibration": "none",
     }
     return Forecaster(HORIZON, LOOKBACK, frequency="1i", **options).fit(pl.concat(frames))
 
 
 @pytest.fixture(scope="module")
 def page(forecaster: Forecaster) -> ReportData:
-    return collect_report_data(forecaster.prepared, forecaster.predictor)
+    return collect_report_data(forecaster.prepared, forecaster._bundle, forecaster.predictor)
 
 
 def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:
     prepared, predictor = forecaster.prepared, forecaster.predictor
-    breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, predictor))
+    breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, forecaster._bundle, predictor))
     forecasts = predictor.predict(prepared.encoded, prepared.windows("test", HORIZON))
     truth = gather_actuals(prepared.panel, forecasts.series, forecasts.cutoff, HORIZON)
     for step in range(HORIZON):
@@ -64,7 +65,7 @@ def test_series_on_which_a_baseline_is_exact_are_among_the_worst(forecaster: For
     table = forecaster.prepared.panel.to_frame().select("unique_id", "ds", "y")
     still = table.with_columns(y=pl.when(pl.col("unique_id") == "s0").then(7.0).otherwise("y"))
     prepared, predictor = forecaster._prepared_for(still), forecaster.predictor
-    breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, predictor))
+    breakdown = break_down_scores(prepared, predictor, evaluate_run(prepared, forecaster._bundle, predictor))
     shown = {row.series: row.skill for row in breakdown.worst}
     assert shown["s0"] == -np.inf
     assert breakdown.worse_than_baseline == sum(skill < 0 for skill in shown.values())
@@ -96,24 +97,23 @@ def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path)
     options = {"training": {"max_steps": 1, "max_epochs": 1, "logger": "none", "progress": False}}
     network = {"hidden_size": 8, "num_heads": 2}
     forecaster = Forecaster(HORIZON, 8, frequency="1i", known=["price"], network=network, **options).fit(table)
-    prepared, predictor, first = forecaster.prepared, forecaster.predictor, np.zeros(1, dtype=np.int64)
-    assert forecast_next_steps(prepared, predictor, None, first) is None
+    model, first = (forecaster.prepared, forecaster._bundle, forecaster.predictor), np.zeros(1, dtype=np.int64)
+    assert forecast_next_steps(*model, None, first) is None
     future = pl.DataFrame({"ds": [80, 81, 82, 83], "price": [0.0] * 4})
-    assert forecast_next_steps(prepared, predictor, future, first) is not None
+    assert forecast_next_steps(*model, future, first) is not None
 
 
 def test_the_page_of_a_calibrated_model_evaluates_it_beside_the_raw_one(forecaster: Forecaster, tmp_path: Path) -> None:
-    raw = collect_report_data(forecaster.prepared, forecaster.predictor)
+    prepared, predictor = forecaster.prepared, forecaster.predictor
+    bundle = calibrate_bundle(forecaster._bundle, prepared, predictor, "adaptive")
+    raw = collect_report_data(prepared, bundle, predictor, raw=True)
     assert raw.calibration_method == ""
     assert list(raw.evaluation.scores)[:2] == ["TFT", "last value"]
-    conformal = calibrate(forecaster.prepared, forecaster.predictor, "adaptive")
-    calibrated = CalibratedPredictor(
-        predictor=forecaster.predictor, conformal=conformal, since=forecaster.prepared.splits.valid_end
-    )
-    page = collect_report_data(forecaster.prepared, forecaster.predictor, calibrated=calibrated)
+    conformal = calibrate(prepared, predictor, "adaptive")
+    calibrated = CalibratedPredictor(predictor=predictor, conformal=conformal, since=prepared.splits.valid_end)
+    page = collect_report_data(prepared, bundle, predictor)
     assert page.calibration_method == "adaptive"
-    assert list(page.evaluation.scores)[:2] == ["TFT", "TFT calibrated"]
-    prepared = forecaster.prepared
+    assert list(page.evaluation.scores)[:2] == ["TFT", "TFT raw"]
     for stride, evaluation in ((HORIZON, page.evaluation), (1, page.coverage)):
         forecasts = calibrated.predict(prepared.panel, prepared.windows("test", stride))
         alone = score(
@@ -121,8 +121,12 @@ def test_the_page_of_a_calibrated_model_evaluates_it_beside_the_raw_one(forecast
             gather_actuals(prepared.panel, forecasts.series, forecasts.cutoff, HORIZON),
             forecasts.levels,
         )[0]
-        assert evaluation.scores["TFT calibrated"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
-    assert page.evaluation.scores["TFT"] == raw.evaluation.scores["TFT"]
+        assert evaluation.scores["TFT"][0].coverage[0.8] == pytest.approx(alone.coverage[0.8])
+    assert page.evaluation.scores["TFT raw"] == raw.evaluation.scores["TFT"]
+    assert page.breakdown.by_step["TFT"].tolist() != raw.breakdown.by_step["TFT"].tolist()
+    assert (
+        page.forecast_plots[0].forecasts[0].quantiles.tolist() != raw.forecast_plots[0].forecasts[0].quantiles.tolist()
+    )
     (standard_error,) = page.coverage_error
     assert 0 < standard_error[0.8] < 0.2
 
@@ -153,7 +157,7 @@ def test_every_target_has_its_standard_error(forecaster: Forecaster) -> None:
 def test_a_report_shows_the_calibration_that_is_kept_with_the_run(forecaster: Forecaster, tmp_path: Path) -> None:
     run = Forecaster.from_config(forecaster.config)
     run._prepared, run._bundle = forecaster.prepared, forecaster._bundle
-    assert "The model is not calibrated." in run.report(tmp_path / "raw.html").read_text(encoding="utf-8")
+    assert "The quantiles are raw" in run.report(tmp_path / "raw.html").read_text(encoding="utf-8")
     run.calibrate("cqr")
     assert "Calibrated by <code>cqr</code>" in run.report(tmp_path / "calibrated.html").read_text(encoding="utf-8")
     assert (tmp_path / "calibrated.html").stat().st_size < 8e6

@@ -12,7 +12,11 @@ from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.inference.forecasts import Forecasts, Predictor
+from fusecast.inference.network_predictor import NetworkPredictor
 from fusecast.windows.window_index import WindowIndex
+
+MAX_SERIES = 2_000
+"""Series, evenly spread, whose outcomes `adaptive` follows at most: the share of so many is known to one point."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,6 +31,7 @@ class CalibratedPredictor:
     """
 
     predictor: Predictor
+    name: str = NetworkPredictor.name  # in tables of scores
     conformal: Conformal
     since: IntArray = field(repr=False)  # rows of each series up to the end of the calibration span, [S]; 0 for none
     lowest: float | None = None  # smallest value that targets can have, which no shift goes below; None: no bound
@@ -36,27 +41,22 @@ class CalibratedPredictor:
     _origins: list[int] = field(default_factory=list, init=False, repr=False)  # numbers of those with an outcome
     _scores: list[FloatArray] = field(default_factory=list, init=False, repr=False)  # theirs, [series, H, Y, Q] each
 
-    @property
-    def name(self) -> str:
-        """Name in tables of scores."""
-        return calibrated_name(self.predictor.name)
-
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index."""
-        forecasts = self.predictor.predict(panel, index)
-        adaptive = self.conformal.method == "adaptive" and len(forecasts) > 0
-        shifts = self._adaptive_shifts(panel, index, forecasts) if adaptive else None
-        calibrated = self.conformal.apply(panel, forecasts, shifts)
+        adaptive = self.conformal.method == "adaptive" and len(index) > 0
+        shifts = self.adaptive_shifts(panel, index) if adaptive else None
+        calibrated = self.conformal.apply(panel, self.predictor.predict(panel, index), shifts)
         if self.lowest is None:
             return calibrated
         return replace(calibrated, quantiles=np.maximum(calibrated.quantiles, self.lowest))
 
-    def _adaptive_shifts(self, panel: Panel, index: WindowIndex, forecasts: Forecasts) -> FloatArray:
+    def adaptive_shifts(self, panel: Panel, index: WindowIndex) -> FloatArray:
         """Return the shifts of each window, [W, H, Y, Q], by the outcomes known at its cutoff."""
         if self._panel is not panel:
             self._align_series(panel)
         conformal, every, step = self.conformal, self.conformal.every, np.arange(index.horizon)
-        passed = forecasts.cutoff - self._first_cutoff[forecasts.series]
+        series, cutoff = index.locate(np.arange(len(index)))
+        passed = cutoff - self._first_cutoff[series]
         # origin i, `every` * i steps after the first, has its outcome of a step known when i * every + step < passed
         known = np.clip(_ceil_divide(passed[:, None] - step, every), 0, None)  # [W, H]
         self._score_origins(panel, index, int(known.max(initial=0)))
@@ -82,6 +82,8 @@ class CalibratedPredictor:
         first = first_cutoff + np.maximum(first_origin, self._num_origins) * every
         last = np.minimum(first_cutoff + (count - 1) * every, panel.lengths - index.horizon)
         origins_index = replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1), stride=every)
+        if panel.num_series > MAX_SERIES:
+            origins_index = origins_index.subset(np.linspace(0, panel.num_series - 1, MAX_SERIES).astype(np.int64))
         forecasts = self.predictor.predict(panel, origins_index)
         actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, forecasts.horizon)
         scores = self.conformal.compute_scores(panel, forecasts, actual)
@@ -93,9 +95,9 @@ class CalibratedPredictor:
         self._scores += np.split(scores[order], starts[1:]) if len(origins) else []
 
 
-def calibrated_name(name: str) -> str:
-    """Return the name in tables of scores of a predictor with its calibration."""
-    return f"{name} calibrated"
+def raw_name(name: str) -> str:
+    """Return the name in tables of scores of a predictor without its calibration."""
+    return f"{name} raw"
 
 
 def _ceil_divide(numerator: IntArray, denominator: int) -> IntArray:

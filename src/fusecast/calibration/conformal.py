@@ -104,6 +104,7 @@ class Conformal:
             every=every,
         )
         scores = conformal.compute_scores(panel, forecasts, actual)
+        scores = np.where(np.isfinite(scores), scores, np.nan)
         fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
         if fewest < MIN_ACTUALS:
             raise DataError.too_few_to_calibrate(fewest, MIN_ACTUALS)

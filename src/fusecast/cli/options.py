@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
-    "": ("horizon", "lookback"),
+    "": ("horizon", "lookback", "calibration"),
     "table": ("id", "time", "target", "static", "known", "observed", "categorical", "frequency"),
     "split": ("validation", "test"),
     "features": ("country",),
@@ -52,6 +52,8 @@ Future = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps.", show_default="auto")
 ]
+
+Raw = Annotated[bool, typer.Option("--raw", help="Quantiles of the networks themselves, without the calibration.")]
 
 
 class Command(TyperCommand):

@@ -175,8 +175,14 @@ def print_training(forecaster: Forecaster, folder: Path) -> None:
 def print_calibration(calibration: Conformal, run: Path) -> None:
     """Print what a calibration was learned from, and the commands to run next."""
     print_line(f"Calibrated by {calibration.method} on {calibration.windows:,} windows of the validation span.")
-    print_next(f"backtest {run} --calibrated", f"predict {run} --calibrated")
+    print_next(f"evaluate {run}", f"predict {run}")
     print_path("calibration", run / "config.json")
+
+
+def print_note_on_raw(forecaster: Forecaster, raw: bool) -> None:
+    """Print that quantiles are not calibrated, where nobody asked for that."""
+    if not raw and forecaster.calibration is None:
+        print_line("Note: the quantiles are raw, as this run has no calibration; `fusecast calibrate` learns one.\n")
 
 
 def print_scores(evaluation: Evaluation) -> None:
@@ -228,16 +234,10 @@ def print_backtest(backtest: Backtest) -> None:
                 calibration = evaluation.scores[name][i].calibration
                 shares = ", ".join(f"{level:g}: {share:.3f}" for level, share in calibration.items())
                 print_line(f"{name}, share of {target} at or below each quantile: {shares}")
-    early = "of the forecasts lie before the test span, in data that"
     if backtest.windows_seen_in_training:
         print_line(
-            f"\nNote: {backtest.windows_seen_in_training:,} {early} the model was trained on or chosen by; "
-            "their scores are optimistic. Use --refit-every, or start later."
-        )
-    if backtest.windows_seen_in_calibration:
-        print_line(
-            f"\nNote: {backtest.windows_seen_in_calibration:,} {early} the calibration was learned from; "
-            "the scores of TFT calibrated are optimistic. Start later, or leave out --calibrated."
+            f"\nNote: {backtest.windows_seen_in_training:,} of the forecasts lie before the test span, in data that "
+            "the model was trained on or chosen by; their scores are optimistic. Use --refit-every, or start later."
         )
 
 

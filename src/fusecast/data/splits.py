@@ -135,15 +135,21 @@ def restore_split(panel: Panel, record: dict[str, Any]) -> Split:
     Rows that were targets of training or validation are never test rows. All rows of series that are not in the
     record are test rows.
     """
-    series_in_record = {name: i for i, name in enumerate(record["series"])}
-    index = np.array([series_in_record.get(name, -1) for name in panel.names], dtype=np.int64)
-    recorded = index >= 0
+    train_end, valid_end = (restore_rows(panel, record, name) for name in ("validation", "test"))
+    return Split(train_end=train_end, valid_end=valid_end)
 
-    def find_rows(name: str) -> IntArray:
-        ticks = np.where(recorded, np.asarray(record[name], dtype=np.int64)[index], panel.start)
-        return np.clip(panel.time_grid.first_step_at(panel.start, ticks), 0, panel.lengths)
 
-    return Split(train_end=find_rows("validation"), valid_end=find_rows("test"))
+def record_ends(panel: Panel) -> dict[str, Any]:
+    """Return the ticks of the step after the last row of each series, by the names of the series, as plain values."""
+    return {"series": list(panel.names), "end": panel.time_grid.advance(panel.start, panel.lengths).tolist()}
+
+
+def restore_rows(panel: Panel, record: dict[str, Any], name: str) -> IntArray:
+    """Return the row of each series at the recorded tick `name`, [S]; 0 for series that are not in the record."""
+    series_in_record = {series: i for i, series in enumerate(record["series"])}
+    index = np.array([series_in_record.get(series, -1) for series in panel.names], dtype=np.int64)
+    ticks = np.where(index >= 0, np.asarray(record[name], dtype=np.int64)[index], panel.start)
+    return np.clip(panel.time_grid.first_step_at(panel.start, ticks), 0, panel.lengths)
 
 
 def check_row_spacing(panel: Panel, record: dict[str, Any]) -> None:

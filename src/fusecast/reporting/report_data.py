@@ -122,10 +122,10 @@ class ReportData:
     run_facts: Mapping[str, str] = field(default_factory=dict)  # about network and training
     evaluation: Evaluation | None = None
     coverage: Evaluation | None = None
-    """The model, and the calibrated model, at origins all over the test span: the coverage of their intervals."""
+    """The model, with and without its calibration, at origins all over the test span: the coverage of its intervals."""
     coverage_error: Sequence[Mapping[float, float]] = ()
     """Of each target, interval -> standard error of the model's coverage in `coverage`."""
-    calibration_method: str = ""  # of the calibrated predictor in the evaluation; empty without one
+    calibration_method: str = ""  # of the model in the evaluation; empty where its quantiles are raw
     curves: TrainingCurves | None = None
     forecast_plots: Sequence[ForecastPlot] = ()
     importances: Sequence[Importance] = ()

@@ -17,12 +17,12 @@ from fusecast.reporting.report_data import ReportData
 from fusecast.reporting.text import (
     MINUS,
     MISSING,
-    calibrated_name_in,
     decimals_for,
     first_target_suffix,
     format_number,
     format_percent,
     model_names,
+    raw_name_in,
     span,
 )
 
@@ -77,7 +77,7 @@ def _accuracy_figures(data: ReportData) -> Iterator[tuple[str, str, go.Figure]]:
         figure = figures_accuracy.by_step_figure(data.breakdown.by_step, format_step(data.frequency))
         yield "by-step", "Weighted quantile loss by step ahead", figure
     for model in model_names(evaluation)[:1]:
-        names = (model, calibrated_name_in(evaluation, model), evaluation.best_baseline())
+        names = (model, raw_name_in(evaluation, model), evaluation.best_baseline())
         scores = {name: evaluation.scores[name][0] for name in names if name is not None}
         if scores[model].calibration:
             yield "calibration-curve", "Calibration of the quantiles", figures_accuracy.calibration_figure(scores)
@@ -227,7 +227,7 @@ def _skill_cell(skill: float, sign: str = "") -> Cell:
 
 
 def coverage_table(data: ReportData) -> Table | None:
-    """Return the coverage of each interval on the test span, of the model and of the calibrated model.
+    """Return the coverage of each interval on the test span, of the model and of its networks without calibration.
 
     None without an evaluated model, or where no two levels are equally far from the median.
     """
@@ -235,7 +235,7 @@ def coverage_table(data: ReportData) -> Table | None:
     if evaluation is None or data.evaluation is None or not model_names(data.evaluation):
         return None
     model = model_names(data.evaluation)[0]
-    names = [name for name in (model, calibrated_name_in(data.evaluation, model)) if name is not None]
+    names = [name for name in (model, raw_name_in(data.evaluation, model)) if name is not None]
     rows = []
     for t, target in enumerate(evaluation.targets):
         scores = [evaluation.scores[name][t] for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fusecast.calibration.calibrated_predictor import calibrated_name
+from fusecast.calibration.calibrated_predictor import raw_name
 from fusecast.data.frequency import format_duration, seasons_for
 from fusecast.errors.base import join_words
 from fusecast.evaluation.evaluate import Evaluation
@@ -41,10 +41,10 @@ def model_names(evaluation: Evaluation) -> list[str]:
     return [name for name in evaluation.scores if name not in evaluation.baselines]
 
 
-def calibrated_name_in(evaluation: Evaluation, name: str) -> str | None:
-    """Return the name of the calibrated predictor of a model; None where it was not evaluated."""
-    calibrated = calibrated_name(name)
-    return calibrated if calibrated in evaluation.scores else None
+def raw_name_in(evaluation: Evaluation, name: str) -> str | None:
+    """Return the name of a model without its calibration; None where it was not evaluated beside it."""
+    raw = raw_name(name)
+    return raw if raw in evaluation.scores else None
 
 
 def first_target_suffix(targets: Sequence[str]) -> str:
@@ -79,7 +79,7 @@ def describe_accuracy(evaluation: Evaluation, target: int = 0) -> str:
     name = models[0]
     scores, skill = evaluation.scores[name][target], evaluation.skill(name, target)["WQL"]
     baseline = evaluation.best_baseline(target)
-    calibrated = calibrated_name_in(evaluation, name)
+    raw = raw_name_in(evaluation, name)
     of_target = f" for {evaluation.targets[target]}" if len(evaluation.targets) > 1 else ""
     sentence = f"Over {evaluation.windows:,} forecasts it was not trained on{of_target}, its weighted quantile loss "
     if baseline is not None and evaluation.scores[baseline][target].wql == 0 < scores.wql:
@@ -97,8 +97,8 @@ def describe_accuracy(evaluation: Evaluation, target: int = 0) -> str:
         )
     for share, coverage in list(scores.coverage.items())[:1]:
         sentence += f"; its {share:.0%} intervals covered {format_percent(coverage)} of the actual values"
-        if calibrated is not None:
-            sentence += f", {format_percent(evaluation.scores[calibrated][target].coverage[share])} after calibration"
+        if raw is not None:
+            sentence += f", {format_percent(evaluation.scores[raw][target].coverage[share])} before calibration"
     return sentence + "."
 
 

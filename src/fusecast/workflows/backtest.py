@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from fusecast.calibration.calibrated_predictor import raw_name
 from fusecast.data.frequency import seasons_for
 from fusecast.data.splits import format_time_range, parse_split_start
 from fusecast.errors import ArtifactError, DataError, FusecastError
@@ -23,7 +24,12 @@ from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import CALIBRATION, calibrated_predictor
+from fusecast.workflows.calibrate import (
+    EncodedPanelPredictor,
+    predictor_ahead,
+    predictors_to_score,
+    stored_calibration,
+)
 from fusecast.workflows.refit import Refits
 
 if TYPE_CHECKING:
@@ -32,27 +38,13 @@ if TYPE_CHECKING:
 
     from fusecast.data.arrays import IntArray
     from fusecast.data.panel import Panel
-    from fusecast.features.encoded_panel import EncodedPanel
-    from fusecast.inference.forecasts import Forecasts, Predictor
+    from fusecast.inference.forecasts import Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.workflows.prepare import Prepared
 
 ENDING = ".parquet"
 PART_FILE_ROWS = 200_000
 """Rows of a predictor in a part file: at most so many are lost when a backtest is killed."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EncodedPanelPredictor:
-    """A model on a panel that is encoded once instead of at every call."""
-
-    predictor: EnsemblePredictor
-    encoded: EncodedPanel
-    name: str = "TFT"
-
-    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:  # noqa: ARG002  of the protocol
-        """Forecast every window of the index."""
-        return self.predictor.predict(self.encoded, index)
 
 
 def backtest(
@@ -65,7 +57,7 @@ def backtest(
     refit_every: int | None = None,
     warm_start: bool = True,
     baselines: Sequence[str] = DEFAULT_BASELINES,
-    calibrated: bool = False,
+    raw: bool = False,
     out: str | Path | None = None,
     sources: Sequence[object] = (),
     device: str | torch.device | None = None,
@@ -98,28 +90,36 @@ def backtest(
     levels = bundle.config.quantiles
     season = seasons_for(panel.schema.frequency)[0]
     names: list[str] = []
+    conformal = None if raw else stored_calibration(bundle)
 
     with scratch_folder("fusecast-backtest-") as scratch:
         folder = scratch / "parts" if path is None else path.with_name(path.name + ".parts")
         identity = _identity(prepared, bundle, origins) | {
             "baselines": list(baselines),
             "warm": warm_start,
-            "calibrated": calibrated and bundle.extra.get(CALIBRATION),
+            "calibrated": conformal and conformal.to_dict(),
         }
         files = PartFiles(folder, identity)
-        refits = Refits(prepared=prepared, bundle=bundle, origins=origins, folder=folder, warm_start=warm_start)
+        refits = Refits(
+            prepared=prepared,
+            bundle=bundle,
+            origins=origins,
+            folder=folder,
+            warm_start=warm_start,
+            calibration="none" if conformal is None else conformal.method,
+        )
 
         def predictors_for(block: int) -> Sequence[Predictor]:
             model = bundle if refit_every is None else refits.model_for_block(block)
             known = splits.train_end if refit_every is None else refits.known_rows(block)
-            encoded = (
-                prepared.encoded if model.preprocessor is prepared.preprocessor else model.preprocessor.encode(panel)
-            )
-            model_predictor = EncodedPanelPredictor(
-                predictor=EnsemblePredictor.from_bundle(model, device), encoded=encoded
-            )
-            calibration = [calibrated_predictor(bundle, model_predictor, prepared)] if calibrated else []
-            return [model_predictor, *calibration, *build_baselines(baselines, panel, known, config.horizon, levels)]
+            network = EnsemblePredictor.from_bundle(model, device)
+            if model is bundle:
+                models = predictors_to_score(prepared, bundle, network, raw=raw)
+            else:
+                own = EncodedPanelPredictor(predictor=network, encoded=model.preprocessor.encode(panel))
+                models = [predictor_ahead(prepared, model, own, panel, raw=raw)]
+                models += [replace(own, name=raw_name(own.name))] if conformal is not None else []
+            return [*models, *build_baselines(baselines, panel, known, config.horizon, levels)]
 
         try:
             count = write_part_files(panel, origins, predictors_for, files, on_progress)
@@ -148,7 +148,6 @@ def backtest(
         series_without_training_rows=0
         if refit_every is not None
         else count_series_without_training_rows(index, splits.train_end),
-        windows_seen_in_calibration=early if refit_every is not None and calibrated else 0,
         path=path,
         table=table,
     )

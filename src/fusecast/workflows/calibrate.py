@@ -1,38 +1,112 @@
-"""Calibrate a trained model: learn from the validation rows how far its quantiles must be shifted."""
+"""Calibrate a trained model: learn from rows that it was not trained on how far its quantiles must be shifted.
+
+A bundle keeps two calibrations: the one learned from the validation rows, with which its forecasts are scored, and the
+one with which it forecasts beyond the last rows of the table, which has learned from the test rows too.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fusecast.calibration.calibrated_predictor import CalibratedPredictor
+import numpy as np
+
+from fusecast.calibration.calibrated_predictor import CalibratedPredictor, raw_name
 from fusecast.calibration.conformal import CalibrationMethod, Conformal
 from fusecast.data.frequency import seasons_for
-from fusecast.errors import ConfigError
+from fusecast.data.splits import record_ends, restore_rows
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
 from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
+from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
-    from fusecast.inference.forecasts import Predictor
+    from fusecast.data.panel import Panel
+    from fusecast.features.encoded_panel import EncodedPanel
+    from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.workflows.prepare import Prepared
 
 CALIBRATION = "calibration"
-"""Key of the calibration among the extra values of a bundle."""
+"""Key among the extra values of a bundle: the calibration learned from the validation rows."""
+CALIBRATION_AHEAD = "calibration_ahead"
+"""The same of what differs in the calibration for forecasts beyond the last rows of the table, and these rows."""
+MAX_WINDOWS = 20_000
+"""Windows that a calibration is learned from at most, evenly spaced over all there are."""
 
 
-def calibrate(
-    prepared: Prepared, predictor: Predictor, method: CalibrationMethod, *, max_windows: int = 20_000
-) -> Conformal:
+@dataclass(kw_only=True, eq=False)
+class EncodedPanelPredictor:
+    """A model on a panel that is encoded once instead of at every call.
+
+    The last forecasts are kept, since calibrated ones of the same windows are made of them.
+    """
+
+    predictor: EnsemblePredictor
+    encoded: EncodedPanel
+    name: str = EnsemblePredictor.name
+    _last: tuple[WindowIndex, Forecasts] | None = field(default=None, init=False, repr=False)
+
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:  # noqa: ARG002  of the protocol
+        """Forecast every window of the index."""
+        if self._last is None or self._last[0] is not index:
+            self._last = index, self.predictor.predict(self.encoded, index)
+        return self._last[1]
+
+
+def calibrate_bundle(
+    bundle: Bundle, prepared: Prepared, predictor: EnsemblePredictor, method: CalibrationMethod
+) -> Bundle:
+    """Return the bundle with both calibrations in it, in place of earlier ones.
+
+    Raise a ConfigError when there is no such method, and a DataError when the validation rows are too few.
+    """
+    own = EncodedPanelPredictor(predictor=predictor, encoded=prepared.encoded)
+    conformal = calibrate(prepared, own, method)
+    ahead = calibrate_ahead(prepared, own, conformal).to_dict()
+    stored = {name: ahead[name] for name in ("shifts", "windows")} | record_ends(prepared.panel)
+    return replace(bundle, extra={**bundle.extra, CALIBRATION: conformal.to_dict(), CALIBRATION_AHEAD: stored})
+
+
+def calibrate(prepared: Prepared, predictor: Predictor, method: CalibrationMethod) -> Conformal:
     """Fit a conformal calibration on the validation rows.
 
-    These rows have chosen the weights, but not by the coverage of single quantiles; the test rows are never used, so
-    that coverage measured there is honest.
+    These rows have chosen the weights, but not by the coverage of single quantiles (docs/calibration.md has figures);
+    the test rows are never used, so that coverage measured there is honest.
     """
+    return _fit(prepared, predictor, method, prepared.windows("validation"))
+
+
+def calibrate_ahead(prepared: Prepared, predictor: Predictor, conformal: Conformal) -> Conformal:
+    """Return the calibration with which the steps after the last rows of the table are forecast.
+
+    It is that of the validation rows, of the same method, after the test rows have been seen too: the shifts are
+    learned anew from all windows after the training rows, or, where they adapt, tracked over the test rows. The
+    predictor must not have been trained on these rows.
+    """
+    panel, splits, horizon = prepared.panel, prepared.splits, prepared.config.horizon
+    if not len(prepared.windows("test")):
+        return conformal
+    if conformal.method != "adaptive":
+        after_training = WindowIndex.between(
+            lengths=panel.lengths,
+            begin=splits.train_end,
+            end=panel.lengths,
+            lookback=prepared.lookback,
+            horizon=horizon,
+        )
+        return _fit(prepared, predictor, conformal.method, after_training)
+    tracked = CalibratedPredictor(predictor=predictor, conformal=conformal, since=splits.valid_end)
+    index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=horizon)
+    series, _ = index.locate(np.arange(len(index)))
+    latest = np.argmax(panel.time_grid.advance(panel.start, panel.lengths)[series])
+    return replace(conformal, shifts=tracked.adaptive_shifts(panel, index)[latest])
+
+
+def _fit(prepared: Prepared, predictor: Predictor, method: CalibrationMethod, index: WindowIndex) -> Conformal:
     panel = prepared.panel
-    index = prepared.windows("validation").thin(max_windows)
-    forecasts = predictor.predict(panel, index)
+    forecasts = predictor.predict(panel, index.thin(MAX_WINDOWS))
     season = seasons_for(panel.schema.frequency)[0]
     return Conformal.fit(
         method,
@@ -55,36 +129,68 @@ def steps_between_origins(horizon: int) -> int:
     return every
 
 
-def calibrated_predictor(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> CalibratedPredictor:
-    """Return a predictor that shifts the quantiles of another by the calibration of a bundle.
-
-    Raises
-    ------
-    ConfigError
-        When the bundle has no calibration.
-    """
+def stored_calibration(bundle: Bundle) -> Conformal | None:
+    """Return the calibration that was learned from the validation rows; None where the bundle has none."""
     stored = bundle.extra.get(CALIBRATION)
-    if stored is None:
-        raise ConfigError.not_calibrated()
-    return CalibratedPredictor(
-        predictor=predictor,
-        conformal=Conformal.from_dict(stored),
-        since=prepared.splits.valid_end,
-        lowest=lowest_value(prepared),
+    return None if stored is None else Conformal.from_dict(stored)
+
+
+def stored_calibration_ahead(bundle: Bundle) -> Conformal | None:
+    """Return the calibration of forecasts beyond the last rows of the fit; that of the validation rows in a bundle of
+    an earlier version, and None where the bundle has none.
+    """
+    conformal, ahead = stored_calibration(bundle), bundle.extra.get(CALIBRATION_AHEAD)
+    if conformal is None or ahead is None:
+        return conformal
+    return Conformal.from_dict(
+        {**bundle.extra[CALIBRATION], "shifts": ahead.get("shifts"), "windows": ahead.get("windows")}
     )
 
 
-def calibrated_predictor_if_any(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> CalibratedPredictor | None:
-    """Return the calibrated predictor, or None when the bundle has no calibration."""
-    return calibrated_predictor(bundle, predictor, prepared) if bundle.extra.get(CALIBRATION) is not None else None
+def describe_calibration(bundle: Bundle, prepared: Prepared) -> str:
+    """Return what the calibration of a bundle rests on, in a line."""
+    conformal, index = stored_calibration(bundle), prepared.windows("validation")
+    assert conformal is not None
+    origins = int(index.counts.max())
+    return (
+        f"calibrated by {conformal.method} on {conformal.windows:,} windows of the validation rows "
+        f"({origins:,} origin{'s' if origins > 1 else ''} a series at most, {index.horizon:,} steps ahead)"
+    )
+
+
+def predictors_to_score(
+    prepared: Prepared, bundle: Bundle, network: EnsemblePredictor, *, raw: bool = False
+) -> list[Predictor]:
+    """Return the calibrated model and, beside it, the networks alone; only these with `raw`, or without a calibration.
+
+    No row after the validation rows has a part in the calibration of a forecast, unless it lies before its cutoff.
+    """
+    own = EncodedPanelPredictor(predictor=network, encoded=prepared.encoded)
+    conformal = None if raw else stored_calibration(bundle)
+    if conformal is None:
+        return [own]
+    own = replace(own, name=raw_name(own.name))
+    since, lowest = prepared.splits.valid_end, lowest_value(prepared)
+    return [CalibratedPredictor(predictor=own, conformal=conformal, since=since, lowest=lowest), own]
+
+
+def predictor_ahead(
+    prepared: Prepared, bundle: Bundle, predictor: Predictor, panel: Panel, *, raw: bool = False
+) -> Predictor:
+    """Return a predictor for steps beyond the last rows of the fit, in a panel that may have grown since.
+
+    It shifts the quantiles of `predictor` by the calibration in the bundle; with `raw`, or without a calibration, it is
+    `predictor` itself.
+    """
+    conformal = None if raw else stored_calibration_ahead(bundle)
+    if conformal is None:
+        return predictor
+    ahead = bundle.extra.get(CALIBRATION_AHEAD)
+    since = restore_rows(panel, bundle.extra["split"], "test") if ahead is None else restore_rows(panel, ahead, "end")
+    return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since, lowest=lowest_value(prepared))
 
 
 def lowest_value(prepared: Prepared) -> float | None:
     """Return the smallest possible target value, where the transform of the targets or the head implies one."""
     positive = prepared.config.network.head in (COUNT_HEAD, AMOUNT_HEAD)
     return 0.0 if positive or prepared.preprocessor.config.target_transform == "log1p" else None
-
-
-def with_calibration(bundle: Bundle, conformal: Conformal) -> Bundle:
-    """Return the bundle with a calibration in it."""
-    return replace(bundle, extra={**bundle.extra, CALIBRATION: conformal.to_dict()})

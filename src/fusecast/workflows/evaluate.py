@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,12 @@ from fusecast.evaluation.actuals import seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
+from fusecast.workflows.calibrate import predictors_to_score
 
 if TYPE_CHECKING:
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Predictor
+    from fusecast.inference.model_bundle import Bundle
     from fusecast.workflows.prepare import Prepared
 
 MAX_COMPARED_WINDOWS = 2000
@@ -23,20 +24,22 @@ MAX_COMPARED_WINDOWS = 2000
 
 def evaluate_run(
     prepared: Prepared,
+    bundle: Bundle,
     predictor: EnsemblePredictor,
     *,
-    beside: Sequence[Predictor] = (),
+    raw: bool = False,
     stride: int | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Return the scores of a model on the test rows, beside the last value and the seasonal naive of each season.
 
-    On the validation rows it is compared with baselines series by series. `beside` are more predictors to score;
-    `stride` are the steps between cutoffs, None for the horizon.
+    On the validation rows its own quantiles are compared with baselines series by series. With a calibration the
+    quantiles without it are scored too, and alone with `raw`; `stride` are the steps between cutoffs, None for the
+    horizon.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
     evaluation = evaluate(
-        [predictor, *beside],
+        predictors_to_score(prepared, bundle, predictor, raw=raw),
         panel,
         prepared.windows("test", config.horizon if stride is None else stride),
         train_end=train_end,

@@ -17,6 +17,7 @@ from fusecast.explain.single_forecast import ForecastExplanation, explain_foreca
 from fusecast.io.tables import read_future
 from fusecast.reporting.explanation_report import ExplanationReport
 from fusecast.windows.window_index import WindowIndex
+from fusecast.workflows.calibrate import predictor_ahead
 from fusecast.workflows.prepare import SplitName
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import ProgressCallback
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
+    from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
     from fusecast.workflows.prepare import Prepared
 
@@ -92,13 +94,20 @@ def thin_evenly(index: WindowIndex, max_windows: int | None) -> WindowIndex:
 
 
 def explain_latest_forecast(
-    prepared: Prepared, predictor: EnsemblePredictor, series: object, future: TableLike | None = None
+    prepared: Prepared,
+    bundle: Bundle,
+    network: EnsemblePredictor,
+    series: object,
+    future: TableLike | None = None,
+    *,
+    raw: bool = False,
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series])
     encoded = prepared.preprocessor.encode(panel)
-    _, batch, output = next(iter(predictor.outputs(encoded, index)))
-    return explain_forecast(batch, output, predictor.predict(encoded, index), panel, prepared.preprocessor.inputs)
+    _, batch, output = next(iter(network.outputs(encoded, index)))
+    forecasts = predictor_ahead(prepared, bundle, network, panel, raw=raw).predict(panel, index)
+    return explain_forecast(batch, output, forecasts, panel, prepared.preprocessor.inputs)
 
 
 def latest_windows(prepared: Prepared, future: TableLike | None, series: object) -> tuple[Panel, WindowIndex]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusecast.data.splits import record_split
-from fusecast.errors import ConfigError
+from fusecast.errors import ConfigError, DataError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.targets import apply_transform
@@ -27,12 +27,13 @@ from fusecast.training.fit import FitResult, settle_unknown_categories
 from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.training.members.fit import fit_members
 from fusecast.training.trainer import RunFiles
+from fusecast.workflows.calibrate import calibrate_bundle, describe_calibration
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
 
-    from fusecast.config import RunConfig, WindowScaling
+    from fusecast.config import Calibration, RunConfig, WindowScaling
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.features.preprocessor import FittedPreprocessor
     from fusecast.model.config import ModelConfig
@@ -70,7 +71,10 @@ def fit_prepared(
         logger=logger,
         on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
     )
-    return result, keep_best_members(bundle, prepared)
+    bundle, outcome = with_calibration(keep_best_members(bundle, prepared), prepared, config.calibration)
+    if outcome and is_first_process():
+        notify(outcome)
+    return result, bundle
 
 
 def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
@@ -96,6 +100,21 @@ def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
         figures = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         notify(f"window scaling {best}: the validation rows are forecast best by it (quantile loss: {figures})")
     return replace(bundle, members=candidates[best], extra={**bundle.extra, "window_scaling_losses": losses})
+
+
+def with_calibration(bundle: Bundle, prepared: Prepared, method: Calibration) -> tuple[Bundle, str]:
+    """Return a bundle calibrated on the validation rows, or as it was where they are too few, and the outcome in words;
+    nothing is said, and done, for the method ``none``.
+    """
+    if method == "none":
+        return bundle, ""
+    device = "cpu" if prepared.config.training.accelerator == "cpu" else None
+    try:
+        bundle = calibrate_bundle(bundle, prepared, EnsemblePredictor.from_bundle(bundle, device), method)
+    except DataError as error:
+        reason = str(error).partition("\n")[0]
+        return bundle, f"forecasts are raw: {reason}. A longer validation split lets `fit` calibrate them"
+    return bundle, describe_calibration(bundle, prepared)
 
 
 def scaled_loss(predictor: EnsemblePredictor, encoded: EncodedPanel, index: WindowIndex) -> float:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusecast.calibration.conformal import Conformal
 from fusecast.config import RunConfig
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.inference.model_bundle import CONFIG, load_bundle
 from fusecast.io.documents import take
-from fusecast.workflows.calibrate import CALIBRATION
+from fusecast.workflows.calibrate import CALIBRATION_AHEAD, stored_calibration, stored_calibration_ahead
 
 if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
@@ -29,14 +28,15 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
     try:
         config = RunConfig.parse(take(bundle.extra, "run", dict))
         _require_same_sizes(config, bundle)
-        _check_split(take(bundle.extra, "split", dict))
+        _check_ticks(take(bundle.extra, "split", dict), "validation", "test")
+        if CALIBRATION_AHEAD in bundle.extra:
+            _check_ticks(take(bundle.extra, CALIBRATION_AHEAD, dict), "end")
     except (ConfigError, ValueError) as error:
         raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
-    if bundle.extra.get(CALIBRATION) is not None:
-        conformal = Conformal.from_dict(bundle.extra[CALIBRATION])
-        network = bundle.config
-        shape = (network.horizon, network.num_targets, len(network.quantiles))
-        if conformal.shifts.shape != shape or conformal.levels != network.quantiles:
+    network = bundle.config
+    shape = (network.horizon, network.num_targets, len(network.quantiles))
+    for conformal in (stored_calibration(bundle), stored_calibration_ahead(bundle)):
+        if conformal is not None and (conformal.shifts.shape != shape or conformal.levels != network.quantiles):
             raise ArtifactError.unreadable(folder / CONFIG, "its calibration belongs to another network")
     return bundle, config
 
@@ -56,10 +56,10 @@ def _require_same_sizes(config: RunConfig, bundle: Bundle) -> None:
         raise ValueError("the columns of the run are not those of the preprocessor")
 
 
-def _check_split(record: Mapping[str, Any]) -> None:
-    """Raise a ValueError where a recorded split has other types, or not as many times as series."""
+def _check_ticks(record: Mapping[str, Any], *names: str) -> None:
+    """Raise a ValueError where recorded times have other types, or are not as many as series."""
     series = take(record, "series", list, items=str)
-    for name in ("validation", "test"):
+    for name in names:
         if len(take(record, name, list, items=int)) != len(series):
             raise ValueError(f"the split has not as many times of {name} as series")
     if record.get("closest") is not None:

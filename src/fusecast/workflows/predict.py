@@ -13,12 +13,12 @@ from fusecast.errors.base import warn
 from fusecast.evaluation.actuals import stack_targets
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import calibrated_predictor, lowest_value
+from fusecast.workflows.calibrate import lowest_value, predictor_ahead
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
-    from fusecast.inference.forecasts import Forecasts, Predictor
+    from fusecast.inference.forecasts import Forecasts
     from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
     from fusecast.workflows.prepare import Prepared
@@ -31,7 +31,7 @@ def predict(
     future: TableLike | None = None,
     *,
     quantiles: Sequence[float] | None = None,
-    calibrated: bool = False,
+    raw: bool = False,
 ) -> tuple[Panel, Forecasts]:
     """Return the panel extended by the horizon, and the forecasts of its new steps.
 
@@ -43,8 +43,8 @@ def predict(
     warn_without_history(prepared)
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
-    predictor: Predictor = calibrated_predictor(bundle, network, prepared) if calibrated else network
-    if quantiles is not None and network.supports_any_level and not calibrated:
+    predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
+    if quantiles is not None and network.supports_any_level and predictor is network:
         forecasts = network.predict(extended, index, quantiles)
     else:
         forecasts = predictor.predict(extended, index)

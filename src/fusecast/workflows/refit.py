@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusecast.data.splits import Split
 from fusecast.errors import DataError
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.preprocessor import Preprocessor
@@ -15,12 +16,13 @@ from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bu
 from fusecast.model.config import ModelConfig
 from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.fit import train_bundle
+from fusecast.workflows.fit import train_bundle, with_calibration
+from fusecast.workflows.prepare import Prepared
 
 if TYPE_CHECKING:
+    from fusecast.config import Calibration
     from fusecast.data.arrays import IntArray
     from fusecast.evaluation.backtest.rolling import Origins
-    from fusecast.workflows.prepare import Prepared
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,9 +30,9 @@ class Refits:
     """The models of the blocks of a backtest, each trained when it is first needed and kept in a folder.
 
     A model is trained on the rows of each series before the first origin of its block; the last of them, as many as
-    the run keeps for validation, choose its weights. With `warm_start` training begins with the weights of the block
-    before, and keeps its preprocessor, so that scales and categories mean the same; without it, with new weights and a
-    preprocessor fitted anew.
+    the run keeps for validation, choose its weights, and calibrate it. With `warm_start` training begins with the
+    weights of the block before, and keeps its preprocessor, so that scales and categories mean the same; without it,
+    with new weights and a preprocessor fitted anew.
 
     The first block has the model of the run itself, unless that was trained or chosen on rows from the origins of the
     block on: then it is trained from the beginning, so that nothing that the run has seen reaches a forecast.
@@ -41,6 +43,7 @@ class Refits:
     origins: Origins
     folder: Path
     warm_start: bool = True
+    calibration: Calibration = "none"  # method by which each model is calibrated on its own validation rows
 
     def model_for_block(self, block: int) -> Bundle:
         """Return the model of a block, trained after those before it where it starts from their weights.
@@ -57,7 +60,7 @@ class Refits:
                 bundle = self._train(block, before)
             except TrainingInterrupted:
                 raise TrainingInterrupted.within_refit(block) from None
-            save_bundle(folder, bundle.members, bundle.preprocessor)
+            save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra)
         return load_bundle(folder)
 
     @property
@@ -101,4 +104,7 @@ class Refits:
         )
         if result.interrupted:  # unlike in `fit`, half trained weights are no result
             raise TrainingInterrupted
-        return bundle
+        trained = Prepared(
+            config=config, panel=panel, splits=Split(train_end=valid_begin, valid_end=known), preprocessor=preprocessor
+        )
+        return with_calibration(bundle, trained, self.calibration)[0]

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from fusecast._version import __version__
-from fusecast.calibration.calibrated_predictor import CalibratedPredictor
 from fusecast.config import RunConfig
 from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import seasons_for
@@ -39,7 +38,7 @@ from fusecast.reporting.text import span
 from fusecast.training.callbacks.history import COLUMNS
 from fusecast.training.members.ensemble import member_folder
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import calibrated_predictor_if_any
+from fusecast.workflows.calibrate import predictor_ahead, predictors_to_score, stored_calibration
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.explain import explain_windows, thin_evenly
 from fusecast.workflows.prepare import Prepared
@@ -59,6 +58,7 @@ def write_report(
     future: TableLike | None = None,
     figures: str | Path | None = None,
     kind: FigureKind = "png",
+    raw: bool = False,
 ) -> Path:
     """Write the page about a model; `folder` may hold the history of its training.
 
@@ -74,10 +74,9 @@ def write_report(
         check_can_draw()
         check_results_folder(Path(figures))
     known = read_future(future, prepared.panel.schema.id)
-    calibrated = calibrated_predictor_if_any(bundle, predictor, prepared)
     places = [] if folder is None else [member_folder(folder, number) for number in range(len(bundle.members))]
     histories = [read_history(place) for place in places]
-    data = collect_report_data(prepared, predictor, histories, known, calibrated)
+    data = collect_report_data(prepared, bundle, predictor, histories, known, raw=raw)
     write_text_atomically(path, build_report(data))
     if figures is not None:
         write_report_figures(data, Path(figures), kind)
@@ -86,21 +85,24 @@ def write_report(
 
 def collect_report_data(
     prepared: Prepared,
+    bundle: Bundle,
     predictor: EnsemblePredictor,
     histories: Sequence[Sequence[Mapping[str, Any]]] = (),
     future: pl.DataFrame | None = None,
-    calibrated: CalibratedPredictor | None = None,
+    *,
+    raw: bool = False,
 ) -> ReportData:
     """Evaluate and explain a model and check its data: everything that the page shows.
 
     `histories` has the rows of the training of each network, as far as they are known.
     """
     history = histories[0] if histories else ()
-    others = [] if calibrated is None else [calibrated]
+    conformal = None if raw else stored_calibration(bundle)
+    scored = predictors_to_score(prepared, bundle, predictor, raw=raw)
     panel, config = prepared.panel, prepared.config
-    evaluation = evaluate_run(prepared, predictor, beside=others)
-    coverage, coverage_error = evaluate_coverage(prepared, predictor, others)
-    breakdown = break_down_scores(prepared, predictor, evaluation)
+    evaluation = evaluate_run(prepared, bundle, predictor, raw=raw)
+    coverage, coverage_error = evaluate_coverage(prepared, scored)
+    breakdown = break_down_scores(prepared, scored[0], evaluation)
     explanation = explain_windows(
         prepared, predictor, max_windows=MAX_EXPLAINED_WINDOWS, permutation_windows=MAX_SHUFFLED_WINDOWS
     )
@@ -122,9 +124,9 @@ def collect_report_data(
         breakdown=breakdown,
         coverage=coverage,
         coverage_error=coverage_error,
-        calibration_method="" if calibrated is None else calibrated.conformal.method,
+        calibration_method="" if conformal is None else conformal.method,
         curves=training_curves(history, histories[1:]),
-        forecast_plots=plot_forecasts(prepared, predictor, future, worst[: MAX_FORECAST_PLOTS // 4]),
+        forecast_plots=plot_forecasts(prepared, bundle, predictor, future, worst[: MAX_FORECAST_PLOTS // 4], raw=raw),
         importances=explanation.importances,
         attention=explanation.attention,
         attention_by_step=explanation.attention_by_step,
@@ -137,11 +139,11 @@ def collect_report_data(
     )
 
 
-def break_down_scores(prepared: Prepared, predictor: EnsemblePredictor, evaluation: Evaluation) -> ScoreBreakdown:
+def break_down_scores(prepared: Prepared, predictor: Predictor, evaluation: Evaluation) -> ScoreBreakdown:
     """Score the model and the best baseline by step ahead and by series, on the windows of the evaluation."""
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
     index = prepared.windows("test", config.horizon)
-    forecasts = {predictor.name: predictor.predict(prepared.encoded, index)}
+    forecasts = {predictor.name: predictor.predict(panel, index)}
     for baseline in build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles):
         if baseline.name == evaluation.best_baseline():
             forecasts[baseline.name] = baseline.predict(panel, index)
@@ -150,16 +152,17 @@ def break_down_scores(prepared: Prepared, predictor: EnsemblePredictor, evaluati
 
 
 def evaluate_coverage(
-    prepared: Prepared, predictor: EnsemblePredictor, others: Sequence[Predictor] = ()
+    prepared: Prepared, predictors: Sequence[Predictor]
 ) -> tuple[Evaluation, list[dict[float, float]]]:
     """Evaluate models at origins all over the test span, whose horizons overlap.
 
-    Returns the evaluation without baselines; and of each target, interval -> standard error of the model's coverage.
+    Returns the evaluation without baselines; and of each target, interval -> standard error of the coverage of the
+    first of them.
     """
     panel, index = prepared.panel, thin_evenly(prepared.windows("test"), MAX_COVERAGE_WINDOWS)
     season = seasons_for(panel.schema.frequency)[0]
-    evaluation = evaluate([predictor, *others], panel, index, train_end=prepared.splits.train_end, season=season)
-    return evaluation, coverage_standard_errors(panel, predictor.predict(prepared.encoded, index))
+    evaluation = evaluate(predictors, panel, index, train_end=prepared.splits.train_end, season=season)
+    return evaluation, coverage_standard_errors(panel, predictors[0].predict(panel, index))
 
 
 def select_series(prepared: Prepared) -> list[str]:
@@ -173,7 +176,13 @@ def select_series(prepared: Prepared) -> list[str]:
 
 
 def plot_forecasts(
-    prepared: Prepared, predictor: EnsemblePredictor, future: pl.DataFrame | None, worst: Sequence[int] = ()
+    prepared: Prepared,
+    bundle: Bundle,
+    predictor: EnsemblePredictor,
+    future: pl.DataFrame | None,
+    worst: Sequence[int] = (),
+    *,
+    raw: bool = False,
 ) -> list[ForecastPlot]:
     """Return the last test window and, where it can be forecast, the future of as many series as a page shows.
 
@@ -186,8 +195,9 @@ def plot_forecasts(
         worst = ()
     others = np.setdiff1d(series, worst)
     shown = np.array([*others[pick_evenly(len(others), MAX_FORECAST_PLOTS - len(worst))], *worst], dtype=np.int64)
-    forecasts = {"last test window": predictor.predict(prepared.encoded, test.subset(shown))}
-    next_steps = forecast_next_steps(prepared, predictor, future, shown)
+    scored = predictors_to_score(prepared, bundle, predictor, raw=raw)[0]
+    forecasts = {"last test window": scored.predict(panel, test.subset(shown))}
+    next_steps = forecast_next_steps(prepared, bundle, predictor, future, shown, raw=raw)
     if next_steps is not None:
         forecasts[f"next {span(horizon, panel.schema.frequency)}"] = next_steps
     return [
@@ -204,7 +214,13 @@ def plot_forecasts(
 
 
 def forecast_next_steps(
-    prepared: Prepared, predictor: EnsemblePredictor, future: pl.DataFrame | None, series: IntArray
+    prepared: Prepared,
+    bundle: Bundle,
+    predictor: EnsemblePredictor,
+    future: pl.DataFrame | None,
+    series: IntArray,
+    *,
+    raw: bool = False,
 ) -> Forecasts | None:
     """Forecast the steps after the last rows; None where known columns have no values there."""
     panel, config = prepared.panel, prepared.config
@@ -215,7 +231,7 @@ def forecast_next_steps(
             raise
         return None
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
-    return predictor.predict(extended, index.subset(series))
+    return predictor_ahead(prepared, bundle, predictor, extended, raw=raw).predict(extended, index.subset(series))
 
 
 def _recent_actuals(panel: Panel, s: int, target: str, horizon: int) -> dict[str, Any]:

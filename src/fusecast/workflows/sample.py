@@ -12,7 +12,7 @@ from fusecast.errors import SchemaError
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.features.targets import COUNT_HEAD
 from fusecast.inference.sample_paths import SamplingMethod, StepDependence, sample_paths
-from fusecast.workflows.calibrate import lowest_value
+from fusecast.workflows.calibrate import lowest_value, stored_calibration
 from fusecast.workflows.predict import predict
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def draw_sample_paths(
     *,
     method: SamplingMethod = "gaussian",
     seed: int = 0,
-    calibrated: bool = False,
+    raw: bool = False,
 ) -> pl.DataFrame:
     """Draw `count` sample paths of each series; see :meth:`fusecast.Forecaster.sample`.
 
@@ -65,8 +65,9 @@ def draw_sample_paths(
     forecasts, and those of a quantile head, have the levels of the network alone.
     """
     check_targets(prepared.panel.schema)
-    levels = SAMPLING_LEVELS if network.supports_any_level and not calibrated else None
-    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, calibrated=calibrated)
+    own = raw or stored_calibration(bundle) is None
+    levels = SAMPLING_LEVELS if network.supports_any_level and own else None
+    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, raw=raw)
     windows, horizon, targets = len(forecasts), forecasts.horizon, extended.schema.targets
     if method == "independent":
         dependence = StepDependence(levels=np.full((1, horizon * len(targets)), 0.5))

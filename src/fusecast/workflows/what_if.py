@@ -12,6 +12,7 @@ import polars as pl
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import check_key_columns
+from fusecast.workflows.calibrate import predictor_ahead
 from fusecast.workflows.explain import latest_windows
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
@@ -31,17 +33,20 @@ Change = object | Sequence[object] | Callable[["NDArray[Any]"], "NDArray[Any]"]
 
 def what_if(
     prepared: Prepared,
-    predictor: EnsemblePredictor,
+    bundle: Bundle,
+    network: EnsemblePredictor,
     changes: Mapping[str, Change],
     future: TableLike | None = None,
     *,
     series: object = None,
+    raw: bool = False,
 ) -> pl.DataFrame:
     """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
     panel, index = latest_windows(prepared, future, series)
     changed = apply_changes(panel, index, changes)
-    before = long_table(panel, predictor.predict(prepared.preprocessor.encode(panel), index), "before")
-    after = long_table(panel, predictor.predict(prepared.preprocessor.encode(changed), index), "after")
+    predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
+    before = long_table(panel, predictor.predict(panel, index), "before")
+    after = long_table(panel, predictor.predict(changed, index), "after")
     return before.with_columns(after["after"], difference=after["after"] - before["before"])
 
 

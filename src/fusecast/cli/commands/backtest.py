@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, RunFolder
+from fusecast.cli.options import Data, Device, Raw, RunFolder
 
 
 def backtest(
@@ -27,9 +27,7 @@ def backtest(
     baselines: Annotated[
         str, typer.Option(help="Any of last,seasonal,drift,mean,ets,theta,lightgbm.")
     ] = "last,seasonal,drift,mean",
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Evaluate the calibrated quantiles too, beside the model's own.")
-    ] = False,
+    raw: Raw = False,
     out: Annotated[
         Path | None, typer.Option(help="Parquet file of all forecasts.", show_default="RUN/backtest.parquet")
     ] = None,
@@ -52,7 +50,7 @@ def backtest(
             refit_every=refit_every,
             warm_start=warm_start,
             baselines=options.split_names(baselines) or [],
-            calibrated=calibrated,
+            raw=raw,
             out=path,
             device=device,
             on_progress=on_progress,

@@ -15,7 +15,7 @@ def calibrate(
     data: Data = None,
     device: Device = None,
 ) -> None:
-    """Learn from the validation split how to shift quantiles so that their coverage is right."""
+    """Calibrate a run by another method than its fit, or on a newer table."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
     from fusecast.io.output_dir import check_results_folder

@@ -4,21 +4,24 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, RunFolder
+from fusecast.cli.options import Data, Device, Raw, RunFolder
 
 
 def evaluate(
     run: RunFolder,
     data: Data = None,
     stride: Annotated[int | None, typer.Option(help="Steps between cutoffs.", show_default="the horizon")] = None,
+    raw: Raw = False,
     device: Device = None,
 ) -> None:
     """Evaluate a run on its test split, beside seasonal naive forecasts."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
 
+    forecaster = Forecaster.load(run)
     with output.show_progress("evaluating") as on_progress:
-        evaluation = Forecaster.load(run).evaluate(data=data, stride=stride, device=device, on_progress=on_progress)
+        evaluation = forecaster.evaluate(data=data, stride=stride, raw=raw, device=device, on_progress=on_progress)
+    output.print_note_on_raw(forecaster, raw)
     output.print_scores(evaluation)
     evaluation.write(run / "metrics.json")
     output.print_path("metrics", run / "metrics.json")

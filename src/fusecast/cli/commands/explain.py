@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, RunFolder
+from fusecast.cli.options import Data, Device, Future, Raw, RunFolder
 
 
 def explain(
@@ -34,6 +34,7 @@ def explain(
     ] = None,
     tables: Annotated[str, typer.Option(help="Format of tables: csv, parquet, arrow.")] = "csv",
     figures: Annotated[str, typer.Option(help="Format of figures: png, svg, pdf, none.")] = "png",
+    raw: Raw = False,
     device: Device = None,
 ) -> None:
     """Explain a run's forecasts: variables, lags, regimes, single forecasts, what-if."""
@@ -57,10 +58,10 @@ def explain(
     changes = options.parse_changes(what_if or [])
     forecaster = Forecaster.load(run)
     check_results_folder(folder)
-    forecasts = [forecaster.explain_forecast(name, future, data=data, device=device) for name in series or ()]
+    forecasts = [forecaster.explain_forecast(name, future, data=data, raw=raw, device=device) for name in series or ()]
     comparison = None
     if changes:
-        comparison = forecaster.what_if(changes, future, data=data, series=series or None, device=device)
+        comparison = forecaster.what_if(changes, future, data=data, series=series or None, raw=raw, device=device)
     explanation = None
     try:
         with output.show_progress("permuting") as on_progress:

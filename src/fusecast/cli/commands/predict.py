@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, RunFolder
+from fusecast.cli.options import Data, Device, Future, Raw, RunFolder
 
 
 def predict(
@@ -16,7 +16,7 @@ def predict(
     quantiles: Annotated[
         str | None, typer.Option(help="Quantile levels, such as 0.05,0.5,0.95.", show_default="those of the fit")
     ] = None,
-    calibrated: Annotated[bool, typer.Option("--calibrated", help="Apply the calibration of `calibrate`.")] = False,
+    raw: Raw = False,
     device: Device = None,
 ) -> None:
     """Forecast the steps after each series' last row."""
@@ -28,6 +28,7 @@ def predict(
     forecaster = Forecaster.load(run)
     check_apart(out, data, future, forecaster.config.data)
     levels = options.split_numbers(quantiles)
-    forecasts = forecaster.predict(future, data=data, quantiles=levels, calibrated=calibrated, device=device)
+    forecasts = forecaster.predict(future, data=data, quantiles=levels, raw=raw, device=device)
     write_table(forecasts, out)
+    output.print_note_on_raw(forecaster, raw)
     output.print_forecasts(forecasts, out)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, RunFolder
+from fusecast.cli.options import Data, Device, Future, Raw, RunFolder
 
 
 def report(
@@ -17,6 +17,7 @@ def report(
         Path | None, typer.Option(help="Folder for each figure as a separate file.", show_default=False)
     ] = None,
     kind: Annotated[str, typer.Option(help="Format of those files: png, svg, pdf.")] = "png",
+    raw: Raw = False,
     device: Device = None,
 ) -> None:
     """Write one self-contained HTML page about a run."""
@@ -30,6 +31,7 @@ def report(
         future=future,
         figures=figures,
         kind=kind,  # type: ignore[arg-type]  # checked there
+        raw=raw,
         device=device,
     )
     output.print_path("report", page)

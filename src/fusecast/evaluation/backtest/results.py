@@ -37,7 +37,6 @@ class Backtest:
     grouped_scores: Mapping[str, GroupedScores]  # name of the predictor -> its scores
     baselines: tuple[str, ...]
     windows_seen_in_training: int = 0  # of steps that the model was trained on or chosen by: their scores are too good
-    windows_seen_in_calibration: int = 0  # of refitted models, before the end of the calibration span: as above
     series_without_training_rows: int = 0  # series evaluated of which the table holds no training row
     path: Path | None = None  # the long table of forecasts; None where it is in `table`
     table: pl.DataFrame | None = None  # the long table of forecasts, where no file was requested
@@ -129,7 +128,6 @@ class Backtest:
             "stride": self.stride,
             "span": [str(time) for time in self.span],
             "windows_seen_in_training": self.windows_seen_in_training,
-            "windows_seen_in_calibration": self.windows_seen_in_calibration,
             "pit": {
                 name: {
                     target: [{**vars(bar), "density": bar.density} for bar in score.pit() if math.isfinite(bar.share)]
