@@ -34,7 +34,7 @@ from fusecast.model.config import Head, ModelConfig
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
 Scaling = Literal["standard", "robust", "mean_abs", "none"]
 TargetTransform = Literal["none", "log1p"]
-WindowScaling = Literal["none", "mean", "last"]
+WindowScaling = Literal["none", "mean", "last", "season"]
 LearningRateSchedule = Literal["plateau", "cosine"]
 WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
@@ -217,6 +217,7 @@ class FeatureConfig(_Section):
     window_scaling: WindowScaling | tuple[WindowScaling, ...] = "mean"
     """Centre and scale the targets of each window once more by its own lookback, because the level of most series
     moves: `mean` around the mean; `last` around the last known value, for series that drift like random walks;
+    `season` around the mean of the last season (24 hours, 7 days), or the last value where it does not fit four times;
     `none` leaves them, which lets backtests share the work of overlapping windows. Of several, such as `[mean, last]`,
     the members take turns, and those of the kind that forecasts the validation rows best are kept, or all of them."""
     series_embedding: bool | None = None

@@ -31,7 +31,7 @@ def predictor_of(world: World, scalings: list[WindowScaling], head: str = "quant
 
 
 def test_each_level_is_the_average_of_that_level_of_every_member(world: World) -> None:
-    ensemble = predictor_of(world, ["none", "mean", "last"])
+    ensemble = predictor_of(world, ["none", "mean", "last", "season"])
     got = ensemble.predict(world.panel, world.valid)
     expected = np.zeros_like(got.quantiles)
     for member in ensemble.members:  # the slow, obvious way
@@ -102,8 +102,8 @@ def test_a_distribution_has_quantiles_at_any_level_and_averages_of_counts_are_wh
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-@pytest.mark.parametrize("to", ["none", "mean", "last"])
-@pytest.mark.parametrize("scaled", ["none", "mean", "last"])
+@pytest.mark.parametrize("to", ["none", "mean", "last", "season"])
+@pytest.mark.parametrize("scaled", ["none", "mean", "last", "season"])
 def test_rescaled_windows_are_those_that_would_have_been_gathered(scaled: str, to: str, missing: float) -> None:
     encoded = make_encoded([30, 9], missing=missing, window_scaling=scaled, targets=2, empty_rows=missing / 3)
     index = WindowIndex.between(lengths=[30, 9], begin=0, end=[30, 9], lookback=8, horizon=3)

@@ -99,7 +99,7 @@ def test_windows_of_another_size_are_refused(network: TemporalFusionTransformer,
         predictor.predict(world.encoded, replace(world.valid, lookback=9))
 
 
-@pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
+@pytest.mark.parametrize("window_scaling", ["none", "mean", "last", "season"])
 def test_a_high_level_of_the_data_costs_no_precision(
     network: TemporalFusionTransformer, world: World, window_scaling: str
 ) -> None:

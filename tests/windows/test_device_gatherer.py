@@ -43,7 +43,7 @@ panels = st.fixed_dictionaries(
         "lengths": st.lists(st.integers(0, 14), min_size=1, max_size=5).filter(lambda lengths: sum(lengths) > 0),
         "missing": st.sampled_from([0.0, 0.02, 0.3, 1.0]),
         "empty_rows": st.sampled_from([0.0, 0.05, 0.3]),
-        "window_scaling": st.sampled_from(["none", "mean", "last"]),
+        "window_scaling": st.sampled_from(["none", "mean", "last", "season"]),
         "targets": st.integers(1, 3),
         "position": st.booleans(),
         **dict.fromkeys(("observed", "known", "static"), few),
@@ -89,7 +89,7 @@ def test_a_window_that_there_is_not_is_refused():
         make_device_gatherer(ENCODED, INDEX)([48])
 
 
-@pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
+@pytest.mark.parametrize("window_scaling", ["none", "mean", "last", "season"])
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_a_batch_takes_one_copy_and_reads_nothing_from_the_device(window_scaling, missing):
     # tensors of the device "meta" have no values: whoever looks at one is refused by torch as well

@@ -34,7 +34,7 @@ INDEX = WindowIndex.between(lengths=[40, 30], begin=0, end=40, lookback=8, horiz
     stride=st.integers(1, 4),
     missing=st.sampled_from([0.0, 0.3, 1.0]),
     empty_rows=st.sampled_from([0.0, 0.3]),
-    window_scaling=st.sampled_from(["none", "mean", "last"]),
+    window_scaling=st.sampled_from(["none", "mean", "last", "season"]),
     columns=st.fixed_dictionaries(
         {
             "targets": st.integers(1, 3),

@@ -108,7 +108,7 @@ def test_every_gatherer_returns_the_same_windows_and_leaves_trained_series_as_th
 
 
 @SCALINGS
-@pytest.mark.parametrize("to", ["none", "mean", "last"])
+@pytest.mark.parametrize("to", ["none", "mean", "last", "season"])
 def test_rescaled_windows_of_new_series_are_those_that_would_have_been_gathered(scaling: str, to: str) -> None:
     encoded, _ = encode(scaling, "mean_abs")
     index = every_cutoff(LENGTHS, L, H)

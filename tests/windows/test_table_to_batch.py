@@ -60,7 +60,7 @@ def batch_at(frame: pl.DataFrame, cutoff: int, **options):
     return gather(fitted.encode(panel), index, [0, 1])
 
 
-@pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
+@pytest.mark.parametrize("window_scaling", ["none", "mean", "last", "season"])
 @pytest.mark.parametrize("column", ["y", "temperature", "weather"])
 def test_rows_after_the_cutoff_change_no_input_of_the_network(column, window_scaling):
     cutoff = 60

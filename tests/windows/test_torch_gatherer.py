@@ -43,7 +43,7 @@ few = st.integers(0, 2)
     horizon=st.integers(1, 5),
     missing=st.sampled_from([0.0, 0.0, 0.3]),
     empty_rows=st.sampled_from([0.0, 0.0, 0.3]),
-    window_scaling=st.sampled_from(["none", "mean", "last"]),
+    window_scaling=st.sampled_from(["none", "mean", "last", "season"]),
     columns=st.fixed_dictionaries(
         {
             "targets": st.integers(1, 2),
@@ -114,7 +114,7 @@ def with_other_rows(encoded, rows):
 SEEN = ("static_real", "static_cat", "past_real", "past_cat", "past_mask", "past_real_present", "center", "scale")
 
 
-@pytest.mark.parametrize("window_scaling", ["none", "mean", "last"])
+@pytest.mark.parametrize("window_scaling", ["none", "mean", "last", "season"])
 def test_nothing_after_the_cutoff_is_in_the_past_of_a_window(window_scaling):
     encoded = make_encoded([30, 25], window_scaling=window_scaling)
     index = WindowIndex.between(lengths=[30, 25], begin=0, end=30, lookback=8, horizon=4)
@@ -165,7 +165,7 @@ def test_the_order_of_series_changes_no_window():
             torch.testing.assert_close(tensor, getattr(b, name), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("window_scaling", ["mean", "last"])
+@pytest.mark.parametrize("window_scaling", ["mean", "last", "season"])
 def test_window_scaling_leads_back_to_the_units_of_the_data(window_scaling):
     plain = make_encoded([30, 25], missing=0.2, targets=2)
     scaled = replace(plain, window_scaling=window_scaling)

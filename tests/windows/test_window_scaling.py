@@ -17,7 +17,7 @@ from fusecast.windows.window_scaling import compute_window_units
 LOOKBACK, HORIZON = 6, 2
 
 
-@pytest.mark.parametrize("kind", ["none", "mean", "last"])
+@pytest.mark.parametrize("kind", ["none", "mean", "last", "season"])
 @pytest.mark.parametrize("missing", [False, True])
 def test_units_of_windows_are_those_of_their_batch_in_float64(kind: str, missing: bool) -> None:
     rng = np.random.default_rng(0)

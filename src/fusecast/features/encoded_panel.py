@@ -75,9 +75,8 @@ class EncodedPanel:
     static_categories: NDArray[np.int32]  # [S, V]
     center: NDArray[np.float64]  # [S, Y]: value = scaled * scale + center
     scale: NDArray[np.float64]  # [S, Y]
-    window_scaling: WindowScaling = (
-        "none"  # "mean" or "last": each window's targets are scaled once more by its own lookback
-    )
+    window_scaling: WindowScaling = "none"  # how each window's targets are scaled once more by its own lookback
+    season: int = 1  # steps of the shortest season
     new_series: NewSeries | None = None
     """Series without training rows, whose windows are scaled by their own rows: see `windows/new_series.py`. In the
     arrays here they have the scales of all series together; None where there are no such series."""

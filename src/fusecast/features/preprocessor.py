@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fusecast.config import CalendarFeatureName, FeatureConfig
 from fusecast.data.arrays import BoolArray, FloatArray, IntArray
-from fusecast.data.frequency import Frequency
+from fusecast.data.frequency import Frequency, seasons_for
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError, SchemaError
@@ -225,6 +225,7 @@ class FittedPreprocessor:
             center=centers,
             scale=scales,
             window_scaling=self.config.window_scalings[0],
+            season=seasons_for(self.schema.frequency)[0],
             new_series=find_new_series(panel, series, self.scales, self.config, self.usual, self.find_similar_series),
         )
 

@@ -23,7 +23,6 @@ from fusecast.windows.window_scaling import MIN_WINDOW_SCALE
 
 MAX_BYTES_PER_CALL = 3 * 2**20
 """Bytes of the batches gathered by one call: enough to spread its cost, few enough to stay in the caches."""
-SCALING_CODES = {"none": 0, "mean": 1, "last": 2}
 MASKS = {
     "past_real_present": int(Missing.PAST_REAL),
     "past_mask": int(Missing.PAST_STEP),
@@ -161,7 +160,8 @@ def _fixed_arguments(plain: TorchGatherer, indptr: Tensor, offsets: Tensor, cuto
         observed_categories=panel.num_observed_categories,
         static_reals=panel.static_reals.shape[1],
         static_categories=panel.static_categories.shape[1],
-        scaling=SCALING_CODES[panel.window_scaling],
+        scaled=panel.window_scaling != "none",
+        count_of_center=plain.count_of_center,
         floor=MIN_WINDOW_SCALE,
         indptr=pointer(indptr),
         offsets=pointer(offsets),

@@ -16,7 +16,7 @@ from fusecast.data.arrays import IntArray
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.model.batch import Batch
 from fusecast.windows.window_index import WindowIndex
-from fusecast.windows.window_scaling import compute_window_scales
+from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ class PanelTensors:
         inputs = encoded.inputs
         self.device = device
         self.indptr = encoded.indptr
-        self.window_scaling = encoded.window_scaling
+        self.window_scaling, self.season = encoded.window_scaling, encoded.season
         self.num_targets = len(inputs.targets)
         self.num_observed = self.num_targets + len(inputs.observed_reals)
         self.num_observed_categories = len(inputs.observed_categories)
@@ -86,6 +86,7 @@ class TorchGatherer:
         self.index = index
         self.panel = panel
         self.steps = torch.arange(index.lookback + index.horizon, device=panel.device)
+        self.count_of_center = count_values_of_center(panel.window_scaling, panel.season, index.lookback)
         self.position: Tensor | None = None  # [1, T, 1]
         if panel.has_position:
             self.position = relative_positions(index.lookback, index.horizon, panel.device)[None, :, None]
@@ -105,7 +106,7 @@ class TorchGatherer:
         if panel.window_scaling != "none":
             target_present = None if present is None else present[:, :, :Y]
             past_present = None if target_present is None else target_present[:, :L]
-            shift, factor = compute_window_scales(reals[:, :L, :Y], past_present, panel.window_scaling)
+            shift, factor = compute_window_scales(reals[:, :L, :Y], past_present, self.count_of_center)
             rescaled = (reals[:, :, :Y] - shift[:, None]) / factor[:, None]
             reals[:, :, :Y] = rescaled if target_present is None else rescaled.masked_fill(~target_present, 0.0)
             center, scale = center + shift * scale, scale * factor

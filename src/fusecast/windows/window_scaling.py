@@ -18,25 +18,38 @@ MIN_WINDOW_SCALE = 0.02
 """Least scale of a window, in units of its series' scale: steps after a constant lookback stay bounded."""
 
 
-def compute_window_scales(values: Tensor, present: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
+SEASONS_IN_LOOKBACK = 4
+"""Seasons that a lookback holds at least where the last one is the center of its windows."""
+
+
+def count_values_of_center(kind: str, season: int, lookback: int) -> int:
+    """Return how many of the last values of a lookback its center is the mean of; 0 for all of them.
+
+    All (`mean`), one (`last`), or those of a `season` of so many steps: one where four seasons do not fit.
+    """
+    if kind == "season" and season * SEASONS_IN_LOOKBACK <= lookback:
+        return season
+    return 0 if kind == "mean" else 1
+
+
+def compute_window_scales(values: Tensor, present: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     """Return center and scale [B, Y] of lookbacks [B, L, Y] of scaled values, 0 where missing.
 
-    The center is the mean of the present values (`mean`) or the last of them (`last`); the scale is their deviation
-    from their mean, at least :data:`MIN_WINDOW_SCALE`. A lookback without a value is left as it is: center 0, scale 1.
+    The center is the mean of the last `count` present values, 0 for all; the scale is the deviation of all from their
+    mean, at least :data:`MIN_WINDOW_SCALE`. A lookback without a value is left as it is: center 0, scale 1.
     """
     if present is None and len(values):  # for no lookbacks, torch would warn
         scale, center = torch.std_mean(values, dim=1, correction=0)
-        return (values[:, -1].clone() if kind == "last" else center), scale.clamp(min=MIN_WINDOW_SCALE)
+        return (values[:, -count:].mean(dim=1) if count else center), scale.clamp(min=MIN_WINDOW_SCALE)
     present = torch.ones_like(values, dtype=torch.bool) if present is None else present
-    count = present.sum(dim=1)
-    center = values.sum(dim=1) / count.clamp(min=1)
+    known = present.sum(dim=1)
+    center = values.sum(dim=1) / known.clamp(min=1)
     deviation = (values - center[:, None]).masked_fill(~present, 0.0)
-    scale = (deviation.square().sum(dim=1) / count.clamp(min=1)).sqrt().clamp(min=MIN_WINDOW_SCALE)
-    scale = scale.masked_fill(count == 0, 1.0)
-    if kind == "last":
-        step = torch.arange(values.shape[1], device=values.device)[None, :, None]
-        last = (step * present).amax(dim=1, keepdim=True)
-        center = values.gather(1, last)[:, 0]  # 0 in a lookback without a value
+    scale = (deviation.square().sum(dim=1) / known.clamp(min=1)).sqrt().clamp(min=MIN_WINDOW_SCALE)
+    scale = scale.masked_fill(known == 0, 1.0)
+    if count:
+        is_late = known[:, None] - present.cumsum(dim=1) < count  # fewer present values come after it
+        center = values.masked_fill(~is_late, 0.0).sum(dim=1) / known.clamp(min=1, max=count)
     return center, scale
 
 
@@ -79,7 +92,8 @@ def _compute_lookback_scales(
     if encoded.reals_present.shape[1]:
         present &= encoded.reals_present[rows, :Y]
     values = torch.from_numpy(np.where(present, encoded.reals[rows, :Y], 0.0))  # float64
-    shift, factor = compute_window_scales(values, torch.from_numpy(present), encoded.window_scaling)
+    count = count_values_of_center(encoded.window_scaling, encoded.season, lookback)
+    shift, factor = compute_window_scales(values, torch.from_numpy(present), count)
     return shift.double().numpy(), factor.double().numpy()
 
 
@@ -119,21 +133,22 @@ def locate_new_windows(
     if encoded.window_scaling != "none":
         past = torch.from_numpy((values[:, :lookback, :Y] - center[:, None, :Y]) / scale[:, None, :Y])
         present = ~past.isnan()
-        shifts, factors = scale_new_lookbacks(past.nan_to_num(), present, encoded.window_scaling, new.usual)
+        count = count_values_of_center(encoded.window_scaling, encoded.season, lookback)
+        shifts, factors = scale_new_lookbacks(past.nan_to_num(), present, count, new.usual)
         shift, factor = shifts.numpy(), factors.numpy()
     return NewWindows(window, values, center, scale, shift, factor)
 
 
-def scale_new_lookbacks(values: Tensor, present: Tensor | None, kind: str, usual: FloatArray) -> tuple[Tensor, Tensor]:
+def scale_new_lookbacks(values: Tensor, present: Tensor | None, count: int, usual: FloatArray) -> tuple[Tensor, Tensor]:
     """Return center and scale [B, Y] of the lookbacks of new series.
 
     With few values the scale is nearer to the `usual` one; without any, center and scale are the usual ones [2, Y].
     """
-    center, scale = compute_window_scales(values, present, kind)
-    count = torch.full(center.shape, values.shape[1]) if present is None else present.sum(dim=1)
+    center, scale = compute_window_scales(values, present, count)
+    known = torch.full(center.shape, values.shape[1]) if present is None else present.sum(dim=1)
     usual_center, usual_scale = torch.from_numpy(usual).to(center)
-    weight = torch.from_numpy(weigh_deviation(count.numpy())).to(scale)
-    return torch.where(count > 0, center, usual_center), scale**weight * usual_scale ** (1 - weight)
+    weight = torch.from_numpy(weigh_deviation(known.numpy())).to(scale)
+    return torch.where(known > 0, center, usual_center), scale**weight * usual_scale ** (1 - weight)
 
 
 def rescale_windows(
@@ -153,11 +168,12 @@ def rescale_windows(
     past = past if present is None else past.masked_fill(~present, 0.0)
     center, scale = torch.zeros_like(shift), torch.ones_like(factor)
     if kind != "none":
-        center, scale = compute_window_scales(past, present, kind)
+        count = count_values_of_center(kind, encoded.season, index.lookback)
+        center, scale = compute_window_scales(past, present, count)
         if encoded.new_series is not None and _count_targets(encoded, encoded.new_series):
             new, usual = encoded.new_series.position[series] >= 0, encoded.new_series.usual
             center[new], scale[new] = scale_new_lookbacks(
-                past[new], None if present is None else present[new], kind, usual
+                past[new], None if present is None else present[new], count, usual
             )
     past = (past - center[:, None]) / scale[:, None]
     past = past if present is None else past.masked_fill(~present, 0.0)

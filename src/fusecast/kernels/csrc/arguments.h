@@ -135,7 +135,8 @@ typedef struct {
   int64_t reals, targets, observed; /* columns; the targets are the first of the observed */
   int64_t categories, observed_categories;
   int64_t static_reals, static_categories;
-  int32_t scaling;                          /* 0: none, 1: by mean, 2: by the last value */
+  int32_t scaled;                           /* 1 if targets are scaled by their lookback */
+  int32_t count_of_center;                  /* of its last values, the mean of which is the center; 0: all */
   int32_t wrong;                            /* result: 1 if a window number is out of range */
   float floor;                              /* smallest scale of a window */
   const int64_t *indptr, *offsets, *cutoff; /* of the series' rows, of its windows, first of its cutoffs */

@@ -89,12 +89,11 @@ INLINE int is_present(const GatherArguments *a, int64_t row, int64_t column) {
 static void rescale(const GatherArguments *a, Span s, int64_t w, int64_t y, int64_t series) {
   const int64_t L = a->lookback, H = a->horizon, Y = a->targets, width = a->reals + (a->position != NULL);
   const int64_t end = least(s.end, L);
-  double sum = 0.0, squares = 0.0, last = 0.0;
+  double sum = 0.0, squares = 0.0, late = 0.0;
   int64_t count = 0;
   for (int64_t t = s.from; t < end; t++)
     if (is_present(a, s.row + t, y)) {
-      last = a->real[(s.row + t) * a->reals + y];
-      sum += last;
+      sum += a->real[(s.row + t) * a->reals + y];
       count++;
     }
   const double mean = count ? sum / (double)count : 0.0;
@@ -103,8 +102,15 @@ static void rescale(const GatherArguments *a, Span s, int64_t w, int64_t y, int6
       const double off = a->real[(s.row + t) * a->reals + y] - mean;
       squares += off * off;
     }
+  const int64_t wanted = least(a->count_of_center, count);
+  int64_t found = 0;
+  for (int64_t t = end - 1; found < wanted; t--)
+    if (is_present(a, s.row + t, y)) {
+      late += a->real[(s.row + t) * a->reals + y];
+      found++;
+    }
   const float spread = count ? (float)sqrt(squares / (double)count) : 1.0f;
-  const float shift = (float)(a->scaling == 1 ? mean : last), factor = spread > a->floor ? spread : a->floor;
+  const float shift = (float)(wanted ? late / (double)wanted : mean), factor = spread > a->floor ? spread : a->floor;
   float *past = a->to_past_real + w * L * width + y, *target = a->to_target + w * H * Y + y;
   for (int64_t t = s.from; t < end; t++)
     past[t * width] = is_present(a, s.row + t, y) ? (past[t * width] - shift) / factor : 0.0f;
@@ -184,7 +190,7 @@ static void fill_window(const GatherArguments *a, int64_t w) {
   for (int64_t c = 0; c < a->static_categories; c++)
     a->to_static_cat[w * a->static_categories + c] = a->static_category[series * a->static_categories + c];
   for (int64_t y = 0; y < Y; y++) {
-    if (a->scaling) {
+    if (a->scaled) {
       rescale(a, s, w, y, series);
       continue;
     }

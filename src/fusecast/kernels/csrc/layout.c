@@ -62,7 +62,7 @@ static const Layout layouts[] = {
 #undef S
 #define S GatherArguments
     SIZE F(windows) F(batch) F(series) F(stride) F(lookback) F(horizon) F(reals) F(targets) F(observed) F(categories)
-    F(observed_categories) F(static_reals) F(static_categories) F(scaling) F(wrong) F(floor) F(indptr) F(offsets)
+    F(observed_categories) F(static_reals) F(static_categories) F(scaled) F(count_of_center) F(wrong) F(floor) F(indptr) F(offsets)
     F(cutoff) F(real) F(present) F(category) F(static_real) F(static_present) F(static_category) F(center) F(scale)
     F(position) F(number) F(to_static_real) F(to_past_real) F(to_future_real) F(to_target) F(to_center) F(to_scale)
     F(to_weight) F(to_static_cat) F(to_past_cat) F(to_future_cat) F(to_static_real_present) F(to_past_real_present)
