@@ -214,12 +214,13 @@ class FeatureConfig(_Section):
     """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
     target_transform: TargetTransform = "none"
     """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
-    window_scaling: WindowScaling | tuple[WindowScaling, ...] = "mean"
+    window_scaling: WindowScaling | tuple[WindowScaling, ...] | Literal["auto"] = "auto"
     """Centre and scale the targets of each window once more by its own lookback, because the level of most series
     moves: `mean` around the mean; `last` around the last known value, for series that drift like random walks;
-    `season` around the mean of the last season (24 hours, 7 days), or the last value where it does not fit four times;
+    `season` around the mean of the last season (24 hours, 7 days), or the last value where three do not fit;
     `none` leaves them, which lets backtests share the work of overlapping windows. Of several, such as `[mean, last]`,
-    the members take turns, and those of the kind that forecasts the validation rows best are kept, or all of them."""
+    the members take turns, and those of the kind that forecasts the validation rows best are kept, or all of them.
+    `auto` is `[season, mean]` where there are members for both and enough validation rows, else `season`."""
     series_embedding: bool | None = None
     """Feed the series' name to the network as a static category; None: when there is more than one series."""
     relative_position: bool = True
@@ -227,14 +228,16 @@ class FeatureConfig(_Section):
 
     @property
     def window_scalings(self) -> tuple[WindowScaling, ...]:
-        """Return all kinds of window scaling."""
+        """Return all kinds of window scaling; the one that needs no validation rows where none is chosen."""
+        if self.window_scaling == "auto":
+            return ("season",)
         return (self.window_scaling,) if isinstance(self.window_scaling, str) else self.window_scaling
 
     @field_validator("window_scaling", mode="before")
     @classmethod
     def _check_kinds(cls, value: Any) -> Any:
-        if isinstance(value, str) and value not in get_args(WindowScaling):
-            raise ConfigError.not_one_of("features.window_scaling", value, get_args(WindowScaling))
+        if isinstance(value, str) and value not in (*get_args(WindowScaling), "auto"):
+            raise ConfigError.not_one_of("features.window_scaling", value, (*get_args(WindowScaling), "auto"))
         if not isinstance(value, list | tuple):
             return value
         if not value or len(set(map(str, value))) < len(value):
@@ -333,7 +336,7 @@ class TrainingConfig(_Section):
     """Devices on each machine; more than one train in parallel processes (DDP)."""
     num_nodes: Annotated[int, Field(ge=1, le=10_000), _NUMBER] = 1
     """Machines that train together."""
-    members: Count = 1
+    members: Count = 2
     """Networks whose quantiles are averaged, each trained from a seed of its own. On a CPU they train at the same time
     where there are cores, each with its share of the threads."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), _NUMBER] = 42

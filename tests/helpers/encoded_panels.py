@@ -145,7 +145,7 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
             for target in range(Y):
                 seen = reals[:L, target][present[:L, target]]
                 if len(seen):
-                    latest = {"mean": L, "last": 1, "season": SEASON if 4 * SEASON <= L else 1}[encoded.window_scaling]
+                    latest = {"mean": L, "last": 1, "season": SEASON if 3 * SEASON <= L else 1}[encoded.window_scaling]
                     shift = seen[-latest:].mean()
                     factor = max(seen.std(), MIN_WINDOW_SCALE)
                     column = reals[:, target]

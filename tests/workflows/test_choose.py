@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.tables import HORIZON, ROLES, TINY, shop_table
 
 from fusecast import Forecaster, RunConfig
-from fusecast.workflows.choose import choose_lookback
+from fusecast.workflows.choose import choose_lookback, choose_window_scaling
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_the_lookback_follows_from_season_horizon_and_rows(
 
 def test_a_horizon_alone_is_enough(tmp_path: Path) -> None:
     forecaster = Forecaster(HORIZON, **ROLES, **TINY).fit(shop_table(), folder=tmp_path)
-    (choice,) = forecaster.prepared.choices
-    assert choice.option == "lookback"
+    choice, scaling = forecaster.prepared.choices
+    assert [choice.option, scaling.option] == ["lookback", "window scaling"]
     assert forecaster.config.lookback == choice.value == forecaster.predictor.config.lookback
     assert RunConfig.read(tmp_path / "run.yaml").lookback == choice.value  # a resumed run chooses nothing
     assert Forecaster.load(tmp_path).config == forecaster.config
@@ -46,5 +46,31 @@ def test_a_horizon_alone_is_enough(tmp_path: Path) -> None:
 
 def test_a_lookback_that_is_given_stays() -> None:
     forecaster = Forecaster(HORIZON, 5, **ROLES, **TINY)
-    assert forecaster.prepare(shop_table()).choices == ()
+    assert [choice.option for choice in forecaster.prepare(shop_table()).choices] == ["window scaling"]
     assert forecaster.config.lookback == 5
+
+
+@pytest.mark.parametrize(
+    ("members", "horizons", "kinds", "reason"),
+    [
+        (1, 1_000, "season", "a single network"),
+        (2, 99, "season", "hold 99 horizons, too few to choose by"),
+        (2, 1, "season", "hold 1 horizon,"),
+        (2, 100, ("season", "mean"), "the validation rows decide"),
+    ],
+)
+def test_the_window_scaling_follows_from_the_validation_rows(
+    members: int, horizons: int, kinds: str | tuple[str, ...], reason: str
+) -> None:
+    choice = choose_window_scaling(members, horizons)
+    assert choice.value == kinds
+    assert reason in choice.reason
+
+
+@pytest.mark.parametrize(("series", "kinds"), [(24, ("season",)), (25, ("season", "mean"))])
+def test_horizons_of_validation_are_counted_over_all_series(series: int, kinds: tuple[str, ...]) -> None:
+    training = {**TINY["training"], "members": 2}
+    forecaster = Forecaster(HORIZON, **ROLES, **{**TINY, "training": training})
+    prepared = forecaster.prepare(shop_table(series=series))  # 18 validation rows each: four horizons
+    assert prepared.config.features.window_scalings == kinds
+    assert forecaster.config.features.window_scaling == (kinds[0] if len(kinds) == 1 else kinds)

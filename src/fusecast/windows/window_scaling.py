@@ -18,14 +18,14 @@ MIN_WINDOW_SCALE = 0.02
 """Least scale of a window, in units of its series' scale: steps after a constant lookback stay bounded."""
 
 
-SEASONS_IN_LOOKBACK = 4
+SEASONS_IN_LOOKBACK = 3
 """Seasons that a lookback holds at least where the last one is the center of its windows."""
 
 
 def count_values_of_center(kind: str, season: int, lookback: int) -> int:
     """Return how many of the last values of a lookback its center is the mean of; 0 for all of them.
 
-    All (`mean`), one (`last`), or those of a `season` of so many steps: one where four seasons do not fit.
+    All (`mean`), one (`last`), or those of a `season` of so many steps: one where three seasons do not fit.
     """
     if kind == "season" and season * SEASONS_IN_LOOKBACK <= lookback:
         return season

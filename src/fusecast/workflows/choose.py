@@ -19,6 +19,9 @@ STEPS_WITHOUT_SEASON = 30
 MAX_STEPS = 512
 """Largest lookback that is chosen for a horizon, where the horizon itself is not longer: cost grows with it."""
 
+HORIZONS_TO_CHOOSE_BY = 100
+"""Horizons that the validation rows of all series hold at least where they decide about the window scaling."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -31,12 +34,33 @@ class Choice:
 
 def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunConfig, tuple[Choice, ...]]:
     """Return a configuration in which nothing is open, and what was chosen; only training rows are looked at."""
-    if config.lookback is not None:
-        return config, ()
-    lengths = splits.train_end[splits.train_end > 0]
-    typical = int(np.median(lengths)) if len(lengths) else 1
-    choice = choose_lookback(panel.schema.frequency, config.horizon, typical)
-    return config.model_copy(update={"lookback": choice.value}), (choice,)
+    choices = []
+    if config.lookback is None:
+        lengths = splits.train_end[splits.train_end > 0]
+        typical = int(np.median(lengths)) if len(lengths) else 1
+        choices.append(choose_lookback(panel.schema.frequency, config.horizon, typical))
+        config = config.model_copy(update={"lookback": choices[-1].value})
+    if config.features.window_scaling == "auto":
+        judged = int(((splits.valid_end - splits.train_end)[splits.train_end > 0] // config.horizon).sum())
+        choices.append(choose_window_scaling(config.training.members, judged))
+        features = config.features.model_copy(update={"window_scaling": choices[-1].value})
+        config = config.model_copy(update={"features": features})
+    return config, tuple(choices)
+
+
+def choose_window_scaling(members: int, horizons: int) -> Choice:
+    """Choose the kinds of window scaling where the validation rows of all series hold so many `horizons`.
+
+    Few of them belong to one stretch of time, and what is best there need not be best later: see docs/accuracy.md.
+    """
+    option = "window scaling"
+    if members == 1:
+        return Choice(option, "season", "the choice for a single network")
+    if horizons < HORIZONS_TO_CHOOSE_BY:
+        found = "1 horizon" if horizons == 1 else f"{horizons} horizons"
+        reason = f"the validation rows of all series hold {found}, too few to choose by ({HORIZONS_TO_CHOOSE_BY})"
+        return Choice(option, "season", reason)
+    return Choice(option, ("season", "mean"), "both are trained, and the validation rows decide")
 
 
 def choose_lookback(frequency: str, horizon: int, rows: int) -> Choice:
