@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import pytorch_lightning
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 from typer.testing import CliRunner
 
@@ -177,6 +178,21 @@ def test_several_networks_are_calibrated_as_their_average() -> None:
     fitted = fit(training=TINY["training"] | {"members": 2, "accelerator": "cpu"})
     assert fitted.calibration is not None
     assert len(fitted.predictor.members) == 2
+    assert fitted.calibration.to_dict() == calibrate(fitted.prepared, fitted.predictor, "auto").to_dict()
+
+
+def test_a_run_that_was_interrupted_is_calibrated_too() -> None:
+    class CtrlCInSecondEpoch(pytorch_lightning.Callback):
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    training = TINY["training"] | {"max_epochs": 2, "max_steps": None, "windows_per_epoch": 32}
+    options = TINY | {"split": SPLIT, "calibration": "auto", "training": training}
+    fitted = Forecaster(HORIZON, LOOKBACK, **ROLES, **options).fit(shop_table(), callbacks=[CtrlCInSecondEpoch()])
+    assert fitted.result is not None
+    assert fitted.result.interrupted
+    assert fitted.calibration is not None
     assert fitted.calibration.to_dict() == calibrate(fitted.prepared, fitted.predictor, "auto").to_dict()
 
 
