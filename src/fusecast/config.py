@@ -36,6 +36,7 @@ Scaling = Literal["standard", "robust", "mean_abs", "none"]
 TargetTransform = Literal["none", "log1p"]
 WindowScaling = Literal["none", "mean", "last"]
 LearningRateSchedule = Literal["plateau", "cosine"]
+BlendMethod = Literal["none", "validation"]
 WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
@@ -370,6 +371,8 @@ class RunConfig(_Section):
     """Steps to forecast."""
     lookback: Count | None = None
     """Steps of history that the network reads; None: chosen from the season, the horizon and the length of series."""
+    blend: BlendMethod = "none"
+    """Mix the forecasts with those of simple baselines: `validation`, by weights that suit the validation rows."""
     table: TableConfig = Field(default_factory=TableConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     features: FeatureConfig = Field(default_factory=FeatureConfig)

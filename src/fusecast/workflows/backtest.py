@@ -19,10 +19,10 @@ from fusecast.evaluation.backtest.results import Backtest
 from fusecast.evaluation.backtest.rolling import Origins, PartFiles, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_training_rows
-from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
+from fusecast.workflows.blend import make_predictor, stored_blend
 from fusecast.workflows.calibrate import CALIBRATION, calibrated_predictor
 from fusecast.workflows.refit import Refits
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fusecast.data.arrays import IntArray
     from fusecast.data.panel import Panel
     from fusecast.features.encoded_panel import EncodedPanel
+    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts, Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.workflows.prepare import Prepared
@@ -98,6 +99,7 @@ def backtest(
     levels = bundle.config.quantiles
     season = seasons_for(panel.schema.frequency)[0]
     names: list[str] = []
+    blend = stored_blend(bundle)
 
     with scratch_folder("fusecast-backtest-") as scratch:
         folder = scratch / "parts" if path is None else path.with_name(path.name + ".parts")
@@ -105,6 +107,7 @@ def backtest(
             "baselines": list(baselines),
             "warm": warm_start,
             "calibrated": calibrated and bundle.extra.get(CALIBRATION),
+            **({} if blend is None else {"blend": blend.to_dict()}),
         }
         files = PartFiles(folder, identity)
         refits = Refits(prepared=prepared, bundle=bundle, origins=origins, folder=folder, warm_start=warm_start)
@@ -116,7 +119,7 @@ def backtest(
                 prepared.encoded if model.preprocessor is prepared.preprocessor else model.preprocessor.encode(panel)
             )
             model_predictor = EncodedPanelPredictor(
-                predictor=EnsemblePredictor.from_bundle(model, device), encoded=encoded
+                predictor=make_predictor(prepared, model, device, blend), encoded=encoded
             )
             calibration = [calibrated_predictor(bundle, model_predictor, prepared)] if calibrated else []
             return [model_predictor, *calibration, *build_baselines(baselines, panel, known, config.horizon, levels)]

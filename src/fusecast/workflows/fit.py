@@ -27,6 +27,7 @@ from fusecast.training.fit import FitResult, settle_unknown_categories
 from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.training.members.fit import fit_members
 from fusecast.training.trainer import RunFiles
+from fusecast.workflows.blend import blend_bundle
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -70,7 +71,12 @@ def fit_prepared(
         logger=logger,
         on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
     )
-    return result, keep_best_members(bundle, prepared)
+    bundle = keep_best_members(bundle, prepared)
+    if config.blend == "validation":
+        bundle, chosen = blend_bundle(bundle, prepared)
+        if is_first_process():
+            notify(chosen)
+    return result, bundle
 
 
 def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:

@@ -11,6 +11,7 @@ from fusecast.config import RunConfig
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.inference.model_bundle import CONFIG, load_bundle
 from fusecast.io.documents import take
+from fusecast.workflows.blend import stored_blend
 from fusecast.workflows.calibrate import CALIBRATION
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
         _check_split(take(bundle.extra, "split", dict))
     except (ConfigError, ValueError) as error:
         raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
+    try:
+        stored_blend(bundle)
+    except ValueError as error:
+        raise ArtifactError.unreadable(folder / CONFIG, f"its blend is damaged ({error})") from None
     if bundle.extra.get(CALIBRATION) is not None:
         conformal = Conformal.from_dict(bundle.extra[CALIBRATION])
         network = bundle.config
