@@ -56,8 +56,8 @@ class Forecaster(Generic[FrameT]):
         Columns with one value a series; known in the future too; known up to the present only; and which of these are
         categories although they are numbers (text and booleans always are).
     frequency, time_zone
-        Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone
-        in which times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
+        Length of a step, such as ``"30m"``, ``"1h"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone in which
+        times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
     blend, network, features, split, training
         The other options of a run, sections as mappings; see :class:`fusecast.RunConfig`.
 
@@ -447,8 +447,7 @@ class Forecaster(Generic[FrameT]):
         figures, kind
             Folder for each figure of the page as a file, and the kind of these files.
 
-        Raises ArtifactError when the folder of `path` does not exist or `kind` is unknown, and ConfigError when what
-        draws figures is not installed, with the line that installs it.
+        Raises ArtifactError for an unknown folder or `kind`, ConfigError when what draws figures is not installed.
         """
         from fusecast.workflows.report import write_report
 
