@@ -465,7 +465,7 @@ class Forecaster(Generic[FrameT]):
         return self._model(None, None)[2]
 
     def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, EnsemblePredictor]:
-        from fusecast.workflows.blend import make_predictor
+        from fusecast.workflows.evaluate import make_predictor
 
         prepared, bundle = self._prepared_for(data), self._require_bundle()
         return prepared, bundle, make_predictor(prepared, bundle, device)

@@ -22,8 +22,8 @@ from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_
 from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.blend import make_predictor, stored_blend
 from fusecast.workflows.calibrate import CALIBRATION, calibrated_predictor
+from fusecast.workflows.evaluate import make_predictor, stored_blend
 from fusecast.workflows.refit import Refits
 
 if TYPE_CHECKING:

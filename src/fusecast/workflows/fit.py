@@ -27,7 +27,7 @@ from fusecast.training.fit import FitResult, settle_unknown_categories
 from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.training.members.fit import fit_members
 from fusecast.training.trainer import RunFiles
-from fusecast.workflows.blend import blend_bundle
+from fusecast.workflows.evaluate import blend_bundle
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

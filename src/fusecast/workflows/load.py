@@ -11,8 +11,8 @@ from fusecast.config import RunConfig
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.inference.model_bundle import CONFIG, load_bundle
 from fusecast.io.documents import take
-from fusecast.workflows.blend import stored_blend
 from fusecast.workflows.calibrate import CALIBRATION
+from fusecast.workflows.evaluate import stored_blend
 
 if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
