@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean, shorten
-from fusecast.errors.config import InvalidOptionsError
+from fusecast.errors.config import InvalidOptionsError, describe_allowed, list_choices
 from fusecast.io.atomic import compute_checksum, write_text_atomically
 from fusecast.io.documents import EXPONENT, MAX_YAML_BYTES, decode, parse_json, parse_yaml, read_bytes
 from fusecast.model.config import Head, ModelConfig
@@ -36,6 +36,7 @@ Scaling = Literal["standard", "robust", "mean_abs", "none"]
 TargetTransform = Literal["none", "log1p"]
 WindowScaling = Literal["none", "mean", "last", "season"]
 LearningRateSchedule = Literal["plateau", "cosine"]
+BlendMethod = Literal["none", "validation"]
 WeightInit = Literal["torch", "paper"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
@@ -113,10 +114,10 @@ class _Section(BaseModel):
                 case "literal_error":
                     instead = REPLACEMENTS.get(name, {}).get(str(value))
                     hint = f"Hint: it is not supported; use {instead}" if instead else None
-                    hint = hint or did_you_mean(str(value), _choices(schemas[name]))
+                    hint = hint or did_you_mean(str(value), list_choices(schemas[name]))
                     text = f"cannot be {shorten(value)}\n{hint}"
                 case _:
-                    text = f"must be {_allowed(schemas[name])}, not {shorten(value)}"
+                    text = f"must be {describe_allowed(schemas[name])}, not {shorten(value)}"
             yield prefix + name, text
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
@@ -385,6 +386,8 @@ class RunConfig(_Section):
     calibration: Calibration = "auto"
     """How the quantiles are calibrated on the validation rows after training: `cqr`, `split` or `adaptive`; `auto`
     chooses by the length of that split; `none` leaves them as the network forecasts them."""
+    blend: BlendMethod = "none"
+    """Mix the forecasts with those of simple baselines: `validation`, by weights that suit the validation rows."""
     table: TableConfig = Field(default_factory=TableConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     features: FeatureConfig = Field(default_factory=FeatureConfig)
@@ -470,29 +473,3 @@ def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any], section: str =
         below = result[name] if isinstance(result.get(name), Mapping) else {}
         result[name] = _merge(below, value, name) if isinstance(value, Mapping) else value
     return result
-
-
-def _choices(schema: Mapping[str, Any]) -> set[str]:
-    """Return the values that a JSON schema enumerates, as texts."""
-    return {str(choice) for option in (schema, *schema.get("anyOf", ())) for choice in option.get("enum", ())}
-
-
-_KINDS = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
-_BOUNDS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
-
-
-def _allowed(schema: Mapping[str, Any]) -> str:
-    """Describe the values that a JSON schema allows, such as "a whole number of at least 1 or none"."""
-    if "anyOf" in schema:
-        return " or ".join(_allowed(option) for option in schema["anyOf"])
-    match schema.get("type"):
-        case None:
-            return "a section of options"
-        case "null":
-            return "none"
-        case "array":
-            return f"a list of {'numbers' if schema['items'] == {'type': 'number'} else 'texts'}"
-        case kind:
-            limits = {key: schema[key] for key in _BOUNDS if key in schema}
-            bounds = [f"{_BOUNDS[key]} {limit:{',' if limit >= 1_000 else 'g'}}" for key, limit in limits.items()]
-            return " ".join([_KINDS[kind], " and ".join(bounds)]).strip()

@@ -57,10 +57,10 @@ class Forecaster(Generic[FrameT]):
         Columns with one value a series; known in the future too; known up to the present only; and which of these are
         categories although they are numbers (text and booleans always are).
     frequency, time_zone
-        Length of a step, such as ``"30m"``, ``"1h"``, ``"1d"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone
-        in which times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
-    network, features, split, training, calibration
-        The other sections of a run's configuration, as mappings, and its calibration; see :class:`fusecast.RunConfig`.
+        Length of a step, such as ``"30m"``, ``"1h"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone in which
+        times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
+    calibration, blend, network, features, split, training
+        The other options of a run, sections as mappings; see :class:`fusecast.RunConfig`.
 
     >>> Forecaster(horizon=24, lookback=168, known=["holiday"]).fit(table).predict(future)  # doctest: +SKIP
     """
@@ -79,6 +79,7 @@ class Forecaster(Generic[FrameT]):
         categorical: Sequence[str] = (),
         frequency: str | None = None,
         time_zone: str | None = None,
+        blend: Literal["none", "validation"] = "none",
         network: Mapping[str, Any] | None = None,
         features: Mapping[str, Any] | None = None,
         split: Mapping[str, Any] | None = None,
@@ -88,7 +89,7 @@ class Forecaster(Generic[FrameT]):
         table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
         table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
         sections = {"network": network, "features": features, "split": split, "training": training}
-        values = {"horizon": horizon, "lookback": lookback, "calibration": calibration, "table": table}
+        values = {"horizon": horizon, "lookback": lookback, "calibration": calibration, "blend": blend, "table": table}
         self.config = RunConfig.parse(values | {name: value or {} for name, value in sections.items()})
         self._requested_config = self.config  # before a table resolved its id and frequency
         self._prepared: Prepared | None = None
@@ -321,7 +322,7 @@ class Forecaster(Generic[FrameT]):
             ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
             ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto``
             is ``adaptive``, or ``split`` where the split has fewer origins than the forecast has steps.
-        Raises ConfigError for an unknown method, and DataError for validation rows with too few outcomes.
+        Raises ConfigError for an unknown method, DataError for too few outcomes.
         """
         from fusecast.workflows.calibrate import calibrate_bundle
 
@@ -439,8 +440,7 @@ class Forecaster(Generic[FrameT]):
         figures, kind
             Folder for each figure of the page as a file, and the kind of these files.
 
-        Raises ArtifactError when the folder of `path` does not exist or `kind` is unknown, and ConfigError when what
-        draws figures is not installed, with the line that installs it.
+        Raises ArtifactError for an unknown folder or `kind`, ConfigError when what draws figures is not installed.
         """
         from fusecast.workflows.report import write_report
 
@@ -465,10 +465,10 @@ class Forecaster(Generic[FrameT]):
         return self._model(None, None)[2]
 
     def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, EnsemblePredictor]:
-        from fusecast.inference.ensemble_predictor import EnsemblePredictor
+        from fusecast.workflows.evaluate import make_predictor
 
         prepared, bundle = self._prepared_for(data), self._require_bundle()
-        return prepared, bundle, EnsemblePredictor.from_bundle(bundle, device)
+        return prepared, bundle, make_predictor(prepared, bundle, device)
 
     def _require_bundle(self) -> Bundle:
         if self._bundle is None:
@@ -482,7 +482,7 @@ class Forecaster(Generic[FrameT]):
         return source
 
     def _prepared_for(self, data: TableLike | None) -> Prepared:
-        """Return the checked panel of a table (None: of the fit) with the preprocessor and the splits of the fit."""
+        """Return the checked panel of a table (None: of the fit) with the preprocessor and splits of the fit."""
         from fusecast.workflows.prepare import prepare_for_model
 
         if data is None and self._prepared is not None:

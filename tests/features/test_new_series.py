@@ -10,7 +10,7 @@ from tests.helpers.panels import make_panel
 
 from fusecast.config import FeatureConfig
 from fusecast.data.panel import Panel
-from fusecast.features.new_series import find_similar
+from fusecast.features.new_series import LEAST_SHARE, explained_share, find_similar
 from fusecast.features.preprocessor import FittedPreprocessor, Preprocessor
 
 
@@ -91,9 +91,22 @@ def test_without_a_value_the_scales_are_those_of_the_most_similar_series() -> No
 
 def test_categories_come_before_numbers() -> None:
     size, region = np.array([1.0, 2.0, 900.0, 1000.0]), np.array([1.0, 1.0, 2.0, 2.0])
-    assert find_similar([(region, 2.0)], []).tolist() == [2, 3]
-    assert find_similar([(region, 2.0)], [(size, 1.0)]).tolist() == [2, 3]
-    assert find_similar([(region, 0.0)], [(np.arange(8.0), 7.0)] * 0).tolist() == []  # unknown
-    assert find_similar([], [(np.arange(8.0), 7.0)]).tolist() == [3, 4, 5, 6, 7]
-    assert find_similar([], [(np.arange(8.0), np.nan)]).tolist() == []
-    assert find_similar([], []).tolist() == []
+    assert find_similar([(region, 2.0)], [], [1.0]).tolist() == [2, 3]
+    assert find_similar([(region, 2.0)], [(size, 1.0)], [1.0]).tolist() == [2, 3]
+    assert find_similar([(region, 0.0)], [], [1.0]).tolist() == []  # unknown
+    assert find_similar([], [(np.arange(8.0), 7.0)], []).tolist() == [3, 4, 5, 6, 7]
+    assert find_similar([], [(np.arange(8.0), np.nan)], []).tolist() == []
+    assert find_similar([], [], []).tolist() == []
+
+
+def test_a_category_counts_by_how_much_of_the_levels_it_explains() -> None:
+    shop, product = np.repeat(np.arange(1.0, 9), 8), np.tile(np.arange(1.0, 9), 8)
+    level = 2 * product + 0.1 * shop
+    weights = [explained_share(shop, level), explained_share(product, level)]
+    assert weights[0] < 0.1
+    assert weights[1] > 0.9
+    similar = find_similar([(shop, 3.0), (product, 5.0)], [], weights)
+    assert similar.tolist() == [20]  # both
+    known = shop != 3
+    assert product[known][find_similar([(shop[known], 3.0), (product[known], 5.0)], [], weights)].tolist() == [5.0] * 7
+    assert explained_share(np.arange(64.0), level) == LEAST_SHARE  # a value for each series explains nothing

@@ -85,6 +85,8 @@ def assert_same_encoding(one: EncodedPanel | NewSeries, other: EncodedPanel | Ne
         if isinstance(a, NewSeries):
             assert_same_encoding(a, b)
             continue
+        if field.name == "panel":  # what was encoded
+            continue
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b, err_msg=field.name)

@@ -279,3 +279,29 @@ class InvalidOptionsError(ConfigError):
 
     def __str__(self) -> str:
         return "\n".join(f"{name} {problem}" for name, problem in self.problems.items())
+
+
+def list_choices(schema: Mapping[str, Any]) -> set[str]:
+    """Return the values that a JSON schema enumerates, as texts."""
+    return {str(choice) for option in (schema, *schema.get("anyOf", ())) for choice in option.get("enum", ())}
+
+
+_KINDS = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+_BOUNDS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
+
+
+def describe_allowed(schema: Mapping[str, Any]) -> str:
+    """Describe the values that a JSON schema allows, such as "a whole number of at least 1 or none"."""
+    if "anyOf" in schema:
+        return " or ".join(describe_allowed(option) for option in schema["anyOf"])
+    match schema.get("type"):
+        case None:
+            return "a section of options"
+        case "null":
+            return "none"
+        case "array":
+            return f"a list of {'numbers' if schema['items'] == {'type': 'number'} else 'texts'}"
+        case kind:
+            limits = {key: schema[key] for key in _BOUNDS if key in schema}
+            bounds = [f"{_BOUNDS[key]} {limit:{',' if limit >= 1_000 else 'g'}}" for key, limit in limits.items()]
+            return " ".join([_KINDS[kind], " and ".join(bounds)]).strip()

@@ -22,6 +22,8 @@ MAX_HISTORY = 1000
 """Rows before a cutoff that scales are computed from, or the lookback where it is longer."""
 MOST_SIMILAR = 5
 """Series of the training whose scales a series without history takes, where they are compared by numbers."""
+LEAST_SHARE = 0.01
+"""Least weight of a static category in the search for similar series."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,20 +145,36 @@ StaticValues = tuple[FloatArray, float]
 """A static of the series of the training [S], and of a new series."""
 
 
-def find_similar(categories: Sequence[StaticValues], reals: Sequence[StaticValues]) -> IntArray:
+def explained_share(codes: FloatArray, level: FloatArray) -> float:
+    """Return the share of the variance of levels that a category explains, adjusted for the number of its values.
+
+    At least :data:`LEAST_SHARE`, so that every category counts.
+    """
+    groups = np.unique(codes, return_inverse=True)[1]
+    sizes = np.bincount(groups)
+    within = level - (np.bincount(groups, level) / sizes)[groups]
+    total, free = float(level.var()), len(level) - len(sizes)
+    if total == 0 or free <= 0:
+        return LEAST_SHARE
+    return max(LEAST_SHARE, 1 - float((within**2).sum()) / free / (total * len(level) / max(len(level) - 1, 1)))
+
+
+def find_similar(
+    categories: Sequence[StaticValues], reals: Sequence[StaticValues], weights: Sequence[float]
+) -> IntArray:
     """Return the numbers of the series of the training that a new one resembles; none where statics do not tell.
 
-    Categories come first (code 0 is equal to none): the series with the most equal ones. Among these, the
-    :data:`MOST_SIMILAR` nearest in the reals, each divided by its deviation, on the log scale where all of its values
-    are positive.
+    Categories come first (code 0 is equal to none): the series whose equal ones have the largest sum of `weights`.
+    Among these, the :data:`MOST_SIMILAR` nearest in the reals, each divided by its deviation, on the log scale where
+    all of its values are positive.
     """
     if not categories and not reals:
         return np.empty(0, dtype=np.int64)
     size = len((*categories, *reals)[0][0])
-    equal = np.zeros(size, dtype=np.int64)
-    for codes, code in categories:
-        equal += (codes == code) & (code > 0)
-    similar = np.flatnonzero(equal == equal.max(initial=0))
+    equal = np.zeros(size)
+    for (codes, code), weight in zip(categories, weights, strict=True):
+        equal += weight * ((codes == code) & (code > 0))
+    similar = np.flatnonzero(equal == equal.max(initial=0.0))
     distance, compared = np.zeros(size), np.zeros(size)
     for values, value in reals:
         if np.isnan(value) or np.isnan(values).all():
@@ -168,7 +186,7 @@ def find_similar(categories: Sequence[StaticValues], reals: Sequence[StaticValue
         compared += ~np.isnan(step)
     comparable = similar[compared[similar] > 0]
     if not len(comparable):
-        return similar if equal.max(initial=0) else np.empty(0, dtype=np.int64)
+        return similar if equal.max(initial=0.0) > 0 else np.empty(0, dtype=np.int64)
     mean = distance[comparable] / compared[comparable]
     return np.sort(comparable[np.argsort(mean, kind="stable")[:MOST_SIMILAR]])
 

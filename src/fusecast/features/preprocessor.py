@@ -27,7 +27,7 @@ from fusecast.features.calendar import (
     training_span,
 )
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
-from fusecast.features.new_series import compute_usual, find_new_series, find_similar
+from fusecast.features.new_series import compute_usual, explained_share, find_new_series, find_similar
 from fusecast.features.public_holidays import (
     CARDINALITY,
     PREFIX,
@@ -226,6 +226,7 @@ class FittedPreprocessor:
             scale=scales,
             window_scaling=self.config.window_scalings[0],
             season=seasons_for(self.schema.frequency)[0],
+            panel=panel,
             new_series=find_new_series(panel, series, self.scales, self.config, self.usual, self.find_similar_series),
         )
 
@@ -235,12 +236,18 @@ class FittedPreprocessor:
         return np.array([position.get(name, -1) for name in panel.names], dtype=np.int64)
 
     def find_similar_series(self, panel: Panel, series: IntArray) -> list[IntArray]:
-        """Return which series of the training each of some series of a panel resembles by its statics."""
+        """Return which series of the training each of some series of a panel resembles by its statics.
+
+        A category counts by the share of the variance of levels (of the first target, on the log scale) it explains.
+        """
         statics = encode_statics(panel, self.vocabularies, series) if self.statics else {}
         categorical = self.schema.names(Role.STATIC, Kind.CATEGORICAL)
         groups = [[name for name in statics if (name in categorical) == kind] for kind in (True, False)]
+        scales = next(iter(self.scales.values()))
+        level = np.log(np.abs(scales.center) + scales.scale)
+        weights = [1.0 if scales.shared else explained_share(self.statics[name], level) for name in groups[0]]
         return [
-            find_similar(*([(self.statics[name], statics[name][i]) for name in names] for names in groups))
+            find_similar(*([(self.statics[name], statics[name][i]) for name in names] for names in groups), weights)
             for i in range(len(series))
         ]
 

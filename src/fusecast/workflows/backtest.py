@@ -20,7 +20,6 @@ from fusecast.evaluation.backtest.results import Backtest
 from fusecast.evaluation.backtest.rolling import Origins, PartFiles, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_training_rows
-from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
@@ -30,6 +29,7 @@ from fusecast.workflows.calibrate import (
     predictors_to_score,
     stored_calibration,
 )
+from fusecast.workflows.evaluate import make_predictor, stored_blend
 from fusecast.workflows.refit import Refits
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def backtest(
     levels = bundle.config.quantiles
     season = seasons_for(panel.schema.frequency)[0]
     names: list[str] = []
-    conformal = None if raw else stored_calibration(bundle)
+    conformal, blend = None if raw else stored_calibration(bundle), stored_blend(bundle)
 
     with scratch_folder("fusecast-backtest-") as scratch:
         folder = scratch / "parts" if path is None else path.with_name(path.name + ".parts")
@@ -98,6 +98,7 @@ def backtest(
             "baselines": list(baselines),
             "warm": warm_start,
             "calibrated": conformal and conformal.to_dict(),
+            **({} if blend is None else {"blend": blend.to_dict()}),
         }
         files = PartFiles(folder, identity)
         refits = Refits(
@@ -112,7 +113,7 @@ def backtest(
         def predictors_for(block: int) -> Sequence[Predictor]:
             model = bundle if refit_every is None else refits.model_for_block(block)
             known = splits.train_end if refit_every is None else refits.known_rows(block)
-            network = EnsemblePredictor.from_bundle(model, device)
+            network = make_predictor(prepared, model, device)
             if model is bundle:
                 models = predictors_to_score(prepared, bundle, network, raw=raw)
             else:

@@ -28,6 +28,7 @@ from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.training.members.fit import fit_members
 from fusecast.training.trainer import RunFiles
 from fusecast.workflows.calibrate import calibrate_bundle, describe_calibration
+from fusecast.workflows.evaluate import blend_bundle, make_predictor
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -71,9 +72,15 @@ def fit_prepared(
         logger=logger,
         on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
     )
-    bundle, outcome = with_calibration(keep_best_members(bundle, prepared), prepared, config.calibration)
-    if outcome and is_first_process():
-        notify(outcome)
+    bundle = keep_best_members(bundle, prepared)
+    outcomes = []
+    if config.blend == "validation":
+        bundle, chosen = blend_bundle(bundle, prepared)
+        outcomes.append(chosen)
+    bundle, outcome = with_calibration(bundle, prepared, config.calibration)
+    for line in [*outcomes, outcome]:
+        if line and is_first_process():
+            notify(line)
     return result, bundle
 
 
@@ -110,7 +117,7 @@ def with_calibration(bundle: Bundle, prepared: Prepared, method: Calibration) ->
         return bundle, ""
     device = "cpu" if prepared.config.training.accelerator == "cpu" else None
     try:
-        bundle = calibrate_bundle(bundle, prepared, EnsemblePredictor.from_bundle(bundle, device), method)
+        bundle = calibrate_bundle(bundle, prepared, make_predictor(prepared, bundle, device), method)
     except DataError as error:
         reason = str(error).partition("\n")[0]
         return bundle, f"forecasts are raw: {reason}. A longer validation split lets `fit` calibrate them"

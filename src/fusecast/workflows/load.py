@@ -11,6 +11,7 @@ from fusecast.errors import ArtifactError, ConfigError
 from fusecast.inference.model_bundle import CONFIG, load_bundle
 from fusecast.io.documents import take
 from fusecast.workflows.calibrate import CALIBRATION_AHEAD, stored_calibration, stored_calibration_ahead
+from fusecast.workflows.evaluate import stored_blend
 
 if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
@@ -33,6 +34,10 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
             _check_ticks(take(bundle.extra, CALIBRATION_AHEAD, dict), "end")
     except (ConfigError, ValueError) as error:
         raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
+    try:
+        stored_blend(bundle)
+    except ValueError as error:
+        raise ArtifactError.unreadable(folder / CONFIG, f"its blend is damaged ({error})") from None
     network = bundle.config
     shape = (network.horizon, network.num_targets, len(network.quantiles))
     for conformal in (stored_calibration(bundle), stored_calibration_ahead(bundle)):

@@ -11,6 +11,7 @@ import numpy as np
 from fusecast.data.splits import Split
 from fusecast.errors import DataError
 from fusecast.errors.training import TrainingInterrupted
+from fusecast.evaluation.blend import BLEND
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bundle
 from fusecast.model.config import ModelConfig
@@ -101,6 +102,7 @@ class Refits:
             valid=WindowIndex.between(lengths=known, begin=valid_begin, end=known, lookback=lookback, horizon=horizon),
             scalings=[member.window_scaling for member in self.bundle.members],
             initial=[LoadInitialWeights(member.network.state_dict()) for member in before.members] if before else [],
+            extra={BLEND: self.bundle.extra[BLEND]} if BLEND in self.bundle.extra else None,
         )
         if result.interrupted:  # unlike in `fit`, half trained weights are no result
             raise TrainingInterrupted

@@ -1,0 +1,149 @@
+"""Blends of the network with baselines: weights that suit the validation rows, and forecasts mixed by them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.helpers.evaluation_fixtures import make_panel
+from tests.helpers.tables import TINY
+
+from fusecast import Forecaster
+from fusecast.data.future import extend_panel
+from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
+from fusecast.evaluation.blend import GRID, PSEUDO_WINDOWS, Blend, learn_blend
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
+from fusecast.inference.forecasts import Forecasts
+from fusecast.windows.window_index import WindowIndex
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def noisy_forecasts(actual: np.ndarray, noise: np.ndarray, seed: int, windows: int = 12) -> Forecasts:
+    """Return forecasts of series, whose errors have the deviation `noise` [S], of windows of two steps."""
+    rng, series = np.random.default_rng(seed), np.repeat(np.arange(len(actual)), windows)
+    cutoff = np.tile(2 + 2 * np.arange(windows), len(actual))
+    values = actual[series[:, None], cutoff[:, None] + np.arange(2)]
+    middle = values + noise[series][:, None] * rng.normal(size=values.shape)
+    spread = 1.28 * noise[series][:, None, None] * np.array([-1, 0, 1])
+    quantiles = (middle[..., None] + spread)[:, :, None]
+    return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=LEVELS)
+
+
+def blend_of(model_noise: list[float], baseline_noise: list[float], windows: int = 12) -> Blend:
+    actual = np.random.default_rng(0).normal(size=(len(model_noise), 40)) + 10
+    model, exact, poor = (
+        noisy_forecasts(actual, np.array(noise), seed, windows)
+        for seed, noise in enumerate((model_noise, baseline_noise, [9.0] * len(model_noise)), start=1)
+    )
+    panel = make_panel(*actual)
+    return learn_blend(panel, model, {"poor": poor, "exact": exact}, np.ones((len(actual), 1)))
+
+
+def test_where_the_baseline_is_the_truth_it_has_all_the_weight() -> None:
+    blend = blend_of([1.0] * 6, [0.0] * 6)
+    assert blend.series == tuple(f"s{i}" for i in range(6))
+    assert blend.baseline == ("exact",) * 6
+    assert min(blend.weight) >= 0.9
+
+
+def test_where_the_network_is_clearly_better_it_has_all_the_weight() -> None:
+    assert max(blend_of([0.1] * 6, [5.0] * 6).weight) <= 0.1
+
+
+def test_with_many_windows_each_series_has_its_own_weight_and_with_one_nearly_the_common_one() -> None:
+    noise = [1.0, 0.1, 1.0, 0.1], [0.1, 1.0, 0.1, 1.0]
+    weights = np.array(blend_of(*noise).weight)
+    assert weights[[0, 2]].min() > 0.7
+    assert weights[[1, 3]].max() < 0.3
+    with_one = blend_of([0.6] * 12, [1.2] * 12, windows=1)  # chance alone would give some all the weight
+    assert max(with_one.weight) < 0.7
+
+
+def test_the_weight_is_that_of_least_shrunken_loss_by_hand() -> None:
+    actual = np.random.default_rng(3).normal(size=(3, 40)) + 10
+    model, other = (noisy_forecasts(actual, np.array([1.0, 0.5, 2.0]) * k, k, 2) for k in (1, 2))
+    blend = learn_blend(make_panel(*actual), model, {"other": other}, np.ones((3, 1)))
+    losses = np.zeros((len(GRID), 3))
+    for k, weight in enumerate(GRID):
+        mixed = (1 - weight) * model.quantiles + weight * other.quantiles
+        for w in range(6):
+            values = actual[model.series[w], model.cutoff[w] : model.cutoff[w] + 2]
+            for q, level in enumerate(LEVELS):
+                above = values - mixed[w, :, 0, q]
+                losses[k, model.series[w]] += np.maximum(level * above, (level - 1) * above).sum()
+    ratio = np.log(losses / losses[0])
+    best = np.argmin(2 * ratio + PSEUDO_WINDOWS * ratio.mean(axis=1, keepdims=True), axis=0)
+    assert blend.weight == tuple(GRID[k] for k in best)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run of a hardly trained model of series that repeat exactly."""
+    steps, path = np.arange(80), tmp_path_factory.mktemp("blend") / "run"
+    table = pl.concat(
+        pl.DataFrame(
+            {
+                "unique_id": name,
+                "ds": [datetime(2024, 1, 1) + timedelta(days=int(i)) for i in steps],
+                "y": level * (2 + np.sin(2 * np.pi * steps / 7)),
+            }
+        )
+        for name, level in (("a", 1.0), ("b", 5.0))
+    )
+    table.write_parquet(path.parent / "table.parquet")
+    Forecaster(7, 14, blend="validation", **TINY).fit(path.parent / "table.parquet", folder=path)
+    return path
+
+
+def test_forecasts_are_the_mixture_by_hand_of_what_was_saved(folder: Path) -> None:
+    forecaster = Forecaster.load(folder)
+    bundle, prepared = forecaster._require_bundle(), forecaster.prepared
+    blend = Blend.from_dict(bundle.extra["blend"])
+    assert blend.series == ("a", "b")
+    assert min(blend.weight) >= 0.9
+    extended = extend_panel(prepared.panel, 7)
+    index = WindowIndex.at_end(lengths=prepared.panel.lengths, lookback=14, horizon=7)
+    network = EnsemblePredictor.from_bundle(bundle, "cpu").predict(extended, index).quantiles
+    fitted = build_baselines(DEFAULT_BASELINES, prepared.panel, prepared.splits.train_end, 7, LEVELS)
+    baselines = {each.name: each.predict(extended, index).quantiles for each in fitted}
+    table = forecaster.predict(device="cpu")
+    for s, (name, baseline, weight) in enumerate(zip(blend.series, blend.baseline, blend.weight, strict=True)):
+        expected = (1 - weight) * network[s, :, 0] + weight * baselines[baseline][s, :, 0]
+        got = table.filter(pl.col("unique_id") == name).select("q0.1", "q0.5", "q0.9").to_numpy()
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_scores_backtests_and_calibration_are_those_of_the_blend(folder: Path) -> None:
+    forecaster = Forecaster.load(folder)
+    evaluation = forecaster.evaluate()
+    network = evaluate_without(folder)
+    assert evaluation.scores["TFT"][0].wql < 0.3 * network
+    assert forecaster.backtest(stride=7, baselines=["last"]).evaluation.scores["TFT"][0].wql < 0.3 * network
+    frame = forecaster.predict(quantiles=[0.25, 0.5])
+    assert frame.columns[-2:] == ["q0.25", "q0.5"]
+    only = forecaster.prepared.panel.select([1])  # series are found by their names
+    alone = forecaster.predict(data=only.to_frame()).select("y_hat").to_numpy()
+    np.testing.assert_allclose(
+        alone, forecaster.predict().filter(pl.col("unique_id") == "b").select("y_hat"), rtol=1e-5
+    )
+
+
+def evaluate_without(folder: Path) -> float:
+    """Return the WQL of the networks alone."""
+    from fusecast.workflows.evaluate import evaluate_run
+
+    forecaster = Forecaster.load(folder)
+    networks = EnsemblePredictor.from_bundle(forecaster._require_bundle(), "cpu")
+    return evaluate_run(forecaster.prepared, networks).scores["TFT"][0].wql
+
+
+def test_a_damaged_blend_is_refused() -> None:
+    values = {"series": ["a"], "baseline": ["drift"], "weight": [0.5]}
+    assert Blend.from_dict(values).to_dict() == values
+    for name, wrong in (("weight", [2.0]), ("series", []), ("baseline", [1])):
+        with pytest.raises(ValueError):  # noqa: PT011
+            Blend.from_dict({**values, name: wrong})
