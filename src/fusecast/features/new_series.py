@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -98,12 +98,12 @@ def find_new_series(
     scales_by_column: Mapping[str, Scales],
     config: FeatureConfig,
     usual: Mapping[str, tuple[float, float]],
-    find_similar_series: Callable[[Panel, IntArray], list[IntArray]],
+    similar_series: Callable[[Panel, IntArray], list[IntArray]],
 ) -> NewSeries | None:
     """Return the series of a panel without training rows, at the positions [S] below 0.
 
     None where there are none, or no column is scaled series by series. `usual` has the usual mean and deviation of
-    targets in units of their series; `find_similar_series` returns which series of the training others resemble.
+    targets in units of their series; `similar_series` returns which series of the training others resemble.
     """
     new, targets = np.flatnonzero(position < 0), panel.schema.targets
     own = {
@@ -123,7 +123,7 @@ def find_new_series(
     center, scale = (np.tile(each, (len(new), 1)) for each in pooled)
     first = values[np.minimum(panel.indptr[:-1], len(values) - 1)] if len(values) else np.full_like(center, np.nan)
     late = np.flatnonzero(np.isnan(first).any(axis=1))
-    for number, similar in zip(late.tolist(), find_similar_series(panel, late), strict=True):
+    for number, similar in zip(late.tolist(), similar_series(panel, late), strict=True):
         if len(similar):
             center[number] = [typical(each.center[similar]) for each in scales]
             scale[number] = [typical(each.scale[similar]) for each in scales]
@@ -157,6 +157,30 @@ def explained_share(codes: FloatArray, level: FloatArray) -> float:
     if total == 0 or free <= 0:
         return LEAST_SHARE
     return max(LEAST_SHARE, 1 - float((within**2).sum()) / free / (total * len(level) / max(len(level) - 1, 1)))
+
+
+def find_similar_series(
+    trained: Mapping[str, FloatArray],
+    new: Mapping[str, FloatArray],
+    categorical: Collection[str],
+    scales: Scales,
+    count: int,
+) -> list[IntArray]:
+    """Return which series of the training each of count new ones resembles, by their statics ([S] and [count]).
+
+    A category counts by the share of the variance of levels, on the log scale, that it explains.
+    """
+    level = np.log(np.abs(scales.center) + scales.scale)
+    categories, reals = ([name for name in new if (name in categorical) is kind] for kind in (True, False))
+    weights = [1.0 if scales.shared else explained_share(trained[name], level) for name in categories]
+    return [
+        find_similar(
+            [(trained[name], float(new[name][k])) for name in categories],
+            [(trained[name], float(new[name][k])) for name in reals],
+            weights,
+        )
+        for k in range(count)
+    ]
 
 
 def find_similar(

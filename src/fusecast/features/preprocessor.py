@@ -27,7 +27,7 @@ from fusecast.features.calendar import (
     training_span,
 )
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
-from fusecast.features.new_series import compute_usual, explained_share, find_new_series, find_similar
+from fusecast.features.new_series import compute_usual, find_new_series, find_similar_series
 from fusecast.features.public_holidays import (
     CARDINALITY,
     PREFIX,
@@ -242,14 +242,8 @@ class FittedPreprocessor:
         """
         statics = encode_statics(panel, self.vocabularies, series) if self.statics else {}
         categorical = self.schema.names(Role.STATIC, Kind.CATEGORICAL)
-        groups = [[name for name in statics if (name in categorical) == kind] for kind in (True, False)]
-        scales = next(iter(self.scales.values()))
-        level = np.log(np.abs(scales.center) + scales.scale)
-        weights = [1.0 if scales.shared else explained_share(self.statics[name], level) for name in groups[0]]
-        return [
-            find_similar(*([(self.statics[name], statics[name][i]) for name in names] for names in groups), weights)
-            for i in range(len(series))
-        ]
+        first = next(iter(self.scales.values()))
+        return find_similar_series(self.statics, statics, categorical, first, len(series))
 
     def invert(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
         """Convert scaled values [W, ..., Y] to the units of the data, with center and scale [W, Y].
