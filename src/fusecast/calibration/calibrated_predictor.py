@@ -29,6 +29,7 @@ class CalibratedPredictor:
     predictor: Predictor
     conformal: Conformal
     since: IntArray = field(repr=False)  # rows of each series up to the end of the calibration span, [S]; 0 for none
+    judged: Predictor | None = None  # that has not learned from the outcomes; None: neither has `predictor`
     lowest: float | None = None  # smallest value that targets can have, which no shift goes below; None: no bound
     _panel: Panel | None = field(default=None, init=False, repr=False)
     _first_cutoff: IntArray = field(init=False, repr=False)  # row of each series at the time of origin 0, [S]
@@ -82,7 +83,7 @@ class CalibratedPredictor:
         first = first_cutoff + np.maximum(first_origin, self._num_origins) * every
         last = np.minimum(first_cutoff + (count - 1) * every, panel.lengths - index.horizon)
         origins_index = replace(index, first_cutoff=first, last_cutoff=np.maximum(last, first - 1), stride=every)
-        forecasts = self.predictor.predict(panel, origins_index)
+        forecasts = (self.judged or self.predictor).predict(panel, origins_index)
         actual = gather_actuals(panel, forecasts.series, forecasts.cutoff, forecasts.horizon)
         scores = self.conformal.compute_scores(panel, forecasts, actual)
         origin = (forecasts.cutoff - first_cutoff[forecasts.series]) // every

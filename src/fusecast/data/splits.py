@@ -129,21 +129,32 @@ def record_split(panel: Panel, split: Split) -> dict[str, Any]:
     }
 
 
+def record_last_values(panel: Panel) -> dict[str, Any]:
+    """Return the tick after the last row of each series with a value of a target, by the names of the series."""
+    rows = np.flatnonzero(~np.isnan([panel.reals[name] for name in panel.schema.targets]).all(axis=0))
+    end = np.zeros(panel.num_series, dtype=np.int64)
+    series = panel.series_of_row[rows]
+    np.maximum.at(end, series, rows - panel.indptr[series] + 1)
+    return {"series": list(panel.names), "end": panel.time_grid.advance(panel.start, end).tolist()}
+
+
 def restore_split(panel: Panel, record: dict[str, Any]) -> Split:
     """Split a panel at the times of a recorded split.
 
     Rows that were targets of training or validation are never test rows. All rows of series that are not in the
     record are test rows.
     """
+    return Split(
+        train_end=find_recorded_rows(panel, record, "validation"), valid_end=find_recorded_rows(panel, record, "test")
+    )
+
+
+def find_recorded_rows(panel: Panel, record: dict[str, Any], name: str) -> IntArray:
+    """Return the row of each series at the tick of this name in a record, [S]; 0 for series that are not in it."""
     series_in_record = {name: i for i, name in enumerate(record["series"])}
     index = np.array([series_in_record.get(name, -1) for name in panel.names], dtype=np.int64)
-    recorded = index >= 0
-
-    def find_rows(name: str) -> IntArray:
-        ticks = np.where(recorded, np.asarray(record[name], dtype=np.int64)[index], panel.start)
-        return np.clip(panel.time_grid.first_step_at(panel.start, ticks), 0, panel.lengths)
-
-    return Split(train_end=find_rows("validation"), valid_end=find_rows("test"))
+    ticks = np.where(index >= 0, np.asarray(record[name], dtype=np.int64)[index], panel.start)
+    return np.clip(panel.time_grid.first_step_at(panel.start, ticks), 0, panel.lengths)
 
 
 def check_row_spacing(panel: Panel, record: dict[str, Any]) -> None:

@@ -55,8 +55,12 @@ def steps_between_origins(horizon: int) -> int:
     return every
 
 
-def calibrated_predictor(bundle: Bundle, predictor: Predictor, prepared: Prepared) -> CalibratedPredictor:
+def calibrated_predictor(
+    bundle: Bundle, predictor: Predictor, prepared: Prepared, judged: Predictor | None = None
+) -> CalibratedPredictor:
     """Return a predictor that shifts the quantiles of another by the calibration of a bundle.
+
+    `judged` is what that was learned from, where the other has learned from the outcomes.
 
     Raises
     ------
@@ -70,6 +74,7 @@ def calibrated_predictor(bundle: Bundle, predictor: Predictor, prepared: Prepare
         predictor=predictor,
         conformal=Conformal.from_dict(stored),
         since=prepared.splits.valid_end,
+        judged=judged,
         lowest=lowest_value(prepared),
     )
 

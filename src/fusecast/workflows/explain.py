@@ -17,6 +17,7 @@ from fusecast.explain.single_forecast import ForecastExplanation, explain_foreca
 from fusecast.io.tables import read_future
 from fusecast.reporting.explanation_report import ExplanationReport
 from fusecast.windows.window_index import WindowIndex
+from fusecast.workflows.predict import predictor_for
 from fusecast.workflows.prepare import SplitName
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.evaluation.evaluate import ProgressCallback
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
+    from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
     from fusecast.workflows.prepare import Prepared
 
@@ -92,13 +94,18 @@ def thin_evenly(index: WindowIndex, max_windows: int | None) -> WindowIndex:
 
 
 def explain_latest_forecast(
-    prepared: Prepared, predictor: EnsemblePredictor, series: object, future: TableLike | None = None
+    prepared: Prepared,
+    bundle: Bundle,
+    judged: EnsemblePredictor,
+    series: object,
+    future: TableLike | None = None,
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series])
-    encoded = prepared.preprocessor.encode(panel)
+    predictor = predictor_for(bundle, judged, panel, index)
+    encoded = predictor.preprocessor.encode(panel)
     _, batch, output = next(iter(predictor.outputs(encoded, index)))
-    return explain_forecast(batch, output, predictor.predict(encoded, index), panel, prepared.preprocessor.inputs)
+    return explain_forecast(batch, output, predictor.predict(encoded, index), panel, encoded.inputs)
 
 
 def latest_windows(prepared: Prepared, future: TableLike | None, series: object) -> tuple[Panel, WindowIndex]:

@@ -42,6 +42,7 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import calibrated_predictor_if_any
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.explain import explain_windows, thin_evenly
+from fusecast.workflows.predict import describe_networks, predictor_for
 from fusecast.workflows.prepare import Prepared
 
 MAX_COVERAGE_WINDOWS = 2000
@@ -77,7 +78,7 @@ def write_report(
     calibrated = calibrated_predictor_if_any(bundle, predictor, prepared)
     places = [] if folder is None else [member_folder(folder, number) for number in range(len(bundle.members))]
     histories = [read_history(place) for place in places]
-    data = collect_report_data(prepared, predictor, histories, known, calibrated)
+    data = collect_report_data(prepared, predictor, histories, known, calibrated, bundle)
     write_text_atomically(path, build_report(data))
     if figures is not None:
         write_report_figures(data, Path(figures), kind)
@@ -90,11 +91,14 @@ def collect_report_data(
     histories: Sequence[Sequence[Mapping[str, Any]]] = (),
     future: pl.DataFrame | None = None,
     calibrated: CalibratedPredictor | None = None,
+    bundle: Bundle | None = None,
 ) -> ReportData:
     """Evaluate and explain a model and check its data: everything that the page shows.
 
-    `histories` has the rows of the training of each network, as far as they are known.
+    `histories` has the rows of the training of each network, as far as they are known; `bundle` the final networks,
+    where there are any, which forecast the next steps.
     """
+    networks = describe_networks(bundle) if bundle else ""
     history = histories[0] if histories else ()
     others = [] if calibrated is None else [calibrated]
     panel, config = prepared.panel, prepared.config
@@ -116,7 +120,7 @@ def collect_report_data(
         lookback=prepared.lookback,
         num_series=panel.num_series,
         data_facts=describe_data(prepared),
-        run_facts=describe_run(config, predictor.members, history),
+        run_facts=describe_run(config, predictor.members, history) | ({"Rows learned": networks} if networks else {}),
         quality=check_quality(panel, prepared.splits, prepared.lookback, config.horizon),
         evaluation=evaluation,
         breakdown=breakdown,
@@ -124,7 +128,7 @@ def collect_report_data(
         coverage_error=coverage_error,
         calibration_method="" if calibrated is None else calibrated.conformal.method,
         curves=training_curves(history, histories[1:]),
-        forecast_plots=plot_forecasts(prepared, predictor, future, worst[: MAX_FORECAST_PLOTS // 4]),
+        forecast_plots=plot_forecasts(prepared, predictor, future, worst[: MAX_FORECAST_PLOTS // 4], bundle),
         importances=explanation.importances,
         attention=explanation.attention,
         attention_by_step=explanation.attention_by_step,
@@ -173,11 +177,15 @@ def select_series(prepared: Prepared) -> list[str]:
 
 
 def plot_forecasts(
-    prepared: Prepared, predictor: EnsemblePredictor, future: pl.DataFrame | None, worst: Sequence[int] = ()
+    prepared: Prepared,
+    predictor: EnsemblePredictor,
+    future: pl.DataFrame | None,
+    worst: Sequence[int] = (),
+    bundle: Bundle | None = None,
 ) -> list[ForecastPlot]:
     """Return the last test window and, where it can be forecast, the future of as many series as a page shows.
 
-    They are evenly spread, and the `worst` come after them.
+    They are evenly spread, and the `worst` come after them. The future is forecast by the final networks of a bundle.
     """
     panel, horizon = prepared.panel, prepared.config.horizon
     test = prepared.windows("test", panel.num_rows, align="end")
@@ -187,7 +195,7 @@ def plot_forecasts(
     others = np.setdiff1d(series, worst)
     shown = np.array([*others[pick_evenly(len(others), MAX_FORECAST_PLOTS - len(worst))], *worst], dtype=np.int64)
     forecasts = {"last test window": predictor.predict(prepared.encoded, test.subset(shown))}
-    next_steps = forecast_next_steps(prepared, predictor, future, shown)
+    next_steps = forecast_next_steps(prepared, predictor, future, shown, bundle)
     if next_steps is not None:
         forecasts[f"next {span(horizon, panel.schema.frequency)}"] = next_steps
     return [
@@ -204,7 +212,11 @@ def plot_forecasts(
 
 
 def forecast_next_steps(
-    prepared: Prepared, predictor: EnsemblePredictor, future: pl.DataFrame | None, series: IntArray
+    prepared: Prepared,
+    predictor: EnsemblePredictor,
+    future: pl.DataFrame | None,
+    series: IntArray,
+    bundle: Bundle | None = None,
 ) -> Forecasts | None:
     """Forecast the steps after the last rows; None where known columns have no values there."""
     panel, config = prepared.panel, prepared.config
@@ -215,6 +227,8 @@ def forecast_next_steps(
             raise
         return None
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
+    if bundle is not None:
+        predictor = predictor_for(bundle, predictor, extended, index)
     return predictor.predict(extended, index.subset(series))
 
 

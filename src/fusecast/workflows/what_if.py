@@ -13,6 +13,7 @@ from fusecast.data.schema import Role
 from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import check_key_columns
 from fusecast.workflows.explain import latest_windows
+from fusecast.workflows.predict import predictor_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fusecast.data.panel import Panel
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts
+    from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
     from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
@@ -31,7 +33,8 @@ Change = object | Sequence[object] | Callable[["NDArray[Any]"], "NDArray[Any]"]
 
 def what_if(
     prepared: Prepared,
-    predictor: EnsemblePredictor,
+    bundle: Bundle,
+    judged: EnsemblePredictor,
     changes: Mapping[str, Change],
     future: TableLike | None = None,
     *,
@@ -40,8 +43,9 @@ def what_if(
     """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
     panel, index = latest_windows(prepared, future, series)
     changed = apply_changes(panel, index, changes)
-    before = long_table(panel, predictor.predict(prepared.preprocessor.encode(panel), index), "before")
-    after = long_table(panel, predictor.predict(prepared.preprocessor.encode(changed), index), "after")
+    predictor = predictor_for(bundle, judged, panel, index)
+    before = long_table(panel, predictor.predict(panel, index), "before")
+    after = long_table(panel, predictor.predict(changed, index), "after")
     return before.with_columns(after["after"], difference=after["after"] - before["before"])
 
 

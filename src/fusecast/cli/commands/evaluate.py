@@ -17,8 +17,10 @@ def evaluate(
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
 
+    forecaster = Forecaster.load(run)
     with output.show_progress("evaluating") as on_progress:
-        evaluation = Forecaster.load(run).evaluate(data=data, stride=stride, device=device, on_progress=on_progress)
+        evaluation = forecaster.evaluate(data=data, stride=stride, device=device, on_progress=on_progress)
     output.print_scores(evaluation)
+    output.print_networks(forecaster)
     evaluation.write(run / "metrics.json")
     output.print_path("metrics", run / "metrics.json")
