@@ -12,8 +12,12 @@ HORIZON, LOOKBACK = 4, 12
 TINY: dict[str, Any] = {
     "network": {"hidden_size": 8, "num_heads": 2},
     "training": {
-        **{"max_epochs": 1, "max_steps": 4, "batch_size": 16, "final": "none"},
-        **{"logger": "none", "progress": False},
+        "max_epochs": 1,
+        "max_steps": 4,
+        "batch_size": 16,
+        "final": "none",
+        "logger": "none",
+        "progress": False,
     },
 }
 

@@ -138,10 +138,7 @@ def _contents(
         contents[name] = tensors_to_bytes(weights, metadata={"format": "pt"})
     scalings = [member.window_scaling for member in members]
     is_plain = scalings == [preprocessor.config.window_scaling]
-    if final_checksum is not None:
-        version = FORMAT
-    else:
-        version = 1 if is_plain else 2
+    version = FORMAT if final_checksum is not None else 1 if is_plain else 2
     config: dict[str, Any] = {
         "format": version,
         "fusecast": __version__,

@@ -106,9 +106,10 @@ class TrainingRun:
     interruption. What ``last.ckpt`` holds is therefore the state of all the others after the same step.
 
     `monitor` (``val_loss``, or ``train_loss`` where nothing is validated) decides about the best weights and early
-    stopping, and without it the last weights are the best; `logger` (one of Lightning's, or several) replaces that of the configuration; without `print_epochs` one
-    of `callbacks` prints the line of an epoch, which `name` precedes; `run_folder` watches the folder of the run. A
-    ConfigError is raised where the requested accelerator is absent, or the library of the logger is not installed.
+    stopping, and without it the last weights are the best; `logger` (one of Lightning's, or several) replaces that of
+    the configuration; without `print_epochs` one of `callbacks` prints the line of an epoch, which `name` precedes;
+    `run_folder` watches the folder of the run. A ConfigError is raised where the requested accelerator is absent, or
+    the library of the logger is not installed.
     """
 
     def __init__(

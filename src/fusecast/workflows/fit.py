@@ -69,24 +69,29 @@ def fit_prepared(
         raise ConfigError.too_few_members(members, kinds)
     if folder is not None and not resume and config.training.final != "none" and is_first_process():
         RunFiles.in_folder(folder / FINAL).refuse_to_overwrite()
-    result, bundle = train_bundle(
-        config.model_copy(update={"training": judged_training(prepared)}),
-        prepared.model_config,
-        prepared.encoded,
-        prepared.preprocessor,
-        train=prepared.train,
-        valid=prepared.valid,
-        folder=folder,
-        scalings=[kinds[number % len(kinds)] for number in range(members)] if len(kinds) > 1 else (),
-        extra={"run": config.to_dict(), "split": record_split(prepared.panel, prepared.splits)},
-        resume=resume and folder is not None,
-        callbacks=callbacks,
-        logger=logger,
-        on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
-    )
-    kept = keep_best_members(bundle, prepared)
-    numbers = [bundle.members.index(member) for member in kept.members]
-    return result, with_final_networks(kept, result, numbers, prepared, folder, resume=resume)
+    with scratch_folder("fusecast-fit-") as scratch:
+        place = folder or scratch / "run"
+        result, bundle = train_bundle(
+            config.model_copy(update={"training": judged_training(prepared)}),
+            prepared.model_config,
+            prepared.encoded,
+            prepared.preprocessor,
+            train=prepared.train,
+            valid=prepared.valid,
+            folder=place,
+            keeps_folder=folder is not None,
+            scalings=[kinds[number % len(kinds)] for number in range(members)] if len(kinds) > 1 else (),
+            extra={"run": config.to_dict(), "split": record_split(prepared.panel, prepared.splits)},
+            resume=resume and folder is not None,
+            callbacks=callbacks,
+            logger=logger,
+            on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
+        )
+        kept = keep_best_members(bundle, prepared)
+        numbers = [bundle.members.index(member) for member in kept.members]
+        return result, with_final_networks(
+            kept, result, numbers, prepared, place, keeps_folder=folder is not None, resume=resume
+        )
 
 
 def judged_training(prepared: Prepared) -> TrainingConfig:
@@ -103,7 +108,14 @@ def has_rows_to_learn(prepared: Prepared) -> bool:
 
 
 def with_final_networks(
-    judged: Bundle, result: FitResult, numbers: Sequence[int], prepared: Prepared, folder: Path | None, *, resume: bool
+    judged: Bundle,
+    result: FitResult,
+    numbers: Sequence[int],
+    prepared: Prepared,
+    folder: Path,
+    *,
+    keeps_folder: bool,
+    resume: bool,
 ) -> Bundle:
     """Return a bundle with networks that have learned from all rows, one for each of its members.
 
@@ -112,13 +124,14 @@ def with_final_networks(
     a TrainingError is raised where their training fails.
     """
     training = prepared.config.training
+    hint = f"; `fusecast fit --resume --out {folder}`" if keeps_folder else ""
     if training.final == "none":
         return judged
     if not has_rows_to_learn(prepared):
         _say("every row is a training row: the same networks are scored and forecast")
         return judged
     if result.interrupted:
-        _say("the final networks are not trained: those so far forecast" + _resume_hint(folder))
+        _say("the final networks are not trained: those so far forecast" + (hint and f"{hint} completes the run"))
         return judged
     results = result.members or (result,)
     plans = [plan_final(results[n].checkpoint, results[n].history, training.of_member(n)) for n in numbers]
@@ -130,14 +143,23 @@ def with_final_networks(
         _say(f"training the networks {how} with all rows, for {max(plan.steps for plan in plans):,} steps")
     try:
         trained = _train_final(
-            judged, prepared, training.model_copy(update={"members": len(numbers)}), plans, folder, resume=resume
+            judged,
+            prepared,
+            training.model_copy(update={"members": len(numbers)}),
+            plans,
+            folder,
+            keeps_folder=keeps_folder,
+            resume=resume,
         )
     except FusecastError as error:
         raise TrainingError.in_final_training(str(error)) from error
     except TrainingInterrupted:
         trained = None
     if trained is None:
-        _say("the training of the final networks was interrupted: the scored ones forecast" + _resume_hint(folder))
+        _say(
+            "the training of the final networks was interrupted: the scored ones forecast"
+            + (hint and f"{hint} completes the run")
+        )
         return judged
     outcome, final = trained
     steps = [
@@ -147,7 +169,7 @@ def with_final_networks(
         if done < planned:
             _say(f"the training of a final network was cut at step {done:,} of {planned:,}: the time was over")
         if training.final == "refit" and done < LEAST_REFITTED * planned:
-            _say("that is too little: the scored networks forecast" + _resume_hint(folder, " and a larger max_minutes"))
+            _say("that is too little: the scored networks forecast" + (hint and f"{hint} with more minutes goes on"))
             return judged
     panel, every = prepared.panel, np.arange(prepared.panel.num_series)
     trained_on = prepared.splits.train_end > 0
@@ -173,8 +195,9 @@ def _train_final(
     prepared: Prepared,
     training: TrainingConfig,
     plans: Sequence[StepPlan],
-    folder: Path | None,
+    folder: Path,
     *,
+    keeps_folder: bool,
     resume: bool,
 ) -> tuple[FitResult, Bundle] | None:
     """Return the final networks, or None where Ctrl+C ended their training."""
@@ -185,7 +208,7 @@ def _train_final(
     else:
         initial = [LoadInitialWeights(member.network.state_dict()) for member in judged.members]
     encoded = prepared.encoded if preprocessor is prepared.preprocessor else preprocessor.encode(panel)
-    place = None if folder is None else folder / FINAL
+    place = folder / FINAL
     values = {"kind": training.final, "plans": [plan.to_dict() for plan in plans], "judged": _digest(judged)}
     result, bundle = train_bundle(
         prepared.config.model_copy(update={"training": training}),
@@ -200,8 +223,9 @@ def _train_final(
         scalings=[member.window_scaling for member in judged.members],
         initial=initial,
         plans=plans,
-        resume=place is not None and resume and begin_or_continue(place, values),
-        on_start=None if place is None else lambda: write_text_atomically(place / PLAN, json.dumps(values)),
+        keeps_folder=keeps_folder,
+        resume=resume and begin_or_continue(place, values),
+        on_start=lambda: write_text_atomically(place / PLAN, json.dumps(values)),
     )
     return None if result.interrupted else (result, bundle)
 
@@ -251,10 +275,6 @@ def _digest(bundle: Bundle) -> str:
 def _say(text: str) -> None:
     if is_first_process():
         notify(text)
-
-
-def _resume_hint(folder: Path | None, more: str = "") -> str:
-    return "" if folder is None else f"; `fusecast fit --resume --out {folder}`{more} completes the run"
 
 
 def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
@@ -327,6 +347,7 @@ def train_bundle(
     train: WindowIndex,
     valid: WindowIndex | None,
     folder: Path | None = None,
+    keeps_folder: bool = True,
     extra: dict[str, Any] | None = None,
     resume: bool = False,
     scalings: Sequence[WindowScaling] = (),
@@ -340,7 +361,8 @@ def train_bundle(
 
     `extra` holds plain values for the bundle: the run and its split; `scalings` the window scaling of each network,
     empty for that of `encoded`; `initial` the weights that each begins with; `plans` how each is trained as a final
-    network. `on_start` is called in the first process after all checks, before anything is written.
+    network. Without `keeps_folder` the folder is removed later. `on_start` is called in the first process after all
+    checks, before anything is written.
     """
     with scratch_folder("fusecast-fit-") as scratch:
         run_folder = folder or scratch / "run"
@@ -360,10 +382,10 @@ def train_bundle(
                     callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
                     logger=logger,
                     on_start=on_start,
-                    keeps_folder=folder is not None,
+                    keeps_folder=folder is not None and keeps_folder,
                 )
         except TrainingInterrupted:
-            if folder is None:
+            if folder is None or not keeps_folder:
                 raise TrainingInterrupted.without_folder() from None
             raise
     members = tuple(Member(each.network, each.window_scaling) for each in result.members or (result,))

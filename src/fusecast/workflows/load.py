@@ -86,7 +86,7 @@ def _check_final(extra: Mapping[str, Any]) -> None:
     for name in ("judged_until", "until"):
         take(extra, name, str)
     for pair in take(extra, "steps", list, items=list):
-        if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in pair):  # noqa: PLR2004
+        if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in pair):
             raise ValueError("the steps of the final training are no pairs of numbers")
     learned = take(extra, LEARNED, dict)
     if len(take(learned, "series", list, items=str)) != len(take(learned, "end", list, items=int)):
