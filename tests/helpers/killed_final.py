@@ -111,5 +111,6 @@ def run_and_be_killed(folder: Path, members: int, arrange: Callable[[], None]) -
 if __name__ == "__main__":
     count = int(sys.argv[2])
     last = 41 + count  # the seed of the last member
-    for moment in (in_step(LearningRates, 5, last), between, in_step(FollowPlan, 5, last), at_save):
+    late = 5 if count == 1 else 1
+    for moment in (in_step(LearningRates, 5, last), between, in_step(FollowPlan, late, last), at_save):
         run_and_be_killed(Path(sys.argv[1]), count, moment)
