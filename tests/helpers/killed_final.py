@@ -1,6 +1,8 @@
 """Runs with final networks that kill themselves in each phase: a script for the tests of resumption.
 
-python killed_final.py FOLDER MEMBERS
+python killed_final.py FOLDER
+
+Writes FOLDER/1, of one network, and FOLDER/2, of two.
 
 Each run is a process of its own, which resumes where the one before was killed; this one has loaded all libraries and
 never trains, so forking it is safe.
@@ -109,8 +111,9 @@ def run_and_be_killed(folder: Path, members: int, arrange: Callable[[], None]) -
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[2])
-    last = 41 + count  # the seed of the last member
-    late = 5 if count == 1 else 1
-    for moment in (in_step(LearningRates, 5, last), between, in_step(FollowPlan, late, last), at_save):
-        run_and_be_killed(Path(sys.argv[1]), count, moment)
+    for count, moments in (
+        (1, (in_step(LearningRates, 5), between, in_step(FollowPlan, 5))),
+        (2, (in_step(FollowPlan, 1, seed=43), at_save)),  # in the second member, when the first is done
+    ):
+        for moment in moments:
+            run_and_be_killed(Path(sys.argv[1]) / str(count), count, moment)

@@ -318,12 +318,12 @@ def test_each_network_of_a_bundle_can_be_migrated(ensemble: Any, tmp_path: Path)
 @pytest.fixture
 def with_final(folder: Path, network: TemporalFusionTransformer, world: World) -> tuple[Path, Bundle]:
     """A folder with final networks, two of them, and what was saved."""
-    final = Bundle(members=ensemble(world), preprocessor=world.preprocessor, extra={"kind": "refit"})
+    final = Bundle(members=a_pair(world), preprocessor=world.preprocessor, extra={"kind": "refit"})
     save_bundle(folder, alone(network), world.preprocessor, {"name": "wave"}, final=final)
     return folder, final
 
 
-def ensemble(world: World) -> tuple[Member, ...]:
+def a_pair(world: World) -> tuple[Member, ...]:
     return tuple(Member(TemporalFusionTransformer(world.model), scaling) for scaling in ("mean", "last"))
 
 
@@ -371,7 +371,7 @@ def test_both_sets_are_of_one_save_wherever_the_process_is_killed(
         save_bundle(folder, load_bundle(folder).members, world.preprocessor)
     before = load_bundle(folder).members
     for at_rename in range(7):
-        final = Bundle(members=ensemble(world), preprocessor=world.preprocessor)
+        final = Bundle(members=a_pair(world), preprocessor=world.preprocessor)
         members = alone(TemporalFusionTransformer(world.model))
         save = partial(save_bundle, folder, members, world.preprocessor, final=final)
         assert kill_in(save, at_rename=at_rename)
@@ -390,7 +390,7 @@ def test_final_networks_that_are_missing_or_damaged_or_of_another_save_are_refus
     folder, final = with_final
     path = folder / "final" / name
     content = path.read_bytes()
-    other = replace(final, members=ensemble(world), extra={"kind": "finetune"})
+    other = replace(final, members=a_pair(world), extra={"kind": "finetune"})
     save_bundle(tmp_path / "other", alone(network), world.preprocessor, {"name": "other"}, final=other)
     path.unlink()
     with pytest.raises(ArtifactError, match=rf"final/{name} does not exist"):
