@@ -39,6 +39,7 @@ from fusecast.windows.dataloader import make_loader
 from fusecast.windows.sampler import SeededSampler
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows import fit as workflow
+from fusecast.workflows import sample
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,15 @@ def final_of(forecaster: Forecaster) -> Bundle:
     assert forecaster._bundle is not None
     assert forecaster._bundle.final is not None
     return forecaster._bundle.final
+
+
+def without_final(forecaster: Forecaster) -> Forecaster:
+    """Return a forecaster with the judged networks alone, which is saved nowhere."""
+    assert forecaster._bundle is not None
+    judged = Forecaster.from_config(forecaster.config)
+    judged._bundle = replace(forecaster._bundle, final=None)
+    judged._prepared, judged._source = forecaster._prepared, forecaster._source
+    return judged
 
 
 def weights(bundle: Bundle | None) -> list[torch.Tensor]:
@@ -167,6 +177,17 @@ def test_forecasts_are_those_of_the_final_network_and_scores_those_of_the_judged
     np.testing.assert_array_equal(before["predict"]["q0.5"].to_numpy(), expected)
 
 
+def test_sample_paths_depend_on_each_other_as_the_errors_of_the_judged_network(
+    fitted: Forecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    learn = sample.learn_dependence
+    monkeypatch.setattr(sample, "learn_dependence", lambda *both: asked.append(both) or learn(*both))
+    fitted.sample(3, future_of(table()))
+    assert asked[0][0].preprocessor is fitted.prepared.preprocessor
+    assert asked[0][1].members == fitted._bundle.members  # type: ignore[union-attr]
+
+
 def forecast_by_hand(forecaster: Forecaster, predictor: EnsemblePredictor) -> np.ndarray:
     from fusecast.data.future import extend_panel
     from fusecast.io.tables import read_future
@@ -180,9 +201,7 @@ def forecast_by_hand(forecaster: Forecaster, predictor: EnsemblePredictor) -> np
 def test_what_the_final_network_has_learned_is_forecast_by_the_judged_one(fitted: Forecaster) -> None:
     """A table that ends earlier; and the last steps of a table that has grown by a horizon, or by less."""
     longer = table(120 + HORIZON)
-    plain = replace(fitted._bundle, final=None)  # type: ignore[type-var]
-    judged = Forecaster.from_config(fitted.config)
-    judged._bundle, judged._prepared, judged._source = plain, fitted.prepared, fitted._source
+    judged = without_final(fitted)
     earlier = table(110)
     assert fitted.predict(future_of(earlier), data=earlier).equals(judged.predict(future_of(earlier), data=earlier))
     new = fitted.predict(future_of(longer), data=longer)
@@ -204,8 +223,15 @@ def test_a_saved_run_forecasts_as_before_and_one_without_final_networks_drops_th
     loaded.calibrate("split", data=table())
     again = Forecaster.load(tmp_path / "copy")
     assert same(final_of(again), final_of(fitted)), "a calibration keeps the final networks"
-    calibrated = again.predict(plan, data=table(), calibrated=True)
-    assert not calibrated.equals(fitted.predict(plan))
+    shifts = []
+    for one in (again, without_final(again)):
+        one.calibrate("adaptive", data=table())
+        raw, calibrated = (
+            one.predict(plan, data=table(), calibrated=each)["q0.9"].to_numpy() for each in (False, True)
+        )
+        shifts.append(calibrated - raw)
+    np.testing.assert_allclose(*shifts, atol=1e-9)  # learned from the errors of the judged networks
+    assert np.abs(shifts[0]).max() > 0
     loaded._bundle = replace(loaded._bundle, final=None)
     loaded.save(tmp_path / "copy")
     assert list((tmp_path / "copy" / "final").iterdir()) == []
