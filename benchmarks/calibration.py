@@ -53,7 +53,13 @@ def trained(name: str, steps: int) -> Forecaster:
     forecaster = Forecaster(
         **SETS[name],
         network={"hidden_size": 16, "quantiles": LEVELS},
-        training={"max_steps": steps, "learning_rate": 0.003, "logger": "none", "windows_per_epoch": 6_400},
+        training={
+            "max_steps": steps,
+            "learning_rate": 0.003,
+            "windows_per_epoch": 6_400,
+            "logger": "none",
+            "final": "none",
+        },
     )
     return forecaster.fit(DATA / f"{name}.parquet", folder=folder)
 

@@ -80,6 +80,7 @@ class Fusecast(Driver):
                 "gradient_clip": task.gradient_clip,
                 "max_epochs": 1_000_000,
                 "early_stopping_patience": None,
+                "final": "none",
                 "logger": "none",
                 "progress": False,
                 "accelerator": "cpu",

@@ -38,6 +38,7 @@ WindowScaling = Literal["none", "mean", "last", "season"]
 LearningRateSchedule = Literal["plateau", "cosine"]
 BlendMethod = Literal["none", "validation"]
 WeightInit = Literal["torch", "paper"]
+FinalTraining = Literal["refit", "finetune", "none"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
 LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "none"]
@@ -304,7 +305,8 @@ class TrainingConfig(_Section):
     max_steps: Count | None = None
     """Optimizer steps at most; the last, shorter epoch is validated like the others."""
     max_minutes: PositiveFloat | None = None
-    """Minutes of training at most, those of a resumed run included; the epoch under way is cut short and validated."""
+    """Minutes of training at most, those of a resumed run and of the final networks included; the epoch under way is
+    cut short and validated."""
     windows_per_epoch: Count | None = None
     """Windows an epoch takes, on all devices together. Epochs go through one long shuffle of all windows, piece after
     piece, so nothing is left out and nothing is seen twice before everything has been seen once. None: all windows,
@@ -340,6 +342,10 @@ class TrainingConfig(_Section):
     members: Count = 2
     """Networks whose quantiles are averaged, each trained from a seed of its own. On a CPU they train at the same time
     where there are cores, each with its share of the threads."""
+    final: FinalTraining = "refit"
+    """Networks that learn from all rows, and forecast the future, while those of the training rows are scored: `refit`
+    trains them anew for as many steps as those took, `finetune` trains those on for a fourth of their steps; with
+    `none` the scored networks forecast too."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), _NUMBER] = 42
     """Seed of initial weights, order of windows and dropout. On a CPU the same seed gives the same weights, bit for
     bit."""

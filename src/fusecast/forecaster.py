@@ -117,8 +117,7 @@ class Forecaster(Generic[FrameT]):
         if isinstance(source, str | Path):
             source = Path(source).resolve()  # the run is read from other folders too
         config = self._requested_config.model_copy(update={"data": str(source) if isinstance(source, Path) else None})
-        self._source = source
-        self._prepared = prepare(source, config)  # not with an earlier table's id and frequency
+        self._source, self._prepared = source, prepare(source, config)  # not with an earlier table's id and frequency
         self.config = self._prepared.config
         return self._prepared
 
@@ -148,13 +147,12 @@ class Forecaster(Generic[FrameT]):
         from fusecast.workflows.fit import fit_prepared, with_features_of_checkpoint
 
         prepared = self._prepared if data is None and self._prepared is not None else self.prepare(data)
-        if resume and folder is not None:
-            prepared = self._prepared = with_features_of_checkpoint(prepared, Path(folder))
-        self.result, self._bundle = fit_prepared(
-            prepared, None if folder is None else Path(folder), resume=resume, callbacks=callbacks, logger=logger
-        )
-        if folder is not None and is_first_process():
-            self.save(folder)
+        place = None if folder is None else Path(folder)
+        if resume and place is not None:
+            prepared = self._prepared = with_features_of_checkpoint(prepared, place)
+        self.result, self._bundle = fit_prepared(prepared, place, resume=resume, callbacks=callbacks, logger=logger)
+        if place is not None and is_first_process():
+            self.save(place)
         return self  # type: ignore[return-value]  # results now come in the kind of this table
 
     def save(self, folder: str | Path) -> Path:
@@ -162,9 +160,8 @@ class Forecaster(Generic[FrameT]):
         from fusecast.inference.model_bundle import save_bundle
         from fusecast.workflows.fit import RUN_FILE
 
-        folder, bundle = Path(folder), self._require_bundle()
-        run = {RUN_FILE: self.config.to_yaml().encode()}
-        save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra, run)
+        folder, bundle, run = Path(folder), self._require_bundle(), {RUN_FILE: self.config.to_yaml().encode()}
+        save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra, run, final=bundle.final)
         self.folder = folder
         return folder
 
@@ -461,8 +458,15 @@ class Forecaster(Generic[FrameT]):
 
     @property
     def predictor(self) -> EnsemblePredictor:
-        """Return what was trained as a predictor of windows, on the best device there is."""
+        """Return the judged networks, which are scored, as a predictor of windows, on the best device there is."""
         return self._model(None, None)[2]
+
+    @property
+    def networks(self) -> str:
+        """Return which networks are scored, and which forecast the future; empty where these are the same."""
+        from fusecast.workflows.predict import describe_networks
+
+        return describe_networks(self._require_bundle())
 
     def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, EnsemblePredictor]:
         from fusecast.workflows.evaluate import make_predictor
@@ -476,8 +480,7 @@ class Forecaster(Generic[FrameT]):
         return self._bundle
 
     def _require_source(self, data: TableLike | None) -> TableLike:
-        source = self.config.data if data is None else data
-        if source is None:
+        if (source := self.config.data if data is None else data) is None:
             raise ConfigError.no_data()
         return source
 

@@ -42,6 +42,7 @@ def forecaster() -> Forecaster:
             "batch_size": 32,
             "learning_rate": 0.005,
             "seed": 0,
+            "final": "none",
             "logger": "none",
             "progress": False,
             "accelerator": "cpu",

@@ -40,7 +40,7 @@ def make_run(folder: Path) -> None:
             *("fit", "table.csv", "--out", ".", "--horizon", 6, "--lookback", 24, "--hidden-size", 8, "--heads", 1),
             *("--known", "holiday", "--observed", "weather,temp", "--max-steps", 12, "--batch-size", 32),
             *("--set", "training.windows_per_epoch=128", "--set", "training.logger=none"),
-            *("--set", "features.calendar=[hour]", "--dropout", 0),
+            *("--set", "features.calendar=[hour]", "--dropout", 0, "--final", "none"),
             *("--set", "training.progress=false", "--set", "training.accelerator=cpu"),
         ],
         ["calibrate", ".", "--method", "adaptive"],

@@ -61,7 +61,7 @@ def resumed_run(data: Data, scratch: Path) -> Tables:
     folder = Path(shutil.copytree(FILES / "run", scratch / "run"))
     bike_plan(6).write_csv(folder / "plan.csv")
     said = commands(
-        ["fit", "--out", ".", "--resume", "--max-steps", 16, "--epochs", 4, "--calibration", "none"],
+        ["fit", "--out", ".", "--resume", "--max-steps", 16, "--epochs", 4, "--calibration", "none", "--final", "none"],
         ["predict", ".", "--future", "plan.csv", "--out", "predict.parquet"],
         folder=folder,
     )

@@ -30,6 +30,7 @@ SHORT: dict[str, Any] = {
     "batch_size": 32,
     "windows_per_epoch": 128,
     "validation_windows": 100,
+    "final": "none",
     "logger": "none",
     "progress": False,
     "accelerator": "cpu",

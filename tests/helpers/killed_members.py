@@ -18,6 +18,7 @@ from tests.helpers.killed_training import SIZES, STEPS_AN_EPOCH, TRAIN, VALID, w
 from fusecast.config import TrainingConfig
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.model.config import ModelConfig
+from fusecast.training.final import StepPlan
 from fusecast.training.fit import FitResult
 from fusecast.training.members import fit as members_fit
 from fusecast.training.members.ensemble import LoadInitialWeights
@@ -30,6 +31,7 @@ def fit_ensemble(
     resume: bool = False,
     callbacks: Sequence[pl.Callback] = (),
     initial: Sequence[LoadInitialWeights] = (),
+    plans: Sequence[StepPlan] = (),
     encoded: EncodedPanel | None = None,
     **options: Any,
 ) -> FitResult:
@@ -57,6 +59,7 @@ def fit_ensemble(
         resume=resume,
         callbacks=callbacks,
         initial=initial,
+        plans=plans,
     )
 
 

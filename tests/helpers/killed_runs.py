@@ -28,7 +28,7 @@ SIZES = [
     *("--horizon", "2", "--lookback", "8", "--hidden-size", "8", "--heads", "2"),
     *("--batch-size", "4", "--epochs", "3", "--lr", "0.05"),
 ]
-OPTIONS = [*SIZES, "--set", "training.windows_per_epoch=400", "--set", "training.checkpoint_steps=5"]
+OPTIONS = [*SIZES, "--set", "training.windows_per_epoch=400", "--set", "training.checkpoint_steps=5", "--final", "none"]
 STEPS_AN_EPOCH = 100
 
 

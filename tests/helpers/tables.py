@@ -11,7 +11,15 @@ import polars as pl
 HORIZON, LOOKBACK = 4, 12
 TINY: dict[str, Any] = {
     "network": {"hidden_size": 8, "num_heads": 2},
-    "training": {"max_epochs": 1, "max_steps": 4, "batch_size": 16, "members": 1, "logger": "none", "progress": False},
+    "training": {
+        "max_epochs": 1,
+        "max_steps": 4,
+        "batch_size": 16,
+        "members": 1,
+        "final": "none",
+        "logger": "none",
+        "progress": False,
+    },
     "calibration": "none",
 }
 """Four steps of a small network, whose quantiles stay raw: there is nothing in them to calibrate."""

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from tests.helpers.training_fixtures import World
 
 from fusecast._version import __version__
 from fusecast.errors import ArtifactError
-from fusecast.inference.model_bundle import Member, load_bundle, save_bundle
+from fusecast.inference.model_bundle import Bundle, Member, load_bundle, save_bundle
 from fusecast.interop.conversion import convert
 from fusecast.io import atomic
 from fusecast.io.atomic import compute_checksum
@@ -125,7 +127,7 @@ def test_files_of_two_saves_are_not_mixed(folder: Path, world: World, tmp_path: 
 
 def test_a_bundle_of_a_newer_format_is_refused(folder: Path) -> None:
     edit_config(folder, format=99)
-    with pytest.raises(ArtifactError, match=r"format 99, and this version .* reads formats up to 2\nHint: update"):
+    with pytest.raises(ArtifactError, match=r"format 99, and this version .* reads formats up to 3\nHint: update"):
         load_bundle(folder)
 
 
@@ -311,3 +313,114 @@ def test_each_network_of_a_bundle_can_be_migrated(ensemble: Any, tmp_path: Path)
     for name, member in zip(("model.safetensors", "model-2.safetensors"), members, strict=False):
         migration = convert(folder / name, tmp_path / f"{name}.ckpt", config=config)
         assert_same_members([Member(migration.network, member.window_scaling)], [member])
+
+
+@pytest.fixture
+def with_final(folder: Path, network: TemporalFusionTransformer, world: World) -> tuple[Path, Bundle]:
+    """A folder with final networks, two of them, and what was saved."""
+    final = Bundle(members=a_pair(world), preprocessor=world.preprocessor, extra={"kind": "refit"})
+    save_bundle(folder, alone(network), world.preprocessor, {"name": "wave"}, final=final)
+    return folder, final
+
+
+def a_pair(world: World) -> tuple[Member, ...]:
+    return tuple(Member(TemporalFusionTransformer(world.model), scaling) for scaling in ("mean", "last"))
+
+
+def test_final_networks_are_loaded_with_the_judged_ones(with_final: tuple[Path, Bundle], world: World) -> None:
+    folder, final = with_final
+    bundle = load_bundle(folder)
+    assert bundle.final is not None
+    assert bundle.for_future is bundle.final
+    assert bundle.final.for_future is bundle.final
+    assert_same_members(bundle.final.members, final.members)
+    assert bundle.final.extra == {"kind": "refit"}
+    assert len(bundle.members) == 1
+    assert json.loads((folder / "config.json").read_text())["format"] == 3
+    assert repr(bundle).endswith("with final networks)")
+    replaced = Bundle(members=final.members[:1], preprocessor=world.preprocessor)
+    save_bundle(folder, bundle.members, world.preprocessor, final=replaced)
+    assert not (folder / "final" / "model-2.safetensors").exists()
+    assert load_bundle(folder).final.members[0].window_scaling == "mean"  # type: ignore[union-attr]
+
+
+def test_without_final_networks_the_files_are_those_of_before_and_old_ones_go(
+    with_final: tuple[Path, Bundle], network: TemporalFusionTransformer, world: World, tmp_path: Path
+) -> None:
+    folder, _ = with_final
+    (folder / "final" / "history.csv").write_text("epoch\n")
+    for place in (folder, tmp_path / "fresh"):
+        save_bundle(place, alone(network), world.preprocessor, {"name": "wave"})
+    assert json.loads((folder / "config.json").read_text())["format"] == 1
+    for name in ("config.json", "preprocessor.json", "model.safetensors"):
+        assert (folder / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+    assert [path.name for path in (folder / "final").iterdir()] == ["history.csv"]
+    assert load_bundle(folder).final is None
+    assert load_bundle(folder).for_future.members[0].network.config == world.model
+    (folder / "final" / "config.json").write_text("of another run, in a folder of this name")
+    save_bundle(folder, alone(network), world.preprocessor, {"name": "wave"})
+    assert (folder / "final" / "config.json").exists()
+
+
+@pytest.mark.parametrize("had_final", [True, False])
+def test_both_sets_are_of_one_save_wherever_the_process_is_killed(
+    had_final: bool, with_final: tuple[Path, Bundle], world: World
+) -> None:
+    folder, old = with_final
+    if not had_final:
+        save_bundle(folder, load_bundle(folder).members, world.preprocessor)
+    before = load_bundle(folder).members
+    for at_rename in range(7):
+        final = Bundle(members=a_pair(world), preprocessor=world.preprocessor)
+        members = alone(TemporalFusionTransformer(world.model))
+        save = partial(save_bundle, folder, members, world.preprocessor, final=final)
+        assert kill_in(save, at_rename=at_rename)
+        loaded = load_bundle(folder)
+        assert_same_members(loaded.members, members if at_rename else before)
+        if at_rename or had_final:
+            assert_same_members(loaded.final.members, (final if at_rename else old).members)  # type: ignore[union-attr]
+        else:
+            assert loaded.final is None
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors", "model-2.safetensors"])
+def test_final_networks_that_are_missing_or_damaged_or_of_another_save_are_refused(
+    name: str, with_final: tuple[Path, Bundle], network: TemporalFusionTransformer, world: World, tmp_path: Path
+) -> None:
+    folder, final = with_final
+    path = folder / "final" / name
+    content = path.read_bytes()
+    other = replace(final, members=a_pair(world), extra={"kind": "finetune"})
+    save_bundle(tmp_path / "other", alone(network), world.preprocessor, {"name": "other"}, final=other)
+    path.unlink()
+    with pytest.raises(ArtifactError, match=rf"final/{name} does not exist"):
+        load_bundle(folder)
+    if name != "preprocessor.json":  # the same in both
+        path.write_bytes((tmp_path / "other" / "final" / name).read_bytes())
+        with pytest.raises(
+            ArtifactError, match=rf"final/{name} cannot be read: it is not the file that .*was written for"
+        ):
+            load_bundle(folder)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match=rf"final/{name} cannot be read"):
+        load_bundle(folder)
+    path.write_bytes(content)
+    load_bundle(folder)
+    shutil.rmtree(folder / "final")
+    with pytest.raises(ArtifactError, match=r"final/config.json does not exist"):
+        load_bundle(folder)
+
+
+def test_a_bundle_with_final_networks_in_those_of_another_is_refused(with_final: tuple[Path, Bundle]) -> None:
+    folder, _ = with_final
+    nested = shutil.copytree(folder, folder.parent / "nested")
+    shutil.rmtree(folder / "final")
+    nested.rename(folder / "final")
+    config = json.loads((folder / "config.json").read_text())
+    edit_config(folder, final=compute_checksum((folder / "final" / "config.json").read_bytes()))
+    assert config["format"] == 3
+    with pytest.raises(ArtifactError, match="final networks have none of their own"):
+        load_bundle(folder)
+    edit_config(folder, final=3)
+    with pytest.raises(ArtifactError, match=r"config.json cannot be read: 'final' must be a text"):
+        load_bundle(folder)

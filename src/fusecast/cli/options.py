@@ -25,7 +25,7 @@ CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
     "features": ("country",),
     "network": ("hidden_size", "num_heads", "dropout", "quantiles"),
     "training": (
-        *("learning_rate", "batch_size", "max_epochs", "max_steps", "max_minutes", "members", "seed"),
+        *("learning_rate", "batch_size", "max_epochs", "max_steps", "max_minutes", "members", "final", "seed"),
         *("accelerator", "devices"),
     ),
 }

@@ -169,7 +169,14 @@ def print_training(forecaster: Forecaster, folder: Path) -> None:
         )
     text = f"{parameters:,} parameters in {seconds} over {epochs} epochs{loss} ({result.stopped_why})."
     print_line(f"Trained {members}{text}")
+    print_networks(forecaster)
     print_next(f"evaluate {folder}", f"predict {folder}\n", text=f"The run is in {folder}. Next:")
+
+
+def print_networks(forecaster: Forecaster) -> None:
+    """Print which networks are scored, and which forecast the future, where these are others."""
+    if forecaster.networks:
+        print_line(f"{forecaster.networks[0].upper()}{forecaster.networks[1:]}.")
 
 
 def print_calibration(calibration: Conformal, run: Path) -> None:

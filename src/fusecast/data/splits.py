@@ -129,6 +129,15 @@ def record_split(panel: Panel, split: Split) -> dict[str, Any]:
     }
 
 
+def record_last_values(panel: Panel) -> dict[str, Any]:
+    """Return the tick after the last row of each series with a value of a target, by the names of the series."""
+    rows = np.flatnonzero(~np.isnan([panel.reals[name] for name in panel.schema.targets]).all(axis=0))
+    end = np.zeros(panel.num_series, dtype=np.int64)
+    series = panel.series_of_row[rows]
+    np.maximum.at(end, series, rows - panel.indptr[series] + 1)
+    return {"series": list(panel.names), "end": panel.time_grid.advance(panel.start, end).tolist()}
+
+
 def restore_split(panel: Panel, record: dict[str, Any]) -> Split:
     """Split a panel at the times of a recorded split.
 

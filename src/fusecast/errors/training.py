@@ -104,6 +104,13 @@ class TrainingError(FusecastError):
     def in_member(cls, number: int, text: str) -> Self:
         return cls(f"member {number}: {text}")
 
+    @classmethod
+    def in_final_training(cls, text: str) -> Self:
+        return cls(
+            f"the training of the final networks, on all rows: {text}\n"
+            "Hint: the scored networks are done; resumed with `--final none`, the run keeps these alone"
+        )
+
     @staticmethod
     def killed_process(name: str) -> str:
         return (

@@ -5,6 +5,7 @@ config.json          format, versions, the ``ModelConfig``, extra values, and th
 preprocessor.json    the fitted preprocessor
 model.safetensors    the weights, by the names of ``TemporalFusionTransformer.state_dict()``
 model-2.safetensors  the weights of the second network, and so on, where forecasts are averaged
+final                folder with a bundle of the networks that forecast the future, where these are others
 ===================  ================================================================================
 """
 
@@ -33,9 +34,12 @@ from fusecast.io.documents import MAX_BYTES, check_file, parse_json, read_bytes,
 from fusecast.model.config import ModelConfig
 from fusecast.model.tft import TemporalFusionTransformer, limit_weights, require_finite
 
-FORMAT = 2
-"""The newest format. A network alone, scaled as its preprocessor says, is written in format 1, without its members."""
+FORMAT = 3
+"""The newest format, of bundles with final networks. Others are written in format 2, and a network alone, scaled as its
+preprocessor says, in format 1, without its members."""
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safetensors"
+FINAL = "final"
+"""The folder of the final networks, and the checksum of their config among the values of the other one."""
 MAX_HEADER_BYTES = 10**8
 """Bytes of the header of a file of weights at most, as in the format itself."""
 WIDEST = 8  # bytes of a number
@@ -57,6 +61,8 @@ class Member:
 class Bundle:
     """One network, or several of the same configuration, with their preprocessor, as saved in a folder.
 
+    These are the judged networks: they have learned from the training rows, and are scored on others. A run may have
+    `final` ones too, which have learned from all rows, with a preprocessor of their own; they forecast the future.
     Members differ in their weights, and may differ in their window scaling; that of the preprocessor does not count.
     """
 
@@ -64,16 +70,23 @@ class Bundle:
     preprocessor: FittedPreprocessor
     extra: Mapping[str, Any] = field(default_factory=dict)  # as passed to save_bundle
     version: str = __version__  # of the fusecast that wrote it
+    final: Bundle | None = None
 
     def __repr__(self) -> str:
         config = self.config
         members = f", members={len(self.members)}" if len(self.members) > 1 else ""
-        return f"Bundle(lookback={config.lookback}, horizon={config.horizon}, head={config.head!r}{members})"
+        final = ", with final networks" if self.final else ""
+        return f"Bundle(lookback={config.lookback}, horizon={config.horizon}, head={config.head!r}{members}{final})"
 
     @property
     def config(self) -> ModelConfig:
         """Sizes of each network."""
         return self.members[0].network.config
+
+    @property
+    def for_future(self) -> Bundle:
+        """The networks that forecast the future: the final ones, where there are any."""
+        return self.final or self
 
 
 def save_bundle(
@@ -82,14 +95,42 @@ def save_bundle(
     preprocessor: FittedPreprocessor,
     extra: Mapping[str, Any] | None = None,
     more: Mapping[str, bytes] | None = None,
+    *,
+    final: Bundle | None = None,
 ) -> None:
     """Write networks, on any device, and the preprocessor that they were trained with, and plain `extra` values.
 
     The folder is created if it does not exist. Files of an older bundle, and `more` files by name, are replaced when
     all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Weights of more
-    networks than there are now are removed; other files are not touched. Raise an ArtifactError where weights are NaN
-    or infinite.
+    networks than there are now, and a bundle of `final` networks where there are none now, are removed; other files are
+    not touched. Raise an ArtifactError where weights are NaN or infinite.
     """
+    contents: dict[Path, bytes] = {}
+    checksum, own = None, [folder]
+    if final is not None:
+        contents = _contents(folder / FINAL, final.members, final.preprocessor, final.extra)
+        checksum = compute_checksum(contents[folder / FINAL / CONFIG])
+    if final is not None or _has_final(folder):
+        own.append(folder / FINAL)
+    contents |= _contents(folder, members, preprocessor, extra, more, final_checksum=checksum)
+    replace_files(contents)
+    for place in own:
+        for path in (place / CONFIG, place / PREPROCESSOR, place / WEIGHTS, *place.glob("model-*.safetensors")):
+            if path not in contents and (path.suffix == ".json" or re.fullmatch(r"model(-\d+)?", path.stem)):
+                with suppress(OSError):  # it is of no bundle any more
+                    path.unlink()
+
+
+def _contents(
+    folder: Path,
+    members: Sequence[Member],
+    preprocessor: FittedPreprocessor,
+    extra: Mapping[str, Any] | None,
+    more: Mapping[str, bytes] | None = None,
+    *,
+    final_checksum: str | None = None,
+) -> dict[Path, bytes]:
+    """Return the content of each file of a bundle in a folder, the config last."""
     contents = {**(more or {}), PREPROCESSOR: preprocessor.to_json().encode()}
     for name, member in zip(weight_files(len(members)), members, strict=True):
         weights = {key: tensor.detach().cpu().contiguous() for key, tensor in member.network.state_dict().items()}
@@ -97,21 +138,19 @@ def save_bundle(
         contents[name] = tensors_to_bytes(weights, metadata={"format": "pt"})
     scalings = [member.window_scaling for member in members]
     is_plain = scalings == [preprocessor.config.window_scaling]
+    version = FORMAT if final_checksum is not None else 1 if is_plain else 2
     config: dict[str, Any] = {
-        "format": 1 if is_plain else FORMAT,
+        "format": version,
         "fusecast": __version__,
         "model": members[0].network.config.to_dict(),
-        **({} if is_plain else {"members": [{"window_scaling": scaling} for scaling in scalings]}),
+        **({} if version == 1 else {"members": [{"window_scaling": scaling} for scaling in scalings]}),
+        **({} if final_checksum is None else {FINAL: final_checksum}),
         "sha256": {name: compute_checksum(content) for name, content in contents.items()},
         "extra": dict(extra or {}),
     }
     config["sha256"] |= {CONFIG: _checksum_of_values(config)}
     contents[CONFIG] = json.dumps(config, indent=2, allow_nan=False).encode()
-    replace_files({folder / name: content for name, content in contents.items()})
-    for path in folder.glob("model-*.safetensors"):
-        if re.fullmatch(r"model-\d+\.safetensors", path.name) and path.name not in contents:
-            with suppress(OSError):  # it is of no bundle any more
-                path.unlink()
+    return {folder / name: content for name, content in contents.items()}
 
 
 def weight_files(count: int) -> list[str]:
@@ -120,12 +159,13 @@ def weight_files(count: int) -> list[str]:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle.
+    """Read a bundle, with its final networks where it has any.
 
     Raise an ArtifactError if a file is missing, truncated, damaged, from another save or from a newer fusecast, or if
     the weights do not fit the network of the configuration, which is built only after their shapes were compared.
     """
     config = _read_config(folder / CONFIG)
+    final = _load_final(folder, config)
     for name, checksum in config["sha256"].items():
         if name and Path(name).name == name:
             finish_replacing(folder / name, checksum)
@@ -147,7 +187,28 @@ def load_bundle(folder: Path) -> Bundle:
         Member(_read_network(folder / name, model, sum(map(prod, sizes.values())), config), scaling)
         for name, sizes, scaling in zip(files, shapes, scalings or [fitted.config.window_scalings[0]], strict=True)
     )
-    return Bundle(members=members, preprocessor=fitted, extra=config["extra"], version=config["fusecast"])
+    return Bundle(members=members, preprocessor=fitted, extra=config["extra"], version=config["fusecast"], final=final)
+
+
+def _has_final(folder: Path) -> bool:
+    """Whether the bundle in a folder has final networks; False where there is no bundle that can be read."""
+    try:
+        return FINAL in _read_config(folder / CONFIG)
+    except ArtifactError:
+        return False
+
+
+def _load_final(folder: Path, config: Mapping[str, Any]) -> Bundle | None:
+    """Read the bundle of the final networks that a config speaks of, as they were saved with it."""
+    if config["format"] < FORMAT:
+        return None
+    path = folder / FINAL / CONFIG
+    finish_replacing(path, config[FINAL])
+    if compute_checksum(_read(path)) != config[FINAL]:
+        raise ArtifactError.unreadable(path, f"it is not the file that {folder / CONFIG} was written for")
+    if _read_config(path)["format"] >= FORMAT:
+        raise ArtifactError.unreadable(path, "final networks have none of their own")
+    return load_bundle(path.parent)
 
 
 def read_shapes(path: Path) -> dict[str, list[int]]:
@@ -252,6 +313,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         if isinstance(version, bool) or not isinstance(version, int) or version > FORMAT:
             raise ArtifactError.newer(path, version, FORMAT)
         take(config, "fusecast", str)
+        if version == FORMAT:
+            take(config, FINAL, str)
         checksums = take(config, "sha256", dict, items=str)
         for name in ("model", "extra"):
             take(config, name, dict)

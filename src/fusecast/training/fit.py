@@ -33,6 +33,7 @@ from fusecast.training.checkpoints import (
     require_types,
 )
 from fusecast.training.datamodule import WindowDataModule
+from fusecast.training.final import FollowPlan, LearningRates, StepPlan
 from fusecast.training.lightning_module import TFTModule
 from fusecast.training.trainer import RunFiles, TrainingRun, quiet_lightning
 from fusecast.windows.window_index import WindowIndex
@@ -48,7 +49,7 @@ class FitResult:
     """A trained network, and how its training went."""
 
     network: TemporalFusionTransformer  # with the best weights, on the CPU, in eval mode
-    best_loss: float  # scaled validation loss of these weights (training loss where nothing validates)
+    best_loss: float  # scaled validation loss of these weights (training loss of an epoch where nothing validates)
     checkpoint: Path  # that the weights are from
     history: list[dict[str, Any]]  # one row an epoch, columns as in History
     seconds: float
@@ -85,8 +86,9 @@ def fit(
     on_start: Callable[[], None] | None = None,
     keeps_folder: bool = True,
     name: str = "",
+    plan: StepPlan | None = None,
 ) -> FitResult:
-    """Train a network, and return it with the weights that validated best.
+    """Train a network, and return it with the weights that validated best; with a `plan`, with those of its last step.
 
     First everything that can be refused is refused, with a TrainingError: no training window, checkpoints of another
     run in `folder` or one that is training there, a checkpoint of another run, network or table. Then `on_start` is
@@ -122,11 +124,13 @@ def fit(
             on_start()
         pl.seed_everything(training_config.seed, workers=True, verbose=False)
         module = make_module(model_config, training_config)
+        monitor = "val_loss" if data.validates else "train_loss"
+        rates: list[pl.Callback] = [LearningRates()] if training_config.final != "none" else []
         run = TrainingRun(
             training_config,
             files,
-            monitor="val_loss" if data.validates else "train_loss",
-            callbacks=callbacks,
+            monitor=monitor if plan is None else None,
+            callbacks=[*(rates if plan is None else [FollowPlan(plan)]), *callbacks],
             logger=logger,
             run_folder=run_folder,
             name=name,
@@ -137,6 +141,8 @@ def fit(
             data.teardown("fit")  # which Lightning does not call where training breaks off
         lock.require_in_place()
     best, loss = run.best_checkpoint, run.best.best_model_score
+    if plan is not None and run.history.rows:
+        loss = run.history.rows[-1]["train_loss"]
     if best is None or loss is None:
         if not interrupted:
             raise TrainingError.no_best(folder)

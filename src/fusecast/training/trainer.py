@@ -108,9 +108,10 @@ class TrainingRun:
     interruption. What ``last.ckpt`` holds is therefore the state of all the others after the same step.
 
     `monitor` (``val_loss``, or ``train_loss`` where nothing is validated) decides about the best weights and early
-    stopping; `logger` (one of Lightning's, or several) replaces that of the configuration; without `print_epochs` one
-    of `callbacks` prints the line of an epoch, which `name` precedes; `run_folder` watches the folder of the run. A
-    ConfigError is raised where the requested accelerator is absent, or the library of the logger is not installed.
+    stopping, and without it the last weights are the best; `logger` (one of Lightning's, or several) replaces that of
+    the configuration; without `print_epochs` one of `callbacks` prints the line of an epoch, which `name` precedes;
+    `run_folder` watches the folder of the run. A ConfigError is raised where the requested accelerator is absent, or
+    the library of the logger is not installed.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class TrainingRun:
         config: TrainingConfig,
         files: RunFiles,
         *,
-        monitor: str = "val_loss",
+        monitor: str | None = "val_loss",
         callbacks: Sequence[pl.Callback] = (),
         logger: Logger | Sequence[Logger] | None = None,
         print_epochs: bool = True,
@@ -131,7 +132,7 @@ class TrainingRun:
         self.history = History(files.history)
         self.limits = Limits(config.max_steps, config.max_minutes)
         self.early_stopping: EarlyStopping | None = None
-        file_name = f"tft-{{epoch:02d}}-{{{monitor}:.6f}}"
+        file_name = f"tft-{{epoch:02d}}-{{{monitor}:.6f}}" if monitor else "tft-{epoch:02d}-{step}"
         self.best = MovableCheckpoint(
             files.checkpoints,
             file_name,
@@ -151,7 +152,7 @@ class TrainingRun:
             first.append(ProgressReport(self.history, lines=print_epochs, name=name))
         if loggers:
             first.append(LearningRateMonitor(logging_interval="epoch"))
-        if config.early_stopping_patience is not None:
+        if config.early_stopping_patience is not None and monitor:
             self.early_stopping = EarlyStopping(
                 monitor,
                 patience=config.early_stopping_patience,

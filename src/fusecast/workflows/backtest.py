@@ -188,6 +188,7 @@ def _identity(prepared: Prepared, bundle: Bundle, origins: Origins) -> dict[str,
         **panel.static_categories,
     }
     training = prepared.config.training.to_dict() if origins.refit_every is not None else {}
+    training.pop("final", None)  # of no importance here, and unknown to earlier versions
     return {
         "format": 1,
         "data": _checksum([*columns.items(), ("indptr", panel.indptr), ("start", panel.start)]),

@@ -18,6 +18,7 @@ from fusecast.io.tables import read_future
 from fusecast.reporting.explanation_report import ExplanationReport
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import predictor_ahead
+from fusecast.workflows.predict import predictor_for
 from fusecast.workflows.prepare import SplitName
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def thin_evenly(index: WindowIndex, max_windows: int | None) -> WindowIndex:
 def explain_latest_forecast(
     prepared: Prepared,
     bundle: Bundle,
-    network: EnsemblePredictor,
+    judged: EnsemblePredictor,
     series: object,
     future: TableLike | None = None,
     *,
@@ -104,10 +105,11 @@ def explain_latest_forecast(
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series])
-    encoded = prepared.preprocessor.encode(panel)
+    network = predictor_for(prepared, bundle, judged, panel, index)
+    encoded = network.preprocessor.encode(panel)
     _, batch, output = next(iter(network.outputs(encoded, index)))
     forecasts = predictor_ahead(prepared, bundle, network, panel, raw=raw).predict(panel, index)
-    return explain_forecast(batch, output, forecasts, panel, prepared.preprocessor.inputs)
+    return explain_forecast(batch, output, forecasts, panel, encoded.inputs)
 
 
 def latest_windows(prepared: Prepared, future: TableLike | None, series: object) -> tuple[Panel, WindowIndex]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,38 +13,48 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusecast.data.splits import record_split
-from fusecast.errors import ConfigError, DataError
+from fusecast.data.splits import record_last_values, record_split
+from fusecast.errors import ConfigError, DataError, FusecastError, TrainingError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
+from fusecast.evaluation.blend import BLEND
+from fusecast.features.preprocessor import Preprocessor, series_variable
 from fusecast.features.targets import apply_transform
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
-from fusecast.inference.model_bundle import Bundle, Member
-from fusecast.io.atomic import scratch_folder
+from fusecast.inference.model_bundle import FINAL, Bundle, Member
+from fusecast.io.atomic import scratch_folder, write_text_atomically
+from fusecast.io.documents import parse_json, read_bytes
+from fusecast.model.config import ModelConfig
 from fusecast.reporting.training_images import draw_training_images
 from fusecast.runtime.distributed import is_first_process
+from fusecast.runtime.lock import lock_folder
 from fusecast.training.callbacks.images import ImageLogger
 from fusecast.training.callbacks.progress import notify
-from fusecast.training.checkpoints import are_equal, load_training_state, newest_checkpoint
+from fusecast.training.checkpoints import IDENTITY, are_equal, load_training_state, newest_checkpoint
+from fusecast.training.final import JUDGED_SHARE, LEAST_REFITTED, StepPlan, plan_final
 from fusecast.training.fit import FitResult, settle_unknown_categories
-from fusecast.training.members.ensemble import LoadInitialWeights
-from fusecast.training.members.fit import fit_members
+from fusecast.training.members.ensemble import FINISHED, MEMBERS, LoadInitialWeights
+from fusecast.training.members.fit import fit_members, plan_processes
 from fusecast.training.trainer import RunFiles
+from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import calibrate_bundle, describe_calibration
 from fusecast.workflows.evaluate import blend_bundle, make_predictor
+from fusecast.workflows.predict import LEARNED
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
 
-    from fusecast.config import Calibration, RunConfig, WindowScaling
+    from fusecast.config import Calibration, RunConfig, TrainingConfig, WindowScaling
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.features.preprocessor import FittedPreprocessor
-    from fusecast.model.config import ModelConfig
-    from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
 
 RUN_FILE = "run.yaml"
+PLAN = "plan.json"
+"""File in the folder of the final networks that says how they are trained, so that another training is recognised."""
+SHORTEST_MINUTES = 1e-6
+"""Minutes of the final training where nothing is left of ``max_minutes``: one step is taken."""
 
 
 def fit_prepared(
@@ -52,36 +65,226 @@ def fit_prepared(
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
 ) -> tuple[FitResult, Bundle]:
-    """Train the network of a prepared table; see :meth:`fusecast.Forecaster.fit`."""
+    """Train the networks of a prepared table, then the final ones; see :meth:`fusecast.Forecaster.fit`."""
     config = prepared.config
     kinds, members = config.features.window_scalings, config.training.members
     if members < len(kinds):
         raise ConfigError.too_few_members(members, kinds)
+    if folder is not None and not resume and config.training.final != "none" and is_first_process():
+        RunFiles.in_folder(folder / FINAL).refuse_to_overwrite()
+    with scratch_folder("fusecast-fit-") as scratch:
+        place = folder or scratch / "run"
+        result, bundle = train_bundle(
+            config.model_copy(update={"training": judged_training(prepared)}),
+            prepared.model_config,
+            prepared.encoded,
+            prepared.preprocessor,
+            train=prepared.train,
+            valid=prepared.valid,
+            folder=place,
+            keeps_folder=folder is not None,
+            scalings=[kinds[number % len(kinds)] for number in range(members)] if len(kinds) > 1 else (),
+            extra={"run": config.to_dict(), "split": record_split(prepared.panel, prepared.splits)},
+            resume=resume and folder is not None,
+            callbacks=callbacks,
+            logger=logger,
+            on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
+        )
+        judged = keep_best_members(bundle, prepared)
+        numbers = [bundle.members.index(member) for member in judged.members]
+        if config.blend == "validation":
+            judged, outcome = blend_bundle(judged, prepared)
+            _say(outcome)
+        judged, outcome = with_calibration(judged, prepared, config.calibration)
+        if outcome:
+            _say(outcome)
+        return result, with_final_networks(
+            judged, result, numbers, prepared, place, keeps_folder=folder is not None, resume=resume
+        )
+
+
+def judged_training(prepared: Prepared) -> TrainingConfig:
+    """Return the options with which the judged networks are trained: the final ones have a share of the minutes."""
+    training = prepared.config.training
+    if training.max_minutes is None or not has_rows_to_learn(prepared):
+        return training
+    return training.model_copy(update={"max_minutes": JUDGED_SHARE[training.final] * training.max_minutes})
+
+
+def has_rows_to_learn(prepared: Prepared) -> bool:
+    """Whether final networks are to be trained, and there are rows that the judged ones do not learn from."""
+    return prepared.config.training.final != "none" and bool((prepared.splits.train_end < prepared.panel.lengths).any())
+
+
+def with_final_networks(
+    judged: Bundle,
+    result: FitResult,
+    numbers: Sequence[int],
+    prepared: Prepared,
+    folder: Path,
+    *,
+    keeps_folder: bool,
+    resume: bool,
+) -> Bundle:
+    """Return a bundle with networks that have learned from all rows, one for each of its members.
+
+    `numbers` are those of the members among all that were trained, whose result is `result`. There are no final
+    networks where there is nothing more to learn from or the training was interrupted, which a line on stderr says; and
+    a TrainingError is raised where their training fails.
+    """
+    training = prepared.config.training
+    hint = f"; `fusecast fit --resume --out {folder}`" if keeps_folder else ""
+    if training.final == "none":
+        return judged
+    if not has_rows_to_learn(prepared):
+        _say("every row is a training row: the same networks are scored and forecast")
+        return judged
+    if result.interrupted:
+        _say("the final networks are not trained: those so far forecast" + (hint and f"{hint} completes the run"))
+        return judged
+    results = result.members or (result,)
+    plans = [plan_final(results[n].checkpoint, results[n].history, training.of_member(n)) for n in numbers]
+    if training.max_minutes is not None:
+        left = training.max_minutes - spent_minutes(results, training)
+        training = training.model_copy(update={"max_minutes": max(left, SHORTEST_MINUTES)})
+    if training.progress:
+        how = "anew" if training.final == "refit" else "on"
+        _say(f"training the networks {how} with all rows, for {max(plan.steps for plan in plans):,} steps")
+    try:
+        trained = _train_final(
+            judged,
+            prepared,
+            training.model_copy(update={"members": len(numbers)}),
+            plans,
+            folder,
+            keeps_folder=keeps_folder,
+            resume=resume,
+        )
+    except FusecastError as error:
+        raise TrainingError.in_final_training(str(error)) from error
+    except TrainingInterrupted:
+        trained = None
+    if trained is None:
+        _say(
+            "the training of the final networks was interrupted: the scored ones forecast"
+            + (hint and f"{hint} completes the run")
+        )
+        return judged
+    outcome, final = trained
+    steps = [
+        (each.history[-1]["step"], plan.steps) for each, plan in zip(outcome.members or (outcome,), plans, strict=True)
+    ]
+    for done, planned in steps:
+        if done < planned:
+            _say(f"the training of a final network was cut at step {done:,} of {planned:,}: the time was over")
+        if training.final == "refit" and done < LEAST_REFITTED * planned:
+            _say("that is too little: the scored networks forecast" + (hint and f"{hint} with more minutes goes on"))
+            return judged
+    panel, every = prepared.panel, np.arange(prepared.panel.num_series)
+    trained_on = prepared.splits.train_end > 0
+    facts = {
+        "kind": training.final,
+        "steps": steps,
+        "judged_until": str(panel.times_at(every, prepared.splits.train_end - 1).filter(trained_on).max()),
+        "until": str(panel.times_at(every, panel.lengths - 1).filter(panel.lengths > 0).max()),
+        LEARNED: record_last_values(panel),
+        **({BLEND: judged.extra[BLEND]} if BLEND in judged.extra else {}),
+    }
+    return replace(judged, final=replace(final, extra=facts))
+
+
+def spent_minutes(results: Sequence[FitResult], training: TrainingConfig) -> float:
+    """Return the minutes that the training of networks took, as many at a time as there are processes."""
+    seconds = [each.history[-1]["seconds"] for each in results if each.history]
+    processes, _ = plan_processes(training)
+    return float(max(max(seconds, default=0.0), sum(seconds) / processes)) / 60.0
+
+
+def _train_final(
+    judged: Bundle,
+    prepared: Prepared,
+    training: TrainingConfig,
+    plans: Sequence[StepPlan],
+    folder: Path,
+    *,
+    keeps_folder: bool,
+    resume: bool,
+) -> tuple[FitResult, Bundle] | None:
+    """Return the final networks, or None where Ctrl+C ended their training."""
+    panel = prepared.panel
+    preprocessor, initial = prepared.preprocessor, []
+    if training.final == "refit":
+        preprocessor = fit_to_all_rows(prepared)
+    else:
+        initial = [LoadInitialWeights(member.network.state_dict()) for member in judged.members]
+    encoded = prepared.encoded if preprocessor is prepared.preprocessor else preprocessor.encode(panel)
+    place = folder / FINAL
+    values = {"kind": training.final, "plans": [plan.to_dict() for plan in plans], "judged": _digest(judged)}
     result, bundle = train_bundle(
-        config,
-        prepared.model_config,
-        prepared.encoded,
-        prepared.preprocessor,
-        train=prepared.train,
-        valid=prepared.valid,
-        folder=folder,
-        scalings=[kinds[number % len(kinds)] for number in range(members)] if len(kinds) > 1 else (),
-        extra={"run": config.to_dict(), "split": record_split(prepared.panel, prepared.splits)},
-        resume=resume and folder is not None,
-        callbacks=callbacks,
-        logger=logger,
-        on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
+        prepared.config.model_copy(update={"training": training}),
+        ModelConfig(**judged.config.to_dict() | preprocessor.inputs.sizes()),
+        encoded,
+        preprocessor,
+        train=WindowIndex.for_training(
+            lengths=panel.lengths, end=panel.lengths, lookback=prepared.lookback, horizon=prepared.config.horizon
+        ),
+        valid=None,
+        folder=place,
+        scalings=[member.window_scaling for member in judged.members],
+        initial=initial,
+        plans=plans,
+        keeps_folder=keeps_folder,
+        resume=resume and begin_or_continue(place, values),
+        on_start=lambda: write_text_atomically(place / PLAN, json.dumps(values)),
     )
-    bundle = keep_best_members(bundle, prepared)
-    outcomes = []
-    if config.blend == "validation":
-        bundle, chosen = blend_bundle(bundle, prepared)
-        outcomes.append(chosen)
-    bundle, outcome = with_calibration(bundle, prepared, config.calibration)
-    for line in [*outcomes, outcome]:
-        if line and is_first_process():
-            notify(line)
-    return result, bundle
+    return None if result.interrupted else (result, bundle)
+
+
+def fit_to_all_rows(prepared: Prepared) -> FittedPreprocessor:
+    """Return the preprocessor fitted to all rows, with inputs of the same kinds as that of the training rows."""
+    judged = prepared.preprocessor
+    embeds = series_variable(judged.schema) in judged.vocabularies
+    options = judged.config.model_copy(update={"series_embedding": embeds})
+    fitted = Preprocessor(options).fit(prepared.panel, prepared.panel.lengths)
+    return replace(fitted, config=judged.config, repeated_features=judged.repeated_features)
+
+
+def begin_or_continue(folder: Path, values: dict[str, Any]) -> bool:
+    """Return whether a final training continues in a folder; files there of another one are removed.
+
+    `values` describe the training that is wanted, and are in the folder of one that has begun.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        return False
+    try:
+        if parse_json(read_bytes(path)) == values:
+            return True
+    except (OSError, ValueError):
+        pass  # damaged, or left by a kill while files were removed
+    if is_first_process():
+        with lock_folder(folder):
+            write_text_atomically(path, "")
+            for name in ("checkpoints", "logs", MEMBERS):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            for name in ("history.csv", IDENTITY, FINISHED):
+                (folder / name).unlink(missing_ok=True)
+    return False
+
+
+def _digest(bundle: Bundle) -> str:
+    """Return a checksum of the weights of all networks."""
+    digest = hashlib.sha256()
+    for member in bundle.members:
+        for name, tensor in member.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+    return digest.hexdigest()
+
+
+def _say(text: str) -> None:
+    if is_first_process():
+        notify(text)
 
 
 def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
@@ -167,12 +370,14 @@ def train_bundle(
     preprocessor: FittedPreprocessor,
     *,
     train: WindowIndex,
-    valid: WindowIndex,
+    valid: WindowIndex | None,
     folder: Path | None = None,
+    keeps_folder: bool = True,
     extra: dict[str, Any] | None = None,
     resume: bool = False,
     scalings: Sequence[WindowScaling] = (),
     initial: Sequence[LoadInitialWeights] = (),
+    plans: Sequence[StepPlan] = (),
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
@@ -180,8 +385,9 @@ def train_bundle(
     """Train networks on windows of an encoded panel, set their embeddings of unknown categories, and bundle them.
 
     `extra` holds plain values for the bundle: the run and its split; `scalings` the window scaling of each network,
-    empty for that of `encoded`; `initial` the weights that each begins with. `on_start` is called in the first process
-    after all checks, before anything is written.
+    empty for that of `encoded`; `initial` the weights that each begins with; `plans` how each is trained as a final
+    network. Without `keeps_folder` the folder is removed later. `on_start` is called in the first process after all
+    checks, before anything is written.
     """
     with scratch_folder("fusecast-fit-") as scratch:
         run_folder = folder or scratch / "run"
@@ -197,13 +403,14 @@ def train_bundle(
                     resume=resume,
                     scalings=scalings,
                     initial=initial,
+                    plans=plans,
                     callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
                     logger=logger,
                     on_start=on_start,
-                    keeps_folder=folder is not None,
+                    keeps_folder=folder is not None and keeps_folder,
                 )
         except TrainingInterrupted:
-            if folder is None:
+            if folder is None or not keeps_folder:
                 raise TrainingInterrupted.without_folder() from None
             raise
     members = tuple(Member(each.network, each.window_scaling) for each in result.members or (result,))

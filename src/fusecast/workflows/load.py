@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from fusecast.config import RunConfig
+from fusecast.config import FinalTraining, RunConfig
 from fusecast.errors import ArtifactError, ConfigError
-from fusecast.inference.model_bundle import CONFIG, load_bundle
+from fusecast.inference.model_bundle import CONFIG, FINAL, load_bundle
 from fusecast.io.documents import take
 from fusecast.workflows.calibrate import CALIBRATION_AHEAD, stored_calibration, stored_calibration_ahead
 from fusecast.workflows.evaluate import stored_blend
+from fusecast.workflows.predict import LEARNED
 
 if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
@@ -38,12 +39,24 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
         stored_blend(bundle)
     except ValueError as error:
         raise ArtifactError.unreadable(folder / CONFIG, f"its blend is damaged ({error})") from None
+    _check_calibrations(bundle, folder)
+    if bundle.final is not None:
+        try:
+            _require_same_sizes(config, bundle.final)
+            _check_final(bundle.final.extra)
+            stored_blend(bundle.final)
+        except ValueError as error:
+            raise ArtifactError.unreadable(folder / FINAL / CONFIG, str(error)) from None
+    return bundle, config
+
+
+def _check_calibrations(bundle: Bundle, folder: Path) -> None:
+    """Raise an ArtifactError where a bundle has calibrations of other networks."""
     network = bundle.config
     shape = (network.horizon, network.num_targets, len(network.quantiles))
     for conformal in (stored_calibration(bundle), stored_calibration_ahead(bundle)):
         if conformal is not None and (conformal.shifts.shape != shape or conformal.levels != network.quantiles):
             raise ArtifactError.unreadable(folder / CONFIG, "its calibration belongs to another network")
-    return bundle, config
 
 
 def _require_same_sizes(config: RunConfig, bundle: Bundle) -> None:
@@ -69,3 +82,17 @@ def _check_ticks(record: Mapping[str, Any], *names: str) -> None:
             raise ValueError(f"the split has not as many times of {name} as series")
     if record.get("closest") is not None:
         take(record, "closest", int)
+
+
+def _check_final(extra: Mapping[str, Any]) -> None:
+    """Raise a ValueError where what is recorded of a final training has other types than those written."""
+    if take(extra, "kind", str) not in set(get_args(FinalTraining)) - {"none"}:
+        raise ValueError("the kind of the final training is unknown")
+    for name in ("judged_until", "until"):
+        take(extra, name, str)
+    for pair in take(extra, "steps", list, items=list):
+        if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in pair):
+            raise ValueError("the steps of the final training are no pairs of numbers")
+    learned = take(extra, LEARNED, dict)
+    if len(take(learned, "series", list, items=str)) != len(take(learned, "end", list, items=int)):
+        raise ValueError("the final training has not as many ends as series")

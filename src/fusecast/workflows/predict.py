@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.future import extend_panel
+from fusecast.data.splits import restore_rows
 from fusecast.errors import DataError, DataWarning
-from fusecast.errors.base import warn
+from fusecast.errors.base import join_words, warn
 from fusecast.evaluation.actuals import stack_targets
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import lowest_value, predictor_ahead
+from fusecast.workflows.evaluate import make_predictor
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
@@ -24,16 +26,21 @@ if TYPE_CHECKING:
     from fusecast.workflows.prepare import Prepared
 
 
+LEARNED = "learned"
+"""Key of the ends of the rows that the final networks have learned from, among their extra values."""
+
+
 def predict(
     prepared: Prepared,
     bundle: Bundle,
-    network: EnsemblePredictor,
+    judged: EnsemblePredictor,
     future: TableLike | None = None,
     *,
     quantiles: Sequence[float] | None = None,
     raw: bool = False,
 ) -> tuple[Panel, Forecasts]:
-    """Return the panel extended by the horizon, and the forecasts of its new steps.
+    """Return the panel extended by the horizon, and the forecasts of its new steps; `judged` forecasts with the judged
+    networks.
 
     A distribution has quantiles of its own at every level; those of a quantile head, and calibrated ones, are
     interpolated, see :mod:`fusecast.inference.quantiles`. Raise a DataError where values are so large that forecasts
@@ -43,6 +50,7 @@ def predict(
     warn_without_history(prepared)
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
+    network = predictor_for(prepared, bundle, judged, extended, index)
     predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
     if quantiles is not None and network.supports_any_level and predictor is network:
         forecasts = network.predict(extended, index, quantiles)
@@ -69,3 +77,32 @@ def warn_without_history(prepared: Prepared) -> None:
     groups = (np.setdiff1d(empty, new), new[resembles], new[~resembles])
     trained, similar, pooled = (panel.ids[group].tolist() for group in groups)
     warn(DataWarning.series_without_history(trained, similar, pooled, list(fitted.statics)))
+
+
+def predictor_for(
+    prepared: Prepared, bundle: Bundle, judged: EnsemblePredictor, panel: Panel, index: WindowIndex
+) -> EnsemblePredictor:
+    """Return what forecasts windows of a panel: the final networks for what they have not learned from, the future.
+
+    Otherwise, and where a run has no final networks, these are the `judged` ones, which `judged` forecasts with.
+    """
+    final = bundle.for_future
+    if final is bundle:
+        return judged
+    learned = restore_rows(panel, final.extra[LEARNED], "end")
+    if (index.first_cutoff < learned)[index.counts > 0].any():
+        return judged
+    return make_predictor(prepared, final, judged.device)
+
+
+def describe_networks(bundle: Bundle) -> str:
+    """Return which networks of a run are scored, and which forecast the future; empty where these are the same."""
+    if bundle.final is None:
+        return ""
+    facts = bundle.final.extra
+    steps = sorted({f"{done:,}" if done == all_ else f"{done:,} of {all_:,}" for done, all_ in facts["steps"]})
+    again = {"refit": "networks trained anew on", "finetune": "the same networks, trained on with"}[facts["kind"]]
+    return (
+        f"scores: networks trained on rows up to {facts['judged_until']}; forecasts: {again} all rows up to "
+        f"{facts['until']}, {join_words(steps)} steps"
+    )

@@ -41,6 +41,7 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import predictor_ahead, predictors_to_score, stored_calibration
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.explain import explain_windows, thin_evenly
+from fusecast.workflows.predict import describe_networks, predictor_for
 from fusecast.workflows.prepare import Prepared
 
 MAX_COVERAGE_WINDOWS = 2000
@@ -94,8 +95,10 @@ def collect_report_data(
 ) -> ReportData:
     """Evaluate and explain a model and check its data: everything that the page shows.
 
-    `histories` has the rows of the training of each network, as far as they are known.
+    `histories` has the rows of the training of each network, as far as they are known; `bundle` the final networks,
+    where there are any, which forecast the next steps.
     """
+    networks = describe_networks(bundle)
     history = histories[0] if histories else ()
     conformal = None if raw else stored_calibration(bundle)
     scored = predictors_to_score(prepared, bundle, predictor, raw=raw)
@@ -118,7 +121,7 @@ def collect_report_data(
         lookback=prepared.lookback,
         num_series=panel.num_series,
         data_facts=describe_data(prepared),
-        run_facts=describe_run(config, predictor.members, history),
+        run_facts=describe_run(config, predictor.members, history) | ({"Rows learned": networks} if networks else {}),
         quality=check_quality(panel, prepared.splits, prepared.lookback, config.horizon),
         evaluation=evaluation,
         breakdown=breakdown,
@@ -186,7 +189,7 @@ def plot_forecasts(
 ) -> list[ForecastPlot]:
     """Return the last test window and, where it can be forecast, the future of as many series as a page shows.
 
-    They are evenly spread, and the `worst` come after them.
+    They are evenly spread, and the `worst` come after them. The future is forecast by the final networks of a bundle.
     """
     panel, horizon = prepared.panel, prepared.config.horizon
     test = prepared.windows("test", panel.num_rows, align="end")
@@ -231,7 +234,8 @@ def forecast_next_steps(
             raise
         return None
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
-    return predictor_ahead(prepared, bundle, predictor, extended, raw=raw).predict(extended, index.subset(series))
+    network = predictor_for(prepared, bundle, predictor, extended, index)
+    return predictor_ahead(prepared, bundle, network, extended, raw=raw).predict(extended, index.subset(series))
 
 
 def _recent_actuals(panel: Panel, s: int, target: str, horizon: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import check_key_columns
 from fusecast.workflows.calibrate import predictor_ahead
 from fusecast.workflows.explain import latest_windows
+from fusecast.workflows.predict import predictor_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ Change = object | Sequence[object] | Callable[["NDArray[Any]"], "NDArray[Any]"]
 def what_if(
     prepared: Prepared,
     bundle: Bundle,
-    network: EnsemblePredictor,
+    judged: EnsemblePredictor,
     changes: Mapping[str, Change],
     future: TableLike | None = None,
     *,
@@ -44,6 +45,7 @@ def what_if(
     """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
     panel, index = latest_windows(prepared, future, series)
     changed = apply_changes(panel, index, changes)
+    network = predictor_for(prepared, bundle, judged, panel, index)
     predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
     before = long_table(panel, predictor.predict(panel, index), "before")
     after = long_table(panel, predictor.predict(changed, index), "after")

@@ -23,5 +23,6 @@ def evaluate(
         evaluation = forecaster.evaluate(data=data, stride=stride, raw=raw, device=device, on_progress=on_progress)
     output.print_note_on_raw(forecaster, raw)
     output.print_scores(evaluation)
+    output.print_networks(forecaster)
     evaluation.write(run / "metrics.json")
     output.print_path("metrics", run / "metrics.json")

@@ -28,6 +28,7 @@ class Limits(pl.Callback):
         self.max_minutes = max_minutes
         self.reached: str | None = None  # which limit, in words
         self._seconds_before = 0.0
+        self._ended_before = False  # whether the run that is resumed had ended
         self._began = time.monotonic()
 
     def progress(self, step: int) -> float:
@@ -37,26 +38,34 @@ class Limits(pl.Callback):
         return max(steps, minutes)
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Start the clock; stop where a resumed run has done its steps already."""
+        """Start the clock; stop where a resumed run has done its steps already, or had ended when its time was over."""
         self._began = time.monotonic()
         if self._steps_are_done(trainer):
             self.on_train_batch_end(trainer)
+        elif self._ended_before and self.max_minutes is not None and self._seconds_before >= 60.0 * self.max_minutes:
+            self.reached = self._time_is_over
+            trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop where a limit is reached."""
         if self._steps_are_done(trainer):
             self.reached = f"{self.max_steps} steps are done"
         elif self.max_minutes is not None and holds_in_any_process(trainer, self._seconds() >= 60.0 * self.max_minutes):
-            self.reached = f"{self.max_minutes:g} minutes are over"
+            self.reached = self._time_is_over
         trainer.should_stop = trainer.should_stop or self.reached is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the seconds so far, which a resumed run counts on from."""
-        return {"seconds": self._seconds()}
+        """Return the seconds so far, which a resumed run counts on from, and whether a limit was reached."""
+        return {"seconds": self._seconds(), "reached": self.reached is not None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from the seconds of the run before."""
         self._seconds_before = state_dict["seconds"]
+        self._ended_before = bool(state_dict.get("reached"))
+
+    @property
+    def _time_is_over(self) -> str:
+        return f"{self.max_minutes:g} minutes are over"
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began

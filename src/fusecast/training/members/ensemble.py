@@ -19,6 +19,7 @@ from fusecast.model.config import ModelConfig
 from fusecast.runtime.distributed import is_first_process
 from fusecast.training.checkpoints import identify_run
 from fusecast.training.datamodule import WindowDataModule
+from fusecast.training.final import StepPlan
 from fusecast.training.fit import FitResult, checkpoint_to_resume, fit, load_network
 from fusecast.training.trainer import RunFiles
 from fusecast.windows.window_index import WindowIndex
@@ -32,7 +33,7 @@ THREADS = "threads.json"
 """File in it with the threads that each member has: the bits of its weights depend on their number."""
 FINISHED = "finished.json"
 """File in the folder of a member whose training is done, with the result; a run of one network has none."""
-NOT_DECISIVE = ("members", "logger", "progress")
+NOT_DECISIVE = ("members", "logger", "progress", "final")
 """Options of training that may change when a member that is done is taken over."""
 
 
@@ -42,14 +43,15 @@ def member_folder(folder: Path, number: int) -> Path:
 
 
 class LoadInitialWeights(pl.Callback):
-    """Begin training with given weights."""
+    """Begin training with given weights; a resumed one has its own."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.weights = weights
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  of Lightning
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the weights into the network."""
-        pl_module.network.load_state_dict(dict(self.weights))  # type: ignore[union-attr]
+        if trainer.ckpt_path is None:
+            pl_module.network.load_state_dict(dict(self.weights))  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +67,7 @@ class Ensemble:
     resume: bool
     scalings: tuple[WindowScaling, ...] = ()  # window scaling of each member; empty for that of the panel
     keeps_folder: bool = True  # whether the folder stays when training is over
+    plans: tuple[StepPlan, ...] = ()  # of each member, where they are final networks
     turns: int = 1  # in which the members train, and among which `max_minutes` is shared out
 
     def __repr__(self) -> str:
@@ -74,9 +77,14 @@ class Ensemble:
         """Return the folder of a member, counted from 0."""
         return member_folder(self.folder, number)
 
+    def config_of(self, number: int) -> TrainingConfig:
+        """Return the options of one member."""
+        config = self.training_config.of_member(number)
+        return self.plans[number].apply(config) if self.plans else config
+
     def fit(self, number: int, *, on_start: Callable[[], None] | None = None, **options: Any) -> FitResult:
         """Train one member, and write down its result when it is done; `options` are more arguments of `fit`."""
-        folder, config = self.folder_of(number), self.training_config.of_member(number)
+        folder, config = self.folder_of(number), self.config_of(number)
         if config.max_minutes is not None:
             config = config.model_copy(update={"max_minutes": config.max_minutes / self.turns})
 
@@ -95,6 +103,7 @@ class Ensemble:
             resume=RunFiles.in_folder(folder).checkpoints if self.resume else None,
             on_start=begin,
             keeps_folder=self.keeps_folder,
+            plan=self.plans[number] if self.plans else None,
             **options,
         )
         if not result.interrupted and is_first_process():
@@ -115,7 +124,7 @@ class Ensemble:
             files = RunFiles.in_folder(folder)
             if not (files.checkpoints / take(values, "checkpoint", str)).is_file():
                 return None
-            config = self.training_config.of_member(number)
+            config = self.config_of(number)
             data = WindowDataModule(self.encoded, train=self.train, valid=self.valid, config=config)
             identify_run(folder, checkpoint_to_resume(files.checkpoints, files, self.model_config, data))
             return result_from_values(values, folder, self.model_config)
@@ -127,7 +136,7 @@ class Ensemble:
             return None
 
     def _decisive(self, number: int) -> dict[str, Any]:
-        options = self.training_config.of_member(number).to_dict()
+        options = self.config_of(number).to_dict()
         scaling = self.scalings[number] if self.scalings else self.encoded.window_scaling
         decisive = {name: value for name, value in options.items() if name not in NOT_DECISIVE}
         return {**decisive, "window_scaling": scaling}

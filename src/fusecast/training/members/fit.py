@@ -26,6 +26,7 @@ from fusecast.runtime.device import choose_accelerator
 from fusecast.runtime.distributed import is_first_process
 from fusecast.runtime.lock import lock_folder
 from fusecast.training.callbacks.progress import notify
+from fusecast.training.final import StepPlan
 from fusecast.training.fit import INTERRUPTED, FitResult, fit
 from fusecast.training.members.ensemble import MEMBERS, THREADS, Ensemble, LoadInitialWeights, read_threads
 from fusecast.training.members.processes import MemberProcesses, Watch
@@ -44,6 +45,7 @@ def fit_members(
     encoded: EncodedPanel,
     scalings: Sequence[WindowScaling] = (),
     initial: Sequence[LoadInitialWeights] = (),
+    plans: Sequence[StepPlan] = (),
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
@@ -58,14 +60,15 @@ def fit_members(
     either way. ``max_minutes`` counts for all members together; those that have to wait for others share it.
 
     `initial` has the weights that each member begins with, and `scalings` how the windows of each are scaled, where
-    that is not as `encoded` says; `data` are the other arguments of `fit`. Its errors are raised for each member, with
-    the number of the member; a member whose process is killed is a TrainingError. Ctrl+C ends all members, and the
-    result has those that have been validated.
+    that is not as `encoded` says; `plans` how each is trained as a final network; `data` are the other arguments of
+    `fit`. Its errors are raised for each member, with the number of the member; a member whose process is killed is a
+    TrainingError. Ctrl+C ends all members, and the result has those that have been validated.
     """
     if training_config.members == 1:
         checkpoints = RunFiles.in_folder(folder).checkpoints
         return fit(
-            training_config=training_config,
+            training_config=plans[0].apply(training_config) if plans else training_config,
+            plan=plans[0] if plans else None,
             encoded=replace(encoded, window_scaling=scalings[0]) if scalings else encoded,
             folder=folder,
             resume=checkpoints if resume else None,
@@ -86,6 +89,7 @@ def fit_members(
         folder=folder,
         resume=resume,
         scalings=tuple(scalings),
+        plans=tuple(plans),
         turns=turns,
         **data,
     )

@@ -27,6 +27,7 @@ from fusecast.features.new_series import NewSeries
 from fusecast.io.atomic import scratch_folder
 from fusecast.model.config import ModelConfig
 from fusecast.training.callbacks.progress import notify
+from fusecast.training.final import StepPlan
 from fusecast.training.fit import FitResult
 from fusecast.training.members.ensemble import Ensemble, LoadInitialWeights, result_from_values, result_to_values
 from fusecast.windows.window_index import WindowIndex
@@ -208,6 +209,7 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
         "folder": str(ensemble.folder.absolute()),
         "resume": ensemble.resume,
         "scalings": ensemble.scalings,
+        "plans": [plan.to_dict() for plan in ensemble.plans],
         "turns": ensemble.turns,
         "inputs": asdict(arrays.pop("inputs")),
         "window_scaling": arrays.pop("window_scaling"),
@@ -257,6 +259,7 @@ def read_job(folder: Path) -> tuple[Ensemble, int]:
         folder=Path(values["folder"]),
         resume=values["resume"],
         scalings=tuple(values["scalings"]),
+        plans=tuple(map(StepPlan.from_dict, values["plans"])),
         turns=values["turns"],
     )
     return ensemble, values["threads"]
