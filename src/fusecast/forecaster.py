@@ -140,7 +140,6 @@ class Forecaster(Generic[FrameT]):
             Continue from the newest intact checkpoint in `folder`, exactly where that run stopped.
         callbacks, logger
             Of Lightning: more callbacks, and loggers in place of the configured one; the first network alone has them.
-
         Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
         """
         from fusecast.runtime.distributed import is_first_process
@@ -282,7 +281,6 @@ class Forecaster(Generic[FrameT]):
         out
             Parquet file that the forecasts are written to as they are made; after a kill the same call continues
             where it stopped. None keeps them in memory.
-
         Raises ConfigError, DataError or ArtifactError for impossible options, an empty span, or part files of another
         backtest in the way.
         """
@@ -352,7 +350,6 @@ class Forecaster(Generic[FrameT]):
             as a check on the selection weights (0 leaves it out).
         threshold
             Distance of the attention from its average that flags a forecast; None chooses one.
-
         Raises ConfigError when a series or the split is unknown, or no window lies in it.
         """
         from fusecast.workflows.explain import explain_windows
@@ -475,9 +472,9 @@ class Forecaster(Generic[FrameT]):
         return prepared, bundle, make_predictor(prepared, bundle, device)
 
     def _require_bundle(self) -> Bundle:
-        if self._bundle is None:
+        if (bundle := self._bundle) is None:
             raise TrainingError.not_fitted()
-        return self._bundle
+        return bundle
 
     def _require_source(self, data: TableLike | None) -> TableLike:
         if (source := self.config.data if data is None else data) is None:
