@@ -155,7 +155,9 @@ def scripts(data: Data, scratch: Path) -> Tables:
 def dropout(data: Data, scratch: Path) -> Tables:
     """The same with dropout, where the kernels in C are in use: a small run of a Forecaster, and one of the scripts."""
     network = {**SMALL, "dropout": 0.1}
-    forecaster = Forecaster(6, 24, known=["holiday"], network=network, features=CALENDAR, training=SHORT)
+    forecaster = Forecaster(
+        6, 24, known=["holiday"], network=network, features=CALENDAR, training=SHORT, calibration="none"
+    )
     forecaster = forecaster.fit(bikes(30))
     _, best = trained_by_script(scratch, dropout=0.2)
     return {"predict": forecaster.predict(bike_plan(6)), "predictions": predicted_by_script(best)["predictions"]}
