@@ -6,6 +6,7 @@ line takes names, defaults and help texts from these fields. Loads neither torch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -64,6 +65,7 @@ REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
 """Values that other libraries have, by option, and what to use in their place: not what is spelled alike."""
 OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
+TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
 FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
 CHECKSUM_MARK, CHECKSUM_LENGTH = "# sha256: ", 64
 
@@ -389,6 +391,8 @@ class RunConfig(_Section):
     """Steps to forecast."""
     lookback: Count | None = None
     """Steps of history that the network reads; None: chosen from the season, the horizon and the length of series."""
+    time_budget: str | None = None
+    """Time that `fit` takes at most, from reading the table to writing the model: `90s`, `10m` or `1.5h`."""
     calibration: Calibration = "auto"
     """How the quantiles are calibrated on the validation rows after training: `cqr`, `split` or `adaptive`; `auto`
     chooses by the length of that split; `none` leaves them as the network forecasts them."""
@@ -399,6 +403,20 @@ class RunConfig(_Section):
     features: FeatureConfig = Field(default_factory=FeatureConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @field_validator("time_budget")
+    @classmethod
+    def _check_time(cls, value: str | None) -> str | None:
+        if value is not None and not TIME.fullmatch(value):
+            raise ConfigError.wrong_value("time_budget", repr(value), "a time such as '90s', '10m' or '1.5h'")
+        return value
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """Return `time_budget` in seconds."""
+        if self.time_budget is None:
+            return None
+        return float(self.time_budget[:-1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[self.time_budget[-1]]
 
     @classmethod
     def parse(cls, *layers: Mapping[str, Any]) -> Self:

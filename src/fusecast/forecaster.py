@@ -316,7 +316,7 @@ class Forecaster(Generic[FrameT]):
         method
             ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
             ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto``
-            is ``adaptive``, or ``split`` where the split has fewer origins than the forecast has steps.
+            is ``adaptive``, or ``cqr`` where the split has fewer origins than the forecast has steps.
         Raises ConfigError for an unknown method, DataError for too few outcomes.
         """
         from fusecast.workflows.calibrate import calibrate_bundle

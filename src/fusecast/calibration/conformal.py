@@ -12,10 +12,8 @@ quantile of how far actuals lay above the forecasts, over windows that the model
   inference is (Gibbs, Candes 2021; here the shift itself is tracked, as in Angelopoulos, Candes, Tibshirani 2023): it
   follows drift, and needs the recent past of the series to forecast from. Its rate is chosen by replaying the
   calibration span
-- ``auto``: ``adaptive``, or ``split`` where all forecasts of the calibration span overlap (fewer origins than steps
-  ahead). Such a span is one stretch of time, which does not show how the network's own spread follows calm and
-  volatile times; then the median and the usual change of the series, estimated from all their training rows, are more
-  reliable. docs/calibration.md has the figures
+- ``auto``: ``adaptive``, or ``cqr`` where all forecasts of the calibration span overlap (fewer origins than steps
+  ahead): such a span is one stretch of time, which has no later outcomes to adapt to. docs/calibration.md has figures
 """
 
 from __future__ import annotations
@@ -90,7 +88,7 @@ class Conformal:
         np.maximum.at(last, forecasts.series, forecasts.cutoff)
         back = last[forecasts.series] - forecasts.cutoff
         if method == "auto":
-            method = "split" if int(back.max(initial=0)) + 1 < forecasts.horizon else "adaptive"
+            method = "cqr" if int(back.max(initial=0)) + 1 < forecasts.horizon else "adaptive"
         known = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
         usual = [1.0 if np.isnan(column).all() else float(np.nanmedian(column)) for column in known.T]
         filled = np.where(np.isnan(known), usual, known)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
-    "": ("horizon", "lookback", "calibration", "blend"),
+    "": ("horizon", "lookback", "calibration", "blend", "time_budget"),
     "table": ("id", "time", "target", "static", "known", "observed", "categorical", "frequency"),
     "split": ("validation", "test"),
     "features": ("country",),

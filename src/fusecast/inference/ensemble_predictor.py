@@ -17,7 +17,7 @@ from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.inference.network_predictor import NetworkPredictor, evaluation_mode
 from fusecast.model.batch import Batch, Output
-from fusecast.model.config import ModelConfig
+from fusecast.model.config import Head, ModelConfig
 from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import compute_window_units, rescale_windows
 
@@ -87,7 +87,10 @@ class EnsemblePredictor:
             predictor.predict(_scaled_by(encoded, member), index, levels)
             for member, predictor in zip(self.members, self._predictors, strict=True)
         )
-        return replace(first, quantiles=self._average([first.quantiles, *(each.quantiles for each in others)]))
+        return replace(
+            first,
+            quantiles=average_quantiles([first.quantiles, *(each.quantiles for each in others)], self.config.head),
+        )
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch as the first network reads it, and the
@@ -123,7 +126,7 @@ class EnsemblePredictor:
                 outputs.append(output)
                 quantiles.append(np.sort(self._predictors[number].to_units(output.quantiles, *units), axis=-1))
             average = Output(*(torch.stack(tensors).mean(dim=0) for tensors in zip(*outputs, strict=True)))
-            scaled = self._scale(self._average(quantiles), center, scale)
+            scaled = self._scale(average_quantiles(quantiles, self.config.head), center, scale)
             return average._replace(
                 quantiles=torch.from_numpy(scaled).to(average.quantiles), parameters=average.parameters[..., :0]
             )
@@ -136,17 +139,18 @@ class EnsemblePredictor:
             output: Output = network(Batch(*(tensor.to(self.device) for tensor in batch)))
         return output
 
-    def _average(self, quantiles: Sequence[FloatArray]) -> FloatArray:
-        """Return the average of rising quantiles [B, H, Y, Q] of each member, which rises too."""
-        if len(quantiles) == 1:
-            return quantiles[0]
-        average = np.mean(quantiles, axis=0)
-        return np.asarray(np.rint(average) if self.config.head == COUNT_HEAD else average)
-
     def _scale(self, quantiles: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
         """Scale quantiles [B, H, Y, Q] in the units of the data by center and scale [B, Y]."""
         transformed = apply_transform(quantiles, self.preprocessor.config.target_transform)
         return np.asarray((transformed - center[:, None, :, None]) / scale[:, None, :, None])
+
+
+def average_quantiles(quantiles: Sequence[FloatArray], head: Head) -> FloatArray:
+    """Return the average of rising quantiles [B, H, Y, Q] of each member, which rises too."""
+    if len(quantiles) == 1:
+        return quantiles[0]
+    average = np.mean(quantiles, axis=0)
+    return np.asarray(np.rint(average) if head == COUNT_HEAD else average)
 
 
 def _scaled_by(encoded: EncodedPanel, member: Member) -> EncodedPanel:

@@ -32,7 +32,7 @@ CALIBRATION = "calibration"
 """Key among the extra values of a bundle: the calibration learned from the validation rows."""
 CALIBRATION_AHEAD = "calibration_ahead"
 """The same of what differs in the calibration for forecasts beyond the last rows of the table, and these rows."""
-MAX_WINDOWS = 20_000
+MAX_WINDOWS = 5_000
 """Windows that a calibration is learned from at most, evenly spaced over all there are."""
 
 
@@ -56,29 +56,37 @@ class EncodedPanelPredictor:
 
 
 def calibrate_bundle(
-    bundle: Bundle, prepared: Prepared, predictor: EnsemblePredictor, method: CalibrationMethod
+    bundle: Bundle,
+    prepared: Prepared,
+    predictor: EnsemblePredictor,
+    method: CalibrationMethod,
+    max_windows: int = MAX_WINDOWS,
 ) -> Bundle:
-    """Return the bundle with both calibrations in it, in place of earlier ones.
+    """Return the bundle with both calibrations in it, in place of earlier ones, each of `max_windows` at most.
 
     Raise a ConfigError when there is no such method, and a DataError when the validation rows are too few.
     """
     own = EncodedPanelPredictor(predictor=predictor, encoded=prepared.encoded)
-    conformal = calibrate(prepared, own, method)
-    ahead = calibrate_ahead(prepared, own, conformal).to_dict()
+    conformal = calibrate(prepared, own, method, max_windows)
+    ahead = calibrate_ahead(prepared, own, conformal, max_windows).to_dict()
     stored = {name: ahead[name] for name in ("shifts", "windows")} | record_ends(prepared.panel)
     return replace(bundle, extra={**bundle.extra, CALIBRATION: conformal.to_dict(), CALIBRATION_AHEAD: stored})
 
 
-def calibrate(prepared: Prepared, predictor: Predictor, method: CalibrationMethod) -> Conformal:
+def calibrate(
+    prepared: Prepared, predictor: Predictor, method: CalibrationMethod, max_windows: int = MAX_WINDOWS
+) -> Conformal:
     """Fit a conformal calibration on the validation rows.
 
     These rows have chosen the weights, but not by the coverage of single quantiles (docs/calibration.md has figures);
     the test rows are never used, so that coverage measured there is honest.
     """
-    return _fit(prepared, predictor, method, prepared.windows("validation"))
+    return _fit(prepared, predictor, method, prepared.windows("validation"), max_windows)
 
 
-def calibrate_ahead(prepared: Prepared, predictor: Predictor, conformal: Conformal) -> Conformal:
+def calibrate_ahead(
+    prepared: Prepared, predictor: Predictor, conformal: Conformal, max_windows: int = MAX_WINDOWS
+) -> Conformal:
     """Return the calibration with which the steps after the last rows of the table are forecast.
 
     It is that of the validation rows, of the same method, after the test rows have been seen too: the shifts are
@@ -96,7 +104,7 @@ def calibrate_ahead(prepared: Prepared, predictor: Predictor, conformal: Conform
             lookback=prepared.lookback,
             horizon=horizon,
         )
-        return _fit(prepared, predictor, conformal.method, after_training)
+        return _fit(prepared, predictor, conformal.method, after_training, max_windows)
     tracked = CalibratedPredictor(predictor=predictor, conformal=conformal, since=splits.valid_end)
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=horizon)
     series, _ = index.locate(np.arange(len(index)))
@@ -104,9 +112,11 @@ def calibrate_ahead(prepared: Prepared, predictor: Predictor, conformal: Conform
     return replace(conformal, shifts=tracked.adaptive_shifts(panel, index)[latest])
 
 
-def _fit(prepared: Prepared, predictor: Predictor, method: CalibrationMethod, index: WindowIndex) -> Conformal:
+def _fit(
+    prepared: Prepared, predictor: Predictor, method: CalibrationMethod, index: WindowIndex, max_windows: int
+) -> Conformal:
     panel = prepared.panel
-    forecasts = predictor.predict(panel, index.thin(MAX_WINDOWS))
+    forecasts = predictor.predict(panel, index.thin(max_windows))
     season = seasons_for(panel.schema.frequency)[0]
     return Conformal.fit(
         method,

@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from fusecast.errors.training import TrainingInterrupted
 from fusecast.evaluation.blend import BLEND
 from fusecast.features.preprocessor import Preprocessor, series_variable
 from fusecast.features.targets import apply_transform
-from fusecast.inference.ensemble_predictor import EnsemblePredictor
+from fusecast.inference.ensemble_predictor import EnsemblePredictor, average_quantiles
 from fusecast.inference.model_bundle import FINAL, Bundle, Member
 from fusecast.io.atomic import scratch_folder, write_text_atomically
 from fusecast.io.documents import parse_json, read_bytes
@@ -37,7 +38,7 @@ from fusecast.training.members.ensemble import FINISHED, MEMBERS, LoadInitialWei
 from fusecast.training.members.fit import fit_members, plan_processes
 from fusecast.training.trainer import RunFiles
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import calibrate_bundle, describe_calibration
+from fusecast.workflows.calibrate import MAX_WINDOWS, calibrate_bundle, describe_calibration
 from fusecast.workflows.evaluate import blend_bundle, make_predictor
 from fusecast.workflows.predict import LEARNED
 
@@ -45,9 +46,10 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
 
-    from fusecast.config import Calibration, RunConfig, TrainingConfig, WindowScaling
+    from fusecast.config import Calibration, RunConfig, TargetTransform, TrainingConfig, WindowScaling
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.features.preprocessor import FittedPreprocessor
+    from fusecast.inference.forecasts import Forecasts
     from fusecast.workflows.prepare import Prepared
 
 RUN_FILE = "run.yaml"
@@ -55,6 +57,12 @@ PLAN = "plan.json"
 """File in the folder of the final networks that says how they are trained, so that another training is recognised."""
 SHORTEST_MINUTES = 1e-6
 """Minutes of the final training where nothing is left of ``max_minutes``: one step is taken."""
+FEW_WINDOWS = 64
+"""Windows that show how long forecasts take."""
+CALIBRATION_PASSES = 4
+"""Passes over validation or test rows of a fit: the choice among members, the blend, and two calibrations."""
+SHARE_OF_CALIBRATION, SHARE_OF_WRITING = 0.1, 0.02
+"""Shares of the time of a fit for the choice among members and their calibration, and for writing the model."""
 
 
 def fit_prepared(
@@ -72,6 +80,7 @@ def fit_prepared(
         raise ConfigError.too_few_members(members, kinds)
     if folder is not None and not resume and config.training.final != "none" and is_first_process():
         RunFiles.in_folder(folder / FINAL).refuse_to_overwrite()
+    budget = TimeBudget.begin(prepared)
     with scratch_folder("fusecast-fit-") as scratch:
         place = folder or scratch / "run"
         result, bundle = train_bundle(
@@ -89,18 +98,40 @@ def fit_prepared(
             callbacks=callbacks,
             logger=logger,
             on_start=None if folder is None else lambda: config.write(folder / RUN_FILE),
+            deadline=budget.end_of_training,
         )
-        judged = keep_best_members(bundle, prepared)
+        judged = keep_best_members(bundle, prepared, budget.calibration)
         numbers = [bundle.members.index(member) for member in judged.members]
         if config.blend == "validation":
             judged, outcome = blend_bundle(judged, prepared)
             _say(outcome)
-        judged, outcome = with_calibration(judged, prepared, config.calibration)
+        judged, outcome = with_calibration(judged, prepared, config.calibration, budget.calibration)
         if outcome:
             _say(outcome)
         return result, with_final_networks(
-            judged, result, numbers, prepared, place, keeps_folder=folder is not None, resume=resume
+            judged, result, numbers, prepared, place, budget, keeps_folder=folder is not None, resume=resume
         )
+
+
+@dataclass(frozen=True)
+class TimeBudget:
+    """When the parts of a fit have to end, as Unix times; None where there is no limit."""
+
+    end_of_training: float | None = None  # of the judged networks
+    end: float | None = None
+    calibration: float | None = None  # seconds for each pass over the validation rows
+
+    @classmethod
+    def begin(cls, prepared: Prepared) -> Self:
+        """Divide the time that is left after a table was prepared."""
+        seconds = prepared.config.budget_seconds
+        if seconds is None:
+            return cls()
+        end = time.time() + (1.0 - SHARE_OF_WRITING) * seconds - prepared.seconds
+        left = max(end - time.time(), 0.0)
+        calibration = SHARE_OF_CALIBRATION * left
+        share = JUDGED_SHARE[prepared.config.training.final] if has_rows_to_learn(prepared) else 1.0
+        return cls(time.time() + share * (left - calibration), end, calibration / CALIBRATION_PASSES)
 
 
 def judged_training(prepared: Prepared) -> TrainingConfig:
@@ -122,6 +153,7 @@ def with_final_networks(
     numbers: Sequence[int],
     prepared: Prepared,
     folder: Path,
+    budget: TimeBudget,
     *,
     keeps_folder: bool,
     resume: bool,
@@ -157,6 +189,7 @@ def with_final_networks(
             training.model_copy(update={"members": len(numbers)}),
             plans,
             folder,
+            deadline=budget.end,
             keeps_folder=keeps_folder,
             resume=resume,
         )
@@ -207,6 +240,7 @@ def _train_final(
     plans: Sequence[StepPlan],
     folder: Path,
     *,
+    deadline: float | None,
     keeps_folder: bool,
     resume: bool,
 ) -> tuple[FitResult, Bundle] | None:
@@ -233,6 +267,7 @@ def _train_final(
         scalings=[member.window_scaling for member in judged.members],
         initial=initial,
         plans=plans,
+        deadline=deadline,
         keeps_folder=keeps_folder,
         resume=resume and begin_or_continue(place, values),
         on_start=lambda: write_text_atomically(place / PLAN, json.dumps(values)),
@@ -287,11 +322,11 @@ def _say(text: str) -> None:
         notify(text)
 
 
-def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
+def keep_best_members(bundle: Bundle, prepared: Prepared, seconds: float | None = None) -> Bundle:
     """Return a bundle with the members of the window scaling that forecasts the validation rows best, or with all.
 
     The loss is that of training, the quantile loss in units of the series; all stay where they share one scaling, or
-    where there are no validation rows.
+    where there are no validation rows. In `seconds` only so many windows are forecast as that takes.
     """
     kinds = dict.fromkeys(member.window_scaling for member in bundle.members)
     valid = prepared.valid
@@ -299,12 +334,21 @@ def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
         return bundle
     if prepared.config.training.validation_windows is not None:
         valid = valid.thin(prepared.config.training.validation_windows)
+    if seconds is not None:
+        valid = valid.thin(affordable_windows(prepared, bundle, valid, seconds))
+    forecasts = [
+        EnsemblePredictor([member], bundle.preprocessor, device="cpu").predict(prepared.encoded, valid)
+        for member in bundle.members
+    ]
     candidates = {" and ".join(kinds): bundle.members}
     candidates |= {kind: tuple(each for each in bundle.members if each.window_scaling == kind) for kind in kinds}
-    losses = {
-        name: scaled_loss(EnsemblePredictor(members, bundle.preprocessor, device="cpu"), prepared.encoded, valid)
-        for name, members in candidates.items()
-    }
+    losses = {}
+    for name, members in candidates.items():
+        quantiles = [
+            each.quantiles for each, member in zip(forecasts, bundle.members, strict=True) if member in members
+        ]
+        average = replace(forecasts[0], quantiles=average_quantiles(quantiles, bundle.config.head))
+        losses[name] = scaled_loss(average, prepared.encoded, valid, prepared.config.features.target_transform)
     best = min(losses, key=lambda name: losses[name])
     if is_first_process():
         figures = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
@@ -312,28 +356,41 @@ def keep_best_members(bundle: Bundle, prepared: Prepared) -> Bundle:
     return replace(bundle, members=candidates[best], extra={**bundle.extra, "window_scaling_losses": losses})
 
 
-def with_calibration(bundle: Bundle, prepared: Prepared, method: Calibration) -> tuple[Bundle, str]:
+def with_calibration(
+    bundle: Bundle, prepared: Prepared, method: Calibration, seconds: float | None = None
+) -> tuple[Bundle, str]:
     """Return a bundle calibrated on the validation rows, or as it was where they are too few, and the outcome in words;
-    nothing is said, and done, for the method ``none``.
+    nothing is said, and done, for the method ``none``. Each of the two calibrations takes about so many `seconds` at
+    most.
     """
     if method == "none":
         return bundle, ""
+    index, most = prepared.windows("validation"), MAX_WINDOWS
+    if seconds is not None and len(index):
+        most = min(most, affordable_windows(prepared, bundle, index, seconds))
     device = "cpu" if prepared.config.training.accelerator == "cpu" else None
     try:
-        bundle = calibrate_bundle(bundle, prepared, make_predictor(prepared, bundle, device), method)
+        bundle = calibrate_bundle(bundle, prepared, make_predictor(prepared, bundle, device), method, most)
     except DataError as error:
         reason = str(error).partition("\n")[0]
         return bundle, f"forecasts are raw: {reason}. A longer validation split lets `fit` calibrate them"
     return bundle, describe_calibration(bundle, prepared)
 
 
-def scaled_loss(predictor: EnsemblePredictor, encoded: EncodedPanel, index: WindowIndex) -> float:
+def affordable_windows(prepared: Prepared, bundle: Bundle, index: WindowIndex, seconds: float) -> int:
+    """Return of how many windows the forecasts take so long, by those of the first few."""
+    few = index.thin(FEW_WINDOWS)
+    began = time.monotonic()
+    EnsemblePredictor(bundle.members, bundle.preprocessor, device="cpu").predict(prepared.encoded, few)
+    return max(len(few), int(seconds / max(time.monotonic() - began, 1e-6) * len(few)))
+
+
+def scaled_loss(forecasts: Forecasts, encoded: EncodedPanel, index: WindowIndex, transform: TargetTransform) -> float:
     """Return the quantile loss of forecasts, in units of each series, averaged over all values and levels."""
-    forecasts = predictor.predict(encoded, index)
     series, cutoff, targets = forecasts.series, forecasts.cutoff, len(encoded.inputs.targets)
     rows = (encoded.indptr[series] + cutoff)[:, None] + np.arange(index.horizon)
     actual = encoded.reals[rows, :targets]  # [W, H, Y]
-    transformed = apply_transform(forecasts.quantiles, predictor.preprocessor.config.target_transform)
+    transformed = apply_transform(forecasts.quantiles, transform)
     center, scale = (numbers[series][:, None, :, None] for numbers in (encoded.center, encoded.scale))
     error = actual[..., None] - (transformed - center) / scale
     levels = np.asarray(forecasts.levels)
@@ -378,6 +435,7 @@ def train_bundle(
     scalings: Sequence[WindowScaling] = (),
     initial: Sequence[LoadInitialWeights] = (),
     plans: Sequence[StepPlan] = (),
+    deadline: float | None = None,
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
@@ -386,8 +444,8 @@ def train_bundle(
 
     `extra` holds plain values for the bundle: the run and its split; `scalings` the window scaling of each network,
     empty for that of `encoded`; `initial` the weights that each begins with; `plans` how each is trained as a final
-    network. Without `keeps_folder` the folder is removed later. `on_start` is called in the first process after all
-    checks, before anything is written.
+    network; `deadline` the Unix time at which training ends. Without `keeps_folder` the folder is removed later.
+    `on_start` is called in the first process after all checks, before anything is written.
     """
     with scratch_folder("fusecast-fit-") as scratch:
         run_folder = folder or scratch / "run"
@@ -404,6 +462,7 @@ def train_bundle(
                     scalings=scalings,
                     initial=initial,
                     plans=plans,
+                    deadline=deadline,
                     callbacks=[ImageLogger(encoded.inputs.past_names, draw_training_images), *callbacks],
                     logger=logger,
                     on_start=on_start,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -53,6 +54,7 @@ class Prepared:
     splits: Split
     preprocessor: FittedPreprocessor
     choices: tuple[Choice, ...] = ()  # what was chosen from the table, with the reasons
+    seconds: float = 0.0  # that reading and checking the table took
 
     def __repr__(self) -> str:
         return (
@@ -181,6 +183,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
 
     Raises SchemaError, DataError or ConfigError, naming column, series and row.
     """
+    began = time.monotonic()
     check_memory(config)
     panel = read_panel(source, key_columns(config.table.id), lambda frame: declare_schema(frame, config.table))
     schema = panel.schema
@@ -200,6 +203,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
         splits=splits,
         preprocessor=fitted,
         choices=choices,
+        seconds=time.monotonic() - began,
     )
     if len(prepared.train) == 0:
         raise DataError.nothing_to_train_on(config.horizon, int(panel.lengths.max(initial=0)))

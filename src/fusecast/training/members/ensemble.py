@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,11 @@ NOT_DECISIVE = ("members", "logger", "progress", "final")
 """Options of training that may change when a member that is done is taken over."""
 
 
+def minutes_until(deadline: float) -> float:
+    """Return the minutes until a Unix time; where it is over, so few that one step is taken."""
+    return max((deadline - time.time()) / 60.0, 1e-6)
+
+
 def member_folder(folder: Path, number: int) -> Path:
     """Return the folder of a member, counted from 0, of the run in a folder."""
     return folder if number == 0 else folder / MEMBERS / str(number + 1)
@@ -69,6 +75,7 @@ class Ensemble:
     keeps_folder: bool = True  # whether the folder stays when training is over
     plans: tuple[StepPlan, ...] = ()  # of each member, where they are final networks
     turns: int = 1  # in which the members train, and among which `max_minutes` is shared out
+    deadline: float | None = None  # Unix time at which all have to end
 
     def __repr__(self) -> str:
         return f"Ensemble(members={self.training_config.members}, folder={str(self.folder)!r})"
@@ -82,11 +89,19 @@ class Ensemble:
         config = self.training_config.of_member(number)
         return self.plans[number].apply(config) if self.plans else config
 
+    def minutes_of(self, number: int) -> float | None:
+        """Return the minutes that a member has which is about to begin; None where there is no limit."""
+        limit, remaining_turns = self.training_config.max_minutes, self.turns
+        shares = [] if limit is None else [limit / self.turns]
+        if self.deadline is not None:
+            remaining_turns -= number * self.turns // self.training_config.members
+            shares.append(minutes_until(self.deadline) / remaining_turns)
+        return min(shares, default=None)
+
     def fit(self, number: int, *, on_start: Callable[[], None] | None = None, **options: Any) -> FitResult:
         """Train one member, and write down its result when it is done; `options` are more arguments of `fit`."""
         folder, config = self.folder_of(number), self.config_of(number)
-        if config.max_minutes is not None:
-            config = config.model_copy(update={"max_minutes": config.max_minutes / self.turns})
+        config = config.model_copy(update={"max_minutes": self.minutes_of(number)})
 
         def begin() -> None:
             (folder / FINISHED).unlink(missing_ok=True)

@@ -28,7 +28,14 @@ from fusecast.runtime.lock import lock_folder
 from fusecast.training.callbacks.progress import notify
 from fusecast.training.final import StepPlan
 from fusecast.training.fit import INTERRUPTED, FitResult, fit
-from fusecast.training.members.ensemble import MEMBERS, THREADS, Ensemble, LoadInitialWeights, read_threads
+from fusecast.training.members.ensemble import (
+    MEMBERS,
+    THREADS,
+    Ensemble,
+    LoadInitialWeights,
+    minutes_until,
+    read_threads,
+)
 from fusecast.training.members.processes import MemberProcesses, Watch
 from fusecast.training.trainer import RunFiles
 
@@ -46,6 +53,7 @@ def fit_members(
     scalings: Sequence[WindowScaling] = (),
     initial: Sequence[LoadInitialWeights] = (),
     plans: Sequence[StepPlan] = (),
+    deadline: float | None = None,
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
     on_start: Callable[[], None] | None = None,
@@ -57,7 +65,8 @@ def fit_members(
     folders of the same layout in ``members/``, the logger of the configuration, and no callbacks. On a CPU they train
     in processes of their own, at most as many at a time as there are cores. Each has the same share of torch's threads
     then, which is written down for a resumed run. Elsewhere they train one after another. The weights are the same
-    either way. ``max_minutes`` counts for all members together; those that have to wait for others share it.
+    either way. ``max_minutes`` counts for all members together, and so does the time until `deadline`, a Unix time;
+    those that have to wait for others share it.
 
     `initial` has the weights that each member begins with, and `scalings` how the windows of each are scaled, where
     that is not as `encoded` says; `plans` how each is trained as a final network; `data` are the other arguments of
@@ -66,8 +75,12 @@ def fit_members(
     """
     if training_config.members == 1:
         checkpoints = RunFiles.in_folder(folder).checkpoints
+        config = plans[0].apply(training_config) if plans else training_config
+        if deadline is not None:
+            minutes = min(minutes_until(deadline), config.max_minutes or math.inf)
+            config = config.model_copy(update={"max_minutes": minutes})
         return fit(
-            training_config=plans[0].apply(training_config) if plans else training_config,
+            training_config=config,
             plan=plans[0] if plans else None,
             encoded=replace(encoded, window_scaling=scalings[0]) if scalings else encoded,
             folder=folder,
@@ -91,6 +104,7 @@ def fit_members(
         scalings=tuple(scalings),
         plans=tuple(plans),
         turns=turns,
+        deadline=deadline,
         **data,
     )
     if not resume and is_first_process():

@@ -211,6 +211,7 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
         "scalings": ensemble.scalings,
         "plans": [plan.to_dict() for plan in ensemble.plans],
         "turns": ensemble.turns,
+        "deadline": ensemble.deadline,
         "inputs": asdict(arrays.pop("inputs")),
         "window_scaling": arrays.pop("window_scaling"),
         "new_kinds": arrays.pop("new_series.kinds", None),
@@ -261,6 +262,7 @@ def read_job(folder: Path) -> tuple[Ensemble, int]:
         scalings=tuple(values["scalings"]),
         plans=tuple(map(StepPlan.from_dict, values["plans"])),
         turns=values["turns"],
+        deadline=values["deadline"],
     )
     return ensemble, values["threads"]
 
