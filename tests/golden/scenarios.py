@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def ahead(forecaster: Forecaster, future: Any) -> Tables:
 def judged(forecaster: Forecaster, stride: int | None = None) -> Tables:
     """The test span, as rows and as the summary that is written."""
     evaluation = forecaster.evaluate(stride=stride)
-    return {"evaluate": pl.DataFrame(evaluation.to_rows()), "evaluate_summary": flat(evaluation.to_dict())}
+    summary = replace(evaluation, comparison=None).to_dict()  # these files were made without a comparison
+    return {"evaluate": pl.DataFrame(evaluation.to_rows()), "evaluate_summary": flat(summary)}
 
 
 def calibrated(forecaster: Forecaster, future: Any, stride: int) -> Tables:
