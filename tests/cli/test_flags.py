@@ -23,6 +23,7 @@ OTHER = """
 data: table.csv
 horizon: 7
 lookback: 9
+blend: validation
 table: {id: shop, time: day, target: [a, b], static: [c], known: [d, e], observed: [f], categorical: [c],
   frequency: 1h, time_zone: UTC}
 split: {validation: 3, test: "2017-01-01"}
