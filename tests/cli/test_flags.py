@@ -24,6 +24,7 @@ data: table.csv
 horizon: 7
 lookback: 9
 calibration: split
+blend: validation
 table: {id: shop, time: day, target: [a, b], static: [c], known: [d, e], observed: [f], categorical: [c],
   frequency: 1h, time_zone: UTC}
 split: {validation: 3, test: "2017-01-01"}

@@ -69,6 +69,8 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
     words = ("inspect", "fit", "evaluate", "predict", "predict_levels", "backtest", "refit", "explain", "report")
     words = (*words, "calibrate", "calibrated", "after", "evaluate_again")
     made: Tables = {f"{name}_said": text for name, text in zip(words, shown, strict=True)}
+    for name in ("evaluate_said", "evaluate_again_said"):  # made without the comparison by series
+        made[name] = re.sub(r"On \w+ of [\d,]+ series[^.]*\.\n\s*", "", str(made[name]))
     for name in ("predict", "backtest", "backtest.metrics", "refit", "calibrated", "after"):
         made[name.replace(".", "_")] = pl.read_parquet(scratch / f"{name}.parquet")
     made["backtest_metrics"] = made["backtest_metrics"].filter(pl.col("by").is_in(["all", "step", "hour"]))
@@ -76,6 +78,7 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
     for name in ("backtest", "refit", "after", "run/metrics"):
         summary = json.loads((scratch / f"{name}.json").read_text())
         summary.pop("sha256", None)  # of files whose bytes depend on the processor
+        summary.pop("validation", None)  # which these files were made without
         made[name.replace("/", "_") + "_summary"] = flat(summary)
     for path in sorted((scratch / "explain").glob("*.parquet")):
         made[f"explain_{path.stem}"] = pl.read_parquet(path)

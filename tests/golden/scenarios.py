@@ -58,7 +58,8 @@ def ahead(forecaster: Forecaster, future: Any) -> Tables:
 def judged(forecaster: Forecaster, stride: int | None = None) -> Tables:
     """The test span, as rows and as the summary that is written."""
     evaluation = forecaster.evaluate(stride=stride, raw=True)
-    return {"evaluate": pl.DataFrame(evaluation.to_rows()), "evaluate_summary": flat(evaluation.to_dict())}
+    summary = replace(evaluation, comparison=None).to_dict()  # these files were made without a comparison
+    return {"evaluate": pl.DataFrame(evaluation.to_rows()), "evaluate_summary": flat(summary)}
 
 
 def calibrated(forecaster: Forecaster, future: Any, stride: int) -> Tables:

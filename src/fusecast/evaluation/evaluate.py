@@ -101,7 +101,7 @@ class Evaluation:
             "season": self.season,
             "baselines": list(self.baselines),
             "series_without_training_rows": self.series_without_training_rows,
-            "validation": None if self.comparison is None else self.comparison.to_dict(),
+            **({} if self.comparison is None else {"validation": self.comparison.to_dict()}),
             "scores": {
                 name: {target: score.to_dict() for target, score in zip(self.targets, scores, strict=True)}
                 for name, scores in self.scores.items()
