@@ -42,7 +42,7 @@ def forecaster() -> Forecaster:
 
 @pytest.fixture(scope="module")
 def page(forecaster: Forecaster) -> ReportData:
-    return collect_report_data(forecaster.prepared, forecaster.predictor)
+    return collect_report_data(forecaster.prepared, forecaster.predictor, bundle=forecaster._bundle)
 
 
 def test_scores_by_step_and_by_series_are_those_of_the_windows_alone(forecaster: Forecaster) -> None:

@@ -151,8 +151,8 @@ def restore_split(panel: Panel, record: dict[str, Any]) -> Split:
 
 def find_recorded_rows(panel: Panel, record: dict[str, Any], name: str) -> IntArray:
     """Return the row of each series at the tick of this name in a record, [S]; 0 for series that are not in it."""
-    series_in_record = {name: i for i, name in enumerate(record["series"])}
-    index = np.array([series_in_record.get(name, -1) for name in panel.names], dtype=np.int64)
+    series_in_record = {series: i for i, series in enumerate(record["series"])}
+    index = np.array([series_in_record.get(series, -1) for series in panel.names], dtype=np.int64)
     ticks = np.where(index >= 0, np.asarray(record[name], dtype=np.int64)[index], panel.start)
     return np.clip(panel.time_grid.first_step_at(panel.start, ticks), 0, panel.lengths)
 
