@@ -23,6 +23,7 @@ OTHER = """
 data: table.csv
 horizon: 7
 lookback: 9
+time_budget: 90s
 calibration: split
 blend: validation
 table: {id: shop, time: day, target: [a, b], static: [c], known: [d, e], observed: [f], categorical: [c],
@@ -32,11 +33,11 @@ features: {calendar: [hour], country: [DE, FR], target_scaling: robust, covariat
   target_transform: log1p, window_scaling: last, series_embedding: true, relative_position: false}
 network: {hidden_size: 64, num_heads: 8, num_lstm_layers: 2, dropout: 0.2, quantiles: [0.2, 0.7], head: tweedie,
   tweedie_power: 1.25}
-training: {learning_rate: 0.01, batch_size: 32, max_epochs: 3, max_steps: 4, max_minutes: 2.5, members: 3,
+training: {learning_rate: 0.01, batch_size: 32, max_epochs: 3, max_steps: 4, max_minutes: 2.5, members: 3, final: none,
   windows_per_epoch: 128, validation_windows: 100, early_stopping_patience: 1, early_stopping_min_delta: 0.1,
   lr_scheduler_factor: 0.3, lr_scheduler_patience: 3, lr_schedule: cosine, weight_init: paper, weight_decay: 0.1,
   gradient_clip: 0.5, precision: bf16, accelerator: cpu, devices: 2, num_nodes: 2, seed: 1, deterministic: true,
-  num_workers: 1, panel_on_device: true, compile: true, checkpoint_minutes: 1.5, checkpoint_steps: 5,
+  num_workers: 1, average_weights: false, panel_on_device: true, compile: true, checkpoint_minutes: 1.5, checkpoint_steps: 5,
   logger: csv, progress: false}
 """
 """Every option with another value than its default."""

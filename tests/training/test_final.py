@@ -13,7 +13,7 @@ from tests.helpers.training_fixtures import Train, same_weights
 
 from fusecast.config import TrainingConfig
 from fusecast.errors import TrainingError
-from fusecast.training import checkpoints
+from fusecast.training.checkpoints import STATE_OF_TRAINING
 from fusecast.training.final import StepPlan, plan_final, read_changes
 from fusecast.training.members import fit as members_fit
 
@@ -28,31 +28,25 @@ def test_the_rate_of_a_step_is_the_latest_change() -> None:
     assert (config.seed, config.max_steps, config.members) == (7, 5, 1)
 
 
-@pytest.mark.parametrize("damage", ["none", "no record", "a record of the later changes"])
-def test_rates_that_were_not_recorded_are_those_of_the_history(damage: str, train: Train, tmp_path: Path) -> None:
-    """As in a run that an earlier version has begun: patience 0 reduces the rate at the end of epochs."""
-    result = train(max_epochs=4, learning_rate=0.5, lr_scheduler_patience=0, early_stopping_patience=None)
-    content = checkpoints.load_checkpoint(result.checkpoint)
-    changes = content["callbacks"]["LearningRates"]
-    steps = content["global_step"]
-    expected = tuple(change for change in zip(changes["steps"], changes["rates"], strict=True) if change[0] < steps)
-    if damage == "no record":
-        del content["callbacks"]["LearningRates"]
-    elif damage != "none":
-        content["callbacks"]["LearningRates"] = {name: values[1:] for name, values in changes.items()}
-        assert changes["steps"][1:], "the test needs a rate that falls"
+@pytest.mark.parametrize("recorded", [[(0, 0.5), (4, 0.25), (8, 0.1)], [(4, 0.25)], [(5, 0.25)], []])
+def test_rates_that_were_not_recorded_are_those_of_the_history(recorded: list[Any], tmp_path: Path) -> None:
+    """As in a run that an earlier version has begun; what comes after the best weights does not count."""
+    record = {"steps": [step for step, _ in recorded], "rates": [rate for _, rate in recorded]}
+    content: dict[str, Any] = {name: {} for name in STATE_OF_TRAINING}
+    content |= {"global_step": 7, "callbacks": {"LearningRates": record} if recorded else {}}
     path = tmp_path / "best.ckpt"
     torch.save(content, path)
-    plan = plan_final(path, result.history, TrainingConfig(learning_rate=0.5))
-    assert plan.steps == steps
-    reference = StepPlan(steps=steps, rates=expected, seed=42)
-    assert [plan.rate(step) for step in range(steps)] == [reference.rate(step) for step in range(steps)]
-    content["callbacks"] = None
-    torch.save(content, path)
-    with pytest.raises(
-        TrainingError, match=r"training cannot be resumed from .*best.ckpt: 'callbacks' must be a mapping"
-    ):
-        plan_final(path, result.history, TrainingConfig())
+    history = [{"step": 4, "lr": 0.5}, {"step": 8, "lr": 0.25}, {"step": 12, "lr": 0.1}]
+    plan = plan_final(path, history, TrainingConfig(learning_rate=0.5, seed=9))
+    assert (plan.steps, plan.seed) == (7, 9)
+    assert [plan.rate(step) for step in range(7)] == [0.5] * 4 + [0.25] * 3
+    assert all(step < 7 for step, _ in plan.rates)
+    finetuned = plan_final(path, history, TrainingConfig(learning_rate=0.5, final="finetune"))
+    assert (finetuned.steps, finetuned.rates) == (2, ((0, 0.15),))
+    for damage in ({"callbacks": None}, {"global_step": 0}, {"global_step": "7"}):
+        torch.save({**content, **damage}, path)
+        with pytest.raises(TrainingError, match=r"training cannot be resumed from .*best.ckpt: "):
+            plan_final(path, history, TrainingConfig())
 
 
 @pytest.mark.parametrize(

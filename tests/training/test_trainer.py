@@ -46,7 +46,8 @@ def test_callbacks_are_called_in_the_documented_order_and_checkpoints_hold_their
     )
     assert counter.order == [
         *("RunFolder", "History", "Limits", "ProgressReport", "LearningRateMonitor", "EarlyStopping"),
-        *("Counter", "AfterSteps", "MovableCheckpoint", "ModelCheckpoint", "LastCheckpoint", "Interruption"),
+        *("LearningRates", "Counter", "AfterSteps", "MovableCheckpoint", "ModelCheckpoint", "LastCheckpoint"),
+        "Interruption",
     ]
     previous = load_checkpoint(result.checkpoint.parent / "previous.ckpt")
     assert previous["callbacks"]["Counter"] == {"steps": 3}

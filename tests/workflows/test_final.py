@@ -226,11 +226,9 @@ def test_a_saved_run_forecasts_as_before_and_one_without_final_networks_drops_th
     shifts = []
     for one in (again, without_final(again)):
         one.calibrate("adaptive", data=table())
-        raw, calibrated = (
-            one.predict(plan, data=table(), calibrated=each)["q0.9"].to_numpy() for each in (False, True)
-        )
-        shifts.append(calibrated - raw)
-    np.testing.assert_allclose(*shifts, atol=1e-9)  # learned from the errors of the judged networks
+        raw, calibrated = (one.predict(plan, data=table(), calibrated=each) for each in (False, True))
+        shifts.append(((calibrated["q0.9"] - raw["q0.9"]) / (raw["q0.9"] - raw["q0.1"])).to_numpy())
+    np.testing.assert_allclose(*shifts, rtol=0.01)  # learned from the errors of the judged networks
     assert np.abs(shifts[0]).max() > 0
     loaded._bundle = replace(loaded._bundle, final=None)
     loaded.save(tmp_path / "copy")
