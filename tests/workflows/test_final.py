@@ -226,7 +226,7 @@ def test_a_saved_run_forecasts_as_before_and_one_without_final_networks_drops_th
     shifts = []
     for one in (again, without_final(again)):
         one.calibrate("adaptive", data=table())
-        raw, calibrated = (one.predict(plan, data=table(), calibrated=each) for each in (False, True))
+        raw, calibrated = (one.predict(plan, data=table(), raw=each) for each in (True, False))
         shifts.append(((calibrated["q0.9"] - raw["q0.9"]) / (raw["q0.9"] - raw["q0.1"])).to_numpy())
     np.testing.assert_allclose(*shifts, rtol=0.01)  # learned from the errors of the judged networks
     assert np.abs(shifts[0]).max() > 0
