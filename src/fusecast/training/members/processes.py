@@ -214,6 +214,7 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
         "deadline": ensemble.deadline,
         "inputs": asdict(arrays.pop("inputs")),
         "window_scaling": arrays.pop("window_scaling"),
+        "season": arrays.pop("season"),
         "new_kinds": arrays.pop("new_series.kinds", None),
         "threads": torch.get_num_threads(),
     }
@@ -252,6 +253,7 @@ def read_job(folder: Path) -> tuple[Ensemble, int]:
         encoded=EncodedPanel(
             inputs=Inputs(**inputs),
             window_scaling=values["window_scaling"],
+            season=values["season"],
             new_series=NewSeries(kinds=tuple(values["new_kinds"]), **new) if new else None,
             **arrays,
         ),
