@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
 
 from typing_extensions import TypeVar
 
-from fusecast.config import RunConfig
+from fusecast.config import BlendMethod, Calibration, RunConfig
 from fusecast.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Forecaster(Generic[FrameT]):
     frequency, time_zone
         Length of a step, such as ``"30m"``, ``"1h"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone in which
         times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
-    calibration, blend, network, features, split, training
+    time_budget, calibration, blend, network, features, split, training
         The other options of a run, sections as mappings; see :class:`fusecast.RunConfig`.
 
     >>> Forecaster(horizon=24, lookback=168, known=["holiday"]).fit(table).predict(future)  # doctest: +SKIP
@@ -79,17 +79,19 @@ class Forecaster(Generic[FrameT]):
         categorical: Sequence[str] = (),
         frequency: str | None = None,
         time_zone: str | None = None,
-        blend: Literal["none", "validation"] = "none",
+        time_budget: str | None = None,
+        blend: BlendMethod = "none",
         network: Mapping[str, Any] | None = None,
         features: Mapping[str, Any] | None = None,
         split: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
-        calibration: Literal["auto", "cqr", "split", "adaptive", "none"] = "auto",
+        calibration: Calibration = "auto",
     ) -> None:
         table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
         table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
         sections = {"network": network, "features": features, "split": split, "training": training}
-        values = {"horizon": horizon, "lookback": lookback, "calibration": calibration, "blend": blend, "table": table}
+        values = {"horizon": horizon, "lookback": lookback, "time_budget": time_budget, "table": table}
+        values |= {"calibration": calibration, "blend": blend}
         self.config = RunConfig.parse(values | {name: value or {} for name, value in sections.items()})
         self._requested_config = self.config  # before a table resolved its id and frequency
         self._prepared: Prepared | None = None
@@ -433,7 +435,6 @@ class Forecaster(Generic[FrameT]):
             Known columns of the steps after the last rows, so that the page shows those steps too.
         figures, kind
             Folder for each figure of the page as a file, and the kind of these files.
-
         Raises ArtifactError for an unknown folder or `kind`, ConfigError when what draws figures is not installed.
         """
         from fusecast.workflows.report import write_report
