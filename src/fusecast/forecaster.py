@@ -108,7 +108,7 @@ class Forecaster(Generic[FrameT]):
         return forecaster
 
     def __repr__(self) -> str:
-        state = "not fitted" if self._bundle is None else f"fitted, folder={self.folder and str(self.folder)!r}"
+        state = f"fitted, folder={self.folder and str(self.folder)!r}" if self._bundle else "not fitted"
         return f"Forecaster(horizon={self.config.horizon}, lookback={self.config.lookback}, {state})"
 
     def prepare(self, data: TableLike | None = None) -> Prepared:
@@ -223,7 +223,6 @@ class Forecaster(Generic[FrameT]):
         method
             ``gaussian`` (a Gaussian copula of the ranks of the forecast errors), ``empirical`` (the ranks of whole
             windows as observed) or ``independent`` (each step alone).
-
         Returns id, time, ``cutoff``, ``step``, ``sample`` and one column a target.
         """
         from fusecast.workflows.sample import draw_sample_paths

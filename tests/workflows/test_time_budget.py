@@ -33,7 +33,7 @@ def test_a_time_is_a_number_and_a_unit(text: str | None, seconds: float | None) 
 
 @pytest.mark.parametrize("text", ["10", "10 m", "m", "0s", "0.0h", "-5m", "10min", ""])
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="time_budget must be a time such as '90s', '10m' or '1.5h'"):
+    with pytest.raises(ConfigError, match=r"time_budget must be a time such as '90s', '10m' or '1\.5h'"):
         RunConfig(horizon=1, time_budget=text)
 
 
