@@ -14,7 +14,7 @@ from fusecast.errors import ArtifactError, ConfigError, DataError
 
 def test_auto_is_adaptive_unless_all_forecasts_of_the_span_overlap(panel_of) -> None:
     panel = panel_of(*np.random.default_rng(10).normal(size=(30, 200)))
-    for begin, end, method in ((100, 104, "split"), (100, 105, "adaptive")):  # two origins of three steps, and three
+    for begin, end, method in ((100, 104, "cqr"), (100, 105, "adaptive")):  # two origins of three steps, and three
         auto, expected = (fit_conformal(name, panel, NarrowPredictor(), begin, end) for name in ("auto", method))
         assert auto.to_dict() == expected.to_dict()
 
