@@ -29,7 +29,7 @@ from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean, shorten
 from fusecast.errors.config import InvalidOptionsError, describe_allowed, list_choices
 from fusecast.io.atomic import compute_checksum, write_text_atomically
-from fusecast.io.documents import EXPONENT, MAX_YAML_BYTES, decode, parse_json, parse_yaml, read_bytes
+from fusecast.io.documents import MAX_YAML_BYTES, YamlDumper, decode, parse_json, parse_yaml, read_bytes
 from fusecast.model.config import Head, ModelConfig
 
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
@@ -65,6 +65,11 @@ REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
 """Values that other libraries have, by option, and what to use in their place: not what is spelled alike."""
 OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
+EARLIER_DEFAULTS: Mapping[str, Any] = {
+    "calibration": "none",
+    "training": {"members": 1, "final": "none", "average_weights": False},
+}
+"""What options meant in files of runs that were written before there were these options."""
 TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
 FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
 CHECKSUM_MARK, CHECKSUM_LENGTH = "# sha256: ", 64
@@ -439,7 +444,7 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """Return the YAML file that reproduces the run, with the checksum of the lines before it in its last line."""
-        text = f"{FIRST_LINE}\n{yaml.dump(self.to_dict(), Dumper=_YamlDumper, sort_keys=False)}"
+        text = f"{FIRST_LINE}\n{yaml.dump(self.to_dict(), Dumper=YamlDumper, sort_keys=False)}"
         return f"{text}{CHECKSUM_MARK}{compute_checksum(text.encode())}\n"
 
     def write(self, path: Path) -> None:
@@ -474,13 +479,6 @@ def check_checksum(path: Path, text: str) -> None:
         raise ConfigError.cut_short(path)
     if not has_first_line or checksum.strip() != compute_checksum(f"{before}\n".encode()):
         raise ConfigError.changed(path)
-
-
-class _YamlDumper(yaml.SafeDumper):
-    """Quotes texts that the loader would take for numbers."""
-
-
-_YamlDumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
 
 
 def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:

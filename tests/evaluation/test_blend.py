@@ -137,8 +137,9 @@ def evaluate_without(folder: Path) -> float:
     from fusecast.workflows.evaluate import evaluate_run
 
     forecaster = Forecaster.load(folder)
-    networks = EnsemblePredictor.from_bundle(forecaster._require_bundle(), "cpu")
-    return evaluate_run(forecaster.prepared, networks).scores["TFT"][0].wql
+    bundle = forecaster._require_bundle()
+    networks = EnsemblePredictor.from_bundle(bundle, "cpu")
+    return evaluate_run(forecaster.prepared, bundle, networks, raw=True).scores["TFT"][0].wql
 
 
 def test_a_damaged_blend_is_refused() -> None:

@@ -36,13 +36,15 @@ def driven_series(rows: int = ROWS) -> pl.DataFrame:
 def forecaster() -> Forecaster:
     options: dict[str, Any] = {
         "network": {"hidden_size": 16, "num_heads": 2, "dropout": 0.2},
-        "features": {"relative_position": False},
+        "features": {"relative_position": False, "window_scaling": "mean"},
         "training": {
             "max_epochs": 6,
             "batch_size": 32,
             "learning_rate": 0.005,
             "seed": 0,
+            "members": 1,
             "final": "none",
+            "average_weights": False,
             "logger": "none",
             "progress": False,
             "accelerator": "cpu",

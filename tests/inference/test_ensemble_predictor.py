@@ -43,7 +43,7 @@ def test_each_level_is_the_average_of_that_level_of_every_member(world: World) -
         for window in windows:
             for step in range(world.valid.horizon):
                 values = scaled[window, step, 0] * units[1][window, 0] + units[0][window, 0]
-                expected[window, step, 0] += np.sort(values) / 3
+                expected[window, step, 0] += np.sort(values) / 4
     np.testing.assert_allclose(got.quantiles, expected, rtol=1e-5, atol=1e-3)
     assert (np.diff(got.quantiles) >= 0).all()
     assert got.levels == world.model.quantiles

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fusecast.data.arrays import FloatArray, IntArray
-from fusecast.io.documents import take
 
 if TYPE_CHECKING:
     from fusecast.config import Scaling
@@ -52,6 +51,8 @@ class Scales:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return what :meth:`to_dict` describes; raise a ValueError if pairs are incomplete or scales not positive."""
+        from fusecast.io.documents import take  # not at the top: batches need neither YAML nor its library
+
         pooled, center, scale = (
             np.array(take(values, name, list, items=float), dtype=np.float64) for name in ("pooled", "center", "scale")
         )

@@ -187,3 +187,10 @@ class _YamlLoader(yaml.SafeLoader):
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 """Numbers that PyYAML, which follows YAML 1.1, would take for texts."""
 _YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
+
+
+class YamlDumper(yaml.SafeDumper):
+    """Quotes texts that the loader would take for numbers."""
+
+
+YamlDumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from fusecast.config import FinalTraining, RunConfig
+from fusecast.config import EARLIER_DEFAULTS, FinalTraining, RunConfig
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.inference.model_bundle import CONFIG, FINAL, load_bundle
 from fusecast.io.documents import take
@@ -28,7 +28,7 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
     if not {"run", "split"} <= bundle.extra.keys():
         raise ArtifactError.no_run(folder)
     try:
-        config = RunConfig.parse(take(bundle.extra, "run", dict))
+        config = RunConfig.parse(EARLIER_DEFAULTS, take(bundle.extra, "run", dict))
         _require_same_sizes(config, bundle)
         _check_ticks(take(bundle.extra, "split", dict), "validation", "test")
         if CALIBRATION_AHEAD in bundle.extra:

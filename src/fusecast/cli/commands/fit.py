@@ -24,7 +24,7 @@ def fit(
 ) -> None:
     """Train a Temporal Fusion Transformer on a table."""
     from fusecast.cli.options import parse_assignments
-    from fusecast.config import read_options
+    from fusecast.config import EARLIER_DEFAULTS, read_options
     from fusecast.errors import ConfigError, TrainingError
     from fusecast.workflows.fit import RUN_FILE
 
@@ -38,7 +38,8 @@ def fit(
     options = ctx.ensure_object(dict)  # see ConfigCommand
     if data is not None:
         options["data"] = str(data.resolve())
-    train(read, options, parse_assignments(set_ or []), folder=out, resume=resume)
+    earlier = EARLIER_DEFAULTS if resume else {}
+    train(earlier, read, options, parse_assignments(set_ or []), folder=out, resume=resume)
 
 
 def train(*layers: Mapping[str, Any], folder: Path, resume: bool = False) -> None:
