@@ -49,8 +49,6 @@ SplitSize = float | int | str
 
 MAX_EPOCH_WINDOWS = 16_384
 """Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
-MIN_EPOCH_STEPS = 20
-"""Steps of an epoch at least where ``windows_per_epoch`` is None: few windows are taken several times."""
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Lightning, takes."""
 REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
@@ -67,7 +65,7 @@ OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 EARLIER_DEFAULTS: Mapping[str, Any] = {
     "calibration": "none",
-    "training": {"members": 1, "final": "none", "average_weights": False},
+    "training": {"members": 1, "final": "none", "average_weights": False, "min_epoch_steps": 1},
 }
 """What options meant in files of runs that were written before there were these options."""
 TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
@@ -317,7 +315,9 @@ class TrainingConfig(_Section):
     windows_per_epoch: Count | None = None
     """Windows an epoch takes, on all devices together. Epochs go through one long shuffle of all windows, piece after
     piece, so nothing is left out and nothing is seen twice before everything has been seen once. None: all windows,
-    but at most 16,384, so that validations are frequent where windows are many, and at least those of 20 steps."""
+    but at most 16,384, so that validations are frequent where windows are many."""
+    min_epoch_steps: Count = 20
+    """Steps of an epoch at least where ``windows_per_epoch`` is None: few windows are taken several times."""
     validation_windows: Count | None = 2_000
     """Windows evaluated at a validation, evenly spaced over all there are; None for all."""
     early_stopping_patience: NonNegativeInt | None = 5
@@ -384,7 +384,9 @@ class TrainingConfig(_Section):
         """Return the windows of an epoch, where there are so many in all."""
         if self.windows_per_epoch is not None:
             return min(windows, self.windows_per_epoch)
-        return min(max(windows, MIN_EPOCH_STEPS * self.batch_size * self.devices * self.num_nodes), MAX_EPOCH_WINDOWS)
+        return min(
+            max(windows, self.min_epoch_steps * self.batch_size * self.devices * self.num_nodes), MAX_EPOCH_WINDOWS
+        )
 
 
 class RunConfig(_Section):

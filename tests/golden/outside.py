@@ -51,6 +51,7 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
             *("--dropout", 0, "--calibration", "none", "--final", "none", "--members", 1),
             *("--set", "features.window_scaling=none", "--set", "training.windows_per_epoch=512"),
             *("--set", f"features.calendar={CALENDAR['calendar']}"),
+            *("--set", "training.average_weights=false", "--set", "training.min_epoch_steps=1"),
             *("--set", "training.logger=none", "--set", "training.progress=false", "--set", "training.accelerator=cpu"),
         ],
         ["evaluate", "run", "--raw"],

@@ -132,7 +132,7 @@ class LightningTrainingConfig:
         """Return the settings as the options of the package's trainer; see :meth:`check` for its errors."""
         checked = self.check()
         options = {option: getattr(checked, name) for option, name in SECTIONS[TrainingConfig].items()}
-        return TrainingConfig(average_weights=False, **options)
+        return TrainingConfig(average_weights=False, min_epoch_steps=1, **options)
 
     def checkpoint_to_resume(self) -> Path | None:
         """Return the file to resume from, or the folder of checkpoints; None to start from the beginning."""
