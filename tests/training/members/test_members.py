@@ -74,7 +74,8 @@ def test_members_that_train_at_once_are_those_that_train_one_after_another(
         assert {"checkpoints", "history.csv", "logs", "finished.json"} <= {path.name for path in place.iterdir()}
     lines = capsys.readouterr().err.splitlines()
     for number in (1, 2, 3):
-        assert sum(line.startswith(f"member {number}  epoch   ") for line in lines) == len(undisturbed.history)
+        epochs = len(undisturbed.members[number - 1].history)
+        assert sum(line.startswith(f"member {number}  epoch   ") for line in lines) == epochs
 
 
 def test_the_first_member_is_the_network_that_is_trained_alone_and_the_second_has_the_next_seed(
