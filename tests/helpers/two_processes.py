@@ -90,6 +90,7 @@ def train_windows(folder: Path, devices: int, *callbacks: pl.Callback, resume: b
         devices=devices,
         max_epochs=EPOCHS,
         windows_per_epoch=None,
+        min_epoch_steps=1,
         learning_rate=0.01,
     )
     return {

@@ -471,7 +471,7 @@ def test_checkpoints_of_an_earlier_version_are_read_by_the_names_of_their_parts(
     train(max_epochs=1)
     content = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     names = {re.match(r"\w+", key)[0] for key in content["callbacks"]}
-    assert names == {"History", "Limits", "EarlyStopping", "MovableCheckpoint"}
+    assert names == {"History", "Limits", "EarlyStopping", "LearningRates", "MovableCheckpoint"}
     assert {"WindowDataModule", "epoch_loss", "saved", "hyper_parameters", "loops"} <= content.keys()
     best = next(key for key in content["callbacks"] if key.startswith("MovableCheckpoint"))
     assert best == (
