@@ -62,7 +62,8 @@ def test_a_validation_loss_that_is_no_number_is_an_error_too(train: Train, world
 
 
 def test_the_learning_rate_falls_when_validation_no_longer_improves(undisturbed: Train) -> None:
-    result = undisturbed(max_epochs=10, learning_rate=0.3, lr_scheduler_patience=0, early_stopping_patience=None)
+    options = {"lr_scheduler_patience": 0, "learning_rate": 0.3, "early_stopping_patience": None}
+    result = undisturbed(max_epochs=10, **options, average_weights=False)
     rates = [row["lr"] for row in result.history]
     losses = [row["val_loss"] for row in result.history]
     expected, best = [0.3], math.inf

@@ -45,8 +45,16 @@ def test_callbacks_are_called_in_the_documented_order_and_checkpoints_hold_their
         callbacks=[every_step, counter, AfterSteps(9, int)],
     )
     assert counter.order == [
-        *("RunFolder", "History", "Limits", "ProgressReport", "LearningRateMonitor", "EarlyStopping"),
-        *("LearningRates", "Counter", "AfterSteps", "MovableCheckpoint", "ModelCheckpoint", "LastCheckpoint"),
+        *("RunFolder", "WeightAverage", "History", "Limits", "ProgressReport", "LearningRateMonitor"),
+        *(
+            "EarlyStopping",
+            "LearningRates",
+            "Counter",
+            "AfterSteps",
+            "MovableCheckpoint",
+            "ModelCheckpoint",
+            "LastCheckpoint",
+        ),
         "Interruption",
     ]
     previous = load_checkpoint(result.checkpoint.parent / "previous.ckpt")

@@ -103,9 +103,9 @@ class TrainingRun:
     """A Lightning trainer, and those of its callbacks that are read when training has ended.
 
     Lightning calls the callbacks in this order: the check of the folder, the average of the weights, history, limits,
-    progress, learning rate,
-    early stopping; those of the user; then whatever writes checkpoints: the best one, those of the user, ``last.ckpt``,
-    interruption. What ``last.ckpt`` holds is therefore the state of all the others after the same step.
+    progress, learning rate, early stopping; those of the user; then whatever writes checkpoints: the best one, those of
+    the user, ``last.ckpt``, interruption. What ``last.ckpt`` holds is therefore the state of all the others after the
+    same step.
 
     `monitor` (``val_loss``, or ``train_loss`` where nothing is validated) decides about the best weights and early
     stopping, and without it the last weights are the best; `logger` (one of Lightning's, or several) replaces that of
