@@ -35,6 +35,8 @@ OPTIONS: dict[str, Any] = {
         "max_epochs": 5,
         "learning_rate": 0.4,
         "lr_scheduler_patience": 0,
+        "members": 1,
+        "average_weights": False,
         "accelerator": "cpu",
         "logger": "none",
         "progress": False,
@@ -61,7 +63,8 @@ def fit(
     """Fit a small network, and its final one."""
     options = {"network": OPTIONS["network"] | {"dropout": dropout}, "training": OPTIONS["training"] | training}
     split = split or ({} if validation is None else {"validation": validation})
-    made = forecaster.Forecaster(HORIZON, LOOKBACK, **ROLES, **options, split=split)
+    features = {"window_scaling": "mean"}
+    made = forecaster.Forecaster(HORIZON, LOOKBACK, **ROLES, **options, features=features, split=split)
     return made.fit(table() if data is None else data, folder=folder, resume=resume)
 
 

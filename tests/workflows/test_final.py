@@ -99,6 +99,7 @@ def by_hand(forecaster: Forecaster, preprocessor: Any, steps: int, rates: list[f
         len(index), batch_size=training.batch_size, shuffle=True, seed=training.seed,
         windows_per_epoch=training.windows_per_epoch,
     )  # fmt: skip
+    average = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     step = epoch = 0
     while step < steps:
         sampler.set_epoch(epoch)
@@ -113,7 +114,11 @@ def by_hand(forecaster: Forecaster, preprocessor: Any, steps: int, rates: list[f
             clip_gradients(optimizer, training.gradient_clip)
             optimizer.step()
             step += 1
+            for name, weight in network.named_parameters():
+                average[name].lerp_(weight.detach(), 9 / (step + 8))
         epoch += 1
+    if training.average_weights:
+        network.load_state_dict(average, strict=False)
     return network
 
 
@@ -135,6 +140,17 @@ def test_the_final_network_is_the_one_that_is_trained_by_hand_on_all_rows(fitted
         if "embedding" not in name:  # the rows of unknown categories are set afterwards
             assert torch.equal(trained.state_dict()[name], tensor), name
     assert final.extra["steps"] == [(steps, steps)]
+
+
+def test_the_final_network_has_the_average_of_its_weights_too() -> None:
+    forecaster = fit(None, average_weights=True, lr_scheduler_patience=100, learning_rate=0.01)
+    ((steps, planned),) = final_of(forecaster).extra["steps"]
+    assert steps == planned
+    network = by_hand(forecaster, final_of(forecaster).preprocessor, steps, [0.01] * steps)
+    trained = final_of(forecaster).members[0].network.state_dict()
+    for name, tensor in network.state_dict().items():
+        if "embedding" not in name:
+            torch.testing.assert_close(trained[name], tensor, rtol=1e-5, atol=1e-6)
 
 
 def test_forecasts_are_those_of_the_final_network_and_scores_those_of_the_judged_one(
@@ -174,7 +190,7 @@ def test_forecasts_are_those_of_the_final_network_and_scores_those_of_the_judged
         )
     final = EnsemblePredictor.from_bundle(final_of(fitted), "cpu")
     expected = forecast_by_hand(fitted, final)
-    np.testing.assert_array_equal(before["predict"]["q0.5"].to_numpy(), expected)
+    np.testing.assert_array_equal(fitted.predict(plan, raw=True)["q0.5"].to_numpy(), expected)
 
 
 def test_sample_paths_depend_on_each_other_as_the_errors_of_the_judged_network(
@@ -318,7 +334,7 @@ def test_the_schedule_cosine_stops_where_the_judged_weights_are_from(tmp_path: P
 
 
 def test_only_members_that_are_kept_have_a_final_one_with_their_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "keep_best_members", lambda bundle, _: replace(bundle, members=bundle.members[1:]))
+    monkeypatch.setattr(workflow, "keep_best_members", lambda bundle, *_: replace(bundle, members=bundle.members[1:]))
     forecaster = fit(None, max_steps=4, members=2)
     final = final_of(forecaster)
     assert len(final.members) == 1
