@@ -1,6 +1,6 @@
 """Runs with final networks that kill themselves in each phase: a script for the tests of resumption.
 
-python killed_final.py FOLDER
+python -m tests.helpers.killed_final FOLDER
 
 Writes FOLDER/1, of one network, and FOLDER/2, of two.
 

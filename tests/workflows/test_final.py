@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import pytorch_lightning as lightning
 import torch
-from tests.helpers import killed_final
 from tests.helpers.killed_final import fit, table
-from tests.helpers.python_server import run_python
+from tests.helpers.python_server import ROOT, run_python
 from tests.helpers.tables import HORIZON, LOOKBACK, future_of, shop_table
+from tests.helpers.training_by_hand import by_hand
 from typer.testing import CliRunner
 
 from fusecast import Forecaster
@@ -27,16 +26,10 @@ from fusecast.errors import ArtifactError, TrainingError
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import Bundle
-from fusecast.kernels.adamw import AdamW, clip_gradients
-from fusecast.model.losses import quantile_loss
-from fusecast.runtime.device import seed_step
 from fusecast.training.callbacks import history, stopping
 from fusecast.training.checkpoints import load_checkpoint
 from fusecast.training.final import FINETUNE_RATE, FINETUNE_STEPS, FollowPlan, LearningRates
-from fusecast.training.fit import make_module
 from fusecast.training.members import fit as members_fit
-from fusecast.windows.dataloader import make_loader
-from fusecast.windows.sampler import SeededSampler
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows import fit as workflow
 from fusecast.workflows import sample
@@ -84,42 +77,6 @@ def weights(bundle: Bundle | None) -> list[torch.Tensor]:
 
 def same(one: Bundle | None, other: Bundle | None) -> bool:
     return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
-
-
-def by_hand(forecaster: Forecaster, preprocessor: Any, steps: int, rates: list[float]) -> torch.nn.Module:
-    """Train on all rows, in a plain loop."""
-    panel, training = forecaster.prepared.panel, forecaster.config.training
-    index = WindowIndex.for_training(lengths=panel.lengths, end=panel.lengths, lookback=LOOKBACK, horizon=HORIZON)
-    encoded = preprocessor.encode(panel)
-    lightning.seed_everything(training.seed, verbose=False)
-    sizes = forecaster._bundle.config.to_dict() | preprocessor.inputs.sizes()  # type: ignore[union-attr]
-    network = make_module(type(forecaster._bundle.config)(**sizes), training).network.train()  # type: ignore[union-attr]
-    optimizer = AdamW(network.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True)
-    sampler = SeededSampler(
-        len(index), batch_size=training.batch_size, shuffle=True, seed=training.seed,
-        windows_per_epoch=training.windows_per_epoch,
-    )  # fmt: skip
-    average = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    step = epoch = 0
-    while step < steps:
-        sampler.set_epoch(epoch)
-        for batch in make_loader(encoded, index, sampler):
-            if step == steps:
-                break
-            seed_step(training.seed, step, 0, torch.device("cpu"), part=0)
-            optimizer.param_groups[0]["lr"] = rates[step]
-            optimizer.zero_grad()
-            levels = network.config.quantiles
-            quantile_loss(network(batch).quantiles, batch.target, batch.target_mask, levels, batch.weight).backward()
-            clip_gradients(optimizer, training.gradient_clip)
-            optimizer.step()
-            step += 1
-            for name, weight in network.named_parameters():
-                average[name].lerp_(weight.detach(), 9 / (step + 8))
-        epoch += 1
-    if training.average_weights:
-        network.load_state_dict(average, strict=False)
-    return network
 
 
 def test_the_final_network_is_the_one_that_is_trained_by_hand_on_all_rows(fitted: Forecaster) -> None:
@@ -484,7 +441,7 @@ def test_a_run_that_is_killed_in_each_phase_and_resumed_is_the_one_that_nothing_
     fitted: Forecaster, folder: Path, tmp_path: Path
 ) -> None:
     two = fit(tmp_path / "two", members=2)
-    ran = run_python(killed_final.__file__, tmp_path)
+    ran = run_python("-m", "tests.helpers.killed_final", tmp_path, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for members, whole, place in ((1, fitted, folder), (2, two, tmp_path / "two")):
         killed = tmp_path / str(members)
