@@ -53,7 +53,7 @@ def train_by_command(folder: Path, resume: bool) -> None:
     options = [
         *("--horizon", "2", "--lookback", "4", "--hidden-size", "4", "--num-heads", "1", "--batch-size", "4"),
         *("--max-epochs", str(EPOCHS), "--learning-rate", "0.05", "--set", "training.windows_per_epoch=12"),
-        *("--set", "training.checkpoint_steps=2", "--set", "training.logger=none"),
+        *("--members", "1", "--set", "training.checkpoint_steps=2", "--set", "training.logger=none"),
     ]
     words = ["--resume"] if resume else [str(folder.parent / "table.csv"), *options]
     sys.argv = ["fusecast", "fit", "--out", str(folder), *words]

@@ -61,8 +61,10 @@ FEW_WINDOWS = 64
 """Windows that show how long forecasts take."""
 CALIBRATION_PASSES = 4
 """Passes over validation or test rows of a fit: the choice among members, the blend, and two calibrations."""
-SHARE_OF_CALIBRATION, SHARE_OF_WRITING = 0.1, 0.02
-"""Shares of the time of a fit for the choice among members and their calibration, and for writing the model."""
+SHARE_OF_CALIBRATION = 0.1
+"""Share of the time of a fit for the choice among members and their calibration."""
+SECONDS_AROUND, LARGEST_SHARE_AROUND = 8.0, 0.15
+"""Seconds for starting Python, ending processes and writing the model, and the largest share of the time for it."""
 
 
 def fit_prepared(
@@ -127,7 +129,7 @@ class TimeBudget:
         seconds = prepared.config.budget_seconds
         if seconds is None:
             return cls()
-        end = time.time() + (1.0 - SHARE_OF_WRITING) * seconds - prepared.seconds
+        end = time.time() + seconds - min(SECONDS_AROUND, LARGEST_SHARE_AROUND * seconds) - prepared.seconds
         left = max(end - time.time(), 0.0)
         calibration = SHARE_OF_CALIBRATION * left
         share = JUDGED_SHARE[prepared.config.training.final] if has_rows_to_learn(prepared) else 1.0
