@@ -34,7 +34,7 @@ from fusecast.training.callbacks.progress import notify
 from fusecast.training.checkpoints import IDENTITY, are_equal, load_training_state, newest_checkpoint
 from fusecast.training.final import JUDGED_SHARE, LEAST_REFITTED, StepPlan, plan_final
 from fusecast.training.fit import FitResult, settle_unknown_categories
-from fusecast.training.members.ensemble import FINISHED, MEMBERS, LoadInitialWeights
+from fusecast.training.members.ensemble import FINISHED, MEMBERS, SHORTEST_MINUTES, LoadInitialWeights
 from fusecast.training.members.fit import fit_members, plan_processes
 from fusecast.training.trainer import RunFiles
 from fusecast.windows.window_index import WindowIndex
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 RUN_FILE = "run.yaml"
 PLAN = "plan.json"
 """File in the folder of the final networks that says how they are trained, so that another training is recognised."""
-SHORTEST_MINUTES = 1e-6
-"""Minutes of the final training where nothing is left of ``max_minutes``: one step is taken."""
 FEW_WINDOWS = 64
 """Windows that show how long forecasts take."""
 CALIBRATION_PASSES = 4

@@ -38,9 +38,13 @@ NOT_DECISIVE = ("members", "logger", "progress", "final")
 """Options of training that may change when a member that is done is taken over."""
 
 
+SHORTEST_MINUTES = 1e-6
+"""Minutes of a training where no time is left: one step is taken."""
+
+
 def minutes_until(deadline: float) -> float:
     """Return the minutes until a Unix time; where it is over, so few that one step is taken."""
-    return max((deadline - time.time()) / 60.0, 1e-6)
+    return max((deadline - time.time()) / 60.0, SHORTEST_MINUTES)
 
 
 def member_folder(folder: Path, number: int) -> Path:
