@@ -347,7 +347,7 @@ class TrainingConfig(_Section):
     num_nodes: Annotated[int, Field(ge=1, le=10_000), _NUMBER] = 1
     """Machines that train together."""
     members: Count = 2
-    """Networks whose quantiles are averaged, each trained from a seed of its own. On a CPU they train at the same time
+    """Networks whose forecasts are mixed, each trained from a seed of its own. On a CPU they train at the same time
     where there are cores, each with its share of the threads."""
     final: FinalTraining = "refit"
     """Networks that learn from all rows, and forecast the future, while those of the training rows are scored: `refit`

@@ -1,4 +1,4 @@
-"""Every verb of a forecaster with several networks: what it returns is that of their average."""
+"""Every verb of a forecaster with several networks: what it returns is that of all of them together."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from fusecast import Forecaster
 from fusecast.cli.app import app
 from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.inference.quantiles import mix_quantiles
 from fusecast.training.members import fit as members_fit
 
 QUANTILES = ["q0.1", "q0.5", "q0.9"]
@@ -43,11 +44,12 @@ def fitted(folder: Path) -> Forecaster:
     return fit(folder, members=2)
 
 
-def test_forecasts_are_the_average_and_a_loaded_model_returns_the_same(fitted: Forecaster, folder: Path) -> None:
+def test_forecasts_are_a_mixture_and_a_loaded_model_returns_the_same(fitted: Forecaster, folder: Path) -> None:
     future = future_of(shop_table())
     forecasts = fitted.predict(future)
     alone = [fit(seed=seed).predict(future).select(QUANTILES).to_numpy() for seed in (42, 43)]
-    np.testing.assert_allclose(forecasts.select(QUANTILES).to_numpy(), (alone[0] + alone[1]) / 2, rtol=1e-9)
+    expected = mix_quantiles(alone, fitted.config.network.quantiles)
+    np.testing.assert_allclose(forecasts.select(QUANTILES).to_numpy(), expected, rtol=1e-9)
     loaded = Forecaster.load(folder)
     assert loaded.predict(future, data=shop_table()).equals(forecasts)
     assert loaded.config.training.members == 2
@@ -73,7 +75,7 @@ def test_an_explanation_is_the_average_of_those_of_the_members(fitted: Forecaste
     assert fitted.explain_forecast("shop 0", future_of(shop_table())).forecast.height == HORIZON
 
 
-def test_the_other_verbs_work_on_the_average(fitted: Forecaster, folder: Path, tmp_path: Path) -> None:
+def test_the_other_verbs_work_on_all_members(fitted: Forecaster, folder: Path, tmp_path: Path) -> None:
     future = future_of(shop_table())
     assert fitted.sample(5, future).height == 3 * 5 * HORIZON
     changed = fitted.what_if({"promotion": 0.0}, future)
@@ -82,7 +84,7 @@ def test_the_other_verbs_work_on_the_average(fitted: Forecaster, folder: Path, t
     fitted.calibrate("split")
     assert (folder / "model-2.safetensors").exists()
     page = fitted.report(tmp_path / "report.html").read_text()
-    assert "2, averaged" in page
+    assert "2, mixed" in page
     ran = CliRunner().invoke(app, ["predict", str(folder), "--help"])
     assert ran.exit_code == 0
 

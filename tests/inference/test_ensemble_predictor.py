@@ -1,4 +1,4 @@
-"""The forecasts of several networks are averaged level by level, whatever the scaling of each one's windows."""
+"""The forecasts of several networks are mixed, whatever the scaling of each one's windows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fusecast.config import WindowScaling
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import Member
 from fusecast.inference.network_predictor import NetworkPredictor
+from fusecast.inference.quantiles import mix_quantiles
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.window_index import WindowIndex
@@ -30,21 +31,22 @@ def predictor_of(world: World, scalings: list[WindowScaling], head: str = "quant
     return EnsemblePredictor(members, world.preprocessor, device="cpu", batch_size=20)
 
 
-def test_each_level_is_the_average_of_that_level_of_every_member(world: World) -> None:
+def test_forecasts_are_the_mixture_of_those_of_every_member(world: World) -> None:
     ensemble = predictor_of(world, ["none", "mean", "last", "season"])
     got = ensemble.predict(world.panel, world.valid)
-    expected = np.zeros_like(got.quantiles)
+    parts = []
     for member in ensemble.members:  # the slow, obvious way
         encoded = replace(world.encoded, window_scaling=member.window_scaling)
         windows = np.arange(len(world.valid))
         units = compute_window_units(encoded, world.valid.lookback, *world.valid.locate(windows))
         with torch.no_grad():
             scaled = member.network(gather(encoded, world.valid, windows)).quantiles.double().numpy()
+        parts.append(np.empty_like(got.quantiles))
         for window in windows:
             for step in range(world.valid.horizon):
                 values = scaled[window, step, 0] * units[1][window, 0] + units[0][window, 0]
-                expected[window, step, 0] += np.sort(values) / 4
-    np.testing.assert_allclose(got.quantiles, expected, rtol=1e-5, atol=1e-3)
+                parts[-1][window, step, 0] = np.sort(values)
+    np.testing.assert_allclose(got.quantiles, mix_quantiles(parts, got.levels), rtol=1e-5, atol=1e-3)
     assert (np.diff(got.quantiles) >= 0).all()
     assert got.levels == world.model.quantiles
 
@@ -65,7 +67,7 @@ def test_one_member_predicts_and_explains_as_its_network_alone_bit_for_bit(world
 
 
 @pytest.mark.parametrize("scalings", [["none", "none"], ["mean", "last", "none"], ["none", "mean"]])
-def test_outputs_are_the_average_of_those_of_the_members(world: World, scalings: list[WindowScaling]) -> None:
+def test_outputs_are_combined_from_those_of_the_members(world: World, scalings: list[WindowScaling]) -> None:
     ensemble = predictor_of(world, scalings)
     forecasts = ensemble.predict(world.encoded, world.valid)
     single = [

@@ -11,7 +11,7 @@ from sklearn.metrics import mean_pinball_loss
 
 from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import Forecasts
-from fusecast.inference.quantiles import compute_median, find_levels, interpolate_quantiles
+from fusecast.inference.quantiles import compute_median, find_levels, interpolate_quantiles, mix_quantiles
 
 LEVELS = (0.1, 0.5, 0.8)
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -108,3 +108,61 @@ def test_the_median_lies_between_its_neighbours_where_it_is_not_a_level() -> Non
     assert compute_median(quantiles, (0.6, 0.8)) == 2.0
     assert compute_median(quantiles, (0.1, 0.3)) == 6.0
     assert compute_median(quantiles, (0.1, 0.5)) == 6.0
+
+
+def slow_mixture(parts: list[np.ndarray], levels: list[float]) -> np.ndarray:
+    """Return the quantiles of a mixture of rising quantiles [Q] without ties, by its distribution function."""
+
+    def height(value: float, part: np.ndarray) -> float:
+        if value < part[0]:
+            slope = (part[1] - part[0]) / (levels[1] - levels[0])
+            return levels[0] * float(np.exp((value - part[0]) / (slope * levels[0])))
+        if value > part[-1]:
+            slope, rest = (part[-1] - part[-2]) / (levels[-1] - levels[-2]), 1 - levels[-1]
+            return 1 - rest * float(np.exp(-(value - part[-1]) / (slope * rest)))
+        return float(np.interp(value, part, levels))
+
+    knots = sorted(value for part in parts for value in part)
+    heights = [sum(height(value, part) for part in parts) / len(parts) for value in knots]
+    return np.interp(levels, heights, knots)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1), level_lists.filter(lambda levels: len(levels) > 1), st.integers(1, 4))
+def test_a_mixture_has_the_mean_of_the_distribution_functions(seed, levels, members) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [
+        np.cumsum(rng.uniform(0.01, 2, (3, 2, len(levels))), axis=-1) + rng.normal(0, 5, (3, 2, 1))
+        for _ in range(members)
+    ]  # fmt: skip
+    mixture = mix_quantiles(parts, levels)
+    for row in np.ndindex(3, 2):
+        expected = slow_mixture([part[row] for part in parts], levels)
+        np.testing.assert_allclose(mixture[row], expected, rtol=1e-6, atol=1e-6)
+    assert (np.diff(mixture, axis=-1) >= 0).all()
+    np.testing.assert_allclose(mix_quantiles(parts[::-1], levels), mixture, rtol=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), level_lists, st.integers(1, 3))
+def test_a_mixture_of_equal_parts_is_each_of_them_and_never_leaves_their_range(data, levels, members) -> None:
+    parts = [np.sort(data.draw(arrays(float, (4, len(levels)), elements=numbers)), axis=-1) for _ in range(2)]
+    tied = np.maximum(parts[0], 0.0)
+    for part in (parts[0], tied):
+        np.testing.assert_allclose(mix_quantiles([part] * members, levels), part, rtol=1e-9, atol=1e-9)
+    mixture = mix_quantiles([*parts, tied], levels)
+    lowest, highest = np.minimum(*parts), np.maximum(np.maximum(*parts), tied)
+    slack = 1e-9 * (1 + np.abs(mixture))
+    assert (mixture >= lowest - slack).all()
+    assert (mixture <= highest + slack).all()
+
+
+def test_a_mixture_is_wider_where_its_parts_disagree_and_many_values_are_mixed_in_pieces() -> None:
+    near = np.array([[-1.0, 0.0, 0.6]])
+    mixture = mix_quantiles([near - 5, near + 5], LEVELS)
+    assert mixture[0, [0, 2]] == pytest.approx([-5.8, 5.3], abs=0.3)
+    many = np.sort(np.random.default_rng(0).normal(size=(2, 40_000, 3)), axis=-1)
+    whole = mix_quantiles(list(many), LEVELS)
+    for rows in (slice(16_380, 16_390), slice(39_990, None)):
+        np.testing.assert_array_equal(whole[rows], mix_quantiles([part[rows] for part in many], LEVELS))
+    assert mix_quantiles([many[0, :0], many[1, :0]], LEVELS).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""EnsemblePredictor: the forecasts of a bundle, averaged over its members."""
+"""EnsemblePredictor: the forecasts of a bundle, the distributions of its members mixed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fusecast.features.targets import COUNT_HEAD, apply_transform
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.inference.network_predictor import NetworkPredictor, evaluation_mode
+from fusecast.inference.quantiles import mix_quantiles
 from fusecast.model.batch import Batch, Output
 from fusecast.model.config import Head, ModelConfig
 from fusecast.windows.window_index import WindowIndex
@@ -23,11 +24,12 @@ from fusecast.windows.window_scaling import compute_window_units, rescale_window
 
 
 class EnsemblePredictor:
-    """One network, or several whose quantiles are averaged level by level, with their preprocessor.
+    """One network, or several whose forecasts are combined, with their preprocessor.
 
-    The average is that of quantile functions (Vincentization), in the units of the data. Averages of counts are rounded
-    to whole numbers, as the quantiles of a distribution of counts are. One network alone predicts exactly as by
-    itself.
+    The combined forecast is the mixture of the distributions that the members forecast, so that it is the wider the
+    less they agree (:func:`~fusecast.inference.quantiles.mix_quantiles`); under a head that is a distribution, it has
+    the mean of their quantiles at each level (Vincentization), rounded where they are counts. Both in the units of the
+    data. One network alone predicts exactly as by itself.
 
     Parameters
     ----------
@@ -89,12 +91,14 @@ class EnsemblePredictor:
         )
         return replace(
             first,
-            quantiles=average_quantiles([first.quantiles, *(each.quantiles for each in others)], self.config.head),
+            quantiles=combine_quantiles(
+                [first.quantiles, *(each.quantiles for each in others)], first.levels, self.config.head
+            ),
         )
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch as the first network reads it, and the
-        scaled output, averaged as by :meth:`forward`.
+        scaled output, combined as by :meth:`forward`.
         """
         encoded = _scaled_by(encoded, self.members[0])
         forward = self.forward(encoded, index)
@@ -102,10 +106,10 @@ class EnsemblePredictor:
             yield windows, batch, output if len(self.members) == 1 else forward(batch, output)
 
     def forward(self, encoded: EncodedPanel, index: WindowIndex) -> Callable[..., Output]:
-        """Return a function from a batch of windows of a panel, on any device, to the averaged output of the networks.
+        """Return a function from a batch of windows of a panel, on any device, to the combined output of the networks.
 
-        Selection weights and attention are averaged, and so are the quantiles: in the units of the data, and then
-        scaled as the batch is. Of several networks there are no parameters of a distribution. The values of the batch
+        Selection weights and attention are averaged; quantiles are combined in the units of the data, and then scaled
+        as the batch is. Of several networks there are no parameters of a distribution. The values of the batch
         may have been changed since it was gathered.
         """
         encoded = _scaled_by(encoded, self.members[0])
@@ -126,7 +130,7 @@ class EnsemblePredictor:
                 outputs.append(output)
                 quantiles.append(np.sort(self._predictors[number].to_units(output.quantiles, *units), axis=-1))
             average = Output(*(torch.stack(tensors).mean(dim=0) for tensors in zip(*outputs, strict=True)))
-            scaled = self._scale(average_quantiles(quantiles, self.config.head), center, scale)
+            scaled = self._scale(combine_quantiles(quantiles, self.config.quantiles, self.config.head), center, scale)
             return average._replace(
                 quantiles=torch.from_numpy(scaled).to(average.quantiles), parameters=average.parameters[..., :0]
             )
@@ -145,10 +149,12 @@ class EnsemblePredictor:
         return np.asarray((transformed - center[:, None, :, None]) / scale[:, None, :, None])
 
 
-def average_quantiles(quantiles: Sequence[FloatArray], head: Head) -> FloatArray:
-    """Return the average of rising quantiles [B, H, Y, Q] of each member, which rises too."""
+def combine_quantiles(quantiles: Sequence[FloatArray], levels: Sequence[float], head: Head) -> FloatArray:
+    """Return rising quantiles [B, H, Y, Q] of one forecast, made of those of each member."""
     if len(quantiles) == 1:
         return quantiles[0]
+    if head == "quantile":
+        return mix_quantiles(quantiles, levels)
     average = np.mean(quantiles, axis=0)
     return np.asarray(np.rint(average) if head == COUNT_HEAD else average)
 

@@ -4,7 +4,7 @@
 config.json          format, versions, the ``ModelConfig``, extra values, and the checksums of all files saved
 preprocessor.json    the fitted preprocessor
 model.safetensors    the weights, by the names of ``TemporalFusionTransformer.state_dict()``
-model-2.safetensors  the weights of the second network, and so on, where forecasts are averaged
+model-2.safetensors  the weights of the second network, and so on, where there are several
 final                folder with a bundle of the networks that forecast the future, where these are others
 ===================  ================================================================================
 """
@@ -48,7 +48,7 @@ MAX_DIMENSIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One of the networks whose forecasts are averaged, and how its windows are scaled."""
+    """One of the networks whose forecasts are mixed, and how its windows are scaled."""
 
     network: TemporalFusionTransformer  # on the CPU, in eval mode
     window_scaling: WindowScaling

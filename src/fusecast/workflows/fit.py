@@ -21,7 +21,7 @@ from fusecast.errors.training import TrainingInterrupted
 from fusecast.evaluation.blend import BLEND
 from fusecast.features.preprocessor import Preprocessor, series_variable
 from fusecast.features.targets import apply_transform
-from fusecast.inference.ensemble_predictor import EnsemblePredictor, average_quantiles
+from fusecast.inference.ensemble_predictor import EnsemblePredictor, combine_quantiles
 from fusecast.inference.model_bundle import FINAL, Bundle, Member
 from fusecast.io.atomic import scratch_folder, write_text_atomically
 from fusecast.io.documents import parse_json, read_bytes
@@ -347,8 +347,13 @@ def keep_best_members(bundle: Bundle, prepared: Prepared, seconds: float | None 
         quantiles = [
             each.quantiles for each, member in zip(forecasts, bundle.members, strict=True) if member in members
         ]
-        average = replace(forecasts[0], quantiles=average_quantiles(quantiles, bundle.config.head))
-        losses[name] = scaled_loss(average, prepared.encoded, valid, prepared.config.features.target_transform)
+        combined = combine_quantiles(quantiles, forecasts[0].levels, bundle.config.head)
+        losses[name] = scaled_loss(
+            replace(forecasts[0], quantiles=combined),
+            prepared.encoded,
+            valid,
+            prepared.config.features.target_transform,
+        )
     best = min(losses, key=lambda name: losses[name])
     if is_first_process():
         figures = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())

@@ -318,7 +318,7 @@ def describe_data(prepared: Prepared) -> dict[str, str]:
 def describe_run(config: RunConfig, members: Sequence[Member], history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return facts about the networks and their training as text."""
     facts = {
-        **({"Networks": f"{len(members)}, averaged"} if len(members) > 1 else {}),
+        **({"Networks": f"{len(members)}, mixed"} if len(members) > 1 else {}),
         "Parameters": f"{sum(parameter.numel() for parameter in members[0].network.parameters()):,}",
         "Hidden size": str(config.network.hidden_size),
         "Attention heads": str(config.network.num_heads),
