@@ -161,7 +161,7 @@ class TableConfig(_Section):
     categorical: Names = ()
     """Columns that are categories although they are numbers; text and booleans always are."""
     frequency: str | None = None
-    """Length of a step, such as 30m, 1h, 1d, 1mo or 1i; inferred from the table where it is not given."""
+    """Length of a step, such as 30m, 1h, 1d, 1b (business days), 1mo or 1i; inferred where it is not given."""
     time_zone: str | None = None
     """Zone in which times are read; None for that of the column. Naive times are local times of this zone."""
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fusecast.data.frequency import (
     Frequency,
@@ -8,6 +10,8 @@ from fusecast.data.frequency import (
     format_duration,
     format_lag,
     format_step,
+    format_weekdays,
+    parse_weekdays,
     seasons_for,
 )
 from fusecast.errors import SchemaError
@@ -21,7 +25,8 @@ from fusecast.errors import SchemaError
         ("D", "1d"), ("daily", "1d"), ("P1D", "1d"), ("24h", "24h"), ("7d", "1w"), ("W", "1w"), ("W-SUN", "1w"),
         ("M", "1mo"), ("MS", "1mo"), ("ME", "1mo"), ("monthly", "1mo"), ("P1M", "1mo"), ("mo", "1mo"), ("2MS", "2mo"),
         ("QS", "1q"), ("QE-DEC", "1q"), ("3mo", "1q"), ("12mo", "1y"), ("A", "1y"), ("YS-JAN", "1y"), ("yearly", "1y"),
-        ("S", "1s"), ("10s", "10s"), ("i", "1i"), ("5i", "5i"), ("steps", "1i"),
+        ("S", "1s"), ("B", "1b"), ("weekdays", "1b"), ("b(mon-fri)", "1b"),
+        ("1b (Monday - Saturday)", "1b(Mon-Sat)"), ("10s", "10s"), ("i", "1i"), ("5i", "5i"), ("steps", "1i"),
     ],
 )  # fmt: skip
 def test_frequencies_are_understood_in_all_common_spellings(typed, expected):
@@ -35,15 +40,34 @@ def test_text_that_is_no_frequency_is_an_error_with_examples(typed):
         canonical_frequency(typed)
 
 
-@pytest.mark.parametrize("typed", ["B", "2B", "weekdays"])
-def test_business_days_are_an_error_with_an_alternative(typed):
-    with pytest.raises(SchemaError, match=r"business days.*\nHint: use 1d"):
+def test_several_business_days_a_step_are_an_error_with_an_alternative():
+    with pytest.raises(SchemaError, match=r"'2B' has several business days in a step\nHint: use 1b"):
+        canonical_frequency("2B")
+
+
+@given(st.sets(st.integers(0, 6), min_size=1, max_size=6))
+def test_days_of_the_week_are_read_as_they_are_written(days):
+    text = format_weekdays(days)
+    assert parse_weekdays(text, "1b") == tuple(sorted(days))
+    assert Frequency.parse(f"1b({text})").closed_weekdays == tuple(sorted(set(range(7)) - days))
+
+
+@pytest.mark.parametrize("typed", ["1b(Mon-Sun)", "1d(Mon)", "1b()", "1b(Mon-Tue-Wed)", "1b(someday)"])
+def test_other_lists_of_weekdays_are_an_error(typed):
+    with pytest.raises(SchemaError, match="is not understood"):
         canonical_frequency(typed)
 
 
+def test_business_days_have_a_week_of_fewer_steps():
+    assert seasons_for("1b") == (5,)
+    assert seasons_for("1b(Mon-Sat)") == (6,)
+    assert format_duration(10, "1b") == "2 weeks"
+    assert format_duration(7, "1b") == "7 business days"
+
+
 def test_only_days_and_longer_follow_the_wall_clock():
-    local = {unit: Frequency(1, unit).is_local for unit in ("s", "m", "h", "d", "w", "mo", "q", "y", "i")}
-    assert [unit for unit, is_local in local.items() if is_local] == ["d", "w", "mo", "q", "y"]
+    local = {unit: Frequency(1, unit).is_local for unit in ("s", "m", "h", "d", "b", "w", "mo", "q", "y", "i")}
+    assert [unit for unit, is_local in local.items() if is_local] == ["d", "b", "w", "mo", "q", "y"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusecast.data.frequency import Frequency
 from fusecast.data.frequency_inference import infer_frequency, number_series
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import read_times
@@ -42,11 +43,33 @@ def test_regular_times_of_pandas_give_their_frequency(unit, count, year, zone):
 
 
 @pytest.mark.parametrize(
-    ("freq", "expected"), [("ME", "1mo"), ("QE", "1q"), ("YE", "1y"), ("B", "1d"), ("28D", "4w"), ("365D", "365d")]
+    ("freq", "expected"), [("ME", "1mo"), ("QE", "1q"), ("YE", "1y"), ("B", "1b"), ("28D", "4w"), ("365D", "365d")]
 )
 def test_month_ends_weekdays_and_long_days_are_distinguished(freq, expected):
     index = pd.date_range("2021-01-01", periods=40, freq=freq)
     assert infer(index) == expected
+
+
+@given(
+    days=st.sets(st.integers(0, 6), min_size=2, max_size=6),
+    zone=st.sampled_from([None, "Europe/Berlin"]),
+    lost=st.integers(0, 5),
+)
+def test_days_of_the_week_that_never_occur_have_no_step(days, zone, lost):
+    every = pd.date_range("2023-03-01", periods=12 * 7, tz=zone)
+    kept = [time for time in every if time.dayofweek in days]
+    kept = [*kept[:8], *kept[8 + lost :]]
+    assert infer([*kept, *kept], ["a"] * len(kept) + ["b"] * len(kept)) == str(Frequency(1, "b", tuple(sorted(days))))
+
+
+def test_a_weekday_is_not_left_out_where_the_rows_are_few_or_scattered():
+    daily = [time for time in pd.date_range("2023-03-06", periods=20) if time.dayofweek != 6]
+    assert infer(daily) == "1d"  # two Sundays
+    open_days = [time for time in pd.date_range("2023-03-06", periods=200) if time.dayofweek != 6]
+    half = np.random.default_rng(0).random(len(open_days)) < 0.6
+    assert infer([time for time, kept in zip(open_days, half, strict=True) if kept]) == "1d"
+    monday, thursday = (list(pd.date_range(day, periods=20, freq="7D")) for day in ("2023-03-06", "2023-03-09"))
+    assert infer([*monday, *thursday], ["a"] * 20 + ["b"] * 20) == "1w"
 
 
 @given(st.data())

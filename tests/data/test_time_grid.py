@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusecast.data.frequency import WEEKDAYS, format_weekdays
 from fusecast.data.time_grid import OFF_GRID, TimeGrid
 
 OFFSETS = {
@@ -145,3 +146,29 @@ def test_a_midnight_that_does_not_exist_is_the_first_hour_after_it():
     ticks = time_grid.ticks(times)
     np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), [0, 1, 2])
     assert time_grid.times(time_grid.advance(ticks[:1], np.arange(3))).to_list() == times.to_list()
+
+
+masks = st.sets(st.integers(0, 6), min_size=1, max_size=6).map(sorted)
+
+
+@given(start=starts, days=masks, k=steps, extra=st.integers(0, 10**11), zone=st.sampled_from([None, "Europe/Berlin"]))
+def test_business_days_agree_with_pandas(start, days, k, extra, zone):
+    time_grid = TimeGrid(frequency=f"1b({format_weekdays(days)})", time_zone=zone)
+    while start.weekday() not in days:
+        start += timedelta(days=1)
+    begin = tick(time_grid, start)
+    ahead = time_grid.advance(begin, np.array([k]))
+    offset = pd.offsets.CustomBusinessDay(k, weekmask=" ".join(WEEKDAYS[day] for day in days))
+    assert pd.Timestamp(int(ahead[0]), unit="us") == pd.Timestamp(start) + offset
+    assert time_grid.steps_between(begin, ahead)[0] == k
+    moment = int(ahead[0]) - extra
+    first = time_grid.first_step_at(begin, moment)
+    assert time_grid.advance(begin, first)[0] >= moment > time_grid.advance(begin, first - 1)[0]
+
+
+@given(start=starts, days=masks)
+def test_days_of_the_week_without_a_step_are_off_the_grid(start, days):
+    time_grid = TimeGrid(frequency=f"1b({format_weekdays(days)})")
+    week = np.concatenate([tick(time_grid, start + timedelta(days=day)) for day in range(7)])
+    on_grid = time_grid.steps_between(np.broadcast_to(week[:1], 7), week) != OFF_GRID
+    assert on_grid.tolist() == [(start + timedelta(days=day)).weekday() in days for day in range(7)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,14 +27,17 @@ WORDS = {
     "q": ("q", "qs", "qe", "quarter", "quarters", "quarterly"),
     "y": ("y", "ys", "ye", "a", "as", "ae", "year", "years", "yearly", "annual", "annually"),
     "i": ("i", "int", "integer", "integers", "step", "steps"),
+    "b": ("b", "c", "bday", "business", "weekday", "weekdays"),
 }
 UNIT_OF_WORD = {word: unit for unit, words in WORDS.items() for word in words}
 NAMES = {"s": "s", "m": "min", "h": "h", "d": "day", "w": "week"}
-NAMES |= {"mo": "month", "q": "quarter", "y": "year", "i": "step"}
+NAMES |= {"mo": "month", "q": "quarter", "y": "year", "i": "step", "b": "business day"}
 """Names of the units in texts, of which s, min and h have no plural."""
 LARGER_UNIT = {**COARSER, "mo": ("y", 12), "q": ("y", 4)}
 """A larger unit to name a duration in, and its size in the unit: 12mo is 1 year, 3mo are 3 months."""
-BUSINESS_DAYS = {"b", "c", "bday", "business", "weekday", "weekdays"}
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+BUSINESS_DAYS = (0, 1, 2, 3, 4)
+"""Monday to Friday, as numbers of :data:`WEEKDAYS`."""
 ANCHOR = re.compile(r"-(?:[A-Z]{3}|\d{2})$")  # W-SUN, QS-JAN, A-DEC: the timestamps of the table show it anyway
 ISO = re.compile(r"P(?:(\d+)([DWMY])|T(\d+)([HMS]))")
 ISO_DATE = {"D": "d", "W": "w", "M": "mo", "Y": "y"}
@@ -42,18 +46,24 @@ ISO_TIME = {"H": "h", "M": "m", "S": "s"}
 
 @dataclass(frozen=True)
 class Frequency:
-    """A whole number of one unit: s, m, h, d, w, mo, q, y, or i for integer steps."""
+    """A whole number of one unit: s, m, h, d, w, mo, q, y, or i for integer steps; or b, one business day."""
 
     count: int
     unit: str
+    weekdays: tuple[int, ...] = ()
+    """Days of the week that have a step, Monday is 0; of business days only."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a frequency in any common spelling: ``1h``, ``H``, ``30T``, ``15min``, ``MS``, ``monthly``, ``PT1H``.
 
-        Raise a SchemaError when the text is not understood, or counts business days.
+        Business days are ``B`` from Monday to Friday, or ``1b(Mon-Sat)``, ``1b(Tue,Thu)``. Raise a SchemaError when the
+        text is not understood.
         """
         stripped = str(text).strip()
+        weekdays = BUSINESS_DAYS
+        if listed := re.fullmatch(r"(.*?)\s*\(([^()]*)\)", stripped):
+            stripped, weekdays = listed[1], parse_weekdays(listed[2], text)
         if iso := ISO.fullmatch(stripped):
             digits, unit = (iso[1], ISO_DATE[iso[2]]) if iso[1] else (iso[3], ISO_TIME[iso[4]])
         else:
@@ -61,23 +71,31 @@ class Frequency:
             if match is None:
                 raise SchemaError.bad_frequency(text)
             digits, word = match[1], match[2]
-            if word.lower() in BUSINESS_DAYS:
-                raise SchemaError.business_days(text)
             unit = CASE_SENSITIVE.get(word) or UNIT_OF_WORD.get(word.lower()) or ""
         count = int(digits or 1)
-        if not unit or count < 1:
+        if not unit or count < 1 or (listed and unit != "b"):
             raise SchemaError.bad_frequency(text)
+        if unit == "b":
+            if count > 1:
+                raise SchemaError.several_business_days(text)
+            return cls(1, unit, weekdays)
         while unit in COARSER and count % COARSER[unit][1] == 0:
             count, unit = count // COARSER[unit][1], COARSER[unit][0]
         return cls(count, unit)
 
     def __str__(self) -> str:
-        return f"{self.count}{self.unit}"
+        days = f"({format_weekdays(self.weekdays)})" if self.weekdays not in ((), BUSINESS_DAYS) else ""
+        return f"{self.count}{self.unit}{days}"
 
     @property
     def is_integer(self) -> bool:
         """Whether the time column counts steps and holds no calendar times."""
         return self.unit == "i"
+
+    @property
+    def closed_weekdays(self) -> tuple[int, ...]:
+        """Return the days of the week without a step, where steps are business days."""
+        return tuple(day for day in range(7) if self.weekdays and day not in self.weekdays)
 
     @property
     def months(self) -> int:
@@ -86,13 +104,44 @@ class Frequency:
 
     @property
     def width(self) -> int:
-        """Ticks in a step of fixed length (microseconds, or integers), 0 for months, quarters and years."""
-        return self.count * (1 if self.is_integer else MICROSECONDS.get(self.unit, 0))
+        """Ticks in a step of fixed length (microseconds, or integers); a day for business days, 0 for months."""
+        return self.count * (1 if self.is_integer else MICROSECONDS.get("d" if self.weekdays else self.unit, 0))
 
     @property
     def is_local(self) -> bool:
         """Whether steps follow local time across the start and end of daylight saving time: days and longer do."""
-        return self.unit in ("d", "w", "mo", "q", "y")
+        return self.unit in ("d", "b", "w", "mo", "q", "y")
+
+
+def parse_weekdays(text: str, frequency: str) -> tuple[int, ...]:
+    """Return the numbers of days of the week: ``Mon-Sat`` or ``Sun-Thu``, ``Tue,Thu``.
+
+    Raise a SchemaError where there are none, or all seven.
+    """
+    numbers = {name.lower(): number for number, name in enumerate(WEEKDAYS)}
+    chosen: set[int] = set()
+    for part in text.lower().split(","):
+        ends = [numbers.get(end.strip()[:3], -1) for end in part.split("-")]
+        if -1 in ends or len(ends) > 2:
+            raise SchemaError.bad_frequency(frequency)
+        first, last = ends[0], ends[-1]
+        chosen.update((first + days) % 7 for days in range((last - first) % 7 + 1))
+    if len(chosen) == 7:
+        raise SchemaError.bad_frequency(frequency)
+    return tuple(sorted(chosen))
+
+
+def format_weekdays(days: Collection[int]) -> str:
+    """Return days of the week as text.
+
+    >>> format_weekdays((0, 1, 2, 3, 4, 5)), format_weekdays((0, 1, 2, 3, 6)), format_weekdays((1, 3))
+    ('Mon-Sat', 'Sun-Thu', 'Tue,Thu')
+    """
+    first = next((day for day in sorted(days) if (day - 1) % 7 not in days), 0)
+    run = [(first + step) % 7 for step in range(len(days))]
+    if len(days) > 2 and set(run) == set(days):
+        return f"{WEEKDAYS[run[0]]}-{WEEKDAYS[run[-1]]}"
+    return ",".join(WEEKDAYS[day] for day in sorted(days))
 
 
 def canonical_frequency(frequency: str) -> str:
@@ -107,13 +156,22 @@ def canonical_frequency(frequency: str) -> str:
 def seasons_for(frequency: str) -> tuple[int, ...]:
     """Return the usual seasons of a frequency in steps, shortest first; (1,) where it has none.
 
-    >>> seasons_for("1h"), seasons_for("30m"), seasons_for("1d"), seasons_for("1mo"), seasons_for("1i")
-    ((24, 168), (48, 336), (7,), (12,), (1,))
+    >>> (
+    ...     seasons_for("1h"),
+    ...     seasons_for("30m"),
+    ...     seasons_for("1d"),
+    ...     seasons_for("1b"),
+    ...     seasons_for("1mo"),
+    ...     seasons_for("1i"),
+    ... )
+    ((24, 168), (48, 336), (7,), (5,), (12,), (1,))
     """
     step = Frequency.parse(frequency)
     cycles: tuple[int, ...]
     if step.is_integer:
         return (1,)
+    if step.weekdays:
+        return (len(step.weekdays),)  # a week
     if step.months:
         cycles, length = (12,), step.months
     elif step.unit == "w":
@@ -134,6 +192,8 @@ def format_duration(steps: int, frequency: str) -> str:
     if step.is_integer:  # one step of 3i is one step, whatever it adds to the numbers
         return _format_units(steps, NAMES[step.unit])
     count, unit = steps * step.count, step.unit
+    if step.weekdays and count and count % len(step.weekdays) == 0:
+        count, unit = count // len(step.weekdays), "w"
     while unit in LARGER_UNIT and count and count % LARGER_UNIT[unit][1] == 0:
         count, unit = count // LARGER_UNIT[unit][1], LARGER_UNIT[unit][0]
     text = _format_units(count, NAMES[unit])

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import IntArray
-from fusecast.data.frequency import MICROSECONDS, canonical_frequency
+from fusecast.data.frequency import MICROSECONDS, Frequency, canonical_frequency
 from fusecast.data.parsing import encode_levels
 from fusecast.data.time_grid import MICROSECONDS_PER_DAY, OFF_GRID, TimeGrid, is_sorted, sort_order
 from fusecast.errors import SchemaError
@@ -15,6 +15,12 @@ from fusecast.errors import SchemaError
 MIN_SHARE_OF_MULTIPLES = 0.9
 """Share of the differences that must be whole multiples of the step."""
 DAYS_IN_SHORTEST_MONTH = 28
+MIN_WEEKS = 3
+"""Weeks that a table spans at least where a day of the week without rows is taken for one that has no step."""
+MIN_SHARE_OF_DAYS = 0.8
+"""Share of the other days that must have a row then."""
+MONDAY = 3
+"""Days from a Monday to 1 January 1970."""
 
 
 def number_series(ids: pl.Series | None, rows: int) -> NDArray[np.int32]:
@@ -33,8 +39,8 @@ def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) ->
 
     `times` [n] are dates, times or integers without missing values, `series` [n] the number of each row's series.
     Gaps do no harm. Months, quarters and years differ from days by their timestamps: the same day of each month, or
-    the last one. Raise a SchemaError that names the time `column` when no series has two times, the times are
-    irregular, or steps are shorter than a second.
+    the last one; business days by the days of the week that never occur. Raise a SchemaError that names the time
+    `column` when no series has two times, the times are irregular, or steps are shorter than a second.
     """
     counts_steps = times.dtype.is_integer()
     instants = TimeGrid.from_times(times, "1i" if counts_steps else "1s").ticks(times)
@@ -64,6 +70,8 @@ def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) ->
         return canonical_frequency(f"{months}mo")
     if most_common(days) % MICROSECONDS_PER_DAY:
         return dominant_step(steps, column, "h", MICROSECONDS["h"])
+    if weekdays := find_weekdays(local, series):
+        return str(Frequency(1, "b", weekdays))
     return dominant_step(days, column, "d", int(MICROSECONDS_PER_DAY))
 
 
@@ -76,6 +84,24 @@ def count_months(local: IntArray, series: NDArray[np.int32], times: pl.Series) -
         return 0
     steps = np.diff(months)[series[1:] == series[:-1]]
     return most_common(steps[steps > 0])
+
+
+def find_weekdays(local: IntArray, series: NDArray[np.int32]) -> tuple[int, ...]:
+    """Return the days of the week that have steps, Monday is 0; () where all or only one has, or the rows are too few.
+
+    `local` are sorted within each series.
+    """
+    days = local // MICROSECONDS_PER_DAY
+    present = np.unique((days + MONDAY) % 7)
+    if not 1 < len(present) < 7 or days.max() - days.min() < 7 * MIN_WEEKS:
+        return ()
+    starts = np.flatnonzero(np.concatenate(([True], series[1:] != series[:-1])))
+    ends = np.append(starts[1:], len(series)) - 1
+    possible = np.busday_count(
+        days[starts].astype("M8[D]"), (days[ends] + 1).astype("M8[D]"), weekmask=np.isin(np.arange(7), present)
+    ).sum()
+    rows = int((np.diff(days) != 0)[series[1:] == series[:-1]].sum()) + len(starts)
+    return tuple(present.tolist()) if rows >= MIN_SHARE_OF_DAYS * possible else ()
 
 
 def most_common(steps: IntArray) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusecast.data.frequency import Frequency, canonical_frequency
+from fusecast.data.frequency import Frequency, canonical_frequency, format_weekdays
 from fusecast.data.frequency_inference import infer_frequency, number_series
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import find_odd_cell, read_times
@@ -399,6 +399,8 @@ def measure_series(
 def measure_lengths(times: pl.Series, series: NDArray[np.int32], frequency: str, warnings: list[str]) -> dict[str, Any]:
     """Return the lengths, gaps and duplicates of an Inspection."""
     time_grid = TimeGrid.from_times(times, frequency)
+    if closed := time_grid.step.closed_weekdays:
+        warnings.append(f"steps are business days: no row lies on {format_weekdays(closed)}; else set frequency 1d")
     if time_grid.step.is_integer != times.dtype.is_integer():
         warnings.append(f"frequency {frequency} does not match times of type {times.dtype}")
         return {}
@@ -413,7 +415,7 @@ def measure_lengths(times: pl.Series, series: NDArray[np.int32], frequency: str,
     off_grid = int((steps == OFF_GRID).sum())
     if off_grid:
         warnings.append(f"{format_count(off_grid, 'row')} off the {frequency} grid of their series")
-    per_series = unique.with_columns(step=steps).group_by("series").agg(length=pl.col("step").max() + 1)
+    per_series = unique.with_columns(step=steps).group_by("series").agg(length=pl.col("step").max().clip(0) + 1)
     lengths = per_series["length"].to_numpy()
     return {
         "lengths": (int(lengths.min()), float(np.median(lengths)), int(lengths.max())),

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import BoolArray, IntArray
+from fusecast.data.frequency import Frequency, format_weekdays
 from fusecast.errors import DataError
 from fusecast.errors.base import did_you_mean, format_count, list_examples
 
@@ -100,10 +101,13 @@ class Issues:
     def off_grid(
         self, name: str, frequency: str, rows: IntArray, series: NDArray[np.integer], describe: Callable[[int], str]
     ) -> None:
+        hint = "set another `frequency`, or correct these rows"
+        if closed := Frequency.parse(frequency).closed_weekdays:
+            hint = f"remove rows on {format_weekdays(closed)}, correct their times, or train with the frequency 1d"
         self.sentences.append(
             f"time column {name!r} is off the {frequency} grid of its series in {format_count(len(rows), 'row')} "
             f"of {format_count(len(np.unique(series)), 'series')}: {list_examples(map(describe, rows), len(rows))}\n"
-            "Hint: set another `frequency`, or correct these rows"
+            f"Hint: {hint}"
         )
 
     def duplicates(

@@ -27,7 +27,8 @@ class TimeGrid:
 
     Times are held as int64 ticks: the integer itself for integer steps, else microseconds since 1970, in UTC for
     steps shorter than a day, in local wall time for days and longer (a local day is not always 24 hours).
-    Months are counted from the start of a series, so that 31 January is followed by 28 February and 31 March.
+    Months are counted from the start of a series, so that 31 January is followed by 28 February and 31 March. Business
+    days are counted without the days of the week that have no step.
     """
 
     frequency: str  # canonical, as in Schema.frequency
@@ -78,7 +79,14 @@ class TimeGrid:
         return stamps.dt.cast_time_unit(self.dtype[-3:-1])  # type: ignore[arg-type]
 
     def advance(self, start: IntArray, steps: IntArray) -> IntArray:
-        """Return the ticks that lie `steps` steps after `start`, elementwise."""
+        """Return the ticks that lie `steps` steps after `start`, elementwise.
+
+        A start on a day of the week without a step counts as the next one that has a step.
+        """
+        if self.step.weekdays:
+            days, rest = np.divmod(start, MICROSECONDS_PER_DAY)
+            moved = np.busday_offset(days.astype("M8[D]"), steps, roll="forward", weekmask=self._weekmask)
+            return np.asarray(moved.astype(np.int64) * MICROSECONDS_PER_DAY + rest, dtype=np.int64)
         if not self.step.months:
             return np.asarray(start + steps * self.step.width, dtype=np.int64)
         month, day, rest = split_months(start)
@@ -91,7 +99,10 @@ class TimeGrid:
 
     def steps_between(self, start: IntArray, ticks: IntArray) -> IntArray:
         """Return the whole steps from `start` to `ticks`, `OFF_GRID` where a tick is off the grid."""
-        if self.step.months:
+        if self.step.weekdays:
+            steps = self._count_days(start, ticks)
+            on_grid = self.advance(start, steps) == ticks
+        elif self.step.months:
             steps = (split_months(ticks)[0] - split_months(start)[0]) // self.step.months
             on_grid = self.advance(start, steps) == ticks
         else:
@@ -106,10 +117,25 @@ class TimeGrid:
 
     def first_step_at(self, start: IntArray, tick: int | IntArray) -> IntArray:
         """Return the steps from `start` to the first time at or after `tick`; negative where that is before `start`."""
-        if not self.step.months:
+        if self.step.weekdays:
+            steps = self._count_days(start, tick)
+        elif not self.step.months:
             return np.asarray(-((start - tick) // self.step.width), dtype=np.int64)
-        steps = (split_months(np.atleast_1d(tick))[0] - split_months(start)[0]) // self.step.months
+        else:
+            steps = (split_months(np.atleast_1d(tick))[0] - split_months(start)[0]) // self.step.months
         return np.where(self.advance(start, steps) >= tick, steps, steps + 1)
+
+    @cached_property
+    def _weekmask(self) -> NDArray[np.bool_]:
+        return np.isin(np.arange(7), self.step.weekdays)
+
+    def _count_days(self, start: IntArray, ticks: int | IntArray) -> IntArray:
+        """Return the days with a step from `start` to the first at or after `ticks`; negative where that is earlier."""
+        first, last = (
+            np.busday_offset((each // MICROSECONDS_PER_DAY).astype("M8[D]"), 0, roll="forward", weekmask=self._weekmask)
+            for each in (np.asarray(start, dtype=np.int64), np.asarray(ticks, dtype=np.int64))
+        )
+        return np.asarray(np.busday_count(first, last, weekmask=self._weekmask), dtype=np.int64)
 
     def _localised(self, stamps: pl.Series) -> pl.Series:
         """Convert wall times to times in the zone: the earlier of two; after the gap where a time does not exist."""
@@ -160,6 +186,7 @@ class RowPlacement:
         start = ticks[table_indptr[:-1]]
         steps = time_grid.steps_between(start[series], ticks)
         last = np.maximum.reduceat(steps, table_indptr[:-1])  # not simply the last row: it may be off the grid
+        last = np.maximum(last, 0)  # all rows of a series may be, on days of the week without a step
         indptr = np.concatenate(([0], np.cumsum(last + 1)))
         return cls(
             order=order, series=series, ticks=ticks, steps=steps, table_indptr=table_indptr, start=start, indptr=indptr

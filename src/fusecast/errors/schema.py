@@ -64,10 +64,9 @@ class SchemaError(FusecastError):
         return cls(f"target {name!r} cannot be categorical: forecasts are numbers\nHint: choose a numeric column")
 
     @classmethod
-    def business_days(cls, frequency: str) -> Self:
+    def several_business_days(cls, frequency: str) -> Self:
         return cls(
-            f"frequency {frequency!r} counts business days, which have no fixed step\n"
-            "Hint: use 1d, so that weekends become missing values; or number the rows of each series and use 1i"
+            f"frequency {frequency!r} has several business days in a step\nHint: use 1b, one business day a step, or 1w"
         )
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusecast.data.frequency import format_duration, seasons_for
+from fusecast.data.frequency import Frequency, format_duration, format_weekdays, seasons_for
 
 if TYPE_CHECKING:
     from fusecast.config import RunConfig
@@ -35,6 +35,8 @@ class Choice:
 def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunConfig, tuple[Choice, ...]]:
     """Return a configuration in which nothing is open, and what was chosen; only training rows are looked at."""
     choices = []
+    if config.table.frequency is None and (closed := Frequency.parse(panel.schema.frequency).closed_weekdays):
+        choices.append(Choice("frequency", panel.schema.frequency, f"no row lies on {format_weekdays(closed)}"))
     if config.lookback is None:
         lengths = splits.train_end[splits.train_end > 0]
         typical = int(np.median(lengths)) if len(lengths) else 1
