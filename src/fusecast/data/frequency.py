@@ -36,7 +36,7 @@ NAMES |= {"mo": "month", "q": "quarter", "y": "year", "i": "step", "b": "busines
 LARGER_UNIT = {**COARSER, "mo": ("y", 12), "q": ("y", 4)}
 """A larger unit to name a duration in, and its size in the unit: 12mo is 1 year, 3mo are 3 months."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-BUSINESS_DAYS = (0, 1, 2, 3, 4)
+BUSINESS_DAYS: tuple[int, ...] = (0, 1, 2, 3, 4)
 """Monday to Friday, as numbers of :data:`WEEKDAYS`."""
 ANCHOR = re.compile(r"-(?:[A-Z]{3}|\d{2})$")  # W-SUN, QS-JAN, A-DEC: the timestamps of the table show it anyway
 ISO = re.compile(r"P(?:(\d+)([DWMY])|T(\d+)([HMS]))")
