@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusecast.data.frequency import WEEKDAYS, format_weekdays
-from fusecast.data.time_grid import OFF_GRID, TimeGrid
+from fusecast.data.time_grid import OFF_GRID, TimeGrid, find_month_day
 
 OFFSETS = {
     "s": lambda n: pd.Timedelta(seconds=n),
@@ -58,7 +58,7 @@ def test_a_stamp_one_second_off_is_off_the_grid(start, frequency, k):
 @given(year=st.integers(1975, 2050), month=st.integers(1, 12), k=steps, count=st.integers(1, 4))
 def test_month_ends_agree_with_pandas(year, month, k, count):
     start = pd.Timestamp(year, month, 1) + pd.offsets.MonthEnd(0)
-    time_grid = TimeGrid(frequency=f"{count}mo", month_end=True)
+    time_grid = TimeGrid(frequency=f"{count}mo", month_day=31)
     begin = tick(time_grid, start.to_pydatetime())
     ahead = time_grid.advance(begin, np.array([k]))
     assert time_grid.times(ahead)[0] == start + pd.offsets.MonthEnd(count * k) if k else True
@@ -82,12 +82,17 @@ def test_months_after_the_31st_keep_the_day_of_the_start():
 
 @pytest.mark.parametrize(
     ("days", "expected"),
-    [(["2021-01-31", "2021-02-28", "2021-03-31"], True), (["2021-01-28", "2021-02-28", "2021-03-28"], False)],
+    [
+        (["2021-01-31", "2021-02-28", "2021-03-31"], 31),
+        (["2021-01-28", "2021-02-28", "2021-03-28"], 28),
+        (["2021-02-28", "2021-03-30", "2021-04-30"], 30),
+        (["2021-04-30", "2021-05-31", "2021-06-30"], 31),
+    ],
 )
-def test_month_ends_are_seen_in_the_stamps(days, expected):
+def test_the_day_of_the_month_is_seen_in_the_stamps(days, expected):
     times = pl.Series(days).str.to_date()
     time_grid = TimeGrid.from_times(times, "M")
-    assert time_grid.month_end is expected
+    assert time_grid.month_day == expected
     ticks = time_grid.ticks(times)
     np.testing.assert_array_equal(time_grid.steps_between(ticks[:1], ticks), [0, 1, 2])
 
@@ -172,3 +177,16 @@ def test_days_of_the_week_without_a_step_are_off_the_grid(start, days):
     week = np.concatenate([tick(time_grid, start + timedelta(days=day)) for day in range(7)])
     on_grid = time_grid.steps_between(np.broadcast_to(week[:1], 7), week) != OFF_GRID
     assert on_grid.tolist() == [(start + timedelta(days=day)).weekday() in days for day in range(7)]
+
+
+def test_a_few_times_keep_the_day_of_an_earlier_table_where_it_fits():
+    few = pl.Series(["2021-02-28", "2021-06-30"]).str.to_date()
+    assert TimeGrid.from_times(few, "1mo").month_day == 31
+    earlier = TimeGrid.from_times(few, "1mo", 30)
+    after = earlier.times(earlier.advance(earlier.ticks(few), np.array([1, 1])))
+    assert after.to_list() == [date(2021, 3, 30), date(2021, 7, 30)]
+    other = pl.Series(["2021-02-15", "2021-06-15"]).str.to_date()
+    assert TimeGrid.from_times(other, "1mo", 30).month_day == 15
+    mixed = pl.Series(["2021-02-15", "2021-06-01"]).str.to_date()
+    assert TimeGrid.from_times(mixed, "1mo", 30).month_day is None
+    assert find_month_day(set(), 30) == 30

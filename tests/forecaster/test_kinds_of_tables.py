@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def test_month_ends_with_gaps_and_missing_values_go_on_at_month_ends() -> None:
     forecasts = Forecaster(3, 12, **TINY).fit(table).predict()
     assert forecasts["ds"].to_list() == [date(2023, 1, 31), date(2023, 2, 28), date(2023, 3, 31)]
     assert np.isfinite(forecasts["y_hat"].to_numpy()).all()
+
+
+def test_a_newer_table_of_few_rows_keeps_the_day_of_the_month_of_the_fit(tmp_path: Path) -> None:
+    months = [(year, month) for year in range(2015, 2023) for month in range(1, 13)]
+    days = [date(year, month, min(30, monthrange(year, month)[1])) for year, month in months]
+    table = pl.DataFrame({"ds": days, "y": np.arange(96.0)})
+    Forecaster(3, 12, **TINY).fit(table).save(tmp_path / "model")
+    newer = table.filter(pl.col("ds").is_in([date(2022, 9, 30), date(2022, 11, 30)]))  # ends of their months
+    forecasts = Forecaster.load(tmp_path / "model").predict(data=newer)
+    assert forecasts["ds"].to_list() == [date(2022, 12, 30), date(2023, 1, 30), date(2023, 2, 28)]
+    late = pl.DataFrame({"ds": [date(2022, 2, 28), date(2022, 3, 30)], "y": [1.0, 2.0]})  # begins in February
+    assert Forecaster.load(tmp_path / "model").predict(data=late)["ds"][0] == date(2022, 4, 30)
 
 
 def test_a_series_of_six_rows_is_forecast_beside_long_ones() -> None:

@@ -34,7 +34,7 @@ def test_the_header_keeps_the_keys_of_earlier_versions(panel, tmp_path):
     save_panel(panel, tmp_path)
     header = json.loads((tmp_path / "panel.json").read_text())
     assert list(header) == ["format", "schema", "clock", "ids", "ids_dtype", "levels", "columns"]
-    assert header["clock"] == {"frequency": "1h", "time_zone": None, "month_end": False, "dtype": "datetime[us]"}
+    assert header["clock"] == {"frequency": "1h", "time_zone": None, "month_day": None, "dtype": "datetime[us]"}
     assert header["columns"]["static_categories"] == ["kind"]
 
 

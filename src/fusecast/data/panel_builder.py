@@ -65,7 +65,7 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
         report_empty_targets(placement, reals, ids, schema, issues)
     issues.raise_if_any()
     return Panel(
-        schema=replace(schema, time_zone=time_grid.time_zone),
+        schema=replace(schema, time_zone=time_grid.time_zone, month_day=time_grid.month_day),
         time_grid=time_grid,
         ids=ids,
         indptr=placement.indptr,
@@ -94,7 +94,7 @@ def read_key_times(
         expected = "whole steps" if counted else "dates or times"
         issues.wrong_time_kind(times, f"frequency {schema.frequency} counts {expected}")
     else:
-        time_grid = TimeGrid.from_times(times, schema.frequency)
+        time_grid = TimeGrid.from_times(times, schema.frequency, schema.month_day)
     if time_grid is not None and earlier is not None:
         if (time_grid.time_zone is None) == (earlier.time_zone is None):
             time_grid = earlier

@@ -54,6 +54,8 @@ class Schema:
     time: str = "ds"
     time_zone: str | None = None
     """Zone of the time column and of calendar features. None for naive timestamps and integer steps."""
+    month_day: int | None = None
+    """Day of the month of all monthly, quarterly or yearly times, 31 for the last one; None where they share none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -93,6 +95,7 @@ class Schema:
             "time": self.time,
             "frequency": self.frequency,
             "time_zone": self.time_zone,
+            **({} if self.month_day is None else {"month_day": self.month_day}),
             "columns": [{"name": c.name, "role": str(c.role), "kind": str(c.kind)} for c in self.columns],
         }
 

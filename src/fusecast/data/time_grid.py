@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self, TypeVar
@@ -27,29 +28,28 @@ class TimeGrid:
 
     Times are held as int64 ticks: the integer itself for integer steps, else microseconds since 1970, in UTC for
     steps shorter than a day, in local wall time for days and longer (a local day is not always 24 hours).
-    Months are counted from the start of a series, so that 31 January is followed by 28 February and 31 March. Business
+    Months lie on one day of the month where all times of the table do, or on the last day where that is missing:
+    30 January, 28 February, 30 March. Else they are counted from the start of each series in the same way. Business
     days are counted without the days of the week that have no step.
     """
 
     frequency: str  # canonical, as in Schema.frequency
     time_zone: str | None = None
-    month_end: bool = False  # monthly, quarterly, yearly times that all are the last day of a month
+    month_day: int | None = None  # day of the month of all monthly, quarterly or yearly times, 31 for the last day
     dtype: str = "datetime[us]"  # type of the time column: date, datetime[ms|us|ns], or an integer type
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frequency", canonical_frequency(self.frequency))
 
     @classmethod
-    def from_times(cls, times: pl.Series, frequency: str) -> Self:
-        """Build the grid of a time column: its zone and type, and whether months are counted by their ends."""
+    def from_times(cls, times: pl.Series, frequency: str, month_day: int | None = None) -> Self:
+        """Build the grid of a time column: its zone and type, and the day of the month, `month_day` where that fits."""
         step = Frequency.parse(frequency)
         zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
-        month_end = False
-        if step.months and times.len() > times.null_count():
-            month_end = bool((times.dt.date() == times.dt.date().dt.month_end()).all())
+        month_day = find_month_day(days_of_months(times), month_day) if step.months else None
         unit = times.dtype.time_unit if isinstance(times.dtype, pl.Datetime) else None
         dtype = f"datetime[{unit}]" if unit else str(times.dtype).lower()
-        return cls(frequency=str(step), time_zone=zone, month_end=month_end, dtype=dtype)
+        return cls(frequency=str(step), time_zone=zone, month_day=month_day, dtype=dtype)
 
     @cached_property
     def step(self) -> Frequency:
@@ -93,8 +93,7 @@ class TimeGrid:
         target = month + steps * self.step.months
         first = target.astype("M8[M]").astype("M8[D]").astype(np.int64)
         after = (target + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
-        last_day = after - first - 1
-        day = last_day if self.month_end else np.minimum(day, last_day)
+        day = np.minimum(day if self.month_day is None else self.month_day - 1, after - first - 1)
         return np.asarray((first + day) * MICROSECONDS_PER_DAY + rest, dtype=np.int64)
 
     def steps_between(self, start: IntArray, ticks: IntArray) -> IntArray:
@@ -147,6 +146,23 @@ class TimeGrid:
             self.time_zone, ambiguous="earliest", non_existent="null"
         )
         return local.zip_with(local.is_not_null(), day_before.dt.offset_by("24h"))
+
+
+def days_of_months(times: pl.Series) -> set[tuple[int, int]]:
+    """Return the days of the month of a time column, each with the last day of its month."""
+    dates = times.drop_nulls().dt.date()
+    return set(pl.DataFrame({"day": dates.dt.day(), "last": dates.dt.month_end().dt.day()}).unique().rows())
+
+
+def find_month_day(days: Collection[tuple[int, int]], earlier: int | None = None) -> int | None:
+    """Return the day of the month on which all times lie, or on the last day where that is missing; 31 for last days.
+
+    `earlier`, the day of an earlier table, is preferred where it fits; None where no day does. `days` are those of
+    :func:`days_of_months`.
+    """
+    candidates = (earlier, 31, max((day for day, _ in days), default=None))
+    fitting = (each for each in candidates if each is not None and all(day == min(each, last) for day, last in days))
+    return next(fitting, None) if days else earlier
 
 
 def split_months(ticks: IntArray) -> tuple[IntArray, IntArray, IntArray]:

@@ -382,6 +382,8 @@ def _read_schema(values: dict[str, Any]) -> Schema:
     Frequency.parse(schema.frequency)
     if schema.time_zone is not None and schema.time_zone not in available_timezones():
         raise ValueError(f"there is no time zone {schema.time_zone!r}")
+    if "month_day" in values and not 1 <= take(values, "month_day", int) <= 31:
+        raise ValueError(f"there is no day {schema.month_day} of a month")
     return schema
 
 

@@ -120,4 +120,4 @@ def find_days(panel: Panel, time_zone: str | None) -> tuple[IntArray, IntArray]:
     at_row = days(0)
     if not is_longer_than_a_day(panel.schema.frequency):
         return at_row, at_row + 1
-    return (days(-1) + 1, at_row + 1) if panel.time_grid.month_end else (at_row, days(1))
+    return (days(-1) + 1, at_row + 1) if panel.time_grid.month_day == 31 else (at_row, days(1))

@@ -19,7 +19,7 @@ from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import ids_to_array, read_id_column, read_key_times, report_absurd_gaps
 from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
-from fusecast.data.time_grid import OFF_GRID, TimeGrid, is_sorted
+from fusecast.data.time_grid import OFF_GRID, TimeGrid, days_of_months, find_month_day, is_sorted
 from fusecast.errors import DataError
 from fusecast.io.panel_store import STEMS, open_panel, replace_panel, write_panel
 from fusecast.io.tables import refuse_duplicates
@@ -148,10 +148,12 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allo
     runs: list[pl.DataFrame] = []
     time_grid: TimeGrid | None = None
     previous: tuple[Any, int] | None = None
-    month_end, rows = True, 0
+    days: set[tuple[int, int]] = set()
+    rows = 0
     for batch in batches:
         time_grid = batch.time_grid
-        month_end = month_end and TimeGrid.from_times(batch.times, time_grid.frequency).month_end
+        if time_grid.step.months:
+            days |= days_of_months(batch.times)
         refuse_unsorted_rows(batch, previous, schema, path)
         previous = (batch.names[-1], int(batch.ticks[-1]))
         runs.append(summarize_runs(batch, schema, levels))
@@ -159,7 +161,9 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allo
         rows += len(batch.frame)
     if time_grid is None:
         raise DataError.empty_table(f"file {path}")
-    return combine_runs(pl.concat(runs), replace(time_grid, month_end=month_end), schema, levels, rows, allow_empty)
+    if time_grid.step.months:
+        time_grid = replace(time_grid, month_day=find_month_day(days, schema.month_day))
+    return combine_runs(pl.concat(runs), time_grid, schema, levels, rows, allow_empty)
 
 
 def refuse_unsorted_rows(batch: TableBatch, previous: tuple[Any, int] | None, schema: Schema, path: Path) -> None:
@@ -236,7 +240,7 @@ def combine_runs(
     issues.raise_if_any()
     sorted_levels = {name: pl.Series(list(texts), dtype=pl.String).sort() for name, texts in levels.items()}
     return Panel(
-        schema=replace(schema, time_zone=time_grid.time_zone),
+        schema=replace(schema, time_zone=time_grid.time_zone, month_day=time_grid.month_day),
         time_grid=time_grid,
         ids=ids,
         indptr=np.concatenate(([0], np.cumsum(lengths))),
