@@ -186,7 +186,9 @@ def test_an_epoch_is_all_windows_unless_they_are_very_many() -> None:
     assert TrainingConfig().epoch_size(500) == 20 * 64
     assert TrainingConfig().epoch_size(5_000) == 5_000
     assert TrainingConfig(min_epoch_steps=1).epoch_size(500) == 500
-    assert TrainingConfig().epoch_size(290_000) == MAX_EPOCH_WINDOWS
+    assert TrainingConfig().epoch_size(290_000) == 128 * 64
+    assert TrainingConfig(devices=2, batch_size=32, max_epoch_steps=10).epoch_size(290_000) == 10 * 2 * 32
+    assert TrainingConfig(max_epoch_steps=None).epoch_size(290_000) == MAX_EPOCH_WINDOWS
     assert TrainingConfig(windows_per_epoch=100).epoch_size(500) == 100
     assert TrainingConfig(windows_per_epoch=10**9).epoch_size(290_000) == 290_000
 

@@ -28,7 +28,8 @@ from pydantic_core import PydanticCustomError
 from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean, shorten
 from fusecast.errors.config import InvalidOptionsError, describe_allowed, list_choices
-from fusecast.io.atomic import compute_checksum, write_text_atomically
+from fusecast.io.atomic import write_text_atomically
+from fusecast.io.checked_text import add_checksum, check_checksum
 from fusecast.io.documents import MAX_YAML_BYTES, YamlDumper, decode, parse_json, parse_yaml, read_bytes
 from fusecast.model.config import Head, ModelConfig
 
@@ -48,7 +49,8 @@ SplitSize = float | int | str
 """Size of a split, see :class:`SplitConfig`; here too, since `fusecast.data.splits` imports polars."""
 
 MAX_EPOCH_WINDOWS = 16_384
-"""Windows of an epoch where ``windows_per_epoch`` is None and there are more: 256 steps of the default batch."""
+"""Windows of an epoch where none of its options is set, and there are more."""
+USUAL_BATCH, USUAL_RATE = 64, 1e-3
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Lightning, takes."""
 REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
@@ -65,12 +67,16 @@ OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 EARLIER_DEFAULTS: Mapping[str, Any] = {
     "calibration": "none",
-    "training": {"members": 1, "final": "none", "average_weights": False, "min_epoch_steps": 1},
+    "training": {
+        "members": 1,
+        "final": "none",
+        "average_weights": False,
+        "min_epoch_steps": 1,
+        "max_epoch_steps": None,
+    },
 }
 """What options meant in files of runs that were written before there were these options."""
 TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
-FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
-CHECKSUM_MARK, CHECKSUM_LENGTH = "# sha256: ", 64
 
 
 def _refuse_bool_and_text(value: Any) -> Any:
@@ -298,26 +304,26 @@ class TrainingConfig(_Section):
 
     _section = "training"
 
-    learning_rate: PositiveFloat = 1e-3
-    """Largest learning rate."""
+    learning_rate: PositiveFloat | None = None
+    """Largest learning rate. None: 0.001, or 0.002 where there are more than 16,384 windows."""
     lr_schedule: LearningRateSchedule = "plateau"
     """`plateau`: constant, and lower where the validation loss no longer falls; `cosine`: it rises over the first tenth
     of the steps, and then falls to zero along half a cosine until the last step, or minute, that training may take."""
-    batch_size: Count = 64
-    """Windows a step, on each device."""
-    max_epochs: Count = 20
+    batch_size: Count | None = None
+    """Windows a step, on each device. None: 64, or 32 where there are more than 16,384 windows."""
+    max_epochs: Count = 50
     """Epochs at most; an epoch is what lies between two validations, see ``windows_per_epoch``."""
     max_steps: Count | None = None
     """Optimizer steps at most; the last, shorter epoch is validated like the others."""
     max_minutes: PositiveFloat | None = None
-    """Minutes of training at most, those of a resumed run and of the final networks included; the epoch under way is
-    cut short and validated."""
+    """Minutes of training at most, with those of a resumed run and the final networks; the last epoch is cut short."""
     windows_per_epoch: Count | None = None
-    """Windows an epoch takes, on all devices together. Epochs go through one long shuffle of all windows, piece after
-    piece, so nothing is left out and nothing is seen twice before everything has been seen once. None: all windows,
-    but at most 16,384, so that validations are frequent where windows are many."""
+    """Windows of an epoch, on all devices together. Epochs go through one long shuffle of all windows, piece by piece,
+    so that nothing is seen twice before all has been seen once. None: all, in as many steps as the next two allow."""
     min_epoch_steps: Count = 20
     """Steps of an epoch at least where ``windows_per_epoch`` is None: few windows are taken several times."""
+    max_epoch_steps: Count | None = 128
+    """Steps of an epoch at most there, for frequent validations; None: those of 16,384 windows."""
     validation_windows: Count | None = 2_000
     """Windows evaluated at a validation, evenly spaced over all there are; None for all."""
     early_stopping_patience: NonNegativeInt | None = 5
@@ -329,8 +335,7 @@ class TrainingConfig(_Section):
     lr_scheduler_patience: NonNegativeInt = 2
     """Validations without improvement before the learning rate is reduced."""
     weight_init: WeightInit = "torch"
-    """Initial weights: those of torch's layers (`torch`), or drawn as in the paper's code (`paper`), see
-    :mod:`fusecast.model.weights`. Which is better differs from table to table."""
+    """Initial weights: of torch's layers (`torch`), or the paper's (`paper`), see :mod:`fusecast.model.weights`."""
     average_weights: bool = True
     """Validate and keep an average of the weights over about the last ninth of the steps, not those of a single step;
     see :mod:`fusecast.training.callbacks.averaging`."""
@@ -359,8 +364,7 @@ class TrainingConfig(_Section):
     deterministic: bool = False
     """Reproducible results on a GPU too, at some cost in speed."""
     num_workers: Annotated[int, Field(ge=0, le=1_000), _NUMBER] = 0
-    """Processes that gather batches. A batch is a handful of array gathers, so 0, in the process itself, is fastest
-    for panels in memory."""
+    """Processes that gather batches; 0, in the process itself, is fastest for panels in memory."""
     panel_on_device: bool | None = None
     """Keep the panel on the device and gather its windows there. None: on CUDA, where it takes at most half of the free
     memory; then ``num_workers`` has no effect. True: on any device; False: never."""
@@ -376,6 +380,16 @@ class TrainingConfig(_Section):
     progress: bool = True
     """Show a progress bar on a terminal, and one line an epoch elsewhere."""
 
+    @property
+    def rate(self) -> float:
+        """Return the largest learning rate."""
+        return self.learning_rate or USUAL_RATE
+
+    @property
+    def batch(self) -> int:
+        """Return the windows a step, on each device."""
+        return self.batch_size or USUAL_BATCH
+
     def of_member(self, number: int) -> Self:
         """Return the options of one network alone: those of the member `number`, counted from 0."""
         return self.model_copy(update={"members": 1, "seed": (self.seed + number) % (MAX_SEED + 1)})
@@ -384,9 +398,9 @@ class TrainingConfig(_Section):
         """Return the windows of an epoch, where there are so many in all."""
         if self.windows_per_epoch is not None:
             return min(windows, self.windows_per_epoch)
-        return min(
-            max(windows, self.min_epoch_steps * self.batch_size * self.devices * self.num_nodes), MAX_EPOCH_WINDOWS
-        )
+        step = self.batch * self.devices * self.num_nodes
+        most = MAX_EPOCH_WINDOWS if self.max_epoch_steps is None else self.max_epoch_steps * step
+        return min(max(windows, self.min_epoch_steps * step), most)
 
 
 class RunConfig(_Section):
@@ -446,8 +460,7 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """Return the YAML file that reproduces the run, with the checksum of the lines before it in its last line."""
-        text = f"{FIRST_LINE}\n{yaml.dump(self.to_dict(), Dumper=YamlDumper, sort_keys=False)}"
-        return f"{text}{CHECKSUM_MARK}{compute_checksum(text.encode())}\n"
+        return add_checksum(yaml.dump(self.to_dict(), Dumper=YamlDumper, sort_keys=False))
 
     def write(self, path: Path) -> None:
         """Write :meth:`to_yaml` to a file."""
@@ -469,18 +482,6 @@ def read_options(path: Path) -> dict[str, Any]:
     if values is not None and not isinstance(values, dict):
         raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
     return values or {}
-
-
-def check_checksum(path: Path, text: str) -> None:
-    """Raise a ConfigError if a text with a checksum is not as it was written; others, written by hand, have none."""
-    before, mark, checksum = text.rpartition(f"\n{CHECKSUM_MARK}")
-    has_first_line = text != "" and text.startswith(FIRST_LINE[: len(text)])
-    if not has_first_line and not mark:
-        return
-    if len(checksum.rstrip() if mark else "") < CHECKSUM_LENGTH:
-        raise ConfigError.cut_short(path)
-    if not has_first_line or checksum.strip() != compute_checksum(f"{before}\n".encode()):
-        raise ConfigError.changed(path)
 
 
 def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def by_hand(forecaster: Forecaster, preprocessor: Any, steps: int, rates: list[f
     network = make_module(type(forecaster._bundle.config)(**sizes), training).network.train()  # type: ignore[union-attr]
     optimizer = AdamW(network.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True)
     sampler = SeededSampler(
-        len(index), batch_size=training.batch_size, shuffle=True, seed=training.seed,
+        len(index), batch_size=training.batch, shuffle=True, seed=training.seed,
         windows_per_epoch=training.windows_per_epoch,
     )  # fmt: skip
     average = {name: weight.detach().clone() for name, weight in network.named_parameters()}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.helpers.tables import HORIZON, ROLES, TINY, shop_table
+from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster, RunConfig
+from fusecast.workflows import choose
 from fusecast.workflows.choose import choose_lookback, choose_window_scaling
 
 
@@ -42,6 +43,22 @@ def test_a_horizon_alone_is_enough(tmp_path: Path) -> None:
     assert forecaster.config.lookback == choice.value == forecaster.predictor.config.lookback
     assert RunConfig.read(tmp_path / "run.yaml").lookback == choice.value  # a resumed run chooses nothing
     assert Forecaster.load(tmp_path).config == forecaster.config
+
+
+def test_many_windows_are_trained_on_in_more_and_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Forecaster(HORIZON, LOOKBACK, **ROLES, training={"batch_size": 16}).prepare(shop_table())
+    assert given.config.training.rate == 1e-3
+    monkeypatch.setattr(choose, "MANY_WINDOWS", len(given.train) - 1)
+    many = Forecaster(HORIZON, LOOKBACK, **ROLES).prepare(shop_table())
+    assert (many.config.training.batch_size, many.config.training.learning_rate) == (32, 2e-3)
+    chosen = {each.option: each for each in many.choices}
+    assert chosen["batch size"].value == 32
+    assert chosen["learning rate"].reason == f"there are {len(given.train):,} windows to train on"
+    given = Forecaster(HORIZON, LOOKBACK, **ROLES, training={"batch_size": 16}).prepare(shop_table())
+    assert (given.config.training.batch_size, given.config.training.learning_rate) == (16, 2e-3)
+    monkeypatch.setattr(choose, "MANY_WINDOWS", len(given.train))
+    few = Forecaster(HORIZON, LOOKBACK, **ROLES).prepare(shop_table())
+    assert (few.config.training.batch, few.config.training.rate) == (64, 1e-3)
 
 
 def test_a_lookback_that_is_given_stays() -> None:

@@ -268,9 +268,9 @@ def test_finetuning_goes_on_from_the_judged_weights(tmp_path: Path) -> None:
     assert final.extra["steps"] == [(max(1, round(FINETUNE_STEPS * steps)),) * 2]
     assert final.preprocessor is forecaster.prepared.preprocessor
     rows = pl.read_csv(tmp_path / "run" / "final" / "history.csv")
-    assert rows["lr"].to_list() == [FINETUNE_RATE * forecaster.config.training.learning_rate] * rows.height
+    assert rows["lr"].to_list() == [FINETUNE_RATE * forecaster.config.training.rate] * rows.height
     apart = [(a - b).abs().max().item() for a, b in zip(weights(judged), weights(final), strict=True) if a.numel()]
-    assert 0 < max(apart) <= 3 * FINETUNE_RATE * forecaster.config.training.learning_rate * final.extra["steps"][0][0]
+    assert 0 < max(apart) <= 3 * FINETUNE_RATE * forecaster.config.training.rate * final.extra["steps"][0][0]
     assert "forecasts: the same networks, trained on with all rows up to" in forecaster.networks
     before = (tmp_path / "run" / "final" / "model.safetensors").read_bytes()
     resumed = fit(tmp_path / "run", final="finetune", max_steps=12, dropout=0.0, resume=True)

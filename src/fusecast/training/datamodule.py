@@ -112,7 +112,7 @@ class WindowDataModule(pl.LightningDataModule):
         on_host = source is self.encoded
         sampler = SeededSampler(
             len(index),
-            batch_size=self.config.batch_size,
+            batch_size=self.config.batch,
             shuffle=shuffle,
             seed=self.seed,
             windows_per_epoch=self.config.epoch_size(len(index)) if shuffle else None,

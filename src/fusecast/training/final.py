@@ -118,7 +118,7 @@ def plan_final(checkpoint: Path, history: list[dict[str, Any]], config: Training
         raise TrainingError.checkpoint_mismatch(checkpoint, "it has taken no step")
     if config.final == "finetune":
         steps = max(1, round(FINETUNE_STEPS * steps))
-        changes = [(0, FINETUNE_RATE * config.learning_rate)]
+        changes = [(0, FINETUNE_RATE * config.rate)]
     return StepPlan(steps=steps, rates=_complete(changes, history, steps, config), seed=config.seed)
 
 
@@ -131,5 +131,5 @@ def _complete(
         rates.append((begin, float(row["lr"])))
         begin = row["step"]
     first = changes[0][0] if changes else steps
-    known = [change for change in rates if change[0] < first] or ([] if first == 0 else [(0, config.learning_rate)])
+    known = [change for change in rates if change[0] < first] or ([] if first == 0 else [(0, config.rate)])
     return tuple(change for change in [*known, *changes] if change[0] < steps)

@@ -180,7 +180,7 @@ def make_module(model: ModelConfig, config: TrainingConfig) -> TFTModule:
     """Return the network with what trains it; its first weights follow from torch's current seed."""
     module = TFTModule(
         model.to_dict(),
-        learning_rate=config.learning_rate,
+        learning_rate=config.rate,
         weight_decay=config.weight_decay,
         lr_scheduler_factor=config.lr_scheduler_factor,
         lr_scheduler_patience=config.lr_scheduler_patience,

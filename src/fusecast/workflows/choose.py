@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.frequency import Frequency, format_duration, format_weekdays, seasons_for
+from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
-    from fusecast.config import RunConfig
+    from fusecast.config import RunConfig, TrainingConfig
     from fusecast.data.panel import Panel
     from fusecast.data.splits import Split
 
@@ -19,6 +20,9 @@ STEPS_WITHOUT_SEASON = 30
 MAX_STEPS = 512
 """Largest lookback that is chosen for a horizon, where the horizon itself is not longer: cost grows with it."""
 
+BATCH_OF_MANY, RATE_OF_MANY = 32, 2e-3
+"""Windows a step and learning rate where there are more windows than :data:`MANY_WINDOWS`: see docs/accuracy.md."""
+MANY_WINDOWS = 16_384
 HORIZONS_TO_CHOOSE_BY = 100
 """Horizons that the validation rows of all series hold at least where they decide about the window scaling."""
 
@@ -47,7 +51,32 @@ def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunC
         choices.append(choose_window_scaling(config.training.members, judged))
         features = config.features.model_copy(update={"window_scaling": choices[-1].value})
         config = config.model_copy(update={"features": features})
-    return config, tuple(choices)
+    windows = count_training_windows(config, panel, splits)
+    chosen = [] if windows <= MANY_WINDOWS else choose_steps(config.training, windows)
+    if chosen:
+        steps = {each.option.replace(" ", "_"): each.value for each in chosen}
+        config = config.model_copy(update={"training": config.training.model_copy(update=steps)})
+    return config, (*choices, *chosen)
+
+
+def count_training_windows(config: RunConfig, panel: Panel, splits: Split) -> int:
+    """Return the number of windows to train on; the lookback must be chosen."""
+    assert config.lookback is not None
+    end, lookback, horizon = splits.train_end, config.lookback, config.horizon
+    return len(WindowIndex.for_training(lengths=panel.lengths, end=end, lookback=lookback, horizon=horizon))
+
+
+def choose_steps(training: TrainingConfig, windows: int) -> list[Choice]:
+    """Choose the batch and the learning rate, where they are open, for so many windows that training ends by the clock.
+
+    More and smaller steps then reach a lower validation loss in the same time; with few windows they over-fit sooner.
+    """
+    reason = f"there are {windows:,} windows to train on"
+    options = {
+        "batch size": (training.batch_size, BATCH_OF_MANY),
+        "learning rate": (training.learning_rate, RATE_OF_MANY),
+    }
+    return [Choice(name, value, reason) for name, (given, value) in options.items() if given is None]
 
 
 def choose_window_scaling(members: int, horizons: int) -> Choice:

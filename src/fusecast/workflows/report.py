@@ -326,8 +326,8 @@ def describe_run(config: RunConfig, members: Sequence[Member], history: Sequence
         "Horizon": f"{config.horizon} steps",
         "Head": config.network.head,
         "Quantiles": ", ".join(f"{level:g}" for level in config.network.quantiles),
-        "Batch": f"{config.training.batch_size} windows",
-        "Learning rate": f"{config.training.learning_rate:g}",
+        "Batch": f"{config.training.batch} windows",
+        "Learning rate": f"{config.training.rate:g}",
         "Seed": str(config.training.seed),
     }
     if history:
