@@ -37,7 +37,7 @@ training: {learning_rate: 0.01, batch_size: 32, max_epochs: 3, max_steps: 4, max
   windows_per_epoch: 128, validation_windows: 100, early_stopping_patience: 1, early_stopping_min_delta: 0.1,
   lr_scheduler_factor: 0.3, lr_scheduler_patience: 3, lr_schedule: cosine, weight_init: paper, weight_decay: 0.1,
   gradient_clip: 0.5, precision: bf16, accelerator: cpu, devices: 2, num_nodes: 2, seed: 1, deterministic: true,
-  num_workers: 1, average_weights: false, min_epoch_steps: 7, panel_on_device: true, compile: true,
+  num_workers: 1, average_weights: false, min_epoch_steps: 7, max_epoch_steps: 70, panel_on_device: true, compile: true,
   checkpoint_minutes: 1.5, checkpoint_steps: 5, logger: csv, progress: false}
 """
 """Every option with another value than its default."""
@@ -128,7 +128,7 @@ def test_options_override_the_file_and_what_is_not_given_does_not(tmp_path: Path
 
 def test_the_help_has_the_defaults_and_descriptions_of_the_configuration() -> None:
     shown = CliRunner().invoke(app, ["fit", "--help"], env={"COLUMNS": "200"}).output
-    for name in ("network.hidden_size", "training.learning_rate", "split.validation", "table.time"):
+    for name in ("network.hidden_size", "network.dropout", "split.validation", "table.time"):
         assert f"[default: {DEFAULTS[name]}]" in shown
         assert all_options()[name].description in shown
     assert "[default: 0.1,0.5,0.9]" in shown

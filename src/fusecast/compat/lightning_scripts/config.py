@@ -115,6 +115,9 @@ class LightningTrainingConfig:
                 problems |= {names[name.rpartition(".")[2]]: problem for name, problem in error.problems.items()}
             else:
                 values |= {name: getattr(checked, option) for option, name in names.items()}
+        for name, kind in (("learning_rate", "a number above 0"), ("batch_size", "a whole number of at least 1")):
+            if values[name] is None:  # which the package takes for a choice by the table
+                problems[name] = f"must be {kind}, not None"
         window_size, seed = values["window_size"], values["random_seed"]
         if isinstance(window_size, bool) or not isinstance(window_size, int) or window_size < 1:
             problems["window_size"] = f"must be a whole number of at least 1, not {window_size!r}"
@@ -132,7 +135,7 @@ class LightningTrainingConfig:
         """Return the settings as the options of the package's trainer; see :meth:`check` for its errors."""
         checked = self.check()
         options = {option: getattr(checked, name) for option, name in SECTIONS[TrainingConfig].items()}
-        return TrainingConfig(average_weights=False, min_epoch_steps=1, **options)
+        return TrainingConfig(average_weights=False, min_epoch_steps=1, max_epoch_steps=None, **options)
 
     def checkpoint_to_resume(self) -> Path | None:
         """Return the file to resume from, or the folder of checkpoints; None to start from the beginning."""
