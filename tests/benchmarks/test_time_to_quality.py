@@ -11,9 +11,9 @@ from benchmarks.peers.protocol import Snapshots
 from benchmarks.process import ask
 from benchmarks.sets import actuals, cutoffs_between, make_real_task
 from benchmarks.task import Task
+from benchmarks.time_to_quality import DEFAULTS, aims, main, markdown, quantile_losses, summarise
 
 from benchmarks import time_to_quality
-from benchmarks.time_to_quality import DEFAULTS, aims, main, markdown, quantile_losses, summarise
 
 
 def training(name: str, losses: list[float], seconds: list[float]) -> dict[str, Any]:
