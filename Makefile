@@ -9,7 +9,7 @@ STATS := .venv-stats
 WORKERS ?= 2
 
 .PHONY: demo test lint types tests tests-stats format browser calibration soak fuzz clean help \
-	bench bench-venvs bench-accuracy bench-epf bench-fev bench-scaling bench-gpu
+	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-gpu
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -97,6 +97,10 @@ bench-epf: $(VENV)/.core  ## Run the published fev-bench task on Nord Pool price
 # The package that scores has an environment of its own too. FEV_ARGS="--tasks hospital --seeds 0,1,2" runs a part.
 bench-fev: $(VENV)/.core $(if $(FUSECAST_BENCH_VENVS),,.venv-fev/.installed)  ## Run the published tasks of fev-bench; what is done is kept
 	$(BIN)/python -m benchmarks.fev $(FEV_ARGS)
+
+# QUALITY_ARGS="--sets etth1 --steps 1000" runs a part.
+bench-quality: $(VENV)/.core $(if $(FUSECAST_BENCH_VENVS),,.venv-darts/.installed .venv-pytorch-forecasting/.installed)  ## Seconds until the validation loss of the peers; what is done is kept
+	$(BIN)/python -m benchmarks.time_to_quality $(QUALITY_ARGS)
 
 bench-scaling: $(VENV)/.dev  ## Measure how cost grows with series, rows, lookback, variables, hidden size
 	$(BIN)/python -m benchmarks.scaling $(BENCH_ARGS)

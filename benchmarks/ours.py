@@ -21,13 +21,14 @@ class Fusecast(Driver):
         from fusecast.forecaster import Forecaster
         from fusecast.inference import network_predictor as predictor
         from fusecast.training import fit
+        from fusecast.training.callbacks.averaging import WeightAverage
         from fusecast.windows import dataloader as loader
         from fusecast.windows import sampler
         from fusecast.windows import window_index as index
 
         torch.set_num_threads(self.question.threads)
         self.pl, self.lightning, self.torch, self.Forecaster = pl, lightning, torch, Forecaster
-        self.fitting, self.NetworkPredictor = fit, predictor.NetworkPredictor
+        self.fitting, self.NetworkPredictor, self.WeightAverage = fit, predictor.NetworkPredictor, WeightAverage
         self.WindowIndex, self.make_loader = index.WindowIndex, loader.make_loader
         self.SeededSampler = sampler.SeededSampler
 
@@ -65,31 +66,17 @@ class Fusecast(Driver):
                 "dropout": task.dropout,
                 "quantiles": task.quantiles,
             },
-            features={
-                "calendar": (),
-                "target_scaling": "none",  # the table is scaled already, the same for every library
-                "covariate_scaling": "none",
-                "window_scaling": "none",
-                "series_embedding": "series" in task.static_categories,
-                "relative_position": task.relative_position,
-            },
+            features={"calendar": ()} if self.question.defaults else self._equal_features(),
             split={"validation": 0.2, "test": 0.2} if task.train_end else {"validation": 0, "test": 0},
             training={
-                "learning_rate": task.learning_rate,
-                "batch_size": task.batch_size,
-                "gradient_clip": task.gradient_clip,
-                "max_epochs": 1_000_000,
-                "early_stopping_patience": None,
                 "members": 1,
                 "final": "none",
-                "average_weights": False,
                 "logger": "none",
                 "progress": False,
                 "accelerator": "cpu",
                 "seed": self.question.seed,
-                # peers do not validate while they train, and all are judged by their last weights
-                "windows_per_epoch": max(1, self.question.steps) * task.batch_size if task.train_end else None,
                 "max_steps": self.question.steps or None,
+                **({} if self.question.defaults else self._equal_training()),
             },
         )
         prepared = forecaster.prepare(frame)
@@ -97,6 +84,29 @@ class Fusecast(Driver):
         if task.train_end:
             assert prepared.splits.train_end.tolist() == list(task.train_end)
         return prepared
+
+    def _equal_features(self) -> dict[str, Any]:
+        return {
+            "calendar": (),
+            "target_scaling": "none",  # the table is scaled already, the same for every library
+            "covariate_scaling": "none",
+            "window_scaling": "none",
+            "series_embedding": "series" in self.task.static_categories,
+            "relative_position": self.task.relative_position,
+        }
+
+    def _equal_training(self) -> dict[str, Any]:
+        task = self.task
+        return {
+            "learning_rate": task.learning_rate,
+            "batch_size": task.batch_size,
+            "gradient_clip": task.gradient_clip,
+            "max_epochs": 1_000_000,
+            "early_stopping_patience": None,
+            "average_weights": False,
+            # peers do not validate while they train, and all are judged by their last weights
+            "windows_per_epoch": max(1, self.question.steps) * task.batch_size if task.train_end else None,
+        }
 
     def _loader(self, prepared: Any) -> Any:
         sampler = self.SeededSampler(len(prepared.train), batch_size=self.task.batch_size, shuffle=True)
@@ -113,11 +123,22 @@ class Fusecast(Driver):
                 training_config=prepared.config.training,
                 encoded=prepared.encoded,
                 train=prepared.train,
-                valid=None,
+                valid=prepared.valid if self.question.defaults else None,
                 folder=Path(scratch),
                 callbacks=self.callbacks(self.lightning),
             )
+        self.built = prepared
         return self.NetworkPredictor(result.network, prepared.preprocessor, device="cpu")
+
+    def weights(self, trainer: Any, module: Any) -> Any:
+        content = {"state_dict": module.state_dict()}
+        for callback in trainer.callbacks:
+            if isinstance(callback, self.WeightAverage):
+                callback.on_save_checkpoint(trainer, module, content)
+        return content["state_dict"]
+
+    def restore(self, predictor: Any, weights: Any) -> None:
+        predictor.network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items()})
 
     def step(self, prepared: Any) -> Callable[[], int]:
         from fusecast.kernels.adamw import AdamW, clip_gradients
@@ -154,11 +175,17 @@ class Fusecast(Driver):
         )
         return lambda: len(predictor.predict(prepared.encoded, index))
 
-    def quantiles(self, predictor: Any, frame: Any) -> Any:
-        prepared = self.build(frame)
-        index = prepared.windows("test", self.task.horizon, align="end")
-        made = predictor.predict(prepared.encoded, index)
-        asked = [(number, cutoff) for number, series in enumerate(self.task.cutoffs) for cutoff in series]
+    def quantiles(self, predictor: Any, frame: Any) -> Any:  # noqa: ARG002  the panel was made in `fit`
+        cutoffs = self.task.cutoffs
+        index = self.WindowIndex(
+            lookback=self.task.lookback,
+            horizon=self.task.horizon,
+            first_cutoff=[series[0] if series else 1 for series in cutoffs],
+            last_cutoff=[series[-1] if series else 0 for series in cutoffs],
+            stride=next((series[1] - series[0] for series in cutoffs if len(series) > 1), 1),
+        )
+        made = predictor.predict(self.built.encoded, index)
+        asked = [(number, cutoff) for number, series in enumerate(cutoffs) for cutoff in series]
         assert list(zip(made.series.tolist(), made.cutoff.tolist(), strict=True)) == asked
         return made.quantiles[:, :, 0]
 

@@ -48,6 +48,8 @@ def ask(
     windows: int = 3_200,
     steps: int = 0,
     seed: int = 0,
+    every: int = 0,
+    defaults: bool = False,
     forecasts: Path | None = None,
     timeout: float = 600.0,
 ) -> dict[str, Any]:
@@ -63,6 +65,8 @@ def ask(
             "windows": windows,
             "steps": steps,
             "seed": seed,
+            "every": every,
+            "defaults": defaults,
             "forecasts": str(forecasts),
             "asked_at": time.time(),
         }

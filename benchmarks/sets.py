@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -82,11 +83,14 @@ def make_real_task(
     hidden_size: int = 32,
     head: int | None = None,
     lookback: int | None = None,
+    part: Literal["validation", "test"] = "test",
+    at_most: int | None = None,
 ) -> Task:
     """Write the table of a set and give its task; `head` keeps the first rows of each series, for tests.
 
-    60% of each series' rows train, 20% validate (nobody uses them here), 20% test. The target is standardised by the
-    training rows of its series, real covariates by all training rows.
+    60% of each series' rows train, 20% validate, 20% test. The cutoffs are those of the windows of one `part`, a
+    horizon apart back from its end, or evenly fewer of them where they are more than `at_most`. The target is
+    standardised by the training rows of its series, real covariates by all training rows.
     """
     spec = SETS[name]
     frame = pl.read_parquet(source / f"{name}.parquet").sort("unique_id", "ds")
@@ -138,9 +142,8 @@ def make_real_task(
         },
         relative_position=True,
         train_end=tuple(train_end.tolist()),
-        cutoffs=tuple(
-            tuple(range(int(length) - spec.horizon, int(begin) - 1, -spec.horizon)[::-1])
-            for length, begin in zip(lengths, valid_end, strict=True)
+        cutoffs=cutoffs_between(
+            *((train_end, valid_end) if part == "validation" else (valid_end, lengths)), spec.horizon, at_most
         ),
     )
     np.savez(task.table, **columns)
@@ -156,6 +159,24 @@ def split_rows(lengths: NDArray[np.int64], horizon: int) -> tuple[NDArray[np.int
     """Give the ends of training and validation, 60/20/20 by time, at least a horizon each as in fusecast's split."""
     part = np.maximum(np.rint(0.2 * lengths).astype(np.int64), horizon)
     return lengths - 2 * part, lengths - part
+
+
+def cutoffs_between(
+    begin: NDArray[np.int64], end: NDArray[np.int64], horizon: int, at_most: int | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """Give the cutoffs of the windows with targets in ``[begin[s], end[s])``, a horizon apart back from the end.
+
+    Where they are more than `at_most`, the step is a multiple of the horizon, the same for all series.
+    """
+    step = horizon
+    while True:
+        cutoffs = tuple(
+            tuple(range(int(stop) - horizon, int(start) - 1, -step)[::-1])
+            for start, stop in zip(begin, end, strict=True)
+        )
+        if at_most is None or sum(map(len, cutoffs)) <= max(at_most, len(cutoffs)):
+            return cutoffs
+        step += horizon
 
 
 def standardised(

@@ -103,6 +103,9 @@ class Darts(Driver):
         model.fit_from_dataset(data[0])
         return model
 
+    def restore(self, model: Any, weights: Any) -> None:
+        model.model.load_state_dict(weights)
+
     def step(self, data: Any) -> Callable[[], int]:
         torch, model = self.torch, self._begun(data)
         network = model.model.train()

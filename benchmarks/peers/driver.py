@@ -7,7 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmarks.peers.protocol import Enough, Question, Ticker, Values, endless, rates, repeat, ticking, timed_build
+from benchmarks.peers.protocol import (
+    Enough,
+    Question,
+    Snapshots,
+    Ticker,
+    Values,
+    endless,
+    rates,
+    repeat,
+    snapshotting,
+    ticking,
+    timed_build,
+)
 
 
 class Driver(ABC):
@@ -17,6 +29,7 @@ class Driver(ABC):
         self.question = question
         self.task = question.task
         self.ticker = Ticker(question.seconds)
+        self.snapshots = Snapshots(question.every)
 
     # What a library fills in
 
@@ -54,6 +67,14 @@ class Driver(ABC):
     @abstractmethod
     def quantiles(self, model: Any, frame: Any) -> Any:
         """Forecast the task's cutoffs, series by series: an array [W, H, Q]."""
+
+    def weights(self, trainer: Any, module: Any) -> Any:  # noqa: ARG002  ours asks the trainer
+        """Give the weights that forecast, by name, from a trainer and its module."""
+        return module.state_dict()
+
+    def restore(self, model: Any, weights: Any) -> None:
+        """Put weights into a trained model."""
+        raise NotImplementedError(f"{type(self).__name__} cannot go back to earlier weights")
 
     # What is measured
 
@@ -113,8 +134,29 @@ class Driver(ABC):
         np.save(self.question.forecasts, quantiles)
         return {"training_s": trained - began, "predicting_s": time.perf_counter() - trained}
 
+    def quality(self) -> dict[str, list[float]]:
+        """Train for some steps, and write the forecasts of the task's cutoffs after every so many: [C, W, H, Q].
+
+        The forecasts are made when training is over. Times are those of training alone, from its begin.
+        """
+        import numpy as np
+
+        self.load()
+        frame = self.read()
+        data = self.build(frame)
+        self.snapshots = taken = Snapshots(self.question.every)
+        model = self.fit(data)
+        forecasts = []
+        for weights in taken.weights:
+            self.restore(model, weights)
+            forecasts.append(np.asarray(self.quantiles(model, frame), dtype=np.float64))
+        np.save(self.question.forecasts, np.stack(forecasts))
+        return {"steps": list(map(float, taken.steps)), "wall_s": taken.wall, "cpu_s": taken.cpu}
+
     def callbacks(self, lightning: Any) -> list[Any]:
         """What the trainer of a Lightning package has to call after each step: nothing where the steps are given."""
+        if self.question.every:
+            return [snapshotting(lightning.Callback, self.snapshots, self.weights)]
         return [] if self.question.steps else [ticking(lightning.Callback, self.ticker)]
 
     def _train(self) -> None:

@@ -1,8 +1,9 @@
 """What a driver is asked, and how it answers: one process, one question, one JSON file. Standard library alone.
 
 A question is ``{"measure": name, "task": path, "threads": n, "seconds": s, "windows": n, "steps": n, "seed": n,
-"asked_at": time, "forecasts": path}``; the answer is ``{"values": {...}, "peak_mb": ..., "python": ...}`` or
-``{"error": "..."}``. A driver is a class with a method for each measure; what the methods share is here.
+"every": n, "defaults": bool, "asked_at": time, "forecasts": path}``; the answer is ``{"values": {...}, "peak_mb": ...,
+"python": ...}`` or ``{"error": "..."}``. A driver is a class with a method for each measure; what the methods share is
+here.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ class Question:
         self.threads: int = content["threads"]
         self.seconds: float = content["seconds"]
         self.windows: int = content["windows"]  # to predict, over all series
-        self.steps: int = content["steps"]  # to train, for `forecasts`
+        self.steps: int = content["steps"]  # to train, for `forecasts` and `quality`
         self.seed: int = content["seed"]
+        self.every: int = content.get("every", 0)  # steps between two snapshots of the weights, for `quality`
+        self.defaults: bool = content.get("defaults", False)  # train with the library's own options
         self.asked_at: float = content["asked_at"]
-        self.forecasts: str = content["forecasts"]  # where `forecasts` writes its quantiles
+        self.forecasts: str = content["forecasts"]  # where `forecasts` and `quality` write their quantiles
 
 
 class Ticker:
@@ -86,6 +89,54 @@ def ticking(callback: type, ticker: Ticker) -> Any:
             ticker.tick()
 
     return Tick()
+
+
+class Snapshots:
+    """Copies of the weights after every so many steps, and the training time until then without that of validation."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.steps: list[int] = []
+        self.weights: list[Any] = []
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+        self._began = self._paused = (time.perf_counter(), time.process_time())
+
+    def pause(self) -> None:
+        """What follows is not training."""
+        self._paused = (time.perf_counter(), time.process_time())
+
+    def go_on(self) -> None:
+        """Training goes on."""
+        now = (time.perf_counter(), time.process_time())
+        wall, cpu = (begin + end - pause for begin, end, pause in zip(self._began, now, self._paused, strict=True))
+        self._began = (wall, cpu)
+
+    def take(self, step: int, weights: Callable[[], Any]) -> None:
+        """A step has ended."""
+        if step % self.every == 0 and step not in self.steps:
+            self.pause()
+            self.steps.append(step)
+            for times, paused, began in zip((self.wall, self.cpu), self._paused, self._began, strict=True):
+                times.append(paused - began)
+            self.weights.append({name: tensor.detach().clone() for name, tensor in weights().items()})
+            self.go_on()
+
+
+def snapshotting(callback: type, snapshots: Snapshots, weights: Callable[[Any, Any], Any]) -> Any:
+    """Make a callback of a Lightning that takes snapshots; `weights` gives them from a trainer and its module."""
+
+    class Take(callback):  # type: ignore[misc]
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any, **__: Any) -> None:
+            snapshots.take(trainer.global_step, lambda: weights(trainer, module))
+
+        def on_validation_start(self, *_: Any) -> None:
+            snapshots.pause()
+
+        def on_validation_end(self, *_: Any) -> None:
+            snapshots.go_on()
+
+    return Take()
 
 
 def repeat(step: Callable[[], int], seconds: float) -> Values:

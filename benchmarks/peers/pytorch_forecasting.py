@@ -107,6 +107,9 @@ class PytorchForecasting(Driver):
         self.training_data = data
         return model
 
+    def restore(self, model: Any, weights: Any) -> None:
+        model.load_state_dict(weights)
+
     def step(self, data: Any) -> Callable[[], int]:
         torch, model = self.torch, self.model(data).train()
         (x, y), windows = next(iter(self.batches(data)))

@@ -355,10 +355,8 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.explain import explain_windows
 
-        prepared, _, predictor = self._model(data, device)
         return explain_windows(
-            prepared,
-            predictor,
+            *self._model(data, device),
             split=split,
             series=series,
             max_windows=max_windows,
@@ -455,7 +453,7 @@ class Forecaster(Generic[FrameT]):
 
     @property
     def predictor(self) -> EnsemblePredictor:
-        """Return the judged networks, which are scored, as a predictor of windows, on the best device there is."""
+        """Return the judged networks as a predictor of windows, raw and without baselines, on the best device."""
         return self._model(None, None)[2]
 
     @property
@@ -466,10 +464,10 @@ class Forecaster(Generic[FrameT]):
         return describe_networks(self._require_bundle())
 
     def _model(self, data: TableLike | None, device: Device) -> tuple[Prepared, Bundle, EnsemblePredictor]:
-        from fusecast.workflows.evaluate import make_predictor
+        from fusecast.inference.ensemble_predictor import EnsemblePredictor
 
         prepared, bundle = self._prepared_for(data), self._require_bundle()
-        return prepared, bundle, make_predictor(prepared, bundle, device)
+        return prepared, bundle, EnsemblePredictor.from_bundle(bundle, device)
 
     def _require_bundle(self) -> Bundle:
         if (bundle := self._bundle) is None:

@@ -21,6 +21,7 @@ PEERS = {"pytorch-forecasting", "neuralforecast", "darts", "gluonts"}
         ("bench-venvs", "fusecast", set()),
         ("bench-venvs", "fusecast,darts,gluonts", {"darts", "gluonts"}),
         ("bench-fev", "", {"fev"}),
+        ("bench-quality", "", {"darts", "pytorch-forecasting"}),
     ],
 )
 def test_only_what_is_asked_for_gets_an_environment(target: str, asked: str, made: set[str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -138,8 +139,33 @@ def evaluate_without(folder: Path) -> float:
 
     forecaster = Forecaster.load(folder)
     bundle = forecaster._require_bundle()
-    networks = EnsemblePredictor.from_bundle(bundle, "cpu")
-    return evaluate_run(forecaster.prepared, bundle, networks, raw=True).scores["TFT"][0].wql
+    alone = replace(bundle, extra={name: value for name, value in bundle.extra.items() if name != "blend"})
+    networks = EnsemblePredictor.from_bundle(alone, "cpu")
+    return evaluate_run(forecaster.prepared, alone, networks, raw=True).scores["TFT"][0].wql
+
+
+def test_explanations_name_the_baselines_and_their_weights(folder: Path, tmp_path: Path) -> None:
+    forecaster = Forecaster.load(folder)
+    blend = Blend.from_dict(forecaster._require_bundle().extra["blend"])
+    explanation = forecaster.explain(device="cpu")
+    assert explanation.sentences()[1] == blend.describe({"a", "b"})
+    assert explanation.tables()["blend"].rows() == list(zip(*blend.to_dict().values(), strict=True))
+    for name, baseline, weight in zip(blend.series, blend.baseline, blend.weight, strict=True):
+        mixture = f"The forecasts are mixed with {baseline} (weight {weight:.0%})"
+        sentence = f"{mixture}: only the networks' part is explained."
+        assert sentence in forecaster.explain(series=name, device="cpu").sentences()
+        assert sentence in forecaster.explain_forecast(name, device="cpu").words
+    page = forecaster.report(tmp_path / "report.html", device="cpu").read_text(encoding="utf-8")
+    assert "The forecasts of 2 of 2 series are mixed with " in page
+
+
+def test_a_blend_is_described_for_the_series_that_it_mixes() -> None:
+    blend = Blend(series=("a", "b", "c", "d"), baseline=("drift", "drift", "last", "last"), weight=(0.5, 0.2, 1.0, 0.0))
+    assert blend.describe({"a", "b", "c", "d"}) == (
+        "The forecasts of 3 of 4 series are mixed with drift (2 series, weight 20% to 50%) and last (1 series, weight "
+        "100%): only the networks' part is explained."
+    )
+    assert blend.describe({"d"}) == blend.describe({"another"}) == ""
 
 
 def test_a_damaged_blend_is_refused() -> None:

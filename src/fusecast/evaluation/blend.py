@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -10,12 +10,11 @@ import numpy as np
 
 from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
+from fusecast.errors.base import join_words
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.evaluation.baseline_comparison import compute_window_losses
 from fusecast.evaluation.baselines.simple import FittedFormula
-from fusecast.features.encoded_panel import EncodedPanel
-from fusecast.inference.ensemble_predictor import EnsemblePredictor
-from fusecast.inference.forecasts import Forecasts
+from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.inference.model_bundle import Bundle
 from fusecast.io.documents import take
 from fusecast.windows.window_index import WindowIndex
@@ -42,6 +41,22 @@ class Blend:
         count = sum(weight > 0 for weight in self.weight)
         mean = float(np.mean(self.weight)) if self.weight else 0.0
         return f"blend: {count:,} of {len(self.weight):,} series with a baseline, of mean weight {mean:.2f}"
+
+    def describe(self, series: Collection[str]) -> str:
+        """Return which baselines have a part in the forecasts of some series, in a sentence; empty where none has."""
+        parts: dict[str, list[float]] = {}
+        for name, baseline, weight in zip(self.series, self.baseline, self.weight, strict=True):
+            if weight > 0 and name in series:
+                parts.setdefault(baseline, []).append(weight)
+        if not parts:
+            return ""
+        mixed, several = sum(map(len, parts.values())), len(series) > 1
+        words = [
+            f"{baseline} ({f'{len(weights):,} series, ' if several else ''}weight {_span(weights)})"
+            for baseline, weights in parts.items()
+        ]
+        of_series = f" of {mixed:,} of {len(series):,} series" if several else ""
+        return f"The forecasts{of_series} are mixed with {join_words(words)}: only the networks' part is explained."
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -83,52 +98,57 @@ def learn_blend(panel: Panel, model: Forecasts, baselines: Mapping[str, Forecast
     )
 
 
-class BlendedPredictor(EnsemblePredictor):
-    """The networks of a bundle, whose forecasts are mixed with those of baselines, level by level.
-
-    Explanations are those of the networks. Other quantile levels than the network's are interpolated.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlendedPredictor:
+    """A :class:`~fusecast.inference.forecasts.Predictor` whose forecasts are mixed with those of baselines, level by
+    level.
     """
 
-    def __init__(self, networks: EnsemblePredictor, panel: Panel, baselines: Sequence[FittedFormula], blend: Blend):
-        self.__dict__.update(vars(networks))
-        self._names, self._blend = panel.names, blend
-        self._baselines = {baseline.name: baseline for baseline in baselines}
+    predictor: Predictor
+    blend: Blend
+    baselines: Mapping[str, FittedFormula]  # by name
+    rows: Mapping[str, int]  # name of each series that they are fitted to -> its row there
 
     @property
-    def supports_any_level(self) -> bool:
-        """Whether there are quantiles at any level without interpolation."""
-        return False
+    def name(self) -> str:
+        """Return the name in tables of scores."""
+        return self.predictor.name
 
-    def predict(
-        self, source: Panel | EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
-    ) -> Forecasts:
-        """Forecast every window of an index, in its order, from a panel, or one encoded by the preprocessor."""
-        forecasts = super().predict(source, index, levels)
-        panel = source if isinstance(source, Panel) else source.panel
-        assert panel is not None
-        position = {name: i for i, name in enumerate(self._names)}
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index, in its order."""
+        forecasts = self.predictor.predict(panel, index)
         chosen = {
             name: (baseline, weight)
-            for name, baseline, weight in zip(self._blend.series, self._blend.baseline, self._blend.weight, strict=True)
-            if weight > 0 and name in position and baseline in self._baselines
+            for name, baseline, weight in zip(self.blend.series, self.blend.baseline, self.blend.weight, strict=True)
+            if weight > 0 and name in self.rows and baseline in self.baselines
         }
         weights = np.array([chosen.get(name, ("", 0.0))[1] for name in panel.names])
-        rows = np.array([position.get(name, 0) for name in panel.names], dtype=np.int64)
+        rows = np.array([self.rows.get(name, 0) for name in panel.names], dtype=np.int64)
         quantiles = forecasts.quantiles.copy()
         for name in dict.fromkeys(baseline for baseline, _ in chosen.values()):
             mask = np.array([chosen.get(each, ("", 0.0))[0] == name for each in panel.names])
             windows = mask[forecasts.series]
             if not windows.any():
                 continue
-            baseline = replace(self._baselines[name], spread=self._baselines[name].spread[rows])
+            baseline = replace(self.baselines[name], spread=self.baselines[name].spread[rows])
             mixed = baseline.predict(panel, index.subset(mask)).quantiles
             weight = weights[forecasts.series[windows]][:, None, None, None]
             quantiles[windows] = (1 - weight) * forecasts.quantiles[windows] + weight * mixed
         return replace(forecasts, quantiles=quantiles)
 
 
+def _span(weights: Sequence[float]) -> str:
+    low, high = min(weights), max(weights)
+    return f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+
+
 def _mix(model: Forecasts, baseline: Forecasts, weight: float) -> Forecasts:
     return replace(model, quantiles=(1 - weight) * model.quantiles + weight * baseline.quantiles)
+
+
+def stored_blend(bundle: Bundle) -> Blend | None:
+    """Return the blend of a bundle; None where it has none."""
+    return None if bundle.extra.get(BLEND) is None else Blend.from_dict(bundle.extra[BLEND])
 
 
 def with_blend(bundle: Bundle, blend: Blend) -> Bundle:

@@ -13,6 +13,7 @@ from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import format_lag
 from fusecast.data.panel import Panel
 from fusecast.errors.base import format_count
+from fusecast.evaluation.blend import Blend
 from fusecast.explain.attention import AttentionProfile, AttentionStore, AttentionTally
 from fusecast.explain.importance import Importance, ImportanceByStep, ImportanceTally
 from fusecast.explain.permutation import Agreement, compare_importances
@@ -50,6 +51,7 @@ class Explanation:
     regimes: Regimes
     permutation: pl.DataFrame | None = None  # see permutation_importance
     agreement: Agreement | None = None
+    blend: Blend | None = None  # baselines that the forecasts are mixed with
 
     @classmethod
     def from_outputs(
@@ -60,11 +62,13 @@ class Explanation:
         index: WindowIndex,
         *,
         threshold: float | None = None,
+        blend: Blend | None = None,
     ) -> Self:
         """Summarise outputs as from ``NetworkPredictor.outputs`` for all windows of the index, batch by batch.
 
         Memory does not grow with the windows. `threshold` is the distance above which a window is flagged; None
-        chooses one, see :func:`~fusecast.explain.regimes.find_regimes`.
+        chooses one, see :func:`~fusecast.explain.regimes.find_regimes`. `blend` has the baselines that the forecasts
+        are mixed with, which are named.
         """
         L, H = index.lookback, index.horizon
         importance, attention = ImportanceTally(inputs), AttentionTally(L, H)
@@ -87,6 +91,7 @@ class Explanation:
             seasonal_lags=find_seasonal_lags(store, panel.schema.frequency),
             periodicities=find_periodicities(store, panel.schema.frequency),
             regimes=find_regimes(store, series, cutoff, threshold=threshold),
+            blend=blend,
         )
 
     def __repr__(self) -> str:
@@ -122,12 +127,21 @@ class Explanation:
         }
         if self.permutation is not None and self.agreement is not None:
             tables |= {"permutation": self.permutation, "agreement": self.agreement.table}
+        if self.blend is not None:
+            tables["blend"] = pl.DataFrame(self.blend.to_dict())
         return tables
+
+    @property
+    def mixture(self) -> str:
+        """Which baselines the explained forecasts are mixed with, in a sentence; empty where they are the network's."""
+        series = {self.panel.names[s] for s in np.unique(self.regimes.series).tolist()}
+        return "" if self.blend is None else self.blend.describe(series)
 
     def sentences(self) -> list[str]:
         """Return the findings in sentences."""
         num_series = len(np.unique(self.regimes.series))
         sentences = [f"Over {self.windows:,} forecasts of {num_series:,} series, each with the same weight:"]
+        sentences += [self.mixture] if self.mixture else []
         for group in ("past", "future", "static"):
             top = [row for row in self.importances if row.group == group][:3]
             if top:

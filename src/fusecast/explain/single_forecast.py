@@ -12,6 +12,7 @@ from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import format_duration, format_lag
 from fusecast.data.panel import Panel
 from fusecast.errors.base import join_words
+from fusecast.evaluation.blend import Blend
 from fusecast.explain.attention import masked_attention
 from fusecast.explain.importance import present_steps, to_numpy
 from fusecast.features.encoded_panel import Inputs
@@ -46,15 +47,15 @@ class ForecastExplanation:
 
 
 def explain_forecast(
-    batch: Batch, output: Output, forecasts: Forecasts, panel: Panel, inputs: Inputs
+    batch: Batch, output: Output, forecasts: Forecasts, panel: Panel, inputs: Inputs, blend: Blend | None = None
 ) -> ForecastExplanation:
-    """Explain the only window of a batch and its forecast."""
+    """Explain the only window of a batch and its forecast; `blend` has the baselines that this is mixed with."""
     s = int(forecasts.series[0])
     variables = _variables(batch, output, inputs, panel.schema.frequency)
     steps = _steps(batch, output, forecasts, panel)
     return ForecastExplanation(
         series=panel.names[s],
-        words=_describe(forecasts, panel, variables, steps),
+        words=_describe(forecasts, panel, variables, steps, blend),
         forecast=forecasts.to_frame(panel),
         variables=variables,
         steps=steps,
@@ -111,7 +112,9 @@ def _steps(batch: Batch, output: Output, forecasts: Forecasts, panel: Panel) -> 
     return pl.DataFrame(columns, nan_to_null=True).sort("attention", descending=True, maintain_order=True)
 
 
-def _describe(forecasts: Forecasts, panel: Panel, variables: pl.DataFrame, steps: pl.DataFrame) -> str:
+def _describe(
+    forecasts: Forecasts, panel: Panel, variables: pl.DataFrame, steps: pl.DataFrame, blend: Blend | None
+) -> str:
     s, cutoff, horizon = int(forecasts.series[0]), int(forecasts.cutoff[0]), forecasts.horizon
     first, last = panel.times_at([s, s], [cutoff, cutoff + horizon - 1])
     ranges = []
@@ -121,6 +124,8 @@ def _describe(forecasts: Forecasts, panel: Panel, variables: pl.DataFrame, steps
     when = f"from {first} to {last}" if horizon > 1 else f"at {first}"
     length = format_duration(horizon, panel.schema.frequency)
     sentences = [f"Series {panel.names[s]!r}, {length} {when}: median {', '.join(ranges)}."]
+    if blend is not None and (mixture := blend.describe({panel.names[s]})):
+        sentences.append(mixture)
     for group in ("past", "future", "static"):
         top = variables.filter(pl.col("group") == group).head(MAX_NAMED).select("variable", "weight").rows()
         if top:

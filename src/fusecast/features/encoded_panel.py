@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from fusecast.config import WindowScaling
-    from fusecast.data.panel import Panel
     from fusecast.features.new_series import NewSeries
 
 RELATIVE_POSITION = "relative_position"
@@ -81,7 +80,6 @@ class EncodedPanel:
     new_series: NewSeries | None = None
     """Series without training rows, whose windows are scaled by their own rows: see `windows/new_series.py`. In the
     arrays here they have the scales of all series together; None where there are no such series."""
-    panel: Panel | None = field(default=None, repr=False)  # what was encoded
 
     @property
     def has_position(self) -> bool:

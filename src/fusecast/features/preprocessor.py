@@ -226,7 +226,6 @@ class FittedPreprocessor:
             scale=scales,
             window_scaling=self.config.window_scalings[0],
             season=seasons_for(self.schema.frequency)[0],
-            panel=panel,
             new_series=find_new_series(panel, series, self.scales, self.config, self.usual, self.find_similar_series),
         )
 

@@ -138,4 +138,5 @@ class ReportData:
     agreement: Agreement | None = None
     timeline: Timeline | None = None
     explained_windows: str = ""  # those behind importances and attention: "730 windows of the test span"
+    mixture: str = ""  # which baselines the forecasts are mixed with, as that of an explanation
     created: str = ""  # when and with what the page was created, for its last line

@@ -68,7 +68,7 @@ def summarise(data: ReportData) -> list[str]:
     accuracy = []
     if data.evaluation is not None:
         accuracy = [describe_accuracy(data.evaluation, target) for target in range(min(2, len(data.targets)))]
-    return [sentence for sentence in (opening, *accuracy, _describe_inputs(data)) if sentence]
+    return [sentence for sentence in (opening, *accuracy, data.mixture, _describe_inputs(data)) if sentence]
 
 
 def describe_accuracy(evaluation: Evaluation, target: int = 0) -> str:

@@ -19,17 +19,19 @@ from fusecast.errors import ArtifactError, DataError, FusecastError
 from fusecast.evaluation.backtest.results import Backtest
 from fusecast.evaluation.backtest.rolling import Origins, PartFiles, score_part_files, write_part_files
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
+from fusecast.evaluation.blend import stored_blend
 from fusecast.evaluation.evaluate import ProgressCallback, count_series_without_training_rows
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.atomic import compute_checksum, scratch_folder
 from fusecast.io.tables import check_apart
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import (
     EncodedPanelPredictor,
+    mix_in_baselines,
     predictor_ahead,
     predictors_to_score,
     stored_calibration,
 )
-from fusecast.workflows.evaluate import make_predictor, stored_blend
 from fusecast.workflows.refit import Refits
 
 if TYPE_CHECKING:
@@ -113,13 +115,14 @@ def backtest(
         def predictors_for(block: int) -> Sequence[Predictor]:
             model = bundle if refit_every is None else refits.model_for_block(block)
             known = splits.train_end if refit_every is None else refits.known_rows(block)
-            network = make_predictor(prepared, model, device)
+            network = EnsemblePredictor.from_bundle(model, device)
             if model is bundle:
                 models = predictors_to_score(prepared, bundle, network, raw=raw)
             else:
                 own = EncodedPanelPredictor(predictor=network, encoded=model.preprocessor.encode(panel))
                 models = [predictor_ahead(prepared, model, own, panel, raw=raw)]
-                models += [replace(own, name=raw_name(own.name))] if conformal is not None else []
+                if conformal is not None:
+                    models.append(mix_in_baselines(prepared, model, replace(own, name=raw_name(own.name))))
             return [*models, *build_baselines(baselines, panel, known, config.horizon, levels)]
 
         try:

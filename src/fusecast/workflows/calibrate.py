@@ -17,6 +17,9 @@ from fusecast.calibration.conformal import CalibrationMethod, Conformal
 from fusecast.data.frequency import seasons_for
 from fusecast.data.splits import record_ends, restore_rows
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
+from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
+from fusecast.evaluation.baselines.simple import FittedFormula
+from fusecast.evaluation.blend import BlendedPredictor, stored_blend
 from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.windows.window_index import WindowIndex
@@ -66,7 +69,7 @@ def calibrate_bundle(
 
     Raise a ConfigError when there is no such method, and a DataError when the validation rows are too few.
     """
-    own = EncodedPanelPredictor(predictor=predictor, encoded=prepared.encoded)
+    own = mix_in_baselines(prepared, bundle, EncodedPanelPredictor(predictor=predictor, encoded=prepared.encoded))
     conformal = calibrate(prepared, own, method, max_windows)
     ahead = calibrate_ahead(prepared, own, conformal, max_windows).to_dict()
     stored = {name: ahead[name] for name in ("shifts", "windows")} | record_ends(prepared.panel)
@@ -171,15 +174,16 @@ def describe_calibration(bundle: Bundle, prepared: Prepared) -> str:
 def predictors_to_score(
     prepared: Prepared, bundle: Bundle, network: EnsemblePredictor, *, raw: bool = False
 ) -> list[Predictor]:
-    """Return the calibrated model and, beside it, the networks alone; only these with `raw`, or without a calibration.
+    """Return the calibrated model and, beside it, the raw one; only this with `raw`, or without a calibration.
 
     No row after the validation rows has a part in the calibration of a forecast, unless it lies before its cutoff.
     """
-    own = EncodedPanelPredictor(predictor=network, encoded=prepared.encoded)
     conformal = None if raw else stored_calibration(bundle)
+    name = network.name if conformal is None else raw_name(network.name)
+    networks = EncodedPanelPredictor(predictor=network, encoded=prepared.encoded, name=name)
+    own = mix_in_baselines(prepared, bundle, networks)
     if conformal is None:
         return [own]
-    own = replace(own, name=raw_name(own.name))
     since, lowest = prepared.splits.valid_end, lowest_value(prepared)
     return [CalibratedPredictor(predictor=own, conformal=conformal, since=since, lowest=lowest), own]
 
@@ -189,15 +193,39 @@ def predictor_ahead(
 ) -> Predictor:
     """Return a predictor for steps beyond the last rows of the fit, in a panel that may have grown since.
 
-    It shifts the quantiles of `predictor` by the calibration in the bundle; with `raw`, or without a calibration, it is
-    `predictor` itself.
+    It mixes the forecasts of `predictor` with the baselines of the bundle, and shifts their quantiles by its
+    calibration, but with `raw`; it is `predictor` itself where the bundle has neither.
     """
+    predictor = mix_in_baselines(prepared, bundle, predictor)
     conformal = None if raw else stored_calibration_ahead(bundle)
     if conformal is None:
         return predictor
     ahead = bundle.extra.get(CALIBRATION_AHEAD)
     since = restore_rows(panel, bundle.extra["split"], "test") if ahead is None else restore_rows(panel, ahead, "end")
     return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since, lowest=lowest_value(prepared))
+
+
+def mix_in_baselines(prepared: Prepared, bundle: Bundle, predictor: Predictor) -> Predictor:
+    """Return a predictor with the baselines of a bundle mixed in; the predictor itself where it has none.
+
+    Baselines need the training rows for their spread: series without any in this table have the networks alone.
+    """
+    blend = stored_blend(bundle)
+    if blend is None:
+        return predictor
+    return BlendedPredictor(
+        predictor=predictor,
+        blend=blend,
+        baselines={each.name: each for each in fit_formulas(prepared)},
+        rows={name: row for row, name in enumerate(prepared.panel.names) if prepared.splits.train_end[row] > 0},
+    )
+
+
+def fit_formulas(prepared: Prepared) -> list[FittedFormula]:
+    """Return the baselines by formula, fitted to the training rows."""
+    config, train_end = prepared.config, prepared.splits.train_end
+    baselines = build_baselines(DEFAULT_BASELINES, prepared.panel, train_end, config.horizon, config.network.quantiles)
+    return [each for each in baselines if isinstance(each, FittedFormula)]
 
 
 def lowest_value(prepared: Prepared) -> float | None:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fusecast.data.frequency import seasons_for
 from fusecast.evaluation.actuals import seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
-from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, NAIVE_BASELINES, build_baselines
-from fusecast.evaluation.baselines.simple import FittedFormula
-from fusecast.evaluation.blend import BLEND, Blend, BlendedPredictor, learn_blend, with_blend
+from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
+from fusecast.evaluation.blend import learn_blend, with_blend
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
-from fusecast.workflows.calibrate import predictors_to_score
+from fusecast.workflows.calibrate import fit_formulas, mix_in_baselines, predictors_to_score
 
 if TYPE_CHECKING:
-    import torch
-
     from fusecast.inference.forecasts import Predictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.workflows.prepare import Prepared
@@ -53,7 +48,8 @@ def evaluate_run(
         baselines=build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles),
         on_progress=on_progress,
     )
-    return replace(evaluation, comparison=compare_on_validation(prepared, predictor))
+    mixed = mix_in_baselines(prepared, bundle, predictor)
+    return replace(evaluation, comparison=compare_on_validation(prepared, mixed))
 
 
 def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineComparison | None:
@@ -68,7 +64,7 @@ def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineC
     return compare_with_baselines(
         panel,
         predictor.predict(panel, index),
-        {baseline.name: baseline.predict(panel, index) for baseline in _fit_baselines(prepared)},
+        {baseline.name: baseline.predict(panel, index) for baseline in fit_formulas(prepared)},
         seasonal_error(panel, train_end, seasons_for(panel.schema.frequency)[0]),
     )
 
@@ -81,33 +77,7 @@ def blend_bundle(bundle: Bundle, prepared: Prepared) -> tuple[Bundle, str]:
     device = "cpu" if prepared.config.training.accelerator == "cpu" else None
     panel, train_end = prepared.panel, prepared.splits.train_end
     model = EnsemblePredictor.from_bundle(bundle, device).predict(prepared.encoded, index)
-    baselines = {each.name: each.predict(panel, index) for each in _fit_baselines(prepared)}
+    baselines = {each.name: each.predict(panel, index) for each in fit_formulas(prepared)}
     scale = seasonal_error(panel, train_end, seasons_for(panel.schema.frequency)[0])
     blend = learn_blend(panel, model, baselines, scale)
     return with_blend(bundle, blend), blend.summary
-
-
-def make_predictor(prepared: Prepared, bundle: Bundle, device: str | torch.device | None = None) -> EnsemblePredictor:
-    """Return the predictor of a bundle for panels of a prepared table: its networks, and baselines if it says so.
-
-    Baselines need the training rows for their spread: series without any in this table have the networks alone.
-    """
-    networks = EnsemblePredictor.from_bundle(bundle, device)
-    blend = stored_blend(bundle)
-    if blend is None:
-        return networks
-    has_rows = {name for name, end in zip(prepared.panel.names, prepared.splits.train_end, strict=True) if end > 0}
-    kept = [name in has_rows for name in blend.series]
-    usable = Blend(**{name: tuple(np.array(values, dtype=object)[kept]) for name, values in blend.to_dict().items()})
-    return BlendedPredictor(networks, prepared.panel, _fit_baselines(prepared), usable)
-
-
-def stored_blend(bundle: Bundle) -> Blend | None:
-    """Return the blend of a bundle; None where it has none."""
-    return None if bundle.extra.get(BLEND) is None else Blend.from_dict(bundle.extra[BLEND])
-
-
-def _fit_baselines(prepared: Prepared) -> list[FittedFormula]:
-    config, train_end = prepared.config, prepared.splits.train_end
-    baselines = build_baselines(DEFAULT_BASELINES, prepared.panel, train_end, config.horizon, config.network.quantiles)
-    return [each for each in baselines if isinstance(each, FittedFormula)]

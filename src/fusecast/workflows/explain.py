@@ -12,6 +12,7 @@ import numpy as np
 from fusecast.data.future import extend_panel
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError, DataError
+from fusecast.evaluation.blend import stored_blend
 from fusecast.explain.permutation import permutation_importance
 from fusecast.explain.single_forecast import ForecastExplanation, explain_forecast
 from fusecast.io.tables import read_future
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 def explain_windows(
     prepared: Prepared,
+    bundle: Bundle,
     predictor: EnsemblePredictor,
     *,
     split: SplitName = "test",
@@ -61,7 +63,9 @@ def explain_windows(
         raise ConfigError.nothing_to_explain(split)
     outputs = predictor.outputs(prepared.encoded, index)
     inputs = prepared.preprocessor.inputs
-    explanation = ExplanationReport.from_outputs(outputs, inputs, prepared.panel, index, threshold=threshold)
+    explanation = ExplanationReport.from_outputs(
+        outputs, inputs, prepared.panel, index, threshold=threshold, blend=stored_blend(bundle)
+    )
     if not permutation_windows:
         return explanation
     windows = thin_evenly(all_series, permutation_windows)
@@ -105,11 +109,11 @@ def explain_latest_forecast(
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series])
-    network = predictor_for(prepared, bundle, judged, panel, index)
+    network = predictor_for(bundle, judged, panel, index)
     encoded = network.preprocessor.encode(panel)
     _, batch, output = next(iter(network.outputs(encoded, index)))
     forecasts = predictor_ahead(prepared, bundle, network, panel, raw=raw).predict(panel, index)
-    return explain_forecast(batch, output, forecasts, panel, encoded.inputs)
+    return explain_forecast(batch, output, forecasts, panel, encoded.inputs, stored_blend(bundle))
 
 
 def latest_windows(prepared: Prepared, future: TableLike | None, series: object) -> tuple[Panel, WindowIndex]:

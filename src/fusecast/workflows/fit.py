@@ -18,7 +18,6 @@ from fusecast.data.splits import record_last_values, record_split
 from fusecast.errors import ConfigError, DataError, FusecastError, TrainingError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
-from fusecast.evaluation.blend import BLEND
 from fusecast.features.preprocessor import Preprocessor, series_variable
 from fusecast.features.targets import apply_transform
 from fusecast.inference.ensemble_predictor import EnsemblePredictor, combine_quantiles
@@ -39,7 +38,7 @@ from fusecast.training.members.fit import fit_members, plan_processes
 from fusecast.training.trainer import RunFiles
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import MAX_WINDOWS, calibrate_bundle, describe_calibration
-from fusecast.workflows.evaluate import blend_bundle, make_predictor
+from fusecast.workflows.evaluate import blend_bundle
 from fusecast.workflows.predict import LEARNED
 
 if TYPE_CHECKING:
@@ -221,7 +220,6 @@ def with_final_networks(
         "judged_until": str(panel.times_at(every, prepared.splits.train_end - 1).filter(trained_on).max()),
         "until": str(panel.times_at(every, panel.lengths - 1).filter(panel.lengths > 0).max()),
         LEARNED: record_last_values(panel),
-        **({BLEND: judged.extra[BLEND]} if BLEND in judged.extra else {}),
     }
     return replace(judged, final=replace(final, extra=facts))
 
@@ -375,7 +373,7 @@ def with_calibration(
         most = min(most, affordable_windows(prepared, bundle, index, seconds))
     device = "cpu" if prepared.config.training.accelerator == "cpu" else None
     try:
-        bundle = calibrate_bundle(bundle, prepared, make_predictor(prepared, bundle, device), method, most)
+        bundle = calibrate_bundle(bundle, prepared, EnsemblePredictor.from_bundle(bundle, device), method, most)
     except DataError as error:
         reason = str(error).partition("\n")[0]
         return bundle, f"forecasts are raw: {reason}. A longer validation split lets `fit` calibrate them"

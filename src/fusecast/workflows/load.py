@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fusecast.config import EARLIER_DEFAULTS, FinalTraining, RunConfig
 from fusecast.errors import ArtifactError, ConfigError
+from fusecast.evaluation.blend import stored_blend
 from fusecast.inference.model_bundle import CONFIG, FINAL, load_bundle
 from fusecast.io.documents import take
 from fusecast.workflows.calibrate import CALIBRATION_AHEAD, stored_calibration, stored_calibration_ahead
-from fusecast.workflows.evaluate import stored_blend
 from fusecast.workflows.predict import LEARNED
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
         try:
             _require_same_sizes(config, bundle.final)
             _check_final(bundle.final.extra)
-            stored_blend(bundle.final)
         except ValueError as error:
             raise ArtifactError.unreadable(folder / FINAL / CONFIG, str(error)) from None
     return bundle, config

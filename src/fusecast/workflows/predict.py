@@ -12,14 +12,13 @@ from fusecast.data.splits import restore_rows
 from fusecast.errors import DataError, DataWarning
 from fusecast.errors.base import join_words, warn
 from fusecast.evaluation.actuals import stack_targets
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import lowest_value, predictor_ahead
-from fusecast.workflows.evaluate import make_predictor
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
-    from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.forecasts import Forecasts
     from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
@@ -50,7 +49,7 @@ def predict(
     warn_without_history(prepared)
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
-    network = predictor_for(prepared, bundle, judged, extended, index)
+    network = predictor_for(bundle, judged, extended, index)
     predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
     if quantiles is not None and network.supports_any_level and predictor is network:
         forecasts = network.predict(extended, index, quantiles)
@@ -79,9 +78,7 @@ def warn_without_history(prepared: Prepared) -> None:
     warn(DataWarning.series_without_history(trained, similar, pooled, list(fitted.statics)))
 
 
-def predictor_for(
-    prepared: Prepared, bundle: Bundle, judged: EnsemblePredictor, panel: Panel, index: WindowIndex
-) -> EnsemblePredictor:
+def predictor_for(bundle: Bundle, judged: EnsemblePredictor, panel: Panel, index: WindowIndex) -> EnsemblePredictor:
     """Return what forecasts windows of a panel: the final networks for what they have not learned from, the future.
 
     Otherwise, and where a run has no final networks, these are the `judged` ones, which `judged` forecasts with.
@@ -92,7 +89,7 @@ def predictor_for(
     learned = restore_rows(panel, final.extra[LEARNED], "end")
     if (index.first_cutoff < learned)[index.counts > 0].any():
         return judged
-    return make_predictor(prepared, final, judged.device)
+    return EnsemblePredictor.from_bundle(final, judged.device)
 
 
 def describe_networks(bundle: Bundle) -> str:

@@ -107,10 +107,10 @@ def collect_report_data(
     coverage, coverage_error = evaluate_coverage(prepared, scored)
     breakdown = break_down_scores(prepared, scored[0], evaluation)
     explanation = explain_windows(
-        prepared, predictor, max_windows=MAX_EXPLAINED_WINDOWS, permutation_windows=MAX_SHUFFLED_WINDOWS
+        prepared, bundle, predictor, max_windows=MAX_EXPLAINED_WINDOWS, permutation_windows=MAX_SHUFFLED_WINDOWS
     )
     whole_table = explain_windows(
-        prepared, predictor, split="all", series=select_series(prepared), max_windows=MAX_EXPLAINED_WINDOWS
+        prepared, bundle, predictor, split="all", series=select_series(prepared), max_windows=MAX_EXPLAINED_WINDOWS
     )
     worst = [panel.names.index(row.series) for row in breakdown.worst]
     return ReportData(
@@ -138,6 +138,7 @@ def collect_report_data(
         agreement=explanation.agreement,
         timeline=Timeline.from_explanation(whole_table),
         explained_windows=f"{explanation.windows:,} windows of the test span",
+        mixture=explanation.mixture,
         created=f"Created by fusecast {__version__} on {datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC",
     )
 
@@ -234,7 +235,7 @@ def forecast_next_steps(
             raise
         return None
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
-    network = predictor_for(prepared, bundle, predictor, extended, index)
+    network = predictor_for(bundle, predictor, extended, index)
     return predictor_ahead(prepared, bundle, network, extended, raw=raw).predict(extended, index.subset(series))
 
 

@@ -12,7 +12,7 @@ from fusecast.errors import SchemaError
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.features.targets import COUNT_HEAD
 from fusecast.inference.sample_paths import SamplingMethod, StepDependence, sample_paths
-from fusecast.workflows.calibrate import lowest_value, stored_calibration
+from fusecast.workflows.calibrate import lowest_value, mix_in_baselines, stored_calibration
 from fusecast.workflows.predict import predict
 
 if TYPE_CHECKING:
@@ -66,13 +66,15 @@ def draw_sample_paths(
     """
     check_targets(prepared.panel.schema)
     own = raw or stored_calibration(bundle) is None
-    levels = SAMPLING_LEVELS if network.supports_any_level and own else None
+    mixed = mix_in_baselines(prepared, bundle, network)
+    is_distribution = network.supports_any_level and mixed is network
+    levels = SAMPLING_LEVELS if is_distribution and own else None
     extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, raw=raw)
     windows, horizon, targets = len(forecasts), forecasts.horizon, extended.schema.targets
     if method == "independent":
         dependence = StepDependence(levels=np.full((1, horizon * len(targets)), 0.5))
     else:
-        dependence = learn_dependence(prepared, FineGridPredictor(network) if network.supports_any_level else network)
+        dependence = learn_dependence(prepared, FineGridPredictor(network) if is_distribution else mixed)
     paths = sample_paths(forecasts, dependence, count, seed=seed, method=method, lowest=lowest_value(prepared))
     if prepared.config.network.head == COUNT_HEAD:
         paths = np.ceil(paths - 1e-9)

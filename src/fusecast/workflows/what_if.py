@@ -45,7 +45,7 @@ def what_if(
     """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
     panel, index = latest_windows(prepared, future, series)
     changed = apply_changes(panel, index, changes)
-    network = predictor_for(prepared, bundle, judged, panel, index)
+    network = predictor_for(bundle, judged, panel, index)
     predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
     before = long_table(panel, predictor.predict(panel, index), "before")
     after = long_table(panel, predictor.predict(changed, index), "after")

@@ -200,7 +200,6 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
     encoded, indices = ensemble.encoded, {"train": ensemble.train, "valid": ensemble.valid}
     arrays = {field.name: getattr(encoded, field.name) for field in fields(encoded)}
     new = arrays.pop("new_series")
-    del arrays["panel"]
     if new is not None:
         arrays |= {f"new_series.{field.name}": getattr(new, field.name) for field in fields(new)}
     values: dict[str, Any] = {
