@@ -1,9 +1,13 @@
-"""Extend a panel by the steps after the last row of each series, with what a future table knows of them."""
+"""Extend a panel by the steps after the last row of each series, with what a future table knows of them.
+
+Future rows may be in the table itself: :func:`split_future_rows` separates them from the rows before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +21,12 @@ from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Role
 from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError, DataWarning
-from fusecast.errors.base import warn
+from fusecast.errors.base import format_count, some_of, warn
+
+FutureRows = Literal["auto", "each", "none"]
+"""Which rows without a target are the steps to forecast, see :func:`split_future_rows`."""
+MONTHS_TO_SAME_DAY = 48
+"""Months after which every day of a month occurs again, 29 February too."""
 
 
 def extend_panel(
@@ -201,3 +210,115 @@ class FutureTable:
             self.issues.unknown_series(column.name, unknown.to_list())
         self.issues.raise_if_any()
         return numbers.to_numpy()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The rows of a table that are the steps to forecast: their known columns, and the number of each series."""
+
+    rows: pl.DataFrame  # id, time and known columns
+    steps: IntArray  # [S] from the last row of the series in the panel to its last row in the table, 0 without any
+    of_own: IntArray  # numbers of series whose steps to forecast begin before the last target of others
+
+    def describe(self, panel: Panel, horizon: int) -> list[str]:
+        """Return what was understood, as phrases."""
+        planned = np.flatnonzero(self.steps)
+        known = panel.schema.names(Role.KNOWN)
+        first = panel.times_at(planned, panel.lengths[planned]).min()
+        targets = " and ".join(map(repr, panel.schema.targets))
+        role = "the steps to forecast, with their known columns as the plan" if known else "the steps to forecast"
+        count = format_count(len(planned), "series")
+        most = format_count(int(self.steps.max()), "step")
+        texts = [
+            f"{targets} is empty at the end of {count}, from {first} on, in up to {most}: these rows are {role} "
+            "(table.future_rows: none makes them missing values)"
+        ]
+        if len(self.of_own):
+            names = _name_series(panel, self.of_own)
+            texts.append(f"forecast from their own last target on, as their rows end before that of others: {names}")
+        if len(rest := np.flatnonzero(self.steps == 0)):
+            what = "not forecast, as they have no such rows" if known else "forecast after their last row"
+            texts.append(f"{what}: {_name_series(panel, rest)}")
+        few = np.flatnonzero((self.steps > 0) & (self.steps < horizon))
+        if known and len(few):
+            texts.append(f"fewer rows than the horizon of {horizon}, so that a plan is needed: {_name_series(panel, few)}")
+        if self.steps.max() > horizon:
+            texts.append(f"steps after the horizon of {horizon} are not forecast")
+        return texts
+
+
+def split_future_rows(panel: Panel, frame: pl.DataFrame, which: FutureRows) -> tuple[Panel, Plan | None]:
+    """Return the panel of a table without the steps to forecast that are in the table, and these; None without any.
+
+    `auto`: rows after the last target of all series are to be forecast in every series, and rows without a target
+    before are missing values. A series whose rows end before that time, the last ones without a target but with a value
+    of a known column, is forecast from its own last target on. `each`: rows after the last target of their own series
+    are to be forecast. `none`: no rows. Rows of a table without any target are none either.
+    """
+    lengths = find_history(panel, which)
+    steps = panel.lengths - lengths
+    if not steps.any():
+        return panel, None
+    history = _begin_earlier(panel.truncate(lengths), lengths == 0)
+    schema = panel.schema
+    keys = [name for name in (schema.id, schema.time) if name is not None]
+    table = FutureTable(history, int(steps.max()), frame.select(*keys, *schema.names(Role.KNOWN)))
+    ends = history.time_grid.advance(history.start, history.lengths - 1)
+    of_own = np.flatnonzero((steps > 0) & (panel.lengths < _count_steps_until(panel, ends.max())))
+    return history, Plan(rows=table.frame, steps=steps, of_own=of_own)
+
+
+def find_history(panel: Panel, which: FutureRows) -> IntArray:
+    """Return the number of rows of each series before the steps to forecast that are in its table, [S]."""
+    lengths, last = panel.lengths, panel.indptr[1:] - 1
+    if which == "none" or not np.isnan([panel.reals[name][last] for name in panel.schema.targets]).all(axis=0).any():
+        return lengths
+    known, has_target = panel.known_lengths, panel.known_lengths > 0
+    if not has_target.any():
+        return lengths
+    if which == "each":
+        return np.where(has_target, known, lengths)
+    latest = panel.time_grid.advance(panel.start, known - 1)[has_target].max()
+    until = _count_steps_until(panel, latest)
+    planned = np.zeros(panel.num_series, dtype=np.bool_)
+    for name in panel.schema.names(Role.KNOWN):
+        planned |= ~np.isnan(panel.reals[name][last]) if name in panel.reals else panel.categories[name][last] >= 0
+    of_own = planned & has_target & (lengths < until)
+    return np.where(of_own, known, np.clip(until, 0, lengths))
+
+
+def _count_steps_until(panel: Panel, tick: int) -> IntArray:
+    """Return the steps of each series from its first row to a time, this included, [S]; negative where it is before."""
+    return panel.time_grid.first_step_at(panel.start, tick + 1)
+
+
+def _begin_earlier(panel: Panel, without_row: BoolArray) -> Panel:
+    """Return a panel in which series without a row have one before their first step, all of it missing."""
+    if not without_row.any():
+        return panel
+    grid, added = panel.time_grid, np.zeros(panel.num_series, dtype=np.int64)
+    start = panel.start.copy()
+    for steps in range(MONTHS_TO_SAME_DAY, 0, -1):  # where months are short, not every step back can be undone
+        earlier = grid.advance(panel.start, np.full_like(added, -steps))
+        undone = without_row & (grid.advance(earlier, np.full_like(added, steps)) == panel.start)
+        added[undone], start[undone] = steps, earlier[undone]
+    indptr = panel.indptr + np.concatenate(([0], np.cumsum(added)))
+    old_rows = np.arange(panel.num_rows) + np.repeat(np.cumsum(added), panel.lengths)
+
+    def insert(values: NDArray[Value], missing: float) -> NDArray[Value]:
+        longer = np.full(int(indptr[-1]), missing, dtype=values.dtype)
+        longer[old_rows] = values
+        return longer
+
+    return replace(
+        panel,
+        start=start,
+        indptr=indptr,
+        reals={name: insert(values, np.nan) for name, values in panel.reals.items()},
+        categories={name: insert(codes, -1) for name, codes in panel.categories.items()},
+    )
+
+
+def _name_series(panel: Panel, series: IntArray) -> str:
+    """Return the number of some series, and their names."""
+    return f"{format_count(len(series), 'series')} ({some_of([panel.names[s] for s in series.tolist()])})"
