@@ -166,8 +166,8 @@ class TableConfig(_Section):
     time_zone: str | None = None
     """Zone in which times are read; None for that of the column. Naive times are local times of this zone."""
     future_rows: FutureRows = "auto"
-    """Which rows without a target are the steps to forecast, and their known columns the plan: `auto` those after the last
-    target of all series, `each` those after the last target of their own series, `none` none: they are missing values."""
+    """Which rows without a target are the steps to forecast, and their known columns the plan: `auto` those after the
+    last target of all series, `each` those after the last of their own series, `none`: they are missing values."""
 
 
 class SplitConfig(_Section):

@@ -57,6 +57,7 @@ def draw_sample_paths(
     method: SamplingMethod = "gaussian",
     seed: int = 0,
     raw: bool = False,
+    partial: bool = False,
 ) -> pl.DataFrame:
     """Draw `count` sample paths of each series; see :meth:`fusecast.Forecaster.sample`.
 
@@ -67,7 +68,7 @@ def draw_sample_paths(
     check_targets(prepared.panel.schema)
     own = raw or stored_calibration(bundle) is None
     levels = SAMPLING_LEVELS if network.supports_any_level and own else None
-    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, raw=raw)
+    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, raw=raw, partial=partial)
     windows, horizon, targets = len(forecasts), forecasts.horizon, extended.schema.targets
     if method == "independent":
         dependence = StepDependence(levels=np.full((1, horizon * len(targets)), 0.5))
