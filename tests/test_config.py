@@ -23,11 +23,11 @@ from fusecast.config import (
     SplitConfig,
     TableConfig,
     TrainingConfig,
-    read_options,
 )
 from fusecast.errors import ConfigError
 from fusecast.errors.config import InvalidOptionsError
 from fusecast.io.documents import parse_yaml
+from fusecast.io.option_files import read_options
 from fusecast.model.config import ModelConfig
 
 SIZES = {"horizon": 2, "lookback": 5}

@@ -29,8 +29,8 @@ from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean, shorten
 from fusecast.errors.config import InvalidOptionsError, describe_allowed, list_choices
 from fusecast.io.atomic import write_text_atomically
-from fusecast.io.checked_text import add_checksum, check_checksum
-from fusecast.io.documents import MAX_YAML_BYTES, YamlDumper, decode, parse_json, parse_yaml, read_bytes
+from fusecast.io.documents import YamlDumper
+from fusecast.io.option_files import read_options, with_checksum
 from fusecast.model.config import Head, ModelConfig
 
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
@@ -45,6 +45,7 @@ Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixe
 Accelerator = Literal["auto", "cpu", "cuda", "gpu", "mps"]
 LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "none"]
 Calibration = Literal["auto", "cqr", "split", "adaptive", "none"]
+FutureRows = Literal["auto", "each", "none"]
 SplitSize = float | int | str
 """Size of a split, see :class:`SplitConfig`; here too, since `fusecast.data.splits` imports polars."""
 
@@ -67,6 +68,7 @@ OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 EARLIER_DEFAULTS: Mapping[str, Any] = {
     "calibration": "none",
+    "table": {"future_rows": "none"},
     "training": {
         "members": 1,
         "final": "none",
@@ -170,6 +172,9 @@ class TableConfig(_Section):
     """Length of a step, such as 30m, 1h, 1d, 1b (business days), 1mo or 1i; inferred where it is not given."""
     time_zone: str | None = None
     """Zone in which times are read; None for that of the column. Naive times are local times of this zone."""
+    future_rows: FutureRows = "auto"
+    """Which rows without a target are the steps to forecast, and their known columns the plan: `auto` those after the
+    last target of all series, `each` those after the last of their own series, `none`: they are missing values."""
 
 
 class SplitConfig(_Section):
@@ -460,28 +465,11 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """Return the YAML file that reproduces the run, with the checksum of the lines before it in its last line."""
-        return add_checksum(yaml.dump(self.to_dict(), Dumper=YamlDumper, sort_keys=False))
+        return with_checksum(yaml.dump(self.to_dict(), Dumper=YamlDumper, sort_keys=False))
 
     def write(self, path: Path) -> None:
         """Write :meth:`to_yaml` to a file."""
         write_text_atomically(path, self.to_yaml())
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Read the options of a YAML or JSON file, unchecked.
-
-    A ConfigError is raised where it holds something else, or was written by :meth:`RunConfig.write` and has been cut
-    short or changed since.
-    """
-    try:
-        text = decode(read_bytes(path, MAX_YAML_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
-        check_checksum(path, text)
-        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
-    except (OSError, ValueError) as error:
-        raise ConfigError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
-    if values is not None and not isinstance(values, dict):
-        raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
-    return values or {}
 
 
 def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
 
 from typing_extensions import TypeVar
 
-from fusecast.config import BlendMethod, Calibration, RunConfig
+from fusecast.config import BlendMethod, Calibration, FutureRows, RunConfig
 from fusecast.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ class Forecaster(Generic[FrameT]):
 
     A table is a path (CSV, Parquet, Arrow) or a pandas, polars or Arrow frame; results come in the kind of the table.
     Verbs after `fit` or `load` share arguments: ``data``, a newer table with the columns of the fit (None for
-    the table of the fit); ``future``, the known columns of the steps to forecast (None where the calendar is all that
-    is known); ``raw``, whether quantiles are those of the networks alone, without the calibration (scores show them
-    beside as ``TFT raw``); ``device``, where the network computes (``cpu``, ``cuda``, ``cuda:1``, ``mps``; None for the
-    best there is), while that of the forecaster itself stays where it is. ``series`` is a name or several, None for
-    all; ``on_progress`` is called with the windows done so far and their total.
+    the table of the fit); ``future``, the known columns of the steps to forecast (None where they are in the last rows
+    of the table, without a target, or the calendar is all that is known); ``partial``, whether known values that are
+    not there are masked, whole rows and columns too; ``raw``, whether quantiles are those of the networks alone,
+    without the calibration (scores show them beside as ``TFT raw``); ``device``, where the network computes (``cpu``,
+    ``cuda``, ``cuda:1``, ``mps``; None for the best there is), while that of the forecaster itself stays where it is.
+    ``series`` is a name or several, None for all; ``on_progress`` is called with the windows done and their total.
 
     Parameters
     ----------
@@ -59,6 +60,8 @@ class Forecaster(Generic[FrameT]):
     frequency, time_zone
         Length of a step, such as ``"30m"``, ``"1h"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone in which
         times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
+    future_rows
+        Rows that are the steps to forecast: ``auto`` those after the last target of all series, ``each``, or ``none``.
     time_budget, calibration, blend, network, features, split, training
         The other options of a run, sections as mappings; see :class:`fusecast.RunConfig`.
 
@@ -79,6 +82,7 @@ class Forecaster(Generic[FrameT]):
         categorical: Sequence[str] = (),
         frequency: str | None = None,
         time_zone: str | None = None,
+        future_rows: FutureRows = "auto",
         time_budget: str | None = None,
         blend: BlendMethod = "none",
         network: Mapping[str, Any] | None = None,
@@ -89,6 +93,7 @@ class Forecaster(Generic[FrameT]):
     ) -> None:
         table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
         table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
+        table |= {"future_rows": future_rows}
         sections = {"network": network, "features": features, "split": split, "training": training}
         values = {"horizon": horizon, "lookback": lookback, "time_budget": time_budget, "table": table}
         values |= {"calibration": calibration, "blend": blend}
@@ -183,23 +188,20 @@ class Forecaster(Generic[FrameT]):
         data: TableLike | None = None,
         quantiles: Sequence[float] | None = None,
         raw: bool = False,
+        partial: bool = False,
         device: Device = None,
     ) -> FrameT:
-        """Forecast the steps after the last row of each series.
+        """Forecast the steps after the last row of each series, or those that are the last rows of the table.
 
-        Parameters
-        ----------
-        quantiles
-            Any levels; None for those of the training. Others are interpolated linearly, with exponential tails beyond;
-            raw, a head with a distribution has its own.
+        `quantiles` are any levels; None for those of the training. Others are interpolated linearly, with exponential
+        tails beyond; raw, a head with a distribution has its own.
 
         Returns id, time, ``cutoff``, ``step``, ``y_hat`` and one column a quantile.
-        Raises DataError when a known value is missing or the table breaks the schema, and ConfigError for levels that
-        do not increase, or an absent device.
+        Raises DataError when a known value is missing or the table breaks the schema, and ConfigError for wrong levels.
         """
         from fusecast.workflows.predict import predict
 
-        extended, forecasts = predict(*self._model(data, device), future, quantiles=quantiles, raw=raw)
+        extended, forecasts = predict(*self._model(data, device), future, quantiles=quantiles, raw=raw, partial=partial)
         return self._convert(forecasts.to_frame(extended), data)
 
     def sample(
@@ -211,23 +213,20 @@ class Forecaster(Generic[FrameT]):
         method: Literal["gaussian", "empirical", "independent"] = "gaussian",
         seed: int = 0,
         raw: bool = False,
+        partial: bool = False,
         device: Device = None,
     ) -> FrameT:
         """Draw `n` sample paths of the steps after the last row of each series; the same seed draws the same paths.
 
         Each step alone follows the forecast quantiles, or the distribution of the head; together the steps depend on
-        each other as they did in the validation rows.
-
-        Parameters
-        ----------
-        method
-            ``gaussian`` (a Gaussian copula of the ranks of the forecast errors), ``empirical`` (the ranks of whole
-            windows as observed) or ``independent`` (each step alone).
+        each other as they did in the validation rows, by the `method`: ``gaussian`` (a Gaussian copula of the ranks of
+        the forecast errors), ``empirical`` (the ranks of whole windows as observed) or ``independent`` (not at all).
         Returns id, time, ``cutoff``, ``step``, ``sample`` and one column a target.
         """
         from fusecast.workflows.sample import draw_sample_paths
 
-        paths = draw_sample_paths(*self._model(data, device), n, future, method=method, seed=seed, raw=raw)
+        options: dict[str, Any] = {"method": method, "seed": seed, "raw": raw, "partial": partial}
+        paths = draw_sample_paths(*self._model(data, device), n, future, **options)
         return self._convert(paths, data)
 
     def evaluate(
@@ -282,8 +281,7 @@ class Forecaster(Generic[FrameT]):
         out
             Parquet file that the forecasts are written to as they are made; after a kill the same call continues
             where it stopped. None keeps them in memory.
-        Raises ConfigError, DataError or ArtifactError for impossible options, an empty span, or part files of another
-        backtest in the way.
+        Raises ConfigError, DataError or ArtifactError for impossible options, an empty span, or other part files.
         """
         from fusecast.workflows.backtest import backtest
 
@@ -312,12 +310,9 @@ class Forecaster(Generic[FrameT]):
     ) -> Conformal:
         """Calibrate again, as `fit` does; what is learned is kept (and saved) in place of the earlier calibration.
 
-        Parameters
-        ----------
-        method
-            ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
-            ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto``
-            is ``adaptive``, or ``cqr`` where the split has fewer origins than the forecast has steps.
+        Of the methods, ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
+        ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto`` is
+        ``adaptive``, or ``cqr`` where the split has fewer origins than the forecast has steps.
         Raises ConfigError for an unknown method, DataError for too few outcomes.
         """
         from fusecast.workflows.calibrate import calibrate_bundle
@@ -372,6 +367,7 @@ class Forecaster(Generic[FrameT]):
         *,
         data: TableLike | None = None,
         raw: bool = False,
+        partial: bool = False,
         device: Device = None,
     ) -> ForecastExplanation:
         """Explain the latest forecast of one series: which variables and past steps it rests on.
@@ -381,7 +377,7 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.explain import explain_latest_forecast
 
-        return explain_latest_forecast(*self._model(data, device), series, future, raw=raw)
+        return explain_latest_forecast(*self._model(data, device), series, future, raw=raw, partial=partial)
 
     def what_if(
         self,
@@ -391,6 +387,7 @@ class Forecaster(Generic[FrameT]):
         data: TableLike | None = None,
         series: object = None,
         raw: bool = False,
+        partial: bool = False,
         device: Device = None,
     ) -> FrameT:
         """Forecast with other values of known columns, beside the forecast with the values as they are.
@@ -405,12 +402,11 @@ class Forecaster(Generic[FrameT]):
             once more.
 
         Returns id, time, ``step``, ``target``, ``quantile``, ``before``, ``after``, ``difference``.
-        Raises ConfigError when a column is not known in the future, a value does not fit it, or there is no such
-        series; DataError when known values are missing, or a series is too short.
+        Raises ConfigError for a column, value or series that cannot be; DataError when known values are missing.
         """
         from fusecast.workflows.what_if import what_if
 
-        table = what_if(*self._model(data, device), changes, future, series=series, raw=raw)
+        table = what_if(*self._model(data, device), changes, future, series=series, raw=raw, partial=partial)
         return self._convert(table, future if data is None else data)
 
     def report(
@@ -422,22 +418,19 @@ class Forecaster(Generic[FrameT]):
         figures: str | Path | None = None,
         kind: Literal["png", "svg", "pdf"] = "png",
         raw: bool = False,
+        partial: bool = False,
         device: Device = None,
     ) -> Path:
         """Write one self-contained HTML page: accuracy, calibration, forecasts, explanations, regimes, data, training.
 
-        Parameters
-        ----------
-        future
-            Known columns of the steps after the last rows, so that the page shows those steps too.
-        figures, kind
-            Folder for each figure of the page as a file, and the kind of these files.
+        With `future` it shows the steps after the last rows too; `figures` is a folder for each figure of the page as a
+        file of a `kind`.
         Raises ArtifactError for an unknown folder or `kind`, ConfigError when what draws figures is not installed.
         """
         from fusecast.workflows.report import write_report
 
-        model = self._model(data, device)
-        return write_report(*model, self.folder, Path(path), future=future, figures=figures, kind=kind, raw=raw)
+        model, options = self._model(data, device), {"raw": raw, "partial": partial}
+        return write_report(*model, self.folder, Path(path), future=future, figures=figures, kind=kind, **options)
 
     @property
     def calibration(self) -> Conformal | None:
@@ -486,7 +479,7 @@ class Forecaster(Generic[FrameT]):
         if data is None and self._prepared is not None:
             return self._prepared
         bundle, source = self._require_bundle(), self._require_source(data)
-        prepared = prepare_for_model(source, self.config, bundle.preprocessor, bundle.extra["split"])
+        prepared = prepare_for_model(source, self.config, bundle)
         if data is None:
             self._prepared, self._source = prepared, source
         return prepared

@@ -60,7 +60,12 @@ def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
     assert (inspection.gaps, inspection.duplicates) == (1, 1)
     assert {p.name: p.missing for p in inspection.columns if p.missing} == {"y": 3, "temp": 6}
     assert "1 row with a time that its series already has" in " ".join(inspection.warnings)
-    assert "missing in the last row of 3 series" in " ".join(inspection.warnings)
+    assert "empty after 2021-03-01 04:00:00, in up to 1 row of 3 series: `fit`" in " ".join(inspection.warnings)
+    assert inspection.future_steps == 1
+    late = frame.with_columns(y=pl.when((pl.col("unique_id") != "s0") | (pl.col("ds").dt.hour() < 4)).then("y"))
+    inspection = inspect_table(late, known=["price", "promo"])
+    assert "missing in the last row of 1 series: forecasts begin after it" in " ".join(inspection.warnings)
+    assert inspection.future_steps == 0
 
 
 def test_whole_numbers_of_few_values_are_categories_and_many_are_measures(frame):

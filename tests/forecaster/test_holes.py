@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,18 +117,43 @@ def test_every_verb_reads_holes_alike(forecaster: Forecaster, plan: pl.DataFrame
     np.testing.assert_allclose(paths["y"], median, rtol=0.1)
 
 
-def test_a_plan_without_any_value_of_a_column_is_refused_by_every_verb(
+def test_a_plan_without_any_value_of_a_column_is_masked_where_the_past_has_holes(
     forecaster: Forecaster, plan: pl.DataFrame
 ) -> None:
     empty = plan.with_columns(promotion=pl.lit(None, pl.Float64))
-    for verb in (
-        lambda: forecaster.predict(empty),
-        lambda: forecaster.sample(3, empty),
-        lambda: forecaster.what_if({"promotion": 1.0}, empty),
-        lambda: forecaster.explain_forecast("shop 1", empty),
-    ):
-        with pytest.raises(DataError, match="'promotion' has no value at all in the 4 steps"):
-            verb()
+    with pytest.warns(DataWarning, match=r"'promotion' 12 values of 3 series \(3 without any\)$"):
+        forecasts = forecaster.predict(empty)
+    assert forecasts["y_hat"].is_finite().all()
+
+
+def test_a_plan_without_any_value_of_a_complete_column_is_refused_by_every_verb_unless_it_is_partial(
+    tmp_path: Path,
+) -> None:
+    table = shop_table()
+    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(table)
+    forecaster.save(tmp_path / "run")
+    table.write_parquet(tmp_path / "table.parquet")
+    step = pl.int_range(pl.len()).over("unique_id")
+    empty = future_of(table).with_columns(promotion=pl.lit(None, pl.Float64))
+    for lacking, problem in ((empty, "has no value at all"), (future_of(table).filter(step < 2), "lacks values")):
+        for verb in (
+            partial(forecaster.predict, lacking),
+            partial(forecaster.sample, 3, lacking),
+            partial(forecaster.what_if, {"promotion": 1.0}, lacking),
+            partial(forecaster.explain_forecast, "shop 1", lacking),
+            partial(forecaster.report, tmp_path / "page.html", future=lacking),
+        ):
+            with pytest.raises(DataError, match=f"'promotion' {problem} in the 4 steps"):
+                verb()
+            with pytest.warns(DataWarning, match="which are masked.*rows before have every value of 'promotion'"):
+                verb(partial=True)
+        with pytest.warns(DataWarning):
+            expected = forecaster.predict(lacking, partial=True)["y_hat"]
+        lacking.write_csv(tmp_path / "plan.csv")
+        words = ["--data", str(tmp_path / "table.parquet"), "--future", str(tmp_path / "plan.csv"), "--partial"]
+        ran = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), "--out", str(tmp_path / "out.csv"), *words])
+        assert ran.exit_code == 0, ran.output
+        np.testing.assert_allclose(pl.read_csv(tmp_path / "out.csv")["y_hat"], expected, rtol=1e-6)
 
 
 def test_a_column_without_training_values_is_said_by_the_fit() -> None:

@@ -47,12 +47,19 @@ Data = Annotated[
     Path | None, typer.Option(help="Newer table with the columns of the fit.", show_default="the table of the fit")
 ]
 Future = Annotated[
-    Path | None, typer.Option(help="Table of the known columns for the steps to forecast.", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Table of the known columns for the steps to forecast.",
+        show_default="the last rows of the table, where they have no target",
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps.", show_default="auto")
 ]
 
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Mask known values that --future lacks, whole rows and columns too.")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Quantiles of the networks themselves, without the calibration.")]
 
 

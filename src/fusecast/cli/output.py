@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from fusecast.errors import FusecastWarning
+from fusecast.errors import DataNote, FusecastWarning
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,7 +45,7 @@ def print_line(text: str) -> None:
 
 @contextmanager
 def print_warnings() -> Iterator[None]:
-    """Print each warning of the package once, as a note."""
+    """Print each warning of the package once, as a note; what a table holds is no result, and so printed to stderr."""
     printed: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", FusecastWarning)
@@ -58,7 +58,8 @@ def print_warnings() -> Iterator[None]:
                 show(message, category, *where)
             elif (text := str(message)) not in printed and is_first_process():
                 printed.add(text)
-                print_line(f"Note: {text}\n")
+                notes = console if category is not DataNote else Console(stderr=True, soft_wrap=True)
+                notes.print(Text(f"Note: {text}\n"))
 
         warnings.showwarning = print_note  # type: ignore[assignment]  # which takes the same arguments
         yield
@@ -123,9 +124,11 @@ def print_inspection(inspection: Inspection, path: Path) -> None:
 
 
 def propose_horizon(inspection: Inspection) -> int:
-    """Return a first horizon: a season, within an eighth of the shortest series."""
+    """Return a first horizon: the future rows in the table, or a season, within an eighth of the shortest series."""
     from fusecast.data.frequency import seasons_for
 
+    if inspection.future_steps:
+        return inspection.future_steps
     seasons = [season for season in seasons_for(inspection.frequency or "1i") if season > 1] or [30]
     half = max(2, (inspection.lengths[0] if inspection.lengths else 2 * seasons[-1]) // 2)
     return min(seasons[0], max(1, half // 4))

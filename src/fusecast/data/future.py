@@ -1,9 +1,13 @@
-"""Extend a panel by the steps after the last row of each series, with what a future table knows of them."""
+"""Extend a panel by the steps after the last row of each series, with what a future table knows of them.
+
+Future rows may be in the table itself: :func:`split_future_rows` separates them from the rows before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,21 +21,32 @@ from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Role
 from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError, DataWarning
-from fusecast.errors.base import warn
+from fusecast.errors.base import format_count, some_of, warn
+
+FutureRows = Literal["auto", "each", "none"]
+"""Which rows without a target are the steps to forecast, see :func:`split_future_rows`."""
+MONTHS_TO_SAME_DAY = 48
+"""Months after which every day of a month occurs again, 29 February too."""
 
 
 def extend_panel(
-    panel: Panel, horizon: int, future: pl.DataFrame | None = None, series: IntArray | None = None
+    panel: Panel,
+    horizon: int,
+    future: pl.DataFrame | None = None,
+    series: IntArray | None = None,
+    *,
+    partial: bool = False,
 ) -> Panel:
     """Append the next `horizon` steps to each series: known columns from `future`, all others missing.
 
     Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
     without the id column applies to every series. Schemas without known columns need no table. With `series`, numbers
     of series, only these are returned, and rows of others are not read. Empty cells stay missing, with a DataWarning
-    that counts them.
+    that counts them. With `partial` this holds for missing rows and whole columns too.
 
-    Raise a DataError when a known column has no value at all, a row is missing, or `future` has unknown series or rows
-    that :func:`fusecast.data.panel_builder.build_panel` would refuse; a ConfigError when `horizon` is not positive.
+    Raise a DataError when a row is missing, a known column has no value at all where the panel has every one, or
+    `future` has unknown series or rows that :func:`fusecast.data.panel_builder.build_panel` would refuse; a ConfigError
+    when `horizon` is not positive.
     """
     if horizon < 1:
         raise ConfigError.not_positive("horizon", horizon)
@@ -41,7 +56,7 @@ def extend_panel(
         if future is not None:
             future, whole = select_future_rows(future, panel, series), future
         panel = panel.select(series)
-    table = FutureTable(panel, horizon, future, whole)
+    table = FutureTable(panel, horizon, future, whole, partial=partial)
     added = horizon * np.arange(panel.num_series + 1)
     indptr = panel.indptr + added
     old_rows = np.arange(panel.num_rows) + np.repeat(added[:-1], panel.lengths)
@@ -94,13 +109,20 @@ class FutureTable:
     """Rows of a future table, each with its series and its step after the last row.
 
     Problems with the keys of rows are raised at once, problems with values are collected; missing rows, and columns
-    without any value, are raised when their column is read. `whole` is the table that `frame` is a selection of.
+    without any value where the panel has every one, are raised when their column is read, unless the table may be
+    `partial`. `whole` is the table that `frame` is a selection of.
     """
 
     def __init__(
-        self, panel: Panel, horizon: int, frame: pl.DataFrame | None, whole: pl.DataFrame | None = None
+        self,
+        panel: Panel,
+        horizon: int,
+        frame: pl.DataFrame | None,
+        whole: pl.DataFrame | None = None,
+        *,
+        partial: bool = False,
     ) -> None:
-        self.panel, self.horizon, self.whole = panel, horizon, whole
+        self.panel, self.horizon, self.whole, self.partial = panel, horizon, whole, partial
         self.issues = Issues()
         self.holes: dict[str, tuple[int, int, int]] = {}  # known column -> values, series that lack some, and all
         self.frame = pl.DataFrame()
@@ -135,6 +157,13 @@ class FutureTable:
         self.issues.raise_if_any()  # else text among numbers would be reported as missing
         if not missing.any():
             return
+        if not self.partial:
+            self._refuse_missing(name, missing)
+        lacking = int(missing.any(axis=1).sum())
+        self.holes[name] = (int(missing.sum()), lacking, int(missing.all(axis=1).sum()))
+
+    def _refuse_missing(self, name: str, missing: BoolArray) -> None:
+        """Raise where a known column lacks rows, or every value although the panel lacks none."""
         without_row = missing & ~self.has_row
         wanting = without_row if without_row.any() else missing
         lacking = np.flatnonzero(wanting.any(axis=1))
@@ -145,9 +174,8 @@ class FutureTable:
             row = int(self.panel.lengths[s] + wanting[s].argmax())
             first = f"{self.panel.times_at([s], [row])[0]} of series {self.panel.ids[s].item()!r}"
             raise DataError.future_values_missing(name, self.panel.ids[lacking].tolist(), self.horizon, first)
-        if missing.all() and not self._has_value_elsewhere(name):
+        if missing.all() and not self._has_value_elsewhere(name) and _find_complete(self.panel, [name]):
             raise DataError.future_column_empty(name, self.panel.ids.tolist(), self.horizon)
-        self.holes[name] = (int(missing.sum()), len(lacking), int(missing.all(axis=1).sum()))
 
     def _has_value_elsewhere(self, name: str) -> bool:
         """Whether a known column has a value in the table that the rows were selected from."""
@@ -201,3 +229,106 @@ class FutureTable:
             self.issues.unknown_series(column.name, unknown.to_list())
         self.issues.raise_if_any()
         return numbers.to_numpy()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The rows of a table that are the steps to forecast: their known columns, and the number of each series."""
+
+    rows: pl.DataFrame  # id, time and known columns
+    steps: IntArray  # [S] from the last row of the series in the panel to its last row in the table, 0 without any
+    of_own: IntArray  # numbers of series that are forecast from an earlier time on than the others
+
+    def describe(self, panel: Panel, horizon: int) -> list[str]:
+        """Return what was understood, as phrases."""
+        planned = np.setdiff1d(np.flatnonzero(self.steps), self.of_own)
+        known = panel.schema.names(Role.KNOWN)
+        first = panel.times_at(planned, panel.lengths[planned]).min()
+        targets = " and ".join(map(repr, panel.schema.targets))
+        role = "the steps to forecast, with their known columns as the plan" if known else "the steps to forecast"
+        count = format_count(len(planned), "series")
+        most = format_count(int(self.steps.max()), "step")
+        where = f"{targets} is empty at the end of {count}, from {first} on, in up to {most}"
+        texts = [f"{where}: these rows are {role} (table.future_rows: none makes them missing values)"]
+        if len(self.of_own):
+            names = _name_series(panel, self.of_own)
+            texts.append(f"forecast after their own last target, as their rows end before that of others: {names}")
+        if len(rest := np.flatnonzero(self.steps == 0)):
+            what = "not forecast, as they have no such rows" if known else "forecast after their last row"
+            texts.append(f"{what}: {_name_series(panel, rest)}")
+        few = np.flatnonzero((self.steps > 0) & (self.steps < horizon))
+        if known and len(few):
+            texts.append(f"fewer rows than the horizon of {horizon}: {_name_series(panel, few)}")
+        if self.steps.max() > horizon:
+            texts.append(f"steps after the horizon of {horizon} are not forecast")
+        return texts
+
+
+def split_future_rows(panel: Panel, frame: pl.DataFrame, which: FutureRows) -> tuple[Panel, Plan | None]:
+    """Return the panel of a table without the steps to forecast that are in the table, and these; None without any.
+
+    `auto`: rows after the last target of all series are to be forecast in every series, and rows without a target
+    before are missing values. Where there are such rows, a series whose own rows end before that time, the last ones
+    without a target but with a value of a known column, is forecast after its own last target. `each`: rows after the
+    last target of their own series are to be forecast. `none`: no rows. Nor are there any in a table without targets.
+    """
+    lengths, of_own = find_history(panel, which)
+    steps = panel.lengths - lengths
+    if not steps.any():
+        return panel, None
+    history = _begin_earlier(panel.truncate(lengths), lengths == 0)
+    schema = panel.schema
+    keys = [name for name in (schema.id, schema.time) if name is not None]
+    table = FutureTable(history, int(steps.max()), frame.select(*keys, *schema.names(Role.KNOWN)))
+    return history, Plan(rows=table.frame, steps=steps, of_own=of_own)
+
+
+def find_history(panel: Panel, which: FutureRows) -> tuple[IntArray, IntArray]:
+    """Return the rows of each series before the steps to forecast [S], and the series forecast from an earlier time."""
+    lengths, last, nothing = panel.lengths, panel.indptr[1:] - 1, np.empty(0, dtype=np.int64)
+    if which == "none" or not np.isnan([panel.reals[name][last] for name in panel.schema.targets]).all(axis=0).any():
+        return lengths, nothing
+    known, has_target = panel.known_lengths, panel.known_lengths > 0
+    if which == "each" or not has_target.any():
+        return np.where(has_target, known, lengths), nothing
+    latest = panel.time_grid.advance(panel.start, known - 1)[has_target].max()
+    until = panel.time_grid.first_step_at(panel.start, latest + 1)  # negative in a series that begins later
+    if (lengths <= until).all():
+        return lengths, nothing
+    planned = np.zeros(panel.num_series, dtype=np.bool_)
+    for name in panel.schema.names(Role.KNOWN):
+        planned |= ~np.isnan(panel.reals[name][last]) if name in panel.reals else panel.categories[name][last] >= 0
+    of_own = planned & has_target & (known < lengths) & (lengths < until)
+    return np.where(of_own, known, np.clip(until, 0, lengths)), np.flatnonzero(of_own)
+
+
+def _begin_earlier(panel: Panel, without_row: BoolArray) -> Panel:
+    """Return a panel in which series without a row have one before their first step, all of it missing."""
+    if not without_row.any():
+        return panel
+    grid, added = panel.time_grid, np.zeros(panel.num_series, dtype=np.int64)
+    start = panel.start.copy()
+    for steps in range(MONTHS_TO_SAME_DAY, 0, -1):  # where months are short, not every step back can be undone
+        earlier = grid.advance(panel.start, np.full_like(added, -steps))
+        undone = without_row & (grid.advance(earlier, np.full_like(added, steps)) == panel.start)
+        added[undone], start[undone] = steps, earlier[undone]
+    indptr = panel.indptr + np.concatenate(([0], np.cumsum(added)))
+    old_rows = np.arange(panel.num_rows) + np.repeat(np.cumsum(added), panel.lengths)
+
+    def insert(values: NDArray[Value], missing: float) -> NDArray[Value]:
+        longer = np.full(int(indptr[-1]), missing, dtype=values.dtype)
+        longer[old_rows] = values
+        return longer
+
+    return replace(
+        panel,
+        start=start,
+        indptr=indptr,
+        reals={name: insert(values, np.nan) for name, values in panel.reals.items()},
+        categories={name: insert(codes, -1) for name, codes in panel.categories.items()},
+    )
+
+
+def _name_series(panel: Panel, series: IntArray) -> str:
+    """Return the number of some series, and their names."""
+    return f"{format_count(len(series), 'series')} ({some_of([panel.names[s] for s in series.tolist()])})"

@@ -19,7 +19,7 @@ from fusecast.data.frequency import Frequency, canonical_frequency, format_weekd
 from fusecast.data.frequency_inference import infer_frequency, number_series
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import find_odd_cell, read_times
-from fusecast.data.time_grid import OFF_GRID, TimeGrid, sort_order
+from fusecast.data.time_grid import OFF_GRID, TimeGrid
 from fusecast.errors import DataError, SchemaError
 from fusecast.errors.base import format_count
 
@@ -84,6 +84,8 @@ class Inspection:
     """Steps without a row between the first and the last row of their series."""
     duplicates: int = 0
     """Rows with the same series and time as another row."""
+    future_steps: int = 0
+    """Rows after the last target of all series, at most in a series: `fit` takes them as the steps to forecast."""
     warnings: tuple[str, ...] = ()
     """Remarks and problems; empty for a table that can be used as proposed."""
 
@@ -392,7 +394,7 @@ def measure_series(
         return measures
     measures |= {"frequency": frequency, **measure_lengths(times, series, frequency, warnings)}
     if present.all() and target is not None:
-        warn_of_empty_tails(frame[target], times, series, warnings)
+        measures["future_steps"] = count_future_steps(frame[target], times, series, warnings)
     return measures
 
 
@@ -424,15 +426,27 @@ def measure_lengths(times: pl.Series, series: NDArray[np.int32], frequency: str,
     }
 
 
-def warn_of_empty_tails(target: pl.Series, times: pl.Series, series: NDArray[np.int32], warnings: list[str]) -> None:
-    """Warn of rows without a target at the ends of series: they are often future rows."""
-    if not target.null_count():
-        return
-    order = sort_order(series, times.to_physical().cast(pl.Int64).to_numpy())
-    empty, series = target.is_null().to_numpy()[order], series[order]
-    tails = int((empty & np.append(series[1:] != series[:-1], True)).sum())
+def count_future_steps(target: pl.Series, times: pl.Series, series: NDArray[np.int32], warnings: list[str]) -> int:
+    """Return the most rows of a series after the last target of all; warn of them, and of other ends without a target.
+
+    See :func:`fusecast.data.future.split_future_rows`.
+    """
+    empty = target.is_null() | (target.is_nan() if target.dtype.is_float() else False)
+    rows = pl.DataFrame({"series": series, "time": times, "empty": empty}).sort("series", "time")
+    latest = rows.filter(~pl.col("empty"))["time"].max()
+    future = rows.filter(pl.col("time") > latest)["series"].value_counts()  # none where no target is known
+    steps = int(future["count"].max() or 0)  # type: ignore[arg-type]  # of whole numbers
+    if steps:
+        count = format_count(len(future), "series")
+        warnings.append(
+            f"target {target.name!r} is empty after {latest}, in up to {format_count(steps, 'row')} of {count}: `fit` "
+            "takes these rows as the steps to forecast, and `predict` forecasts them"
+        )
+        rows = rows.filter(pl.col("time") <= latest)
+    tails = int(rows.group_by("series").agg(pl.col("empty").last())["empty"].sum())
     if tails:
         warnings.append(
-            f"target {target.name!r} is missing in the last row of {format_count(tails, 'series')}: if these rows are "
-            "the future, remove them here and pass them to `fusecast predict` with --future"
+            f"target {target.name!r} is missing in the last row of {format_count(tails, 'series')}"
+            f"{' before that' if steps else ''}: forecasts begin after it"
         )
+    return steps

@@ -69,6 +69,15 @@ class Panel:
         """Position of each row within its series, [N]."""
         return np.arange(self.num_rows) - np.repeat(self.indptr[:-1], self.lengths)
 
+    @cached_property
+    def known_lengths(self) -> IntArray:
+        """Rows of each series up to its last with a value of a target, [S]; 0 where there is none."""
+        rows = np.flatnonzero(~np.isnan([self.reals[name] for name in self.schema.targets]).all(axis=0))
+        lengths = np.zeros(self.num_series, dtype=np.int64)
+        series = self.series_of_row[rows]
+        np.maximum.at(lengths, series, rows - self.indptr[series] + 1)
+        return lengths
+
     @property
     def has_value(self) -> BoolArray:
         """Whether each row has a value in any column that varies over time, [N]; rows that fill gaps have none."""

@@ -12,7 +12,7 @@ from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import format_duration
 from fusecast.data.panel import Panel
 from fusecast.data.splits import Split
-from fusecast.errors.base import list_examples
+from fusecast.errors.base import format_count, list_examples
 
 OUTLIER_DEVIATIONS = 10.0
 """Robust standard deviations from the median of its series at which a value is an outlier."""
@@ -50,6 +50,22 @@ def check_quality(panel: Panel, splits: Split, lookback: int, horizon: int) -> l
         findings[f"Outliers{suffix}"] = _check_outliers(panel, target)
         findings[f"Level{suffix}"] = _check_level(panel, splits, target)
     return [QualityCheck(topic=topic, finding=text, status=status) for topic, (text, status) in findings.items()]
+
+
+def describe_rows(panel: Panel, gaps: int) -> list[str]:
+    """Return what is missing at single steps and at the ends of series, as phrases; `gaps` are steps without a row."""
+    facts = []
+    if gaps:
+        facts.append(f"steps without a row: {gaps:,} ({gaps / (panel.num_rows or 1):.1%})")
+    present = np.flatnonzero(panel.lengths > 0)
+    last = panel.indptr[1:][present] - 1
+    empty = {target: int(np.isnan(panel.reals[target][last]).sum()) for target in panel.schema.targets}
+    facts += [f"{target} empty in the last row of {count:,} series" for target, count in empty.items() if count]
+    ends = panel.time_grid.advance(panel.start, panel.lengths - 1)[present]
+    if len(ends) and ends.min() < ends.max():
+        steps = int(panel.time_grid.first_step_at(ends[[ends.argmin()]], ends.max())[0])
+        facts.append(f"ends differ by up to {format_count(steps, 'step')}")
+    return facts
 
 
 def find_outliers(panel: Panel, target: str) -> IntArray:

@@ -131,11 +131,8 @@ def record_split(panel: Panel, split: Split) -> dict[str, Any]:
 
 def record_last_values(panel: Panel) -> dict[str, Any]:
     """Return the tick after the last row of each series with a value of a target, by the names of the series."""
-    rows = np.flatnonzero(~np.isnan([panel.reals[name] for name in panel.schema.targets]).all(axis=0))
-    end = np.zeros(panel.num_series, dtype=np.int64)
-    series = panel.series_of_row[rows]
-    np.maximum.at(end, series, rows - panel.indptr[series] + 1)
-    return {"series": list(panel.names), "end": panel.time_grid.advance(panel.start, end).tolist()}
+    ends = panel.time_grid.advance(panel.start, panel.known_lengths)
+    return {"series": list(panel.names), "end": ends.tolist()}
 
 
 def restore_split(panel: Panel, record: dict[str, Any]) -> Split:

@@ -14,6 +14,7 @@ TrainingInterrupted (a KeyboardInterrupt): Ctrl+C ended training before a model 
 
 FusecastWarning (a UserWarning)
 └── DataWarning                something in the rows of a table that a user has to know to judge the result
+    └── DataNote               what a table holds and how it was understood
 
 Messages are written in the classes: what is wrong, where (column, series, row), and what to do.
 """
@@ -23,7 +24,7 @@ from __future__ import annotations
 from fusecast.errors.artifact import ArtifactError, UnsafeArtifactError
 from fusecast.errors.base import FusecastError, FusecastWarning
 from fusecast.errors.config import ConfigError, InvalidOptionsError, NothingToExplainError
-from fusecast.errors.data import DataError, DataWarning
+from fusecast.errors.data import DataError, DataNote, DataWarning
 from fusecast.errors.schema import SchemaError
 from fusecast.errors.training import TrainingError, TrainingInterrupted
 
@@ -31,6 +32,7 @@ __all__ = [
     "ArtifactError",
     "ConfigError",
     "DataError",
+    "DataNote",
     "DataWarning",
     "FusecastError",
     "FusecastWarning",

@@ -39,6 +39,13 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def series_without_plan(cls, series: Collection[object]) -> Self:
+        return cls(
+            f"{format_count(len(series), 'series')} without rows of the steps to forecast, and so without forecasts: "
+            f"{some_of(series)}\nHint: add these rows to the table, or pass the known columns of all series apart"
+        )
+
+    @classmethod
     def series_without_history(
         cls,
         trained: Collection[object],
@@ -64,6 +71,14 @@ class DataWarning(FusecastWarning):
             f"no training row has a value of {some_of(columns)}: the model does not use later values\n"
             "Hint: make validation and test smaller, or leave the column out"
         )
+
+
+class DataNote(DataWarning):
+    """What a table holds and how it was understood, in a line."""
+
+    @classmethod
+    def of_facts(cls, facts: Sequence[str]) -> Self:
+        return cls(" · ".join(facts))
 
 
 class DataError(FusecastError):
@@ -111,6 +126,14 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def future_rows_in_stream(cls, path: object) -> Self:
+        return cls(
+            f"file {path} is read in pieces, and the targets in its last rows are empty\n"
+            "Hint: write these rows into a file of their own, and pass that to `predict` as the future; with "
+            "`table.future_rows: none` they are missing values"
+        )
+
+    @classmethod
     def unexpected_time_zone(cls, time: str, zone: str) -> Self:
         return cls(
             f"times in {time!r} are in zone {zone}, and those of the fitted table have no zone\n"
@@ -132,15 +155,16 @@ class DataError(FusecastError):
             f"for {len(series)} series: {some_of(series)}; the first at {first}\n"
             f"Hint: supply the future values, or move {column!r} to `observed` in the schema "
             f"if they cannot be known when the forecast is made; the table needs a row for every step, "
-            "in which single cells may be left empty"
+            "in which single cells may be left empty, unless it is said to be `partial` (--partial)"
         )
 
     @classmethod
     def future_column_empty(cls, column: str, series: Collection[object], horizon: int) -> Self:
         return cls(
             f"known column {column!r} has no value at all in the {horizon} steps after the cutoff, for "
-            f"{len(series)} series: {some_of(series)}\n"
-            f"Hint: supply the future values that are known, or move {column!r} to `observed` in the schema"
+            f"{len(series)} series: {some_of(series)}; the rows before have all of them\n"
+            f"Hint: supply the future values that are known, or move {column!r} to `observed` in the schema; say that "
+            "the plan is `partial` (--partial) to forecast without them"
         )
 
     @classmethod

@@ -73,6 +73,13 @@ def estimate_memory(path: str | Path) -> int:
     return int(metadata.num_rows * metadata.num_columns * BYTES_PER_CELL)
 
 
+def count_rows(path: str | Path) -> int:
+    """Return the number of rows of a Parquet file, from its metadata alone."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
 def check_columns(path: Path, names: Iterable[str]) -> None:
     """Raise if the file is missing, is no Parquet file, has two columns of one name, or lacks columns."""
     import pyarrow.parquet as pq

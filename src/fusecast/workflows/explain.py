@@ -15,11 +15,10 @@ from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.blend import stored_blend
 from fusecast.explain.permutation import permutation_importance
 from fusecast.explain.single_forecast import ForecastExplanation, explain_forecast
-from fusecast.io.tables import read_future
 from fusecast.reporting.explanation_report import ExplanationReport
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import predictor_ahead
-from fusecast.workflows.predict import predictor_for
+from fusecast.workflows.predict import choose_plan, predictor_for
 from fusecast.workflows.prepare import SplitName
 
 if TYPE_CHECKING:
@@ -106,9 +105,10 @@ def explain_latest_forecast(
     future: TableLike | None = None,
     *,
     raw: bool = False,
+    partial: bool = False,
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
-    panel, index = latest_windows(prepared, future, [series])
+    panel, index = latest_windows(prepared, future, [series], partial=partial)
     network = predictor_for(bundle, judged, panel, index)
     encoded = network.preprocessor.encode(panel)
     _, batch, output = next(iter(network.outputs(encoded, index)))
@@ -116,7 +116,9 @@ def explain_latest_forecast(
     return explain_forecast(batch, output, forecasts, panel, encoded.inputs, stored_blend(bundle))
 
 
-def latest_windows(prepared: Prepared, future: TableLike | None, series: object) -> tuple[Panel, WindowIndex]:
+def latest_windows(
+    prepared: Prepared, future: TableLike | None, series: object, *, partial: bool = False
+) -> tuple[Panel, WindowIndex]:
     """Return the panel of some series (None for all) with its future, and the latest window of each that has all known
     values. Of a future table only the rows of these series are read.
 
@@ -124,13 +126,13 @@ def latest_windows(prepared: Prepared, future: TableLike | None, series: object)
     it, when one of the named series is too short, or all are.
     """
     panel, config = prepared.panel, prepared.config
-    known = read_future(future, panel.schema.id)
     chosen = None if series is None else np.unique(series_numbers(panel, series))
     if chosen is not None and not chosen.size:
         raise ConfigError.no_series_named()
     sizes = {"lookback": prepared.lookback, "horizon": config.horizon}
+    known, chosen = choose_plan(prepared, future, chosen)
     if known is not None or not panel.schema.names(Role.KNOWN):
-        extended = extend_panel(panel, config.horizon, known, chosen)
+        extended = extend_panel(panel, config.horizon, known, chosen, partial=partial)
         return extended, WindowIndex.at_end(lengths=extended.lengths - config.horizon, **sizes)
     if chosen is not None:
         panel = panel.select(chosen)

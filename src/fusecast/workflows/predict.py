@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.future import extend_panel
+from fusecast.data.schema import Role
 from fusecast.data.splits import restore_rows
 from fusecast.errors import DataError, DataWarning
 from fusecast.errors.base import join_words, warn
@@ -18,6 +19,9 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import lowest_value, predictor_ahead
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from fusecast.data.arrays import IntArray
     from fusecast.data.panel import Panel
     from fusecast.inference.forecasts import Forecasts
     from fusecast.inference.model_bundle import Bundle
@@ -37,6 +41,7 @@ def predict(
     *,
     quantiles: Sequence[float] | None = None,
     raw: bool = False,
+    partial: bool = False,
 ) -> tuple[Panel, Forecasts]:
     """Return the panel extended by the horizon, and the forecasts of its new steps; `judged` forecasts with the judged
     networks.
@@ -47,8 +52,10 @@ def predict(
     """
     panel, config = prepared.panel, prepared.config
     warn_without_history(prepared)
-    extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
-    index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
+    extended = extend_panel(panel, config.horizon, *choose_plan(prepared, future), partial=partial)
+    index = WindowIndex.at_end(
+        lengths=extended.lengths - config.horizon, lookback=prepared.lookback, horizon=config.horizon
+    )
     network = predictor_for(bundle, judged, extended, index)
     predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
     if quantiles is not None and network.supports_any_level and predictor is network:
@@ -59,8 +66,27 @@ def predict(
             forecasts = forecasts.at_levels(quantiles, lowest=lowest_value(prepared))
     spoiled = ~np.isfinite(forecasts.quantiles).all(axis=(1, 2, 3))
     if spoiled.any():
-        raise DataError.forecasts_not_finite([panel.names[s] for s in forecasts.series[spoiled].tolist()])
+        raise DataError.forecasts_not_finite([extended.names[s] for s in forecasts.series[spoiled].tolist()])
     return extended, forecasts
+
+
+def choose_plan(
+    prepared: Prepared, future: TableLike | None, series: IntArray | None = None
+) -> tuple[pl.DataFrame | None, IntArray | None]:
+    """Return the known columns of the steps to forecast and the series to forecast: `series`, None for all.
+
+    Without a `future` these columns are in the future rows of the table, if it has any. Series without such rows, and
+    so without known columns, are then named in a DataWarning and left out, unless they alone are to be forecast.
+    """
+    panel, plan = prepared.panel, prepared.plan
+    if future is not None or plan is None:
+        return read_future(future, panel.schema.id), series
+    every = np.arange(panel.num_series) if series is None else series
+    planned = every[plan.steps[every] > 0]
+    if not panel.schema.names(Role.KNOWN) or len(planned) in (0, len(every)):
+        return plan.rows, series
+    warn(DataWarning.series_without_plan([panel.names[s] for s in np.setdiff1d(every, planned).tolist()]))
+    return plan.rows, planned
 
 
 def warn_without_history(prepared: Prepared) -> None:

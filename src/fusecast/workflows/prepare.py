@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 
+from fusecast.data.future import Plan, find_history, split_future_rows
 from fusecast.data.inspection import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
+from fusecast.data.quality import describe_rows
 from fusecast.data.schema import Role, Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
-from fusecast.errors import DataError, DataWarning
-from fusecast.errors.base import warn
+from fusecast.errors import DataError, DataNote, DataWarning
+from fusecast.errors.base import some_of, warn
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.targets import check_targets
 from fusecast.inference.forecasts import check_key_columns
 from fusecast.io.atomic import scratch_folder
-from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
+from fusecast.io.streaming import count_rows, estimate_memory, read_first_rows, stream_parquet
 from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
 from fusecast.runtime.cpu import available_memory, require_memory
@@ -32,10 +34,11 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.choose import Choice, choose_options
 
 if TYPE_CHECKING:
-    from fusecast.config import RunConfig, TableConfig
+    from fusecast.config import FutureRows, RunConfig, TableConfig
     from fusecast.data.panel import Panel
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.features.preprocessor import FittedPreprocessor
+    from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
 
 FLOAT_BYTES = 4
@@ -53,6 +56,7 @@ class Prepared:
     panel: Panel
     splits: Split
     preprocessor: FittedPreprocessor
+    plan: Plan | None = None  # the steps to forecast, where the table has rows of them
     choices: tuple[Choice, ...] = ()  # what was chosen from the table, with the reasons
     seconds: float = 0.0  # that reading and checking the table took
 
@@ -150,10 +154,12 @@ def read_panel(
     declare: Callable[[pl.DataFrame], Schema],
     *,
     allow_empty: bool = False,
-) -> Panel:
+    future_rows: FutureRows = "none",
+) -> tuple[Panel, Plan | None, int]:
     """Read and check a table; with `allow_empty`, series may be without any value of the targets.
 
-    A Parquet file that does not fit into memory is streamed into arrays in a temporary folder, which is removed with
+    Return the panel, the rows of steps to forecast that were in the table too, and the number of steps without a row. A
+    Parquet file that does not fit into memory is streamed into arrays in a temporary folder, which is removed with
     the panel; it has to be sorted by id and time.
     """
     if isinstance(source, str | Path) and is_too_large(Path(source)):
@@ -164,11 +170,15 @@ def read_panel(
                 source, schema, stack.enter_context(scratch_folder("fusecast-panel-")), allow_empty=allow_empty
             )
             weakref.finalize(panel, stack.pop_all().close)
-        return panel
+        if (find_history(panel, future_rows)[0] < panel.lengths).any():
+            raise DataError.future_rows_in_stream(source)
+        return panel, None, panel.num_rows - count_rows(source)
     frame = read_table(source, keys=keys)
     schema = declare(frame)
     check_key_columns(schema)
-    return build_panel(frame, schema, allow_empty=allow_empty)
+    panel = build_panel(frame, schema, allow_empty=allow_empty)
+    gaps = panel.num_rows - len(frame)
+    return *split_future_rows(panel, frame, future_rows), gaps
 
 
 def is_too_large(path: Path) -> bool:
@@ -185,7 +195,13 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     """
     began = time.monotonic()
     check_memory(config)
-    panel = read_panel(source, key_columns(config.table.id), lambda frame: declare_schema(frame, config.table))
+    panel, plan, gaps = read_panel(
+        source,
+        key_columns(config.table.id),
+        lambda frame: declare_schema(frame, config.table),
+        future_rows=config.table.future_rows,
+    )
+    note_facts(panel, plan, gaps, config.horizon)
     schema = panel.schema
     check_targets(panel, config.network.head, config.features.target_transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
@@ -202,6 +218,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
         panel=panel,
         splits=splits,
         preprocessor=fitted,
+        plan=plan,
         choices=choices,
         seconds=time.monotonic() - began,
     )
@@ -222,18 +239,48 @@ def _find_calendar_columns(panel: Panel) -> Iterator[tuple[str, CalendarFact]]:
             yield name, fact
 
 
-def prepare_for_model(
-    source: TableLike, config: RunConfig, fitted: FittedPreprocessor, split_record: dict[str, Any]
-) -> Prepared:
-    """Read and check a table for a fitted model: nothing is fitted, and the splits begin where those of the fit did.
+def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> Prepared:
+    """Read and check a table for a trained model: nothing is fitted, and the splits begin where those of the fit did.
 
     Series may be without history, see :mod:`fusecast.features.new_series`. Raises DataError when the table breaks the
     schema, has a time zone that the model does not know, or another spacing
     of rows.
     """
     check_memory(config)
-    panel = read_panel(source, key_columns(fitted.schema.id), lambda _: fitted.schema, allow_empty=True)
+    fitted, split_record = bundle.preprocessor, bundle.extra["split"]
+    panel, plan, gaps = read_panel(
+        source,
+        key_columns(fitted.schema.id),
+        lambda _: fitted.schema,
+        allow_empty=True,
+        future_rows=config.table.future_rows,
+    )
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)
-    return Prepared(config=config, panel=panel, splits=restore_split(panel, split_record), preprocessor=fitted)
+    note_facts(panel, plan, gaps, config.horizon, [fitted, bundle.for_future.preprocessor])
+    splits = restore_split(panel, split_record)
+    return Prepared(config=config, panel=panel, splits=splits, preprocessor=fitted, plan=plan)
+
+
+def note_facts(
+    panel: Panel, plan: Plan | None, gaps: int, horizon: int, fitted: Sequence[FittedPreprocessor] = ()
+) -> None:
+    """Say in a line what is remarkable about a table, and new to networks that were `fitted` to another."""
+    facts = [] if plan is None else plan.describe(panel, horizon)
+    facts += describe_rows(panel, gaps)
+    if fitted and (new := find_new_values(panel, fitted)):
+        facts.append(f"new to the model: {'; '.join(new)}")
+    if facts:
+        warn(DataNote.of_facts(facts))
+
+
+def find_new_values(panel: Panel, fitted: Sequence[FittedPreprocessor]) -> list[str]:
+    """Return the series and the categories of a panel that no network has learned from, as phrases."""
+    known = {name for preprocessor in fitted for name in preprocessor.series}
+    new = {"series": [name for name in panel.names if name not in known]}
+    for name, codes in {**panel.categories, **panel.static_categories}.items():
+        known = {level for preprocessor in fitted for level in preprocessor.vocabularies[name]}
+        levels = [panel.levels[name][code] for code in np.unique(codes) if code >= 0]
+        new[f"categories of {name}"] = [level for level in levels if level not in known]
+    return [f"{len(values):,} {what} ({some_of(values)})" for what, values in new.items() if values]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from fusecast._version import __version__
 from fusecast.config import RunConfig
@@ -30,7 +30,7 @@ from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.io.atomic import write_text_atomically
 from fusecast.io.documents import decode, read_bytes
 from fusecast.io.output_dir import check_results_folder
-from fusecast.io.tables import TableLike, check_folder, read_future
+from fusecast.io.tables import TableLike, check_folder
 from fusecast.reporting.export import FigureKind, check_can_draw, check_figure_kind, write_report_figures
 from fusecast.reporting.page import MAX_FORECAST_PLOTS, build_report, pick_evenly
 from fusecast.reporting.report_data import FanForecast, ForecastPlot, ReportData, Timeline, TrainingCurves
@@ -41,7 +41,7 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import predictor_ahead, predictors_to_score, stored_calibration
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.explain import explain_windows, thin_evenly
-from fusecast.workflows.predict import describe_networks, predictor_for
+from fusecast.workflows.predict import choose_plan, describe_networks, predictor_for
 from fusecast.workflows.prepare import Prepared
 
 MAX_COVERAGE_WINDOWS = 2000
@@ -60,6 +60,7 @@ def write_report(
     figures: str | Path | None = None,
     kind: FigureKind = "png",
     raw: bool = False,
+    partial: bool = False,
 ) -> Path:
     """Write the page about a model; `folder` may hold the history of its training.
 
@@ -74,10 +75,9 @@ def write_report(
     if figures is not None:
         check_can_draw()
         check_results_folder(Path(figures))
-    known = read_future(future, prepared.panel.schema.id)
     places = [] if folder is None else [member_folder(folder, number) for number in range(len(bundle.members))]
     histories = [read_history(place) for place in places]
-    data = collect_report_data(prepared, bundle, predictor, histories, known, raw=raw)
+    data = collect_report_data(prepared, bundle, predictor, histories, future, raw=raw, partial=partial)
     write_text_atomically(path, build_report(data))
     if figures is not None:
         write_report_figures(data, Path(figures), kind)
@@ -89,9 +89,10 @@ def collect_report_data(
     bundle: Bundle,
     predictor: EnsemblePredictor,
     histories: Sequence[Sequence[Mapping[str, Any]]] = (),
-    future: pl.DataFrame | None = None,
+    future: TableLike | None = None,
     *,
     raw: bool = False,
+    partial: bool = False,
 ) -> ReportData:
     """Evaluate and explain a model and check its data: everything that the page shows.
 
@@ -129,7 +130,9 @@ def collect_report_data(
         coverage_error=coverage_error,
         calibration_method="" if conformal is None else conformal.method,
         curves=training_curves(history, histories[1:]),
-        forecast_plots=plot_forecasts(prepared, bundle, predictor, future, worst[: MAX_FORECAST_PLOTS // 4], raw=raw),
+        forecast_plots=plot_forecasts(
+            prepared, bundle, predictor, future, worst[: MAX_FORECAST_PLOTS // 4], raw=raw, partial=partial
+        ),
         importances=explanation.importances,
         attention=explanation.attention,
         attention_by_step=explanation.attention_by_step,
@@ -183,10 +186,11 @@ def plot_forecasts(
     prepared: Prepared,
     bundle: Bundle,
     predictor: EnsemblePredictor,
-    future: pl.DataFrame | None,
+    future: TableLike | None,
     worst: Sequence[int] = (),
     *,
     raw: bool = False,
+    partial: bool = False,
 ) -> list[ForecastPlot]:
     """Return the last test window and, where it can be forecast, the future of as many series as a page shows.
 
@@ -201,7 +205,7 @@ def plot_forecasts(
     shown = np.array([*others[pick_evenly(len(others), MAX_FORECAST_PLOTS - len(worst))], *worst], dtype=np.int64)
     scored = predictors_to_score(prepared, bundle, predictor, raw=raw)[0]
     forecasts = {"last test window": scored.predict(panel, test.subset(shown))}
-    next_steps = forecast_next_steps(prepared, bundle, predictor, future, shown, raw=raw)
+    next_steps = forecast_next_steps(prepared, bundle, predictor, future, shown, raw=raw, partial=partial)
     if next_steps is not None:
         forecasts[f"next {span(horizon, panel.schema.frequency)}"] = next_steps
     return [
@@ -210,7 +214,9 @@ def plot_forecasts(
             target=target,
             note="among the worst" if s in worst else "",
             **_recent_actuals(panel, s, target, horizon),
-            forecasts=tuple(_fan_forecast(panel, one, s, y, name) for name, one in forecasts.items()),
+            forecasts=tuple(
+                _fan_forecast(panel, one, s, y, name) for name, one in forecasts.items() if s in one.series
+            ),
         )
         for s in shown.tolist()
         for y, target in enumerate(panel.schema.targets)
@@ -221,22 +227,28 @@ def forecast_next_steps(
     prepared: Prepared,
     bundle: Bundle,
     predictor: EnsemblePredictor,
-    future: pl.DataFrame | None,
+    future: TableLike | None,
     series: IntArray,
     *,
     raw: bool = False,
+    partial: bool = False,
 ) -> Forecasts | None:
     """Forecast the steps after the last rows; None where known columns have no values there."""
     panel, config = prepared.panel, prepared.config
+    known, chosen = choose_plan(prepared, future)
     try:
-        extended = extend_panel(panel, config.horizon, future)
+        extended = extend_panel(panel, config.horizon, known, chosen, partial=partial)
     except DataError:
         if future is not None:
             raise
         return None
-    index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
+    ends = extended.lengths - config.horizon
+    index = WindowIndex.at_end(lengths=ends, lookback=prepared.lookback, horizon=config.horizon)
     network = predictor_for(bundle, predictor, extended, index)
-    return predictor_ahead(prepared, bundle, network, extended, raw=raw).predict(extended, index.subset(series))
+    numbers = np.arange(panel.num_series) if chosen is None else chosen
+    shown = index.subset(np.isin(numbers, series))
+    forecasts = predictor_ahead(prepared, bundle, network, extended, raw=raw).predict(extended, shown)
+    return replace(forecasts, series=numbers[forecasts.series])
 
 
 def _recent_actuals(panel: Panel, s: int, target: str, horizon: int) -> dict[str, Any]:

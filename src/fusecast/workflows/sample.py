@@ -57,6 +57,7 @@ def draw_sample_paths(
     method: SamplingMethod = "gaussian",
     seed: int = 0,
     raw: bool = False,
+    partial: bool = False,
 ) -> pl.DataFrame:
     """Draw `count` sample paths of each series; see :meth:`fusecast.Forecaster.sample`.
 
@@ -69,7 +70,7 @@ def draw_sample_paths(
     mixed = mix_in_baselines(prepared, bundle, network)
     is_distribution = network.supports_any_level and mixed is network
     levels = SAMPLING_LEVELS if is_distribution and own else None
-    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, raw=raw)
+    extended, forecasts = predict(prepared, bundle, network, future, quantiles=levels, raw=raw, partial=partial)
     windows, horizon, targets = len(forecasts), forecasts.horizon, extended.schema.targets
     if method == "independent":
         dependence = StepDependence(levels=np.full((1, horizon * len(targets)), 0.5))

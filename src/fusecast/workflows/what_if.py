@@ -41,9 +41,10 @@ def what_if(
     *,
     series: object = None,
     raw: bool = False,
+    partial: bool = False,
 ) -> pl.DataFrame:
     """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
-    panel, index = latest_windows(prepared, future, series)
+    panel, index = latest_windows(prepared, future, series, partial=partial)
     changed = apply_changes(panel, index, changes)
     network = predictor_for(bundle, judged, panel, index)
     predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)

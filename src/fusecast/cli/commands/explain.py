@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Future, Partial, Raw, RunFolder
 
 
 def explain(
@@ -35,6 +35,7 @@ def explain(
     tables: Annotated[str, typer.Option(help="Format of tables: csv, parquet, arrow.")] = "csv",
     figures: Annotated[str, typer.Option(help="Format of figures: png, svg, pdf, none.")] = "png",
     raw: Raw = False,
+    partial: Partial = False,
     device: Device = None,
 ) -> None:
     """Explain a run's forecasts: variables, lags, regimes, single forecasts, what-if."""
@@ -58,10 +59,11 @@ def explain(
     changes = options.parse_changes(what_if or [])
     forecaster = Forecaster.load(run)
     check_results_folder(folder)
-    forecasts = [forecaster.explain_forecast(name, future, data=data, raw=raw, device=device) for name in series or ()]
+    how: dict[str, Any] = {"data": data, "raw": raw, "partial": partial, "device": device}
+    forecasts = [forecaster.explain_forecast(name, future, **how) for name in series or ()]
     comparison = None
     if changes:
-        comparison = forecaster.what_if(changes, future, data=data, series=series or None, raw=raw, device=device)
+        comparison = forecaster.what_if(changes, future, series=series or None, **how)
     explanation = None
     try:
         with output.show_progress("permuting") as on_progress:

@@ -24,8 +24,9 @@ def fit(
 ) -> None:
     """Train a Temporal Fusion Transformer on a table."""
     from fusecast.cli.options import parse_assignments
-    from fusecast.config import EARLIER_DEFAULTS, read_options
+    from fusecast.config import EARLIER_DEFAULTS
     from fusecast.errors import ConfigError, TrainingError
+    from fusecast.io.option_files import read_options
     from fusecast.workflows.fit import RUN_FILE
 
     if resume and config is None:

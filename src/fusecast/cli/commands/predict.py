@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Future, Partial, Raw, RunFolder
 
 
 def predict(
@@ -17,6 +17,7 @@ def predict(
         str | None, typer.Option(help="Quantile levels, such as 0.05,0.5,0.95.", show_default="those of the fit")
     ] = None,
     raw: Raw = False,
+    partial: Partial = False,
     device: Device = None,
 ) -> None:
     """Forecast the steps after each series' last row."""
@@ -28,7 +29,7 @@ def predict(
     forecaster = Forecaster.load(run)
     check_apart(out, data, future, forecaster.config.data)
     levels = options.split_numbers(quantiles)
-    forecasts = forecaster.predict(future, data=data, quantiles=levels, raw=raw, device=device)
+    forecasts = forecaster.predict(future, data=data, quantiles=levels, raw=raw, partial=partial, device=device)
     write_table(forecasts, out)
     output.print_note_on_raw(forecaster, raw)
     output.print_forecasts(forecasts, out)

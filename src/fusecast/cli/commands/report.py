@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Future, Partial, Raw, RunFolder
 
 
 def report(
@@ -18,6 +18,7 @@ def report(
     ] = None,
     kind: Annotated[str, typer.Option(help="Format of those files: png, svg, pdf.")] = "png",
     raw: Raw = False,
+    partial: Partial = False,
     device: Device = None,
 ) -> None:
     """Write one self-contained HTML page about a run."""
@@ -32,6 +33,7 @@ def report(
         figures=figures,
         kind=kind,  # type: ignore[arg-type]  # checked there
         raw=raw,
+        partial=partial,
         device=device,
     )
     output.print_path("report", page)
