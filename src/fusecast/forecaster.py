@@ -429,8 +429,10 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.report import write_report
 
-        model, options = self._model(data, device), {"raw": raw, "partial": partial}
-        return write_report(*model, self.folder, Path(path), future=future, figures=figures, kind=kind, **options)
+        model = self._model(data, device)
+        return write_report(
+            *model, self.folder, Path(path), future=future, figures=figures, kind=kind, raw=raw, partial=partial
+        )
 
     @property
     def calibration(self) -> Conformal | None:

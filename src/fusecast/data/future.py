@@ -248,7 +248,7 @@ class Plan:
         role = "the steps to forecast, with their known columns as the plan" if known else "the steps to forecast"
         count = format_count(len(planned), "series")
         most = format_count(int(self.steps.max()), "step")
-        where = f"{targets} is empty at the end of {count}, from {first} on, in up to {most}"
+        where = f"{targets} is empty at the end of {count}, from {first!s} on, in up to {most}"
         texts = [f"{where}: these rows are {role} (table.future_rows: none makes them missing values)"]
         if len(self.of_own):
             names = _name_series(panel, self.of_own)
