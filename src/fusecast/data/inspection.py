@@ -439,8 +439,8 @@ def count_future_steps(target: pl.Series, times: pl.Series, series: NDArray[np.i
     if steps:
         count = format_count(len(future), "series")
         warnings.append(
-            f"target {target.name!r} is empty after {latest!s}, in up to {format_count(steps, 'row')} of {count}: `fit` "
-            "takes these rows as the steps to forecast, and `predict` forecasts them"
+            f"target {target.name!r} is empty after {latest!s}, in up to {format_count(steps, 'row')} of {count}: "
+            "`fit` takes these rows as the steps to forecast, and `predict` forecasts them"
         )
         rows = rows.filter(pl.col("time") <= latest)
     tails = int(rows.group_by("series").agg(pl.col("empty").last())["empty"].sum())

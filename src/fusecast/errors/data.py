@@ -66,6 +66,14 @@ class DataWarning(FusecastWarning):
         return cls(f"{count} without any known value of the target, forecast {'; '.join(texts)}{hint}")
 
     @classmethod
+    def windows_across_gaps(cls, column: str, reason: str) -> Self:
+        return cls(
+            f"windows may run across gaps in time: {reason}\n"
+            f"Hint: number the rows of each sequence in a column 'step_in_seq' in place of {column!r}; windows end "
+            "where a number is left out"
+        )
+
+    @classmethod
     def without_training_values(cls, columns: Collection[str]) -> Self:
         return cls(
             f"no training row has a value of {some_of(columns)}: the model does not use later values\n"

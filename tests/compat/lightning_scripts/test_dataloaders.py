@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.helpers.python_server import run_python
 from torch.utils.data import DataLoader
 
 from fusecast.compat.lightning_scripts.dataloaders import make_dataloaders
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ConfigError, DataError, DataWarning
 
 WINDOW = 5
 
@@ -131,6 +132,26 @@ def test_no_window_bridges_a_gap_of_counted_steps() -> None:
     frame = sequences(1, 60).filter(~pl.col("step_in_seq").is_between(20, 24))
     targets = np.concatenate([read_column(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)])
     assert sorted(targets.tolist()) == [*range(WINDOW, 20), *range(25 + WINDOW, 60)]
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_no_window_bridges_a_gap_in_time(zone: str | None) -> None:
+    rows = np.arange(60)
+    hours = pl.datetime_range(datetime(2024, 3, 30), datetime(2024, 4, 2), "1h", eager=True, time_zone=zone)[:60]
+    frame = pl.DataFrame({"ds": hours, "row": rows.astype(float)}).filter(~pl.col("row").is_between(20, 24))
+    targets = np.concatenate([read_column(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)])
+    assert sorted(targets.tolist()) == [*range(WINDOW, 20), *range(25 + WINDOW, 60)]
+
+
+def test_business_days_have_no_gap_at_weekends_and_irregular_times_are_said() -> None:
+    days = [day for day in pd.date_range("2024-01-01", periods=80) if day.dayofweek < 5]
+    frame = pl.DataFrame({"ds": days, "row": np.arange(len(days), dtype=float)})
+    targets = np.concatenate([read_column(loader)[1] for loader in make_dataloaders(frame, WINDOW, 16)])
+    assert sorted(targets.tolist()) == list(range(WINDOW, len(days)))
+    moments = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.cumsum(np.arange(40) * 37 % 101), unit="h")
+    irregular = pl.DataFrame({"ds": moments, "row": np.arange(40.0)})
+    with pytest.warns(DataWarning, match=r"windows may run across gaps in time: the frequency .*cannot be inferred"):
+        make_dataloaders(irregular, WINDOW, 16)
 
 
 def test_statistics_are_those_of_the_training_rows_and_of_no_other() -> None:

@@ -13,9 +13,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import BoolArray, IntArray
+from fusecast.data.frequency_inference import infer_frequency
 from fusecast.data.issues import Issues, first_true
 from fusecast.data.parsing import encode_levels, read_times
-from fusecast.errors import DataError
+from fusecast.data.time_grid import TimeGrid
+from fusecast.errors import DataError, DataWarning, SchemaError
+from fusecast.errors.base import warn
 from fusecast.io.tables import is_instance_from, read_table, refuse_duplicates
 
 SEQUENCE_COLUMNS = ("seq_ix", "unique_id")
@@ -71,7 +74,8 @@ def read_rows(data: Any) -> Table:
     by_sequence = next((name for name in SEQUENCE_COLUMNS if name in keys), None)
     by_step = next((name for name in STEP_COLUMNS if name in keys), None)
     sequence = np.zeros(len(frame), dtype=np.int64) if by_sequence is None else _number_sequences(keys[by_sequence])
-    step = None if by_step is None else _read_steps(keys[by_step])
+    times = None if by_step is None else _read_times(keys[by_step])
+    step = None if times is None else times.to_physical().cast(pl.Int64).to_numpy()
     needed = _read_flags(keys[NEEDED_COLUMN]) if NEEDED_COLUMN in keys else None
 
     order = _find_order(sequence, step)
@@ -79,6 +83,7 @@ def read_rows(data: Any) -> Table:
     if order is not None:
         sequence = sequence[order]
         step = None if step is None else step[order]
+        times = None if times is None else times.gather(order)
         needed = None if needed is None else needed[order]
     begins = np.r_[True, sequence[1:] != sequence[:-1]]
     if step is not None:
@@ -94,10 +99,8 @@ def read_rows(data: Any) -> Table:
         moment = step
     else:
         moment = np.arange(len(sequence)) - first[np.cumsum(begins) - 1]
-    if step is not None and keys[by_step or ""].dtype.is_integer():  # counted steps: one left out breaks the run
-        ahead = np.diff(step)
-        within = ahead[~begins[1:]]
-        begins[1:] |= ahead != (within.min() if len(within) else 1)
+    if times is not None:
+        begins[1:] |= _find_breaks(times, np.cumsum(begins) - 1)
     return Table(values=values, names=features, run=np.cumsum(begins) - 1, moment=moment, needed=needed)
 
 
@@ -134,15 +137,36 @@ def _number_sequences(column: pl.Series) -> IntArray:
     return encode_levels(text, text.unique(maintain_order=True)).astype(np.int64)
 
 
-def _read_steps(column: pl.Series) -> IntArray:
-    """Return steps or times as integers [N] in the same order."""
+def _read_times(column: pl.Series) -> pl.Series:
+    """Return steps or times [N], none missing."""
     issues = Issues()
     times = read_times(column, None, issues, counted=True)
     issues.raise_if_any()
     if times is None or times.null_count():
         row = 0 if times is None else first_true(times.is_null())
         raise DataError.not_steps(column.name, str(column[row]))
-    return times.to_physical().cast(pl.Int64).to_numpy()
+    return times
+
+
+def _find_breaks(times: pl.Series, sequence: IntArray) -> BoolArray:
+    """Return whether a step is left out, or lies apart, between each row and the next [N - 1].
+
+    Where times of sequences are too irregular for steps, nothing is, which a DataWarning says.
+    """
+    if times.dtype.is_integer():
+        ahead = np.diff(times.cast(pl.Int64).to_numpy())
+        within = ahead[np.diff(sequence) == 0]
+        return np.asarray(ahead != (within.min() if len(within) else 1))
+    first = np.flatnonzero(np.r_[True, np.diff(sequence) != 0])
+    if len(first) == len(times):
+        return np.zeros(len(times) - 1, dtype=np.bool_)
+    try:
+        time_grid = TimeGrid.from_times(times, infer_frequency(times, sequence.astype(np.int32), times.name))
+    except SchemaError as error:
+        warn(DataWarning.windows_across_gaps(times.name, str(error).partition("\n")[0]))
+        return np.zeros(len(times) - 1, dtype=np.bool_)
+    ticks = time_grid.ticks(times)
+    return np.asarray(np.diff(time_grid.steps_between(ticks[first][sequence], ticks)) != 1)
 
 
 def _read_flags(column: pl.Series) -> BoolArray:
