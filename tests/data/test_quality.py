@@ -7,7 +7,14 @@ import polars as pl
 
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import build_panel
-from fusecast.data.quality import check_quality, find_constant_series, find_outliers, find_shifted_series
+from fusecast.data.quality import (
+    check_quality,
+    describe_rows,
+    find_constant_series,
+    find_outliers,
+    find_shifted_series,
+    find_wider_steps,
+)
 from fusecast.data.schema import make_schema
 from fusecast.data.splits import Split
 
@@ -79,3 +86,23 @@ def test_a_series_that_moved_since_training_is_findings() -> None:
     panel = make_panel(a=wave(1), b=moved)
     assert find_shifted_series(panel, some_splits(panel), "y").tolist() == [1]
     assert findings(panel)["Level"][0] == "note"
+
+
+def test_series_with_wider_steps_than_the_others_are_named() -> None:
+    daily = [datetime(2024, 1, 1) + timedelta(days=day) for day in range(60)]
+    table = pl.concat(
+        [
+            pl.DataFrame({"unique_id": [name] * len(days), "ds": days, "y": np.arange(len(days), dtype=float)})
+            for name, days in (
+                ("daily", daily),
+                ("weekly", daily[::7]),
+                ("gappy", daily[:20] + daily[40:]),
+                ("new", daily[::30]),
+            )
+        ]
+    )
+    panel = build_panel(table, make_schema(table, id="unique_id", time="ds", targets=("y",), frequency="1d"))
+    assert [panel.names[s] for s in find_wider_steps(panel)] == ["weekly"]
+    assert any(
+        "several steps of 1d apart, though forecast at every step: 'weekly'" in fact for fact in describe_rows(panel, 0)
+    )

@@ -11,8 +11,8 @@ import numpy as np
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import format_duration
 from fusecast.data.panel import Panel
-from fusecast.data.splits import Split
-from fusecast.errors.base import format_count, list_examples
+from fusecast.data.splits import MIN_PAIRS_FOR_SPACING, Split
+from fusecast.errors.base import format_count, list_examples, some_of
 
 OUTLIER_DEVIATIONS = 10.0
 """Robust standard deviations from the median of its series at which a value is an outlier."""
@@ -61,11 +61,26 @@ def describe_rows(panel: Panel, gaps: int) -> list[str]:
     last = panel.indptr[1:][present] - 1
     empty = {target: int(np.isnan(panel.reals[target][last]).sum()) for target in panel.schema.targets}
     facts += [f"{target} empty in the last row of {count:,} series" for target, count in empty.items() if count]
+    if len(wide := find_wider_steps(panel)):
+        names = some_of([panel.ids[s].item() for s in wide.tolist()])
+        facts.append(f"rows several steps of {panel.schema.frequency} apart, though forecast at every step: {names}")
     ends = panel.time_grid.advance(panel.start, panel.lengths - 1)[present]
     if len(ends) and ends.min() < ends.max():
         steps = int(panel.time_grid.first_step_at(ends[[ends.argmin()]], ends.max())[0])
         facts.append(f"ends differ by up to {format_count(steps, 'step')}")
     return facts
+
+
+def find_wider_steps(panel: Panel) -> IntArray:
+    """Return the series whose rows all lie several steps apart, such as weekly ones in a table of daily ones."""
+    rows = np.flatnonzero(panel.has_value)
+    series = panel.series_of_row[rows]
+    same = np.diff(series) == 0
+    steps, series = np.diff(rows)[same], series[1:][same]
+    least = np.full(panel.num_series, np.iinfo(np.int64).max)
+    np.minimum.at(least, series, steps)
+    enough = np.bincount(series, minlength=panel.num_series) >= MIN_PAIRS_FOR_SPACING
+    return np.flatnonzero(enough & (least > 1))
 
 
 def find_outliers(panel: Panel, target: str) -> IntArray:
