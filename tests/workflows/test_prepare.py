@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
+from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
+from typer.testing import CliRunner
 
-from fusecast import ConfigError, DataError, Forecaster
+from fusecast import ConfigError, DataError, DataNote, Forecaster
+from fusecast.cli.app import app
 from fusecast.workflows import prepare as prepare_module
 
 
@@ -52,6 +56,36 @@ def test_the_folder_of_a_streamed_panel_goes_with_it(tmp_path: Path, monkeypatch
     assert len(list(scratch.iterdir())) == 1
     del forecaster
     assert list(scratch.iterdir()) == []
+
+
+def test_what_is_remarkable_about_a_table_is_said_in_one_line_and_nothing_of_a_clean_one(tmp_path: Path) -> None:
+    table = shop_table()
+    step = pl.int_range(pl.len()).over("unique_id")
+    shop = pl.col("unique_id")
+    rough = table.filter(~((shop == "shop 0") & step.is_between(10, 15)), ~((shop == "shop 1") & (step >= 113)))
+    rough = rough.with_columns(y=pl.when((shop != "shop 0") | (step < 110)).then("y"))
+    facts = "steps without a row: 6 (1.7%) · y empty in the last row of 1 series · ends differ by up to 7 steps"
+    with pytest.warns(DataNote) as warned:
+        forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(rough)
+    assert [str(each.message) for each in warned] == [facts]
+    assert warned[0].filename == __file__
+    new = table.with_columns(shop.replace("shop 2", "shop 9"), city=pl.col("city").replace("Lyon", "Rome"))
+    with pytest.warns(DataNote) as warned:
+        forecaster.predict(future_of(new), data=new)
+    assert "new to the model: 1 series ('shop 9'); 1 categories of city ('Rome')" in [
+        str(each.message) for each in warned
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(table).predict(future_of(table), data=table)
+
+    rough.write_parquet(tmp_path / "table.parquet")
+    words = ["--horizon", "4", "--lookback", "12", "--set", "training={max_steps: 1, members: 1, final: none}"]
+    words += ["--observed", "visitors", "--hidden-size", "4", "--num-heads", "1", "--calibration", "none"]
+    ran = CliRunner().invoke(app, ["fit", str(tmp_path / "table.parquet"), "--out", str(tmp_path / "run"), *words])
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr.count(f"Note: {facts}\n") == 1
+    assert facts not in ran.stdout
 
 
 @pytest.mark.parametrize(
