@@ -38,7 +38,7 @@ Scaling = Literal["standard", "robust", "mean_abs", "none"]
 TargetTransform = Literal["none", "log1p"]
 WindowScaling = Literal["none", "mean", "last", "season"]
 LearningRateSchedule = Literal["plateau", "cosine"]
-BlendMethod = Literal["none", "validation"]
+BlendMethod = Literal["auto", "validation", "none"]
 WeightInit = Literal["torch", "paper"]
 FinalTraining = Literal["refit", "finetune", "none"]
 Precision = Literal[16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed", "32-true", "64-true"]
@@ -67,6 +67,7 @@ REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
 OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 EARLIER_DEFAULTS: Mapping[str, Any] = {
+    "blend": "none",
     "calibration": "none",
     "table": {"future_rows": "none"},
     "training": {
@@ -422,8 +423,9 @@ class RunConfig(_Section):
     calibration: Calibration = "auto"
     """How the quantiles are calibrated on the validation rows after training: `cqr`, `split` or `adaptive`; `auto`
     chooses by the length of that split; `none` leaves them as the network forecasts them."""
-    blend: BlendMethod = "none"
-    """Mix the forecasts with those of simple baselines: `validation`, by weights that suit the validation rows."""
+    blend: BlendMethod = "auto"
+    """Mix the forecasts with those of simple baselines: `validation`, by weights that suit the validation rows; `auto`
+    does so where these hold 100 horizons of all series together; `none`."""
     table: TableConfig = Field(default_factory=TableConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     features: FeatureConfig = Field(default_factory=FeatureConfig)

@@ -84,7 +84,7 @@ class Forecaster(Generic[FrameT]):
         time_zone: str | None = None,
         future_rows: FutureRows = "auto",
         time_budget: str | None = None,
-        blend: BlendMethod = "none",
+        blend: BlendMethod = "auto",
         network: Mapping[str, Any] | None = None,
         features: Mapping[str, Any] | None = None,
         split: Mapping[str, Any] | None = None,

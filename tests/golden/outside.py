@@ -48,7 +48,7 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
         [
             *("fit", "m4.parquet", "--out", "run", "--horizon", 8, "--lookback", 48, "--lr", 0.002),
             *("--quantiles", "0.05,0.25,0.5,0.75,0.95", "--hidden-size", 8, "--heads", 1, "--max-steps", 12),
-            *("--dropout", 0, "--calibration", "none", "--final", "none", "--members", 1),
+            *("--dropout", 0, "--calibration", "none", "--blend", "none", "--final", "none", "--members", 1),
             *("--set", "features.window_scaling=none", "--set", "training.windows_per_epoch=512"),
             *("--set", f"features.calendar={CALENDAR['calendar']}"),
             *("--set", "training.average_weights=false", "--set", "training.min_epoch_steps=1"),
@@ -160,7 +160,7 @@ def dropout(data: Data, scratch: Path) -> Tables:
     """The same with dropout, where the kernels in C are in use: a small run of a Forecaster, and one of the scripts."""
     network = {**SMALL, "dropout": 0.1}
     forecaster = Forecaster(
-        6, 24, known=["holiday"], network=network, features=CALENDAR, training=SHORT, calibration="none"
+        6, 24, known=["holiday"], network=network, features=CALENDAR, training=SHORT, calibration="none", blend="none"
     )
     forecaster = forecaster.fit(bikes(30))
     _, best = trained_by_script(scratch, dropout=0.2)

@@ -130,6 +130,7 @@ def bike_sharing(data: Data, scratch: Path) -> Tables:
         features=CALENDAR,
         training=SHORT,
         calibration="none",
+        blend="none",
     ).fit(bikes(60))
     return everything(
         forecaster,
@@ -171,6 +172,7 @@ def stallion(data: Data, scratch: Path) -> Tables:
         features={"window_scaling": "mean"},
         training=SHORT,
         calibration="none",
+        blend="none",
     ).fit(table)
     series = table["unique_id"][0]
     made = everything(
@@ -202,6 +204,7 @@ def heads(data: Data, scratch: Path) -> Tables:
             network={**SMALL, "head": head, "num_lstm_layers": 2, "quantiles": [0.1, 0.3, 0.5, 0.9]},
             features=CALENDAR | ({"window_scaling": "none"} if head == "tweedie" else {}),
             calibration="none",
+            blend="none",
             training=SHORT | {"max_steps": 8, "start": "paper" if head == "normal" else "torch"},
         ).fit(bikes(30))
         one = ahead(forecaster, bike_plan(4)) | judged(forecaster)
@@ -231,6 +234,7 @@ def gaps(data: Data, scratch: Path) -> Tables:
         features=CALENDAR | {"target_transform": "log1p", "window_scaling": "last", "covariate_scaling": "robust"},
         split={"validation": 12, "test": 10},
         calibration="none",
+        blend="none",
         training=SHORT | {"weight_decay": 0.01, "seed": 5},
     ).fit(frame.to_pandas())
     plan = bike_plan(4)

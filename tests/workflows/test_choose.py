@@ -61,6 +61,21 @@ def test_many_windows_are_trained_on_in_more_and_smaller_steps(monkeypatch: pyte
     assert (few.config.training.batch, few.config.training.rate) == (64, 1e-3)
 
 
+def test_baselines_are_mixed_in_where_validation_rows_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = Forecaster(HORIZON, LOOKBACK, **ROLES).prepare(shop_table())
+    assert few.config.blend == "none"
+    horizons = len(few.windows("validation", HORIZON))
+    monkeypatch.setattr(choose, "HORIZONS_TO_CHOOSE_BY", horizons)
+    many = Forecaster(HORIZON, LOOKBACK, **ROLES).prepare(shop_table())
+    assert many.config.blend == "validation"
+    (choice,) = [each for each in many.choices if each.option == "blend"]
+    assert f"hold {horizons} horizons" in choice.reason
+    for options in ({"blend": "none"}, {"network": {"head": "normal"}}):
+        assert Forecaster(HORIZON, LOOKBACK, **ROLES, **options).prepare(shop_table()).config.blend == "none"
+    monkeypatch.setattr(choose, "HORIZONS_TO_CHOOSE_BY", horizons + 1)
+    assert Forecaster(HORIZON, LOOKBACK, **ROLES).prepare(shop_table()).config.blend == "none"
+
+
 def test_a_lookback_that_is_given_stays() -> None:
     forecaster = Forecaster(HORIZON, 5, **ROLES, **TINY)
     assert [choice.option for choice in forecaster.prepare(shop_table()).choices] == ["window scaling"]

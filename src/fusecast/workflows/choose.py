@@ -24,7 +24,7 @@ BATCH_OF_MANY, RATE_OF_MANY = 32, 2e-3
 """Windows a step and learning rate where there are more windows than :data:`MANY_WINDOWS`: see docs/accuracy.md."""
 MANY_WINDOWS = 16_384
 HORIZONS_TO_CHOOSE_BY = 100
-"""Horizons that the validation rows of all series hold at least where they decide about the window scaling."""
+"""Horizons that the validation rows of all series hold at least where they decide about window scaling and blend."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,14 @@ def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunC
         typical = int(np.median(lengths)) if len(lengths) else 1
         choices.append(choose_lookback(panel.schema.frequency, config.horizon, typical))
         config = config.model_copy(update={"lookback": choices[-1].value})
+    judged = int(((splits.valid_end - splits.train_end)[splits.train_end > 0] // config.horizon).sum())
+    if config.blend == "auto":
+        mixes = judged >= HORIZONS_TO_CHOOSE_BY and config.network.head == "quantile"
+        config = config.model_copy(update={"blend": "validation" if mixes else "none"})
+        if mixes:
+            reason = f"the validation rows of all series hold {judged:,} horizons to learn weights of baselines from"
+            choices.append(Choice("blend", "validation", reason))
     if config.features.window_scaling == "auto":
-        judged = int(((splits.valid_end - splits.train_end)[splits.train_end > 0] // config.horizon).sum())
         choices.append(choose_window_scaling(config.training.members, judged))
         features = config.features.model_copy(update={"window_scaling": choices[-1].value})
         config = config.model_copy(update={"features": features})
