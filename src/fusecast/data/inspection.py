@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fusecast.data.frequency import Frequency, canonical_frequency, format_weekdays
 from fusecast.data.frequency_inference import infer_frequency, number_series
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import find_odd_cell, read_times
+from fusecast.data.parsing import find_odd_cell, holds_booleans, read_times
 from fusecast.data.time_grid import OFF_GRID, TimeGrid
 from fusecast.errors import DataError, SchemaError
 from fusecast.errors.base import format_count
@@ -289,7 +289,7 @@ def infer_kind(column: pl.Series, distinct: int, role: str, *, declared: bool) -
     if role == "target":
         return "real", ""
     if dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum)):
-        return "categorical", "text" if dtype != pl.Boolean else "yes or no"
+        return "categorical", "yes or no" if holds_booleans(column) else "text"
     if dtype.is_integer() and distinct <= MAX_CODES and distinct * 2 < len(column):
         return "categorical", f"only {distinct} different whole numbers"
     return "real", ""

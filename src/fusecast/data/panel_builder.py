@@ -43,7 +43,11 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
 
     keyed_times = read_key_times(frame[schema.time], schema, None, issues)
     keyed_ids = read_ids(frame, schema.id, issues)
-    reals = {c.name: to_numbers(frame[c.name], issues) for c in schema.columns if c.kind is Kind.REAL}
+    reals = {
+        c.name: to_numbers(frame[c.name], issues, flags=c.role is not Role.TARGET)
+        for c in schema.columns
+        if c.kind is Kind.REAL
+    }
     encoded = {
         c.name: encode_categories(to_text(frame[c.name], issues)) for c in schema.columns if c.kind is Kind.CATEGORICAL
     }

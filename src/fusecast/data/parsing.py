@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -17,6 +19,11 @@ FORMATTED_NUMBER = r"^[+-]?[$€£¥]?\s*\d+(?:[.,' \u00a0]\d{3})*(?:[.,]\d+)?\s
 """A number with units and thousands separators."""
 MIN_SHARE_OF_NUMBERS = 0.9
 """Share of numbers among the cells of a text column from which a cell that is no number is probably a mistake."""
+
+BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), "true")
+BOOLEANS |= dict.fromkeys(("false", "f", "no", "n", "off", "0"), "false")
+"""What people and programs write for true and false, in lower case."""
+WHOLE_OR_DECIMAL = re.compile(r"([+-]?)0*(\d+)(?:\.(\d*))?")
 
 UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%Y-%m-%d",
@@ -47,15 +54,23 @@ SAMPLE_ROWS = 1000
 """Rows on which formats are tried first."""
 
 
-def to_numbers(column: pl.Series, issues: Issues) -> FloatArray:
-    """Parse a column as float64 [n], NaN where a value is missing; text, infinities and other types become issues."""
+def to_numbers(column: pl.Series, issues: Issues, *, flags: bool = False) -> FloatArray:
+    """Parse a column as float64 [n], NaN where a value is missing; text, infinities and other types become issues.
+
+    With `flags`, text whose every cell is a spelling of true or false is read as 1 and 0.
+    """
     dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
         parsed = column.str.strip_chars().cast(pl.Float64, strict=False)
         failed = (parsed.is_null() & column.is_not_null() & ~is_missing_word(column)).fill_null(value=False)
-        if failed.any():
+        if failed.any() and flags and holds_booleans(column):
+            ones = {
+                cell: float(to_boolean(cell) == "true") for cell in column.unique().drop_nulls() if to_boolean(cell)
+            }
+            parsed = column.replace_strict(ones, default=None, return_dtype=pl.Float64)
+        elif failed.any():
             issues.not_numbers(column, failed)
         column = parsed
     elif not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
@@ -108,6 +123,50 @@ def to_text(column: pl.Series, issues: Issues) -> pl.Series:
         return column.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, column.cast(pl.String))
     text = column if column.dtype == pl.String else column.cast(pl.String)
     return text.set(text == "", None)
+
+
+def to_number(text: str) -> str | None:
+    """Return a number in its shortest spelling, 3 for 03 and 3.0; None for other text, exponents among it."""
+    match = WHOLE_OR_DECIMAL.fullmatch(text.strip())
+    if match is None:
+        return None
+    fraction = (match[3] or "").rstrip("0")
+    number = f"{match[2]}.{fraction}" if fraction else match[2]
+    return f"-{number}" if match[1] == "-" and number != "0" else number
+
+
+def to_boolean(text: str) -> str | None:
+    """Return `true` or `false` for a spelling of it; None for other text."""
+    return BOOLEANS.get(to_number(text) or text.strip().lower())
+
+
+def holds_booleans(column: pl.Series) -> bool:
+    """Return whether a column is boolean, or text whose every cell is a spelling of true or false and some a word."""
+    if column.dtype != pl.String:
+        return bool(column.dtype == pl.Boolean)
+    cells = column.filter(~is_missing_word(column)).unique().to_list()
+    return all(map(to_boolean, cells)) and not all(map(to_number, cells))
+
+
+def is_flag(values: FloatArray) -> bool:
+    """Return whether numbers are 0 and 1 alone, where they are not missing."""
+    return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
+
+
+def match_levels(levels: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """Return for each level the known one that it is another spelling of; itself where it is of none.
+
+    Where every level is a spelling of true or false, and of each at most one known level, `1`, `yes` and `True` are the
+    same. Where all known levels are numbers, `3`, `03` and `3.0` are, unless two known ones are the same number.
+    """
+    matched = {level: level for level in levels}
+    new = [level for level in matched.keys() - set(known) if level.strip().lower() not in MISSING_WORDS]
+    for read in (to_boolean, to_number):
+        spelled = {read(level): level for level in known}
+        fits = None not in spelled and len(spelled) == len(known)
+        if fits and (read is to_number or all(map(to_boolean, new))):
+            return matched | {level: spelled.get(read(level), level) for level in new}
+    return matched
 
 
 def encode_categories(text: pl.Series) -> tuple[NDArray[np.int32], tuple[str, ...]]:

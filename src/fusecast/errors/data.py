@@ -6,6 +6,13 @@ from typing import Self
 from fusecast.errors.base import FusecastError, FusecastWarning, did_you_mean, format_count, list_examples, some_of
 
 
+def _describe_levels(column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]) -> str:
+    return (
+        f"categorical column {column!r} has values that the model has never seen, in {count:,} of {total:,} cells: "
+        f"{some_of(unknown)}; it knows {some_of(known)}"
+    )
+
+
 class DataWarning(FusecastWarning):
     """Something in the rows of a table that is no error, and that a user has to know to judge the result."""
 
@@ -43,6 +50,15 @@ class DataWarning(FusecastWarning):
         return cls(
             f"{format_count(len(series), 'series')} without rows of the steps to forecast, and so without forecasts: "
             f"{some_of(series)}\nHint: add these rows to the table, or pass the known columns of all series apart"
+        )
+
+    @classmethod
+    def levels_unknown(
+        cls, column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]
+    ) -> Self:
+        return cls(
+            f"{_describe_levels(column, count, total, unknown, known)}: the forecasts take them for unknown\n"
+            "Hint: correct those that are spelled in another way"
         )
 
     @classmethod
@@ -97,6 +113,16 @@ class DataError(FusecastError):
         if len(problems) == 1:
             return cls(problems[0])
         return cls("\n".join((f"the table has {len(problems)} problems", *(f"- {problem}" for problem in problems))))
+
+    @classmethod
+    def levels_unknown(
+        cls, column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]
+    ) -> Self:
+        return cls(
+            f"{_describe_levels(column, count, total, unknown, known)}\n"
+            "Hint: write the values as in the rows of the training; where one is really new, leave the cell empty, or "
+            "write the value most like it"
+        )
 
     @classmethod
     def no_file(cls, path: object) -> Self:
