@@ -79,6 +79,7 @@ def test_spellings_of_a_boolean_are_one(fitted: Forecaster, expected: pl.DataFra
     assert fitted.predict(plan_of(newer), data=newer).equals(expected)
 
 
+@pytest.mark.filterwarnings("ignore:columns hold numbers written as text")
 @pytest.mark.parametrize(("yes", "no"), SPELLINGS)
 def test_a_model_of_any_spelling_reads_booleans(yes: Any, no: Any) -> None:
     table = flagged(yes, no)

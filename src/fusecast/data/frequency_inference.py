@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import MICROSECONDS, Frequency, canonical_frequency
-from fusecast.data.parsing import encode_levels
+from fusecast.data.issues import Issues
+from fusecast.data.parsing import encode_levels, to_text
 from fusecast.data.time_grid import MICROSECONDS_PER_DAY, OFF_GRID, TimeGrid, is_sorted, sort_order
 from fusecast.errors import SchemaError
 
@@ -26,11 +27,13 @@ MONDAY = 3
 def number_series(ids: pl.Series | None, rows: int) -> NDArray[np.int32]:
     """Return the number of each row's series [rows], in order of first appearance; -1 where the id is missing.
 
-    Without an id column, all rows belong to series 0.
+    Without an id column, all rows belong to series 0. Raise a DataError where ids are lists or other objects.
     """
     if ids is None:
         return np.zeros(rows, dtype=np.int32)
-    text = ids if ids.dtype == pl.String else ids.cast(pl.String)
+    issues = Issues()
+    text = to_text(ids, issues)
+    issues.raise_if_any()
     return encode_levels(text, text.drop_nulls().unique(maintain_order=True))
 
 

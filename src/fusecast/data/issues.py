@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fusecast.data.arrays import BoolArray, IntArray
 from fusecast.data.frequency import Frequency, format_weekdays
 from fusecast.errors import DataError, DataWarning
-from fusecast.errors.base import did_you_mean, format_count, list_examples, warn
+from fusecast.errors.base import did_you_mean, format_count, list_examples, shorten, warn
 
 MIN_SHARE_OF_KNOWN = 0.5
 """Share of the values of a category that must be known levels; with fewer it is surely written in another way."""
@@ -85,7 +85,13 @@ class Issues:
 
     def unreadable_type(self, column: pl.Series, expected: str) -> None:
         self.unread.add(column.name)
-        self.sentences.append(f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}")
+        example = ""
+        if column.dtype == pl.Object or column.dtype.is_nested():
+            row = first_true(column.is_not_null())
+            example = f": row {row + self.offset} holds {shorten(column.slice(row, 1).to_list()[0])}"
+        self.sentences.append(
+            f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}{example}"
+        )
 
     def infinite(self, name: str, flags: BoolArray) -> None:
         self.sentences.append(

@@ -115,10 +115,10 @@ def to_text(column: pl.Series, issues: Issues) -> pl.Series:
     """
     dtype = column.dtype
     if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
-        issues.unreadable_type(column, "categories")
+        issues.unreadable_type(column, "names or categories")
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    if dtype.is_float():
-        column = column.fill_nan(None)
+    if dtype.is_float() or dtype.is_decimal():
+        column = column.cast(pl.Float64).fill_nan(None) if dtype.is_decimal() else column.fill_nan(None)
         whole = (column == column.round(0)) & (column.abs() < 2**53)
         return column.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, column.cast(pl.String))
     text = column if column.dtype == pl.String else column.cast(pl.String)
@@ -146,6 +146,27 @@ def holds_booleans(column: pl.Series) -> bool:
         return bool(column.dtype == pl.Boolean)
     cells = column.filter(~is_missing_word(column)).unique().to_list()
     return all(map(to_boolean, cells)) and not all(map(to_number, cells))
+
+
+def holds_numbers(column: pl.Series) -> bool:
+    """Return whether a column is text whose every cell is a plain number."""
+    if column.dtype != pl.String:
+        return False
+    cells = column.filter(~is_missing_word(column))
+    for some in (cells.head(SAMPLE_ROWS), cells):
+        numbers = some.str.strip_chars().cast(pl.Float64, strict=False)
+        if some.is_empty() or numbers.null_count() or not some.str.contains(r"\d").all():
+            return False
+    return True
+
+
+def holds_padded_numbers(column: pl.Series) -> bool:
+    """Return whether a column is text whose every cell is a whole number, and some begin with a zero, as codes do."""
+    return (
+        holds_numbers(column)
+        and bool(column.drop_nulls().str.contains(r"^\s*0\d+\s*$").any())
+        and not column.drop_nulls().str.contains(".", literal=True).any()
+    )
 
 
 def is_flag(values: FloatArray) -> bool:

@@ -62,6 +62,15 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def numbers_as_text(cls, numbers: Collection[str], codes: Collection[str]) -> Self:
+        kinds = {"numbers": numbers, "categories, since zeros pad them": codes}
+        texts = [f"{some_of(names)} as {kind}" for kind, names in kinds.items() if names]
+        return cls(
+            f"columns hold numbers written as text, which are read: {'; '.join(texts)}\n"
+            "Hint: list those that are codes or names in `categorical`"
+        )
+
+    @classmethod
     def series_without_history(
         cls,
         trained: Collection[object],

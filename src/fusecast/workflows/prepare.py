@@ -160,9 +160,10 @@ def read_panel(
 ) -> tuple[Panel, Plan | None, int]:
     """Read and check a table; with `allow_empty`, series may be without any value of the targets.
 
-    Other spellings of a level are that level, see :func:`fusecast.features.levels.unify_levels`. Return the panel, the rows of steps to forecast that were in the table too, and the number of steps without a row. A
-    Parquet file that does not fit into memory is streamed into arrays in a temporary folder, which is removed with
-    the panel; it has to be sorted by id and time.
+    Other spellings of a level are that level, see :func:`fusecast.features.levels.unify_levels`. Return the panel, the
+    rows of steps to forecast that were in the table too, and the number of steps without a row. A Parquet file that
+    does not fit into memory is streamed into arrays in a temporary folder, which is removed with the panel; it has to
+    be sorted by id and time.
     """
     if isinstance(source, str | Path) and is_too_large(Path(source)):
         schema = declare(read_first_rows(source))
