@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.frequency import Frequency, canonical_frequency, format_weekdays
-from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import find_odd_cell, holds_booleans, holds_numbers, holds_padded_numbers, read_times
 from fusecast.data.time_grid import OFF_GRID, TimeGrid
@@ -390,10 +390,19 @@ def measure_series(
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     measures: dict[str, Any] = {"time_zone": zone, "span": (str(times.min()), str(times.max()))}
     try:
-        frequency = frequency or infer_frequency(times, series, time)
+        inferred = infer_frequency(times, series, time) if frequency is None else frequency
     except SchemaError as error:
         warnings.append(str(error))
         return measures
+    if (row := find_exchanged(times, series)) is not None:
+        issues.exchanged_dates(times, row)
+        warnings.extend(issues.sentences)
+    elif frequency is None:
+        try:
+            check_filled(times, series, inferred, time)
+        except SchemaError as error:
+            warnings.append(str(error))
+    frequency = inferred
     measures |= {"frequency": frequency, **measure_lengths(times, series, frequency, warnings)}
     if present.all() and target is not None:
         measures["future_steps"] = count_future_steps(frame[target], times, series, warnings)

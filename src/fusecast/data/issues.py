@@ -118,6 +118,14 @@ class Issues:
             "Hint: write dates as 2017-01-31, or parse the column before passing the table"
         )
 
+    def exchanged_dates(self, times: pl.Series, row: int) -> None:
+        self.sentences.append(
+            f"the rows are out of order in time column {times.name!r}, the first is row {row + self.offset} with "
+            f"{times[row]}, and in order where day and month are exchanged in all dates up to day 12: a program has "
+            "read days as months\nHint: read the dates again in the order in which they are written; where they are "
+            "right, sort the table by time"
+        )
+
     def mixed_zones(self, text: pl.Series, first: int, other: int) -> None:
         self.sentences.append(
             f"time column {text.name!r} mixes time zones: {text[first]!r} in row 0, {self._format_cell(text, other)}\n"

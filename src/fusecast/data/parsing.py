@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -44,11 +44,28 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%b %d, %Y",
     "%d %B %Y",
     "%B %d, %Y",
+    "%d.%m.%y",
+    "%d.%m.%y %H:%M:%S%.f",
+    "%d.%m.%y %H:%M",
+    "%d %b %y",
+    "%d-%b-%y",
+    "%b %d, %y",
 )
-MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y")  # parsed as the first day of the month
+MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")  # the first day of the month
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
 """Day first and month first: only the values show which of the two it is."""
+SHORT_FORMATS = tuple(
+    tuple(form + time for form in (f"%d{s}%m{s}%y", f"%m{s}%d{s}%y", f"%y{s}%m{s}%d"))
+    for s in "/-"
+    for time in TIME_OF_DAY_FORMATS
+)
+"""The same with years of two digits, which may also come first."""
+EARLIEST_YEAR = 1000
+"""An earlier year is one whose century is missing."""
+END_OF_SHORT_YEARS = 2050
+"""The first year that two digits do not mean; 70 to 99 are those of the last century."""
+SHORT_YEAR = r"^(?:\d{1,3}|0\d{3})[-/.]\d{1,2}[-/.]\d{1,3}(?:\D|$)"
 OFFSET_PATTERN = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
 SAMPLE_ROWS = 1000
 """Rows on which formats are tried first."""
@@ -224,6 +241,9 @@ def read_times(column: pl.Series, zone: str | None, issues: Issues, *, counted: 
         return None
     if column.dtype.is_integer() and not counted:
         column = parse_numeric_dates(column)
+    if column.dtype.is_temporal() and (column.bottom_k(1).dt.year() < EARLIEST_YEAR).any():
+        issues.unreadable_time(column.cast(pl.String), int(column.arg_min() or 0), "a year without its century")
+        return None
     if zone is None or not isinstance(column.dtype, pl.Datetime):
         return column
     if column.dtype.time_zone is not None:
@@ -263,29 +283,62 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
             parsed = parse_format(text, form)
             if parsed.null_count() == text.null_count():
                 return parsed
-    for forms in SLASHED_FORMATS:
-        fits = [parsed for form in forms if (parsed := parse_format(text, form)).null_count() == text.null_count()]
-        if len(fits) == 2 and (differs := (fits[0] != fits[1]).fill_null(value=False)).any():
-            issues.ambiguous_dates(text, first_true(differs))
-            return None
-        if fits:
-            return fits[0]
-    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable(SLASHED_FORMATS))
+    for forms in (*SLASHED_FORMATS, *SHORT_FORMATS):
+        fits = {
+            form: parsed
+            for form in forms
+            if not parse_format(sample, form).null_count()
+            and (parsed := parse_format(text, form)).null_count() == text.null_count()
+        }
+        first, *others = choose_slashed(fits) or [None]
+        for other in others:
+            if first is not None and (differs := (first != other).fill_null(value=False)).any():
+                issues.ambiguous_dates(text, first_true(differs))
+                return None
+        if first is not None:
+            return first
+    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable((*SLASHED_FORMATS, *SHORT_FORMATS)))
     best = min(formats, key=lambda form: parse_format(sample, form).null_count())
     failed = parse_format(text, best).is_null() & text.is_not_null()
     others_fit = int(failed.sum()) < len(text) - text.null_count()
     reason = "unlike the other rows" if others_fit else "which is in no known time format"
+    if text.filter(failed).head(1).str.contains(SHORT_YEAR).any():
+        reason = "a year without its century"
     issues.unreadable_time(text, first_true(failed), reason)
     return None
+
+
+def choose_slashed(fits: Mapping[str, pl.Series]) -> list[pl.Series]:
+    """Return the readings of dates that are possible, by format; both orders of day and month are, where both fit.
+
+    A year of two digits is first or last: the reading is possible in which the times span less than half as long as in
+    the other, and both where they span about the same.
+    """
+    year_first = [times for form, times in fits.items() if form.startswith("%y")]
+    year_last = [times for form, times in fits.items() if not form.startswith("%y")]
+    if year_first and year_last:
+        first, last = (min(map(measure_span, readings)) for readings in (year_first, year_last))
+        return [*(year_last if 2 * first >= last else []), *(year_first if 2 * last >= first else [])]
+    return year_first + year_last
+
+
+def measure_span(times: pl.Series) -> int:
+    """Return the distance from the first to the last time, in microseconds."""
+    ticks = times.cast(pl.Datetime("us")).to_physical()
+    return int(ticks.max()) - int(ticks.min())  # type: ignore[arg-type]
 
 
 def parse_format(text: pl.Series, form: str) -> pl.Series:
     """Parse text by one format, null where it does not fit; a Date where the format has no time of day."""
     if form in MONTH_FORMATS:
-        return ("01 " + text).alias(text.name).str.to_date("%d " + form, strict=False)
-    if "%H" in form or "%I" in form:
-        return text.str.to_datetime(form, strict=False, time_unit="us")
-    return text.str.to_date(form, strict=False)
+        parsed = ("01 " + text).alias(text.name).str.to_date("%d " + form, strict=False)
+    elif "%H" in form or "%I" in form:
+        parsed = text.str.to_datetime(form, strict=False, time_unit="us")
+    else:
+        parsed = text.str.to_date(form, strict=False)
+    year = parsed.dt.year()
+    wrong = year >= END_OF_SHORT_YEARS if "%y" in form else year < EARLIEST_YEAR
+    return parsed.set(wrong.fill_null(value=False), None) if wrong.any() else parsed
 
 
 def parse_zoned_text(text: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:

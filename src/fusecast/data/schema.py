@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 import polars as pl
 
 from fusecast.data.frequency import Frequency, canonical_frequency
-from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import find_odd_cell, holds_numbers, holds_padded_numbers, read_times
 from fusecast.errors import DataWarning, SchemaError
@@ -174,8 +174,15 @@ def make_schema(
         raise SchemaError.several_series(time, texts)
     if frequency is None:
         present = times.is_not_null()
-        ids = frame[id].filter(present) if id is not None else None
-        frequency = infer_frequency(times.filter(present), number_series(ids, int(present.sum())), time)
+        if id is not None:
+            present &= frame[id].is_not_null()
+        times, ids = times.filter(present), frame[id].filter(present) if id is not None else None
+        series = number_series(ids, len(times))
+        if (row := find_exchanged(times, series)) is not None:
+            issues.exchanged_dates(times, row)
+            issues.raise_if_any()
+        frequency = infer_frequency(times, series, time)
+        check_filled(times, series, frequency, time)
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     return replace(schema, frequency=canonical_frequency(frequency), time_zone=zone)
 
