@@ -243,10 +243,11 @@ class DataError(FusecastError):
         )
 
     @classmethod
-    def beyond_float32(cls, column: str, series: object, value: float) -> Self:
+    def too_large(cls, column: str, series: object, where: str, value: float) -> Self:
         return cls(
-            f"column {column!r} holds {value:g} in series {series!r}, which is too far from the values of the training "
-            "to be scaled\nHint: correct the cell, or leave it empty"
+            f"column {column!r} holds {value:g} in {where}, of series {series!r}, which is too large to be scaled, by "
+            "itself or beside the other values\n"
+            "Hint: correct the cell; where the number stands for a missing value, leave it empty"
         )
 
     @classmethod

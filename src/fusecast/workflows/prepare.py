@@ -23,6 +23,7 @@ from fusecast.data.splits import Split, check_row_spacing, restore_split, split_
 from fusecast.errors import DataError, DataNote, DataWarning
 from fusecast.errors.base import some_of, warn
 from fusecast.features.levels import check_booleans, check_levels, unify_levels
+from fusecast.features.magnitudes import check_magnitudes
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.targets import check_targets
 from fusecast.inference.forecasts import check_key_columns
@@ -208,6 +209,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     note_facts(panel, plan, gaps, config.horizon)
     schema = panel.schema
     check_targets(panel, config.network.head, config.features.target_transform)
+    check_magnitudes(panel, config.features.target_transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
     config, choices = choose_options(config, panel, splits)
     check_memory(config)
@@ -266,6 +268,7 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
         vocabularies=fitted.vocabularies,
     )
     check_levels(panel, [fitted, bundle.for_future.preprocessor])
+    check_magnitudes(panel, fitted.config.target_transform)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)
