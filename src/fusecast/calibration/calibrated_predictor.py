@@ -46,9 +46,9 @@ class CalibratedPredictor:
         adaptive = self.conformal.method == "adaptive" and len(index) > 0
         shifts = self.adaptive_shifts(panel, index) if adaptive else None
         calibrated = self.conformal.apply(panel, self.predictor.predict(panel, index), shifts)
-        if self.lowest is None:
-            return calibrated
-        return replace(calibrated, quantiles=np.maximum(calibrated.quantiles, self.lowest))
+        if self.lowest is not None:
+            calibrated = replace(calibrated, quantiles=np.maximum(calibrated.quantiles, self.lowest))
+        return calibrated.require_finite(panel.names)
 
     def adaptive_shifts(self, panel: Panel, index: WindowIndex) -> FloatArray:
         """Return the shifts of each window, [W, H, Y, Q], by the outcomes known at its cutoff."""

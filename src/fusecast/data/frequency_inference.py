@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 
 from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import MICROSECONDS, Frequency, canonical_frequency
-from fusecast.data.parsing import encode_levels
-from fusecast.data.time_grid import MICROSECONDS_PER_DAY, OFF_GRID, TimeGrid, is_sorted, sort_order
+from fusecast.data.issues import Issues
+from fusecast.data.parsing import encode_levels, to_text
+from fusecast.data.time_grid import MICROSECONDS_PER_DAY, OFF_GRID, TimeGrid, is_sorted, sort_order, split_months
 from fusecast.errors import SchemaError
 
 MIN_SHARE_OF_MULTIPLES = 0.9
 """Share of the differences that must be whole multiples of the step."""
+MIN_SHARE_OF_ROWS = 0.5
+"""Share of the steps that must have a row; with fewer, the frequency or the dates are misunderstood."""
+MIN_EXCHANGED = 10
+"""Rows at least whose day and month would be exchanged, so that a table is not taken for one by chance."""
 DAYS_IN_SHORTEST_MONTH = 28
 MIN_WEEKS = 3
 """Weeks that a table spans at least where a day of the week without rows is taken for one that has no step."""
@@ -26,11 +31,13 @@ MONDAY = 3
 def number_series(ids: pl.Series | None, rows: int) -> NDArray[np.int32]:
     """Return the number of each row's series [rows], in order of first appearance; -1 where the id is missing.
 
-    Without an id column, all rows belong to series 0.
+    Without an id column, all rows belong to series 0. Raise a DataError where ids are lists or other objects.
     """
     if ids is None:
         return np.zeros(rows, dtype=np.int32)
-    text = ids if ids.dtype == pl.String else ids.cast(pl.String)
+    issues = Issues()
+    text = to_text(ids, issues)
+    issues.raise_if_any()
     return encode_levels(text, text.drop_nulls().unique(maintain_order=True))
 
 
@@ -73,6 +80,48 @@ def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) ->
     if weekdays := find_weekdays(local, series):
         return str(Frequency(1, "b", weekdays))
     return dominant_step(days, column, "d", int(MICROSECONDS_PER_DAY))
+
+
+def check_filled(times: pl.Series, series: NDArray[np.int32], frequency: str, column: str) -> None:
+    """Raise a SchemaError, with what was understood, where most steps of an inferred frequency have no row.
+
+    `series` [n] are the numbers of rows with an id, `times` [n] in any order.
+    """
+    time_grid = TimeGrid.from_times(times, frequency)
+    rows = pl.DataFrame({"series": series, "tick": time_grid.ticks(times)})
+    spans = rows.group_by("series").agg(start=pl.col("tick").min(), last=pl.col("tick").max(), rows=pl.len())
+    steps = time_grid.steps_between(spans["start"].to_numpy(), spans["last"].to_numpy())
+    filled = int(np.maximum(steps, 0).sum()) + len(spans)
+    if (steps != OFF_GRID).all() and len(rows) < MIN_SHARE_OF_ROWS * filled:
+        worst = int(steps.argmax())
+        first, last = time_grid.times(spans[["start", "last"]].row(worst)).cast(pl.String)
+        raise SchemaError.mostly_empty(column, frequency, len(rows), filled, f"{first} to {last}")
+
+
+def find_exchanged(times: pl.Series, series: NDArray[np.int32]) -> int | None:
+    """Return the first row out of order in a table that is in order where day and month are exchanged up to day 12.
+
+    That is how programs read dates that are written day first where they expect the month first, or the other way
+    round. None for all other tables, and where too few rows would change.
+    """
+    if times.dtype.is_integer() or len(times) < MIN_EXCHANGED:
+        return None
+    ticks = TimeGrid.from_times(times, "1d").ticks(times)
+    order = None if (series[1:] >= series[:-1]).all() else series.argsort(kind="stable")
+    if order is not None:
+        ticks, series = ticks[order], series[order]
+    same = series[1:] == series[:-1]
+    falling = np.flatnonzero(same & (np.diff(ticks) < 0))
+    if not falling.size:
+        return None
+    months, days, rest = split_months(ticks)
+    year, month = np.divmod(months, 12)
+    swapped = (year * 12 + days).astype("M8[M]").astype("M8[D]").astype(np.int64) + month
+    swapped = np.where(days < 12, swapped * MICROSECONDS_PER_DAY + rest, ticks)
+    if int((swapped != ticks).sum()) < MIN_EXCHANGED or (np.diff(swapped)[same] <= 0).any():
+        return None
+    row = int(falling[0]) + 1
+    return row if order is None else int(order[row])
 
 
 def count_months(local: IntArray, series: NDArray[np.int32], times: pl.Series) -> int:

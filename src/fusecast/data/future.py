@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import BoolArray, FloatArray, IntArray
-from fusecast.data.issues import Issues
+from fusecast.data.issues import Issues, report_unknown_levels
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import read_key_times
-from fusecast.data.parsing import encode_levels, to_numbers, to_text
+from fusecast.data.parsing import encode_levels, holds_booleans, is_flag, match_levels, to_numbers, to_text
 from fusecast.data.schema import Role
 from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError, DataWarning
@@ -136,19 +136,26 @@ class FutureTable:
         """Return the values of a known real, [S, horizon]."""
         values = np.full((self.panel.num_series, self.horizon), np.nan)
         if name in self.frame.columns:
-            values[self.series, self.steps] = to_numbers(self.frame[name], self.issues)
+            values[self.series, self.steps] = to_numbers(self.frame[name], self.issues, flags=True)
+            if holds_booleans(self.frame[name]) and not is_flag(self.panel.reals[name]):
+                self.issues.booleans_for_numbers(self.frame[name])
         self._check_missing(name, np.isnan(values))
         return values
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-        """Return the codes of a known category, [S, horizon], and its levels: those of the panel, then new ones."""
-        levels = self.panel.levels[name]
+        """Return the codes of a known category, [S, horizon], and its levels: those of the panel, then new ones.
+
+        Other spellings of a level, such as `1` of `true`, are that level. Raise a DataError where few values are known.
+        """
+        levels = known = self.panel.levels[name]
         codes = np.full((self.panel.num_series, self.horizon), -1, dtype=np.int32)
         if name in self.frame.columns:
             text = to_text(self.frame[name], self.issues)
-            new = text.drop_nulls().unique().sort()
-            levels = (*levels, *new.filter(~new.is_in(list(levels))))
+            matched = match_levels(text.drop_nulls().unique().sort(), known)
+            text = text.replace(matched)
+            levels = tuple(dict.fromkeys((*known, *matched.values())))
             codes[self.series, self.steps] = encode_levels(text, pl.Series(levels, dtype=pl.String))
+            report_unknown_levels(name, np.bincount(codes[codes >= 0], minlength=len(levels)), levels, known)
         self._check_missing(name, codes < 0)
         return codes, levels
 

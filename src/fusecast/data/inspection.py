@@ -16,9 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.frequency import Frequency, canonical_frequency, format_weekdays
-from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import find_odd_cell, read_times
+from fusecast.data.parsing import find_odd_cell, holds_booleans, holds_numbers, holds_padded_numbers, read_times
 from fusecast.data.time_grid import OFF_GRID, TimeGrid
 from fusecast.errors import DataError, SchemaError
 from fusecast.errors.base import format_count
@@ -183,7 +183,7 @@ def infer_roles(
     proposals = []
     for column in frame.iter_columns():
         name, is_constant = column.name, column.name in constant
-        distinct = column.n_unique() - (1 if column.null_count() else 0)
+        distinct = 0 if column.dtype == pl.Object else column.n_unique() - (1 if column.null_count() else 0)
         role, reason = roles.get(name) or infer_covariate_role(column, distinct, is_constant=is_constant)
         if role in ("known", "observed") and name not in roles and times is not None:
             fact = find_calendar_fact(times, column)
@@ -246,7 +246,7 @@ def find_id(free: pl.DataFrame, times: pl.Series | None) -> Roles:
 def find_target(free: pl.DataFrame) -> Roles:
     """Return the target by name, or the only numeric column."""
     numeric = [column.name for column in free.iter_columns() if column.dtype.is_numeric()]
-    if named := match_names(numeric, TARGET_NAMES):
+    if named := match_names([*numeric, *filter(lambda name: holds_numbers(free[name]), free.columns)], TARGET_NAMES):
         return {named[0]: ("target", "its name")}
     return {numeric[0]: ("target", "the only numeric column")} if len(numeric) == 1 else {}
 
@@ -260,7 +260,7 @@ def find_constant_columns(frame: pl.DataFrame, id_: str | None, names: list[str]
     """Return the columns with one value per series (missing cells aside), where there are several series."""
     if id_ is None or not names or frame[id_].n_unique() < 2:
         return set()
-    plain = [name for name in names if not frame[name].dtype.is_nested()]
+    plain = [name for name in names if not (frame[name].dtype.is_nested() or frame[name].dtype == pl.Object)]
     counts = frame.group_by(id_).agg(pl.col(plain).drop_nulls().n_unique()).select(pl.col(plain).max())
     return {name for name in plain if (counts[name][0] or 0) <= 1}
 
@@ -289,7 +289,9 @@ def infer_kind(column: pl.Series, distinct: int, role: str, *, declared: bool) -
     if role == "target":
         return "real", ""
     if dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum)):
-        return "categorical", "text" if dtype != pl.Boolean else "yes or no"
+        if holds_numbers(column) and not holds_padded_numbers(column):
+            return "real", "numbers written as text"
+        return "categorical", "yes or no" if holds_booleans(column) else "text"
     if dtype.is_integer() and distinct <= MAX_CODES and distinct * 2 < len(column):
         return "categorical", f"only {distinct} different whole numbers"
     return "real", ""
@@ -388,10 +390,19 @@ def measure_series(
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     measures: dict[str, Any] = {"time_zone": zone, "span": (str(times.min()), str(times.max()))}
     try:
-        frequency = frequency or infer_frequency(times, series, time)
+        inferred = infer_frequency(times, series, time) if frequency is None else frequency
     except SchemaError as error:
         warnings.append(str(error))
         return measures
+    if (row := find_exchanged(times, series)) is not None:
+        issues.exchanged_dates(times, row)
+        warnings.extend(issues.sentences)
+    elif frequency is None:
+        try:
+            check_filled(times, series, inferred, time)
+        except SchemaError as error:
+            warnings.append(str(error))
+    frequency = inferred
     measures |= {"frequency": frequency, **measure_lengths(times, series, frequency, warnings)}
     if present.all() and target is not None:
         measures["future_steps"] = count_future_steps(frame[target], times, series, warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,13 +10,36 @@ from numpy.typing import NDArray
 
 from fusecast.data.arrays import BoolArray, IntArray
 from fusecast.data.frequency import Frequency, format_weekdays
-from fusecast.errors import DataError
-from fusecast.errors.base import did_you_mean, format_count, list_examples
+from fusecast.errors import DataError, DataWarning
+from fusecast.errors.base import did_you_mean, format_count, list_examples, shorten, warn
+
+MIN_SHARE_OF_KNOWN = 0.5
+"""Share of the values of a category that must be known levels; with fewer it is surely written in another way."""
 
 
 def first_true(flags: pl.Series) -> int:
     """Return the row of the first true value, 0 where none is."""
     return int(flags.arg_max() or 0)
+
+
+def report_unknown_levels(
+    name: str, counts: NDArray[np.integer], levels: Sequence[str], known: Collection[str], *, warns: bool = True
+) -> None:
+    """Warn of values of a category that are not `known`; `counts` are those of each of its `levels`.
+
+    Raise a DataError where less than half of all values are known.
+    """
+    known = frozenset(known)
+    unknown = {
+        level: count for level, count in zip(levels, counts.tolist(), strict=True) if count and level not in known
+    }
+    if not unknown or not known:
+        return
+    missed, total = sum(unknown.values()), int(counts.sum())
+    if total - missed < MIN_SHARE_OF_KNOWN * total:
+        raise DataError.levels_unknown(name, missed, total, unknown, sorted(known))
+    if warns:
+        warn(DataWarning.levels_unknown(name, missed, total, unknown, sorted(known)))
 
 
 class Issues:
@@ -53,9 +76,22 @@ class Issues:
             "where a value is missing; declare a column of words as categorical, which a target cannot be"
         )
 
+    def booleans_for_numbers(self, column: pl.Series) -> None:
+        examples = ", ".join(map(repr, column.drop_nulls().unique().sort().to_list()[:2]))
+        self.sentences.append(
+            f"column {column.name!r} holds {examples}, and numbers other than 0 and 1 in the rows before\n"
+            "Hint: write numbers as there"
+        )
+
     def unreadable_type(self, column: pl.Series, expected: str) -> None:
         self.unread.add(column.name)
-        self.sentences.append(f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}")
+        example = ""
+        if column.dtype == pl.Object or column.dtype.is_nested():
+            row = first_true(column.is_not_null())
+            example = f": row {row + self.offset} holds {shorten(column.slice(row, 1).to_list()[0])}"
+        self.sentences.append(
+            f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}{example}"
+        )
 
     def infinite(self, name: str, flags: BoolArray) -> None:
         self.sentences.append(
@@ -80,6 +116,14 @@ class Issues:
         self.sentences.append(
             f"time column {text.name!r} can be read day first or month first: {self._format_cell(text, row)}\n"
             "Hint: write dates as 2017-01-31, or parse the column before passing the table"
+        )
+
+    def exchanged_dates(self, times: pl.Series, row: int) -> None:
+        self.sentences.append(
+            f"the rows are out of order in time column {times.name!r}, the first is row {row + self.offset} with "
+            f"{times[row]}, and in order where day and month are exchanged in all dates up to day 12: a program has "
+            "read days as months\nHint: read the dates again in the order in which they are written; where they are "
+            "right, sort the table by time"
         )
 
     def mixed_zones(self, text: pl.Series, first: int, other: int) -> None:

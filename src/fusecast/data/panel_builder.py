@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import Frequency
+from fusecast.data.frequency_inference import find_exchanged
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
 from fusecast.data.parsing import encode_categories, encode_levels, read_times, to_numbers, to_text
@@ -43,7 +44,11 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
 
     keyed_times = read_key_times(frame[schema.time], schema, None, issues)
     keyed_ids = read_ids(frame, schema.id, issues)
-    reals = {c.name: to_numbers(frame[c.name], issues) for c in schema.columns if c.kind is Kind.REAL}
+    reals = {
+        c.name: to_numbers(frame[c.name], issues, flags=c.role is not Role.TARGET)
+        for c in schema.columns
+        if c.kind is Kind.REAL
+    }
     encoded = {
         c.name: encode_categories(to_text(frame[c.name], issues)) for c in schema.columns if c.kind is Kind.CATEGORICAL
     }
@@ -55,6 +60,9 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
     times, time_grid = keyed_times
     ids, series = keyed_ids
     placement = RowPlacement.from_rows(series, time_grid.ticks(times), len(ids), time_grid)
+    if placement.order is not None and (row := find_exchanged(times, series)) is not None:
+        issues.exchanged_dates(times, row)
+        issues.raise_if_any()  # else off the grid, perhaps
     report_misplaced_rows(placement, ids, time_grid, schema, issues)
     codes = {name: code for name, (code, _) in encoded.items()}
     levels = {name: level for name, (_, level) in encoded.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -17,6 +19,11 @@ FORMATTED_NUMBER = r"^[+-]?[$€£¥]?\s*\d+(?:[.,' \u00a0]\d{3})*(?:[.,]\d+)?\s
 """A number with units and thousands separators."""
 MIN_SHARE_OF_NUMBERS = 0.9
 """Share of numbers among the cells of a text column from which a cell that is no number is probably a mistake."""
+
+BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), "true")
+BOOLEANS |= dict.fromkeys(("false", "f", "no", "n", "off", "0"), "false")
+"""What people and programs write for true and false, in lower case."""
+WHOLE_OR_DECIMAL = re.compile(r"([+-]?)0*(\d+)(?:\.(\d*))?")
 
 UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%Y-%m-%d",
@@ -37,25 +44,50 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%b %d, %Y",
     "%d %B %Y",
     "%B %d, %Y",
+    "%d.%m.%y",
+    "%d.%m.%y %H:%M:%S%.f",
+    "%d.%m.%y %H:%M",
+    "%d %b %y",
+    "%d-%b-%y",
+    "%b %d, %y",
 )
-MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y")  # parsed as the first day of the month
+MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")  # the first day of the month
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
 """Day first and month first: only the values show which of the two it is."""
+SHORT_FORMATS = tuple(
+    tuple(form + time for form in (f"%d{s}%m{s}%y", f"%m{s}%d{s}%y", f"%y{s}%m{s}%d"))
+    for s in "/-"
+    for time in TIME_OF_DAY_FORMATS
+)
+"""The same with years of two digits, which may also come first."""
+EARLIEST_YEAR = 1000
+"""An earlier year is one whose century is missing."""
+END_OF_SHORT_YEARS = 2050
+"""The first year that two digits do not mean; 70 to 99 are those of the last century."""
+SHORT_YEAR = r"^(?:\d{1,3}|0\d{3})[-/.]\d{1,2}[-/.]\d{1,3}(?:\D|$)"
 OFFSET_PATTERN = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
 SAMPLE_ROWS = 1000
 """Rows on which formats are tried first."""
 
 
-def to_numbers(column: pl.Series, issues: Issues) -> FloatArray:
-    """Parse a column as float64 [n], NaN where a value is missing; text, infinities and other types become issues."""
+def to_numbers(column: pl.Series, issues: Issues, *, flags: bool = False) -> FloatArray:
+    """Parse a column as float64 [n], NaN where a value is missing; text, infinities and other types become issues.
+
+    With `flags`, text whose every cell is a spelling of true or false is read as 1 and 0.
+    """
     dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
         parsed = column.str.strip_chars().cast(pl.Float64, strict=False)
         failed = (parsed.is_null() & column.is_not_null() & ~is_missing_word(column)).fill_null(value=False)
-        if failed.any():
+        if failed.any() and flags and holds_booleans(column):
+            ones = {
+                cell: float(to_boolean(cell) == "true") for cell in column.unique().drop_nulls() if to_boolean(cell)
+            }
+            parsed = column.replace_strict(ones, default=None, return_dtype=pl.Float64)
+        elif failed.any():
             issues.not_numbers(column, failed)
         column = parsed
     elif not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
@@ -100,14 +132,79 @@ def to_text(column: pl.Series, issues: Issues) -> pl.Series:
     """
     dtype = column.dtype
     if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
-        issues.unreadable_type(column, "categories")
+        issues.unreadable_type(column, "names or categories")
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    if dtype.is_float():
-        column = column.fill_nan(None)
+    if dtype.is_float() or dtype.is_decimal():
+        column = column.cast(pl.Float64).fill_nan(None) if dtype.is_decimal() else column.fill_nan(None)
         whole = (column == column.round(0)) & (column.abs() < 2**53)
         return column.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, column.cast(pl.String))
     text = column if column.dtype == pl.String else column.cast(pl.String)
     return text.set(text == "", None)
+
+
+def to_number(text: str) -> str | None:
+    """Return a number in its shortest spelling, 3 for 03 and 3.0; None for other text, exponents among it."""
+    match = WHOLE_OR_DECIMAL.fullmatch(text.strip())
+    if match is None:
+        return None
+    fraction = (match[3] or "").rstrip("0")
+    number = f"{match[2]}.{fraction}" if fraction else match[2]
+    return f"-{number}" if match[1] == "-" and number != "0" else number
+
+
+def to_boolean(text: str) -> str | None:
+    """Return `true` or `false` for a spelling of it; None for other text."""
+    return BOOLEANS.get(to_number(text) or text.strip().lower())
+
+
+def holds_booleans(column: pl.Series) -> bool:
+    """Return whether a column is boolean, or text whose every cell is a spelling of true or false and some a word."""
+    if column.dtype != pl.String:
+        return bool(column.dtype == pl.Boolean)
+    cells = column.filter(~is_missing_word(column)).unique().to_list()
+    return all(map(to_boolean, cells)) and not all(map(to_number, cells))
+
+
+def holds_numbers(column: pl.Series) -> bool:
+    """Return whether a column is text whose every cell is a plain number."""
+    if column.dtype != pl.String:
+        return False
+    cells = column.filter(~is_missing_word(column))
+    for some in (cells.head(SAMPLE_ROWS), cells):
+        numbers = some.str.strip_chars().cast(pl.Float64, strict=False)
+        if some.is_empty() or numbers.null_count() or not some.str.contains(r"\d").all():
+            return False
+    return True
+
+
+def holds_padded_numbers(column: pl.Series) -> bool:
+    """Return whether a column is text whose every cell is a whole number, and some begin with a zero, as codes do."""
+    return (
+        holds_numbers(column)
+        and bool(column.drop_nulls().str.contains(r"^\s*0\d+\s*$").any())
+        and not column.drop_nulls().str.contains(".", literal=True).any()
+    )
+
+
+def is_flag(values: FloatArray) -> bool:
+    """Return whether numbers are 0 and 1 alone, where they are not missing."""
+    return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
+
+
+def match_levels(levels: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """Return for each level the known one that it is another spelling of; itself where it is of none.
+
+    Where every level is a spelling of true or false, and of each at most one known level, `1`, `yes` and `True` are the
+    same. Where all known levels are numbers, `3`, `03` and `3.0` are, unless two known ones are the same number.
+    """
+    matched = {level: level for level in levels}
+    new = [level for level in matched.keys() - set(known) if level.strip().lower() not in MISSING_WORDS]
+    for read in (to_boolean, to_number):
+        spelled = {read(level): level for level in known}
+        fits = None not in spelled and len(spelled) == len(known)
+        if fits and (read is to_number or all(map(to_boolean, new))):
+            return matched | {level: spelled.get(read(level), level) for level in new}
+    return matched
 
 
 def encode_categories(text: pl.Series) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -144,6 +241,9 @@ def read_times(column: pl.Series, zone: str | None, issues: Issues, *, counted: 
         return None
     if column.dtype.is_integer() and not counted:
         column = parse_numeric_dates(column)
+    if column.dtype.is_temporal() and (column.bottom_k(1).dt.year() < EARLIEST_YEAR).any():
+        issues.unreadable_time(column.cast(pl.String), int(column.arg_min() or 0), "a year without its century")
+        return None
     if zone is None or not isinstance(column.dtype, pl.Datetime):
         return column
     if column.dtype.time_zone is not None:
@@ -183,29 +283,62 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
             parsed = parse_format(text, form)
             if parsed.null_count() == text.null_count():
                 return parsed
-    for forms in SLASHED_FORMATS:
-        fits = [parsed for form in forms if (parsed := parse_format(text, form)).null_count() == text.null_count()]
-        if len(fits) == 2 and (differs := (fits[0] != fits[1]).fill_null(value=False)).any():
-            issues.ambiguous_dates(text, first_true(differs))
-            return None
-        if fits:
-            return fits[0]
-    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable(SLASHED_FORMATS))
+    for forms in (*SLASHED_FORMATS, *SHORT_FORMATS):
+        fits = {
+            form: parsed
+            for form in forms
+            if not parse_format(sample, form).null_count()
+            and (parsed := parse_format(text, form)).null_count() == text.null_count()
+        }
+        first, *others = choose_slashed(fits) or [None]
+        for other in others:
+            if first is not None and (differs := (first != other).fill_null(value=False)).any():
+                issues.ambiguous_dates(text, first_true(differs))
+                return None
+        if first is not None:
+            return first
+    formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable((*SLASHED_FORMATS, *SHORT_FORMATS)))
     best = min(formats, key=lambda form: parse_format(sample, form).null_count())
     failed = parse_format(text, best).is_null() & text.is_not_null()
     others_fit = int(failed.sum()) < len(text) - text.null_count()
     reason = "unlike the other rows" if others_fit else "which is in no known time format"
+    if text.filter(failed).head(1).str.contains(SHORT_YEAR).any():
+        reason = "a year without its century"
     issues.unreadable_time(text, first_true(failed), reason)
     return None
+
+
+def choose_slashed(fits: Mapping[str, pl.Series]) -> list[pl.Series]:
+    """Return the readings of dates that are possible, by format; both orders of day and month are, where both fit.
+
+    A year of two digits is first or last: the reading is possible in which the times span less than half as long as in
+    the other, and both where they span about the same.
+    """
+    year_first = [times for form, times in fits.items() if form.startswith("%y")]
+    year_last = [times for form, times in fits.items() if not form.startswith("%y")]
+    if year_first and year_last:
+        first, last = (min(map(measure_span, readings)) for readings in (year_first, year_last))
+        return [*(year_last if 2 * first >= last else []), *(year_first if 2 * last >= first else [])]
+    return year_first + year_last
+
+
+def measure_span(times: pl.Series) -> int:
+    """Return the distance from the first to the last time, in microseconds."""
+    ticks = times.cast(pl.Datetime("us")).to_physical()
+    return int(ticks.max()) - int(ticks.min())  # type: ignore[arg-type]
 
 
 def parse_format(text: pl.Series, form: str) -> pl.Series:
     """Parse text by one format, null where it does not fit; a Date where the format has no time of day."""
     if form in MONTH_FORMATS:
-        return ("01 " + text).alias(text.name).str.to_date("%d " + form, strict=False)
-    if "%H" in form or "%I" in form:
-        return text.str.to_datetime(form, strict=False, time_unit="us")
-    return text.str.to_date(form, strict=False)
+        parsed = ("01 " + text).alias(text.name).str.to_date("%d " + form, strict=False)
+    elif "%H" in form or "%I" in form:
+        parsed = text.str.to_datetime(form, strict=False, time_unit="us")
+    else:
+        parsed = text.str.to_date(form, strict=False)
+    year = parsed.dt.year()
+    wrong = year >= END_OF_SHORT_YEARS if "%y" in form else year < EARLIEST_YEAR
+    return parsed.set(wrong.fill_null(value=False), None) if wrong.any() else parsed
 
 
 def parse_zoned_text(text: pl.Series, zone: str | None, issues: Issues) -> pl.Series | None:

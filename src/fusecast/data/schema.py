@@ -11,10 +11,11 @@ from zoneinfo import available_timezones
 import polars as pl
 
 from fusecast.data.frequency import Frequency, canonical_frequency
-from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import find_odd_cell, read_times
-from fusecast.errors import SchemaError
+from fusecast.data.parsing import find_odd_cell, holds_numbers, holds_padded_numbers, read_times
+from fusecast.errors import DataWarning, SchemaError
+from fusecast.errors.base import warn
 
 
 class Role(StrEnum):
@@ -123,9 +124,9 @@ def make_schema(
 ) -> Schema:
     """Build the schema of a table from the names of its columns; other columns are not used.
 
-    Text and boolean columns are categorical even if not listed. The frequency is inferred where it is None. Times
-    are read in `time_zone` where it is set, else in the zone of their column. `id` may be None for a table of one
-    series.
+    Text and boolean columns are categorical even if not listed, but numbers written as text are numbers, unless they
+    are codes padded with zeros; a DataWarning names both. The frequency is inferred where it is None. Times are read in
+    `time_zone` where it is set, else in the zone of their column. `id` may be None for a table of one series.
 
     Raise a SchemaError when a column is not in the table or has two roles, a categorical one has no role, a target is
     categorical, the frequency is not understood or cannot be inferred, the time zone does not exist, a column that is
@@ -144,17 +145,22 @@ def make_schema(
         if name in targets:
             raise SchemaError.categorical_target(name)
     columns = tuple(
-        Column(name=name, role=role, kind=infer_kind(frame[name].dtype, role, declared=name in categorical))
+        Column(name=name, role=role, kind=infer_kind(frame[name], role, declared=name in categorical))
         for role, names in roles.items()
         for name in names
     )
     schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # checks the roles
 
+    numbers, codes = [], []
     for column in columns:
-        if column.kind is Kind.REAL or column.name in categorical:
+        if column.name in categorical or column.role is Role.TARGET:
             continue
         if (odd := find_odd_cell(frame[column.name])) is not None:
             raise SchemaError.numbers_and_text(column.name, *odd)
+        if holds_numbers(frame[column.name]):
+            (numbers if column.kind is Kind.REAL else codes).append(column.name)
+    if numbers or codes:
+        warn(DataWarning.numbers_as_text(numbers, codes))
     if time_zone is not None and time_zone not in available_timezones():
         raise SchemaError.unknown_zone(time_zone, available_timezones())
 
@@ -168,13 +174,24 @@ def make_schema(
         raise SchemaError.several_series(time, texts)
     if frequency is None:
         present = times.is_not_null()
-        ids = frame[id].filter(present) if id is not None else None
-        frequency = infer_frequency(times.filter(present), number_series(ids, int(present.sum())), time)
+        if id is not None:
+            present &= frame[id].is_not_null()
+        times, ids = times.filter(present), frame[id].filter(present) if id is not None else None
+        series = number_series(ids, len(times))
+        if (row := find_exchanged(times, series)) is not None:
+            issues.exchanged_dates(times, row)
+            issues.raise_if_any()
+        frequency = infer_frequency(times, series, time)
+        check_filled(times, series, frequency, time)
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     return replace(schema, frequency=canonical_frequency(frequency), time_zone=zone)
 
 
-def infer_kind(dtype: pl.DataType, role: Role, *, declared: bool) -> Kind:
-    """Return the kind of a column: categorical where it is `declared` so, or its type leaves no choice."""
-    textual = dtype in (pl.String, pl.Boolean) or isinstance(dtype, (pl.Categorical, pl.Enum))
-    return Kind.CATEGORICAL if declared or (textual and role is not Role.TARGET) else Kind.REAL
+def infer_kind(column: pl.Series, role: Role, *, declared: bool) -> Kind:
+    """Return the kind of a column: categorical where it is `declared` so, or its values leave no choice."""
+    textual = column.dtype in (pl.String, pl.Boolean) or isinstance(column.dtype, (pl.Categorical, pl.Enum))
+    if declared:
+        return Kind.CATEGORICAL
+    if role is Role.TARGET or not textual or (holds_numbers(column) and not holds_padded_numbers(column)):
+        return Kind.REAL
+    return Kind.CATEGORICAL

@@ -6,6 +6,13 @@ from typing import Self
 from fusecast.errors.base import FusecastError, FusecastWarning, did_you_mean, format_count, list_examples, some_of
 
 
+def _describe_levels(column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]) -> str:
+    return (
+        f"categorical column {column!r} has values that the model has never seen, in {count:,} of {total:,} cells: "
+        f"{some_of(unknown)}; it knows {some_of(known)}"
+    )
+
+
 class DataWarning(FusecastWarning):
     """Something in the rows of a table that is no error, and that a user has to know to judge the result."""
 
@@ -43,6 +50,24 @@ class DataWarning(FusecastWarning):
         return cls(
             f"{format_count(len(series), 'series')} without rows of the steps to forecast, and so without forecasts: "
             f"{some_of(series)}\nHint: add these rows to the table, or pass the known columns of all series apart"
+        )
+
+    @classmethod
+    def levels_unknown(
+        cls, column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]
+    ) -> Self:
+        return cls(
+            f"{_describe_levels(column, count, total, unknown, known)}: the forecasts take them for unknown\n"
+            "Hint: correct those that are spelled in another way"
+        )
+
+    @classmethod
+    def numbers_as_text(cls, numbers: Collection[str], codes: Collection[str]) -> Self:
+        kinds = {"numbers": numbers, "categories, since zeros pad them": codes}
+        texts = [f"{some_of(names)} as {kind}" for kind, names in kinds.items() if names]
+        return cls(
+            f"columns hold numbers written as text, which are read: {'; '.join(texts)}\n"
+            "Hint: list those that are codes or names in `categorical`"
         )
 
     @classmethod
@@ -97,6 +122,16 @@ class DataError(FusecastError):
         if len(problems) == 1:
             return cls(problems[0])
         return cls("\n".join((f"the table has {len(problems)} problems", *(f"- {problem}" for problem in problems))))
+
+    @classmethod
+    def levels_unknown(
+        cls, column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]
+    ) -> Self:
+        return cls(
+            f"{_describe_levels(column, count, total, unknown, known)}\n"
+            "Hint: write the values as in the rows of the training; where one is really new, leave the cell empty, or "
+            "write the value most like it"
+        )
 
     @classmethod
     def no_file(cls, path: object) -> Self:
@@ -208,10 +243,11 @@ class DataError(FusecastError):
         )
 
     @classmethod
-    def beyond_float32(cls, column: str, series: object, value: float) -> Self:
+    def too_large(cls, column: str, series: object, where: str, value: float) -> Self:
         return cls(
-            f"column {column!r} holds {value:g} in series {series!r}, which is too far from the values of the training "
-            "to be scaled\nHint: correct the cell, or leave it empty"
+            f"column {column!r} holds {value:g} in {where}, of series {series!r}, which is too large to be scaled, by "
+            "itself or beside the other values\n"
+            "Hint: correct the cell; where the number stands for a missing value, leave it empty"
         )
 
     @classmethod

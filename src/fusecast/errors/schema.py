@@ -35,6 +35,15 @@ class SchemaError(FusecastError):
         )
 
     @classmethod
+    def mostly_empty(cls, time: str, frequency: str, rows: int, steps: int, span: str) -> Self:
+        return cls(
+            f"time column {time!r} is read as steps of {frequency}, and most of them have no row: there are {rows:,} "
+            f"rows for {steps:,} steps, {span} in the longest series\n"
+            "Hint: look for dates whose day and month are exchanged, and write them as 2017-01-31; where steps without "
+            f"a row are right, name the frequency: `frequency`, or --frequency {frequency}"
+        )
+
+    @classmethod
     def numbers_and_text(cls, name: str, value: str, row: int) -> Self:
         return cls(
             f"column {name!r} is text although nearly all its cells are numbers: it holds {value!r} in row {row}\n"

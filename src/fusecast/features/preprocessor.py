@@ -27,6 +27,7 @@ from fusecast.features.calendar import (
     training_span,
 )
 from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
+from fusecast.features.magnitudes import check_scaled, check_scaled_statics
 from fusecast.features.new_series import compute_usual, find_new_series, find_similar_series
 from fusecast.features.public_holidays import (
     CARDINALITY,
@@ -195,9 +196,7 @@ class FittedPreprocessor:
             present[:, column] = ~np.isnan(values)
             with np.errstate(over="ignore"):  # refused next
                 reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
-            if not np.isfinite(reals[:, column]).all():
-                row = int(np.flatnonzero(~np.isfinite(reals[:, column]))[0])
-                raise DataError.beyond_float32(name, panel.names[int(panel.series_of_row[row])], float(values[row]))
+            check_scaled(panel, name, values, reals[:, column])
 
         holiday_counts = self._count_holidays(panel)
         for column, counts in enumerate(holiday_counts if self.counted_holidays else (), start=len(self.scales)):
@@ -211,7 +210,9 @@ class FittedPreprocessor:
             if name in self.without_values:
                 values = np.full_like(values, np.nan)
             static_present[:, column] = ~np.isnan(values)
-            static[:, column] = _scale(values, statistics.pooled_center, statistics.pooled_scale)
+            with np.errstate(over="ignore"):  # refused next
+                static[:, column] = _scale(values, statistics.pooled_center, statistics.pooled_scale)
+            check_scaled_statics(panel, name, values, static[:, column])
 
         return EncodedPanel(
             inputs=self.inputs,

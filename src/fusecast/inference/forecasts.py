@@ -13,7 +13,7 @@ import polars as pl
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Schema
-from fusecast.errors import SchemaError
+from fusecast.errors import DataError, SchemaError
 from fusecast.inference.quantiles import compute_median, interpolate_quantiles
 from fusecast.model.config import validate_quantile_levels
 from fusecast.windows.window_index import WindowIndex
@@ -50,6 +50,13 @@ class Forecasts:
         Quantiles that cross are only exchanged; the pinball loss summed over levels never grows.
         """
         return replace(self, quantiles=np.sort(self.quantiles, axis=-1))
+
+    def require_finite(self, names: Sequence[object]) -> Self:
+        """Return the forecasts; raise a DataError with the `names` of series where some are not finite numbers."""
+        spoiled = ~np.isfinite(self.quantiles).all(axis=(1, 2, 3))
+        if spoiled.any():
+            raise DataError.forecasts_not_finite([names[s] for s in np.unique(self.series[spoiled]).tolist()])
+        return self
 
     def at_levels(self, levels: Sequence[float], *, lowest: float | None = None) -> Self:
         """Return the forecasts at other levels; quantiles of levels that were forecast do not change.

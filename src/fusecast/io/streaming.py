@@ -202,7 +202,9 @@ def summarize_runs(batch: TableBatch, schema: Schema, levels: dict[str, set[str]
         if name in statics:
             rows[f"least {name}"] = rows[f"greatest {name}"] = text
     for name in schema.names(Role.STATIC, Kind.REAL):
-        rows[f"least {name}"] = rows[f"greatest {name}"] = pl.Series(to_numbers(frame[name], issues), nan_to_null=True)
+        rows[f"least {name}"] = rows[f"greatest {name}"] = pl.Series(
+            to_numbers(frame[name], issues, flags=True), nan_to_null=True
+        )
     return aggregate_by(pl.DataFrame(rows), "run").with_columns(name=batch.names).drop("run")
 
 
@@ -297,7 +299,10 @@ def write_values(batches: Iterable[TableBatch], panel: Panel, columns: dict[str,
             steps = panel.time_grid.steps_between(panel.start[series], batch.ticks)
             positions = panel.indptr[series] + steps - written
             report_misplaced_rows(batch, steps, positions, panel)
-            values: dict[str, NDArray[Any]] = {name: to_numbers(frame[name], issues) for name in columns["reals"]}
+            values: dict[str, NDArray[Any]] = {
+                name: to_numbers(frame[name], issues, flags=name not in panel.schema.targets)
+                for name in columns["reals"]
+            }
             for name in columns["categories"]:
                 values[name] = encode_levels(to_text(frame[name], issues), levels[name])
             issues.raise_if_any()

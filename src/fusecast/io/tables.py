@@ -8,9 +8,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
+import numpy as np
 import polars as pl
 
 from fusecast.data.issues import Issues
@@ -18,6 +21,7 @@ from fusecast.data.parsing import is_missing_word, read_times
 from fusecast.errors import ArtifactError, DataError
 from fusecast.io.atomic import replace_file
 from fusecast.io.documents import check_file
+from fusecast.io.objects import read_objects
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoLazyFrame
@@ -59,7 +63,7 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
         raise DataError.unsupported_source(f"a {type(source).__name__}", SUPPORTED)
     if frame.is_empty():
         raise DataError.empty_table()
-    return frame.with_columns(bytes_to_text(column) for column in frame.iter_columns() if column.dtype == pl.Binary)
+    return frame.with_columns(map(to_plain_type, frame.iter_columns()))
 
 
 def read_future(source: TableLike | None, id_: str | None) -> pl.DataFrame | None:
@@ -207,6 +211,26 @@ def refuse_ragged(path: Path, separator: str, width: int) -> None:
                 raise DataError.ragged(path, reader.line_num, len(row), width, separator)
 
 
+def to_plain_type(column: pl.Series) -> pl.Series:
+    """Return a column of bytes as text, decimals as floats or whole numbers, and objects in one type.
+
+    Whole numbers beyond 64 bits become text, which loses no digit.
+    """
+    dtype = column.dtype
+    if dtype == pl.Binary:
+        return bytes_to_text(column)
+    if dtype == pl.Object:
+        return read_objects(column.name, column.to_list())
+    if str(dtype) in ("Int128", "UInt128"):
+        return column.cast(pl.String)
+    if isinstance(dtype, pl.Decimal):
+        whole = column.cast(pl.Int64, strict=False) if dtype.scale == 0 else column
+        return (
+            whole if whole.dtype == pl.Int64 and whole.null_count() == column.null_count() else column.cast(pl.Float64)
+        )
+    return column
+
+
 def bytes_to_text(column: pl.Series) -> pl.Series:
     """Return a column of bytes as text, or as hexadecimal numbers where it is none."""
     try:
@@ -247,9 +271,18 @@ def has_thousands_separators(cells: pl.Series) -> bool:
 def from_columns(source: Mapping[Any, Any]) -> pl.DataFrame:
     """Build a frame from a dict of columns."""
     try:
-        return pl.DataFrame({str(name): values for name, values in source.items()})
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        return pl.DataFrame({str(name): unify_list(str(name), values) for name, values in source.items()})
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise DataError.unsupported_source(f"this dict ({str(error).splitlines()[0]})", SUPPORTED) from error
+
+
+def unify_list(name: str, values: Any) -> Any:
+    """Return a list of values of several types, or of decimals, as a column of one type; all else as it is."""
+    if isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype == object):
+        types = set(map(type, values)) - {type(None)}
+        if len(types) > 1 or Decimal in types:
+            return read_objects(name, values)
+    return values
 
 
 def from_pandas(source: Any) -> pl.DataFrame:
@@ -270,18 +303,25 @@ def from_pandas(source: Any) -> pl.DataFrame:
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.PeriodDtype):
             frame = frame.assign(**{name: frame[name].dt.to_timestamp()})
-        elif frame[name].dtype == object:
-            frame = frame.assign(**{name: objects_to_text(frame[name])})
-    return pl.from_pandas(frame)
+    columns = {}
+    for name in frame.columns:
+        column = frame[name]
+        try:
+            columns[name] = pl.from_pandas(column) if is_of_one_type(column) else read_objects(name, column)
+        except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError, OverflowError):
+            columns[name] = read_objects(name, column)
+    return pl.DataFrame(columns)
 
 
-def objects_to_text(column: Any) -> Any:
-    """Convert the objects of a pandas column to text if they have more than one type, such as numbers and words."""
-    present = column.dropna()
-    if len({type(value) for value in present}) <= 1 and not any(getattr(v, "tzinfo", None) for v in present):
-        return column
-    return column.map(
-        lambda value: value.isoformat() if hasattr(value, "isoformat") else str(value), na_action="ignore"
+def is_of_one_type(column: Any) -> bool:
+    """Return whether a pandas column holds no objects, or objects that are all text, or all times without a zone."""
+    if column.dtype != object:
+        return True
+    types = {type(value) for value in column.dropna()}
+    return (
+        len(types) == 1
+        and issubclass(*types, str | bytes | date)
+        and all(getattr(value, "tzinfo", None) is None for value in column.dropna())
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fusecast.data.future import extend_panel
 from fusecast.data.schema import Role
 from fusecast.data.splits import restore_rows
-from fusecast.errors import DataError, DataWarning
+from fusecast.errors import DataWarning
 from fusecast.errors.base import join_words, warn
 from fusecast.evaluation.actuals import stack_targets
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
@@ -64,9 +64,6 @@ def predict(
         forecasts = predictor.predict(extended, index)
         if quantiles is not None:
             forecasts = forecasts.at_levels(quantiles, lowest=lowest_value(prepared))
-    spoiled = ~np.isfinite(forecasts.quantiles).all(axis=(1, 2, 3))
-    if spoiled.any():
-        raise DataError.forecasts_not_finite([extended.names[s] for s in forecasts.series[spoiled].tolist()])
     return extended, forecasts
 
 

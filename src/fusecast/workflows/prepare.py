@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +22,8 @@ from fusecast.data.schema import Role, Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
 from fusecast.errors import DataError, DataNote, DataWarning
 from fusecast.errors.base import some_of, warn
+from fusecast.features.levels import check_booleans, check_levels, unify_levels
+from fusecast.features.magnitudes import check_magnitudes
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.targets import check_targets
 from fusecast.inference.forecasts import check_key_columns
@@ -155,12 +157,14 @@ def read_panel(
     *,
     allow_empty: bool = False,
     future_rows: FutureRows = "none",
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Panel, Plan | None, int]:
     """Read and check a table; with `allow_empty`, series may be without any value of the targets.
 
-    Return the panel, the rows of steps to forecast that were in the table too, and the number of steps without a row. A
-    Parquet file that does not fit into memory is streamed into arrays in a temporary folder, which is removed with
-    the panel; it has to be sorted by id and time.
+    Other spellings of a level are that level, see :func:`fusecast.features.levels.unify_levels`. Return the panel, the
+    rows of steps to forecast that were in the table too, and the number of steps without a row. A Parquet file that
+    does not fit into memory is streamed into arrays in a temporary folder, which is removed with the panel; it has to
+    be sorted by id and time.
     """
     if isinstance(source, str | Path) and is_too_large(Path(source)):
         schema = declare(read_first_rows(source))
@@ -169,6 +173,7 @@ def read_panel(
             panel = stream_parquet(
                 source, schema, stack.enter_context(scratch_folder("fusecast-panel-")), allow_empty=allow_empty
             )
+            panel = unify_levels(panel, vocabularies)
             weakref.finalize(panel, stack.pop_all().close)
         if (find_history(panel, future_rows)[0] < panel.lengths).any():
             raise DataError.future_rows_in_stream(source)
@@ -176,7 +181,7 @@ def read_panel(
     frame = read_table(source, keys=keys)
     schema = declare(frame)
     check_key_columns(schema)
-    panel = build_panel(frame, schema, allow_empty=allow_empty)
+    panel = unify_levels(build_panel(frame, schema, allow_empty=allow_empty), vocabularies)
     gaps = panel.num_rows - len(frame)
     return *split_future_rows(panel, frame, future_rows), gaps
 
@@ -204,6 +209,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     note_facts(panel, plan, gaps, config.horizon)
     schema = panel.schema
     check_targets(panel, config.network.head, config.features.target_transform)
+    check_magnitudes(panel, config.features.target_transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
     config, choices = choose_options(config, panel, splits)
     check_memory(config)
@@ -248,13 +254,21 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
     """
     check_memory(config)
     fitted, split_record = bundle.preprocessor, bundle.extra["split"]
+
+    def declare(frame: pl.DataFrame) -> Schema:
+        check_booleans(frame, fitted)
+        return fitted.schema
+
     panel, plan, gaps = read_panel(
         source,
         key_columns(fitted.schema.id),
-        lambda _: fitted.schema,
+        declare,
         allow_empty=True,
         future_rows=config.table.future_rows,
+        vocabularies=fitted.vocabularies,
     )
+    check_levels(panel, [fitted, bundle.for_future.preprocessor])
+    check_magnitudes(panel, fitted.config.target_transform)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)

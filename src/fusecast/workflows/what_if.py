@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from fusecast.data.parsing import match_levels
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import check_key_columns
@@ -108,23 +109,25 @@ def _changed_codes(name: str, change: Change, present: NDArray[np.int32], levels
     values: Any = change
     if callable(change):
         values = change(np.array([[levels[c] if c >= 0 else "" for c in row] for row in present], dtype=object))
-    text = np.vectorize(lambda value: _category_text(value, levels), otypes=[object])(np.asarray(values, dtype=object))
+    text = np.vectorize(_category_text, otypes=[object])(np.asarray(values, dtype=object))
     left_missing = (text == "") & (present < 0) if callable(change) and text.shape == present.shape else False
-    for category in np.unique(text[~np.broadcast_to(left_missing, text.shape)].astype(str)):
-        if category not in levels:
+    categories = np.unique(text[~np.broadcast_to(left_missing, text.shape)].astype(str)).tolist()
+    matched = match_levels(categories, levels)
+    for category, level in matched.items():
+        if level not in levels:
             allowed = f"one of {', '.join(map(repr, levels[:20]))}"
-            raise ConfigError.wrong_value(f"the change of {name!r}", repr(str(category)), allowed)
+            raise ConfigError.wrong_value(f"the change of {name!r}", repr(category), allowed)
     try:
         code_of = {level: code for code, level in enumerate(levels)}
-        codes = np.vectorize(lambda category: code_of.get(category, -1), otypes=[np.int32])(text)
+        codes = np.vectorize(lambda category: code_of.get(matched.get(category, ""), -1), otypes=[np.int32])(text)
         return np.broadcast_to(codes, present.shape)
     except ValueError:
         allowed = f"a value, or {present.shape[1]} of them"
         raise ConfigError.wrong_value(f"the change of {name!r}", repr(change), allowed) from None
 
 
-def _category_text(value: object, levels: tuple[str, ...]) -> str:
-    """Return the category that a value names: booleans in lower case, whole numbers without a decimal point."""
-    if isinstance(value, bool | np.bool_) or (value in ("True", "False") and value not in levels):
-        return str(bool(value)).lower()
+def _category_text(value: object) -> str:
+    """Return a category as text: booleans in lower case, whole numbers without a decimal point."""
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
