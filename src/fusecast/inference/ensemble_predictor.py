@@ -89,12 +89,9 @@ class EnsemblePredictor:
             predictor.predict(_scaled_by(encoded, member), index, levels)
             for member, predictor in zip(self.members, self._predictors, strict=True)
         )
-        return replace(
-            first,
-            quantiles=combine_quantiles(
-                [first.quantiles, *(each.quantiles for each in others)], first.levels, self.config.head
-            ),
-        )
+        quantiles = [first.quantiles, *(each.quantiles for each in others)]
+        forecasts = replace(first, quantiles=combine_quantiles(quantiles, first.levels, self.config.head))
+        return forecasts if isinstance(source, EncodedPanel) else forecasts.require_finite(source.names)
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch as the first network reads it, and the

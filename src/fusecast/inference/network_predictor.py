@@ -145,8 +145,7 @@ class NetworkPredictor:
                     center, scale = compute_window_units(encoded, index.lookback, series[windows], cutoff[windows])
                 quantiles[windows] = self.to_units(output.quantiles, center, scale)
         forecasts = Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
-        names = range(len(encoded.indptr) - 1) if encoded.panel is None else encoded.panel.names
-        return forecasts.require_finite(names)
+        return forecasts if isinstance(source, EncodedPanel) else forecasts.require_finite(source.names)
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch and the network's scaled output.
