@@ -53,7 +53,7 @@ def test_month_ends_weekdays_and_long_days_are_distinguished(freq, expected):
 @given(
     days=st.sets(st.integers(0, 6), min_size=2, max_size=6),
     zone=st.sampled_from([None, "Europe/Berlin"]),
-    lost=st.integers(0, 5),
+    lost=st.integers(0, 3),
 )
 def test_days_of_the_week_that_never_occur_have_no_step(days, zone, lost):
     every = pd.date_range("2023-03-01", periods=12 * 7, tz=zone)

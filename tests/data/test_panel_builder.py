@@ -11,7 +11,7 @@ from tests.helpers.small_table import assert_same_panel, small_table
 
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import Column, Kind, Role, Schema, make_schema
-from fusecast.errors import DataError
+from fusecast.errors import DataError, SchemaError
 from fusecast.io.tables import read_table
 
 HOUR = timedelta(hours=1)
@@ -246,8 +246,41 @@ def test_kinds_are_those_of_the_schema_not_of_the_table(frame):
 
 def test_an_hour_that_occurs_twice_in_wall_time_is_explained():
     frame = pl.DataFrame({"ds": ["2024-10-27 01:00", "2024-10-27 02:00", "2024-10-27 02:00"], "y": 1.0})
-    with pytest.raises(DataError, match="an hour occurs twice: write times with their offset"):
+    words = r"occur twice where daylight saving time ends then, as in Europe/Berlin: name the zone of the table"
+    with pytest.raises(DataError, match=words):
         build_panel(frame, make_schema(frame.head(2), id=None))
+    with pytest.raises(SchemaError, match=words):
+        make_schema(frame, id=None)
+    other = frame.with_columns(ds=pl.col("ds").str.replace("10-27", "07-14"))
+    with pytest.raises(SchemaError, match="Hint: keep one row per step"):
+        make_schema(other, id=None)
+
+
+@pytest.mark.parametrize("minutes", [60, 30])
+@pytest.mark.parametrize("change", ["none", "backwards", "sorted by wall time"])
+def test_rows_at_a_repeated_hour_are_told_apart_by_their_order_in_a_zone(minutes, change):
+    utc = pl.datetime_range(datetime(2024, 10, 26, 20), datetime(2024, 10, 27, 4), f"{minutes}m", eager=True)
+    zoned = utc.dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin")
+    series = [
+        pl.DataFrame({"unique_id": name, "ds": zoned.dt.replace_time_zone(None), "y": np.arange(float(len(zoned)))})
+        for name in ("a", "b")
+    ]
+    if change == "backwards":
+        series = [rows.reverse() for rows in series]
+    elif change != "none":
+        series = [rows.sort("ds", maintain_order=True) for rows in series]
+    frame = pl.concat(series).sample(fraction=1.0, shuffle=False)
+    panel = build_panel(frame, make_schema(frame, time_zone="Europe/Berlin"))
+    assert panel.lengths.tolist() == [len(zoned)] * 2
+    np.testing.assert_array_equal(panel.reals["y"], np.tile(np.arange(float(len(zoned))), 2))
+    assert panel.times()[: len(zoned)].to_list() == zoned.to_list()
+
+
+def test_a_single_row_at_a_repeated_hour_is_refused():
+    times = [datetime(2024, 10, 27, hour) for hour in (0, 1, 2, 3)]
+    frame = pl.DataFrame({"ds": times, "y": [1.0, 2, 3, 4]})
+    with pytest.raises(DataError, match=r"1 time that zone Europe/Berlin skips or repeats.*row 2(?s:.)*by their order"):
+        make_schema(frame, id=None, time_zone="Europe/Berlin")
 
 
 def test_ids_of_a_wrong_type_are_reported_once():

@@ -197,7 +197,7 @@ class FutureTable:
         panel, schema, time_grid, issues = self.panel, self.panel.schema, self.panel.time_grid, self.issues
         issues.missing_columns([schema.time], frame.columns)
         issues.raise_if_any()
-        keyed_times = read_key_times(frame[schema.time], schema, time_grid, issues)
+        keyed_times = read_key_times(frame, schema, time_grid, issues)
         issues.raise_if_any()
         assert keyed_times is not None
         ticks, rows = time_grid.ticks(keyed_times[0]), np.arange(len(frame))

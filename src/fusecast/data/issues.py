@@ -12,6 +12,7 @@ from fusecast.data.arrays import BoolArray, IntArray
 from fusecast.data.frequency import Frequency, format_weekdays
 from fusecast.errors import DataError, DataWarning
 from fusecast.errors.base import did_you_mean, format_count, list_examples, shorten, warn
+from fusecast.errors.schema import clock_change_hint
 
 MIN_SHARE_OF_KNOWN = 0.5
 """Share of the values of a category that must be known levels; with fewer it is surely written in another way."""
@@ -139,7 +140,8 @@ class Issues:
     def nonexistent_times(self, name: str, zone: str, lost: pl.Series) -> None:
         self.sentences.append(
             f"time column {name!r} has {format_count(int(lost.sum()), 'time')} that zone {zone} skips or repeats, "
-            f"the first in row {first_true(lost) + self.offset}\nHint: write the times with their offset, or in UTC"
+            f"the first in row {first_true(lost) + self.offset}\nHint: write the times with their offset, or in UTC; "
+            "two rows of a series at a repeated time are told apart by their order"
         )
 
     def off_grid(
@@ -155,12 +157,12 @@ class Issues:
         )
 
     def duplicates(
-        self, time: str, id_: str | None, examples: Iterable[str], count: int, *, clock_change: bool = False
+        self, time: str, id_: str | None, examples: Iterable[str], count: int, *, clock_change: str | None = None
     ) -> None:
         keys = f"{id_!r} and {time!r}" if id_ is not None else repr(time)
         hint = "keep one row per step" if id_ is not None else "keep one row per step, or name the id column with `id`"
-        if clock_change:
-            hint += "; when daylight saving time ends, an hour occurs twice: write times with their offset, or in UTC"
+        if clock_change is not None:
+            hint = clock_change_hint(clock_change)
         self.sentences.append(
             f"columns {keys} hold the same values in more than one row, {format_count(count, 'time')}: "
             f"{list_examples(examples, count)}\nHint: {hint}"

@@ -13,7 +13,7 @@ from fusecast.data.frequency import Frequency
 from fusecast.data.frequency_inference import find_exchanged
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
-from fusecast.data.parsing import encode_categories, encode_levels, read_times, to_numbers, to_text
+from fusecast.data.parsing import encode_categories, encode_levels, find_clock_change, read_times, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.data.time_grid import OFF_GRID, RowPlacement, TimeGrid, Value
 from fusecast.errors import DataError
@@ -42,7 +42,7 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
     if frame.is_empty():
         raise DataError.empty_table()
 
-    keyed_times = read_key_times(frame[schema.time], schema, None, issues)
+    keyed_times = read_key_times(frame, schema, None, issues)
     keyed_ids = read_ids(frame, schema.id, issues)
     reals = {
         c.name: to_numbers(frame[c.name], issues, flags=c.role is not Role.TARGET)
@@ -87,14 +87,16 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
 
 
 def read_key_times(
-    column: pl.Series, schema: Schema, earlier: TimeGrid | None, issues: Issues
+    frame: pl.DataFrame, schema: Schema, earlier: TimeGrid | None, issues: Issues
 ) -> tuple[pl.Series, TimeGrid] | None:
     """Return the time of each row and their grid; None, with an issue, where a row has no time or another kind.
 
     `earlier` is the grid of rows read before, which these times must agree with and which then is the grid returned.
     """
     counted = Frequency.parse(schema.frequency).is_integer
-    times = read_times(column, schema.time_zone if earlier is None else earlier.time_zone, issues, counted=counted)
+    zone = schema.time_zone if earlier is None else earlier.time_zone
+    ids = frame[schema.id] if schema.id in frame.columns else None
+    times = read_times(frame[schema.time], zone, issues, counted=counted, ids=ids)
     if times is None:
         return None
     time_grid = None
@@ -166,7 +168,8 @@ def report_misplaced_rows(
         issues.off_grid(schema.time, time_grid.frequency, off_grid, placement.series[off_grid], describe)
     if (repeated := placement.repeated()).size:
         in_wall_time = time_grid.time_zone is None and not time_grid.step.is_local and not time_grid.step.is_integer
-        issues.duplicates(schema.time, schema.id, map(describe, repeated), repeated.size, clock_change=in_wall_time)
+        change = find_clock_change(time_grid.times(placement.ticks[repeated])) if in_wall_time else None
+        issues.duplicates(schema.time, schema.id, map(describe, repeated), repeated.size, clock_change=change)
     report_absurd_gaps(len(placement.steps), np.diff(placement.indptr), ids, time_grid.frequency, issues)
 
 

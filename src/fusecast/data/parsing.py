@@ -67,6 +67,10 @@ END_OF_SHORT_YEARS = 2050
 """The first year that two digits do not mean; 70 to 99 are those of the last century."""
 SHORT_YEAR = r"^(?:\d{1,3}|0\d{3})[-/.]\d{1,2}[-/.]\d{1,3}(?:\D|$)"
 OFFSET_PATTERN = r"(?:[T ]\d{1,2}:\d{2}[\d:.]*\s*)(Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|UTC)$"
+ZONES_WITH_SUMMER_TIME = (
+    "Europe/Berlin", "Europe/London", "Europe/Athens", "America/New_York", "America/Santiago", "Australia/Sydney",
+)  # fmt: skip
+"""Zones whose clocks change at different hours or days."""
 SAMPLE_ROWS = 1000
 """Rows on which formats are tried first."""
 
@@ -219,12 +223,20 @@ def encode_levels(text: pl.Series, levels: pl.Series) -> NDArray[np.int32]:
     return codes.cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def read_times(column: pl.Series, zone: str | None, issues: Issues, *, counted: bool | None = None) -> pl.Series | None:
+def read_times(
+    column: pl.Series,
+    zone: str | None,
+    issues: Issues,
+    *,
+    counted: bool | None = None,
+    ids: pl.Series | None = None,
+) -> pl.Series | None:
     """Convert a time column to Date, Datetime or integers; return None, with an issue, where that is impossible.
 
     Text is parsed by the one format that fits all its values; the order of day and month is never guessed. A naive
     column is read as wall time of `zone` where one is named; a zoned column is converted to it. Whole numbers that
-    are all dates, 20170131 or 201701, become dates unless time is `counted` in steps (None: unknown).
+    are all dates, 20170131 or 201701, become dates unless time is `counted` in steps (None: unknown). Two rows of a
+    series, which `ids` tells apart, at a time that the zone repeats are told apart by their order.
     """
     dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
@@ -249,11 +261,37 @@ def read_times(column: pl.Series, zone: str | None, issues: Issues, *, counted: 
     if column.dtype.time_zone is not None:
         return column.dt.convert_time_zone(zone)
     local = column.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    if local.null_count() > column.null_count():
+        repeats = choose_repeats(column, ids)
+        local = column.dt.replace_time_zone(zone, ambiguous=repeats, non_existent="null")
     lost = local.is_null() & column.is_not_null()
     if lost.any():
         issues.nonexistent_times(column.name, zone, lost)
         return None
     return local
+
+
+def choose_repeats(times: pl.Series, ids: pl.Series | None) -> pl.Series:
+    """Return for each wall time whether it is the earlier or the later of two, should its zone repeat it.
+
+    The first row of a pair is the earlier one, or the later in a series whose rows go back in time; single rows are
+    neither (`null`).
+    """
+    rows = pl.DataFrame({"time": times, "id": pl.repeat(0, len(times), eager=True) if ids is None else ids})
+    is_second = pl.int_range(pl.len()).over("id", "time") == 1
+    goes_back = (pl.col("time").drop_nulls().last() < pl.col("time").drop_nulls().first()).over("id")
+    which = pl.when(is_second != goes_back).then(pl.lit("latest")).otherwise(pl.lit("earliest"))
+    return rows.select(pl.when(pl.len().over("id", "time") == 2).then(which).otherwise(pl.lit("null"))).to_series()
+
+
+def find_clock_change(times: pl.Series) -> str | None:
+    """Return a zone in which daylight saving time ends at all of these wall times; None where there is no such zone."""
+    if not isinstance(times.dtype, pl.Datetime) or times.dtype.time_zone is not None:
+        return None
+    for zone in ZONES_WITH_SUMMER_TIME:
+        if times.dt.replace_time_zone(zone, ambiguous="null", non_existent="null").is_null().all():
+            return zone
+    return None
 
 
 def parse_numeric_dates(column: pl.Series) -> pl.Series:

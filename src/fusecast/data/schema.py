@@ -13,7 +13,7 @@ import polars as pl
 from fusecast.data.frequency import Frequency, canonical_frequency
 from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import find_odd_cell, holds_numbers, holds_padded_numbers, read_times
+from fusecast.data.parsing import find_clock_change, find_odd_cell, holds_numbers, holds_padded_numbers, read_times
 from fusecast.errors import DataWarning, SchemaError
 from fusecast.errors.base import warn
 
@@ -167,12 +167,12 @@ def make_schema(
 
     issues = Issues()
     counted = None if frequency is None else Frequency.parse(frequency).is_integer
-    times = read_times(frame[time], time_zone, issues, counted=counted)
+    times = read_times(frame[time], time_zone, issues, counted=counted, ids=None if id is None else frame[id])
     issues.raise_if_any()
     assert times is not None
     if id is None and times.drop_nulls().is_duplicated().any():
         texts = [name for name in frame.columns if name != time and frame[name].dtype == pl.String]
-        raise SchemaError.several_series(time, texts)
+        raise SchemaError.several_series(time, texts, find_clock_change(times.filter(times.is_duplicated())))
     if frequency is None:
         present = times.is_not_null()
         if id is not None:

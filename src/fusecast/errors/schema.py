@@ -57,8 +57,10 @@ class SchemaError(FusecastError):
         return cls(f"there is no time zone {name!r}\n{did_you_mean(name, available) if '/' in name else examples}")
 
     @classmethod
-    def several_series(cls, time: str, candidates: Sequence[str]) -> Self:
+    def several_series(cls, time: str, candidates: Sequence[str], clock_change: str | None = None) -> Self:
         hint = f"name the id column with `id`, perhaps {some_of(candidates)}" if candidates else "keep one row per step"
+        if clock_change is not None:
+            hint = clock_change_hint(clock_change)
         return cls(f"no id column is declared, but times in {time!r} occur more than once\nHint: {hint}")
 
     @classmethod
@@ -85,3 +87,11 @@ class SchemaError(FusecastError):
     @classmethod
     def differs_from_fitted(cls, differences: Sequence[str]) -> Self:
         return cls("the schema differs from that of the fitted table: " + "; ".join(differences))
+
+
+def clock_change_hint(zone: str) -> str:
+    """Return what to do about times that occur twice, all of them when daylight saving time ends in a zone."""
+    return (
+        f"these times occur twice where daylight saving time ends then, as in {zone}: name the zone of the table, such "
+        f"as --set table.time_zone={zone}, and the rows are told apart by their order"
+    )
