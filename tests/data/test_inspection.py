@@ -66,6 +66,8 @@ def test_gaps_duplicates_missing_values_and_future_rows_are_counted(frame):
     inspection = inspect_table(late, known=["price", "promo"])
     assert "missing in the last row of 1 series: forecasts begin after it" in " ".join(inspection.warnings)
     assert inspection.future_steps == 0
+    nothing = inspect_table(frame.with_columns(y=pl.lit(None, pl.Float64)), target="y", known=["price", "promo"])
+    assert "missing in the last row of 3 series" in " ".join(nothing.warnings)
 
 
 def test_whole_numbers_of_few_values_are_categories_and_many_are_measures(frame):

@@ -140,6 +140,18 @@ def test_new_series_with_future_rows_alone_are_forecast_at_these(
     assert forecasts.filter(pl.col("unique_id") != "new").equals(apart.predict(plan))
 
 
+def test_a_newer_table_with_one_empty_series_is_forecast_and_it_is_named(
+    apart: Forecaster, table: pl.DataFrame, plan: pl.DataFrame
+) -> None:
+    others = pl.col("unique_id") != "shop 1"
+    newer = table.with_columns(y=pl.when(others).then("y"))
+    for data, future in ((newer, plan), (one_table(newer, plan), None)):
+        with pytest.warns(DataWarning, match="forecast 1 at the level that they had in the training: 'shop 1'"):
+            forecasts = apart.predict(future, data=data)
+        assert forecasts.filter(others).equals(apart.predict(plan).filter(others))
+        assert forecasts["ds"].to_list() == plan["ds"].to_list()
+
+
 @pytest.mark.parametrize("rows", [2, 9])
 def test_fewer_or_more_future_rows_than_the_horizon(
     apart: Forecaster, table: pl.DataFrame, plan: pl.DataFrame, rows: int

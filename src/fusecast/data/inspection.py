@@ -444,14 +444,14 @@ def count_future_steps(target: pl.Series, times: pl.Series, series: NDArray[np.i
     """
     empty = target.is_null() | (target.is_nan() if target.dtype.is_float() else False)
     rows = pl.DataFrame({"series": series, "time": times, "empty": empty}).sort("series", "time")
-    latest = rows.filter(~pl.col("empty"))["time"].max()
+    latest = pl.col("time").filter(~pl.col("empty")).max()
     future = rows.filter(pl.col("time") > latest)["series"].value_counts()  # none where no target is known
     steps = int(future["count"].max() or 0)  # type: ignore[arg-type]  # of whole numbers
     if steps:
-        count = format_count(len(future), "series")
+        where = f"after {rows.select(latest).item()}, in up to {format_count(steps, 'row')} of "
         warnings.append(
-            f"target {target.name!r} is empty after {latest!s}, in up to {format_count(steps, 'row')} of {count}: "
-            "`fit` takes these rows as the steps to forecast, and `predict` forecasts them"
+            f"target {target.name!r} is empty {where}{format_count(len(future), 'series')}: `fit` takes these rows as "
+            "the steps to forecast, and `predict` forecasts them"
         )
         rows = rows.filter(pl.col("time") <= latest)
     tails = int(rows.group_by("series").agg(pl.col("empty").last())["empty"].sum())

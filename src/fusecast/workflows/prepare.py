@@ -293,8 +293,7 @@ def find_new_values(panel: Panel, fitted: Sequence[FittedPreprocessor]) -> list[
     """Return the series and the categories of a panel that no network has learned from, as phrases."""
     known = {name for preprocessor in fitted for name in preprocessor.series}
     new = {"series": [name for name in panel.names if name not in known]}
-    for name, codes in {**panel.categories, **panel.static_categories}.items():
+    for name, levels in panel.levels.items():
         known = {level for preprocessor in fitted for level in preprocessor.vocabularies[name]}
-        levels = [panel.levels[name][code] for code in np.unique(codes) if code >= 0]
         new[f"categories of {name}"] = [level for level in levels if level not in known]
     return [f"{len(values):,} {what} ({some_of(values)})" for what, values in new.items() if values]
