@@ -94,7 +94,7 @@ def check_filled(times: pl.Series, series: NDArray[np.int32], frequency: str, co
     filled = int(np.maximum(steps, 0).sum()) + len(spans)
     if (steps != OFF_GRID).all() and len(rows) < MIN_SHARE_OF_ROWS * filled:
         worst = int(steps.argmax())
-        first, last = time_grid.times(spans[["start", "last"]].row(worst)).cast(pl.String)
+        first, last = time_grid.times(np.array(spans[["start", "last"]].row(worst))).cast(pl.String)
         raise SchemaError.mostly_empty(column, frequency, len(rows), filled, f"{first} to {last}")
 
 

@@ -290,13 +290,13 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
             if not parse_format(sample, form).null_count()
             and (parsed := parse_format(text, form)).null_count() == text.null_count()
         }
-        first, *others = choose_slashed(fits) or [None]
-        for other in others:
-            if first is not None and (differs := (first != other).fill_null(value=False)).any():
+        readings = choose_slashed(fits)
+        for other in readings[1:]:
+            if (differs := (readings[0] != other).fill_null(value=False)).any():
                 issues.ambiguous_dates(text, first_true(differs))
                 return None
-        if first is not None:
-            return first
+        if readings:
+            return readings[0]
     formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable((*SLASHED_FORMATS, *SHORT_FORMATS)))
     best = min(formats, key=lambda form: parse_format(sample, form).null_count())
     failed = parse_format(text, best).is_null() & text.is_not_null()

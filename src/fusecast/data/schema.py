@@ -151,7 +151,8 @@ def make_schema(
     )
     schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # checks the roles
 
-    numbers, codes = [], []
+    numbers: list[str] = []
+    codes: list[str] = []
     for column in columns:
         if column.name in categorical or column.role is Role.TARGET:
             continue

@@ -83,12 +83,18 @@ class EnsemblePredictor:
     def predict(
         self, source: Panel | EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
     ) -> Forecasts:
-        """Forecast every window of an index, in its order; see :meth:`NetworkPredictor.predict`."""
+        """Forecast every window of an index, in its order; see :meth:`NetworkPredictor.predict`.
+
+        Raise a DataError where forecasts of a panel that is not encoded yet are not finite.
+        """
         encoded = source if isinstance(source, EncodedPanel) else self.preprocessor.encode(source)
         first, *others = (
             predictor.predict(_scaled_by(encoded, member), index, levels)
             for member, predictor in zip(self.members, self._predictors, strict=True)
         )
+        if isinstance(source, Panel):
+            for forecasts in (first, *others):
+                forecasts.require_finite(source.names)
         return replace(
             first,
             quantiles=combine_quantiles(

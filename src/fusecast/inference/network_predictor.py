@@ -114,8 +114,6 @@ class NetworkPredictor:
         ------
         ConfigError
             If the windows have other sizes than the network, or it cannot forecast the levels.
-        DataError
-            If forecasts are not finite, as beside values that are far too large.
         """
         self._check_sizes(index)
         config = self.network.config
@@ -144,9 +142,7 @@ class NetworkPredictor:
                 else:
                     center, scale = compute_window_units(encoded, index.lookback, series[windows], cutoff[windows])
                 quantiles[windows] = self.to_units(output.quantiles, center, scale)
-        forecasts = Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
-        names = range(len(encoded.indptr) - 1) if encoded.panel is None else encoded.panel.names
-        return forecasts.require_finite(names)
+        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch and the network's scaled output.

@@ -51,10 +51,10 @@ class EncodedPanelPredictor:
     name: str = EnsemblePredictor.name
     _last: tuple[WindowIndex, Forecasts] | None = field(default=None, init=False, repr=False)
 
-    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:  # noqa: ARG002  of the protocol
-        """Forecast every window of the index."""
+    def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
+        """Forecast every window of the index; raise a DataError where forecasts are not finite."""
         if self._last is None or self._last[0] is not index:
-            self._last = index, self.predictor.predict(self.encoded, index)
+            self._last = index, self.predictor.predict(self.encoded, index).require_finite(panel.names)
         return self._last[1]
 
 

@@ -181,9 +181,10 @@ def read_panel(
     frame = read_table(source, keys=keys)
     schema = declare(frame)
     check_key_columns(schema)
-    panel = unify_levels(build_panel(frame, schema, allow_empty=allow_empty), vocabularies)
+    panel = build_panel(frame, schema, allow_empty=allow_empty)
     gaps = panel.num_rows - len(frame)
-    return *split_future_rows(panel, frame, future_rows), gaps
+    panel, plan = split_future_rows(panel, frame, future_rows)
+    return unify_levels(panel, vocabularies), plan, gaps
 
 
 def is_too_large(path: Path) -> bool:
