@@ -176,3 +176,21 @@ def test_a_real_flag_reads_words() -> None:
         pl.when(pl.col("promotion") == 1).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("promotion")
     )
     assert forecaster.predict(plan, data=words).equals(expected)
+
+
+def test_a_plan_in_the_table_itself_is_read_and_checked_alike(fitted: Forecaster, expected: pl.DataFrame) -> None:
+    def with_plan(plan: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+        wide = plan.join(table.select("unique_id", "big").unique(), on="unique_id")
+        return pl.concat([table, wide], how="diagonal").with_columns(pl.col("holiday").cast(pl.String))
+
+    words = {"yes": "1", "no": "0"}
+    newer = flagged().with_columns(pl.col("holiday").cast(pl.String))
+    with pytest.warns(DataNote):
+        own = fitted.predict(data=with_plan(plan_of(flagged(), **words), newer))
+    assert own.equals(expected)
+    with pytest.warns(DataNote):
+        whole = fit(with_plan(plan_of(flagged(), **words), newer))
+    assert whole.prepared.panel.levels["holiday"] == ("false", "true")
+    assert whole.predict().equals(expected)
+    with pytest.warns(DataNote), pytest.raises(DataError, match=r"'holiday' .* 'ja', 'nein'; it knows 'false', 'true'"):
+        fitted.predict(data=with_plan(plan_of(flagged(), "ja", "nein"), newer))

@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 def unify_levels(panel: Panel, vocabularies: Mapping[str, Sequence[str]] | None = None) -> Panel:
     """Return a panel in which other spellings of a level are that level: of those in `vocabularies`, or of its own.
 
-    Its own levels are unified where they are the spellings of one boolean. Levels of a vocabulary that do not occur
-    are added.
+    Its own levels are unified where they are the spellings of one boolean. Levels that do not occur are left out, and
+    those of a vocabulary are added.
     """
     levels, values = dict(panel.levels), {**panel.categories, **panel.static_categories}
-    for name, own in panel.levels.items():
+    for name, own_levels in panel.levels.items():
+        occurs = np.bincount(values[name] + 1, minlength=len(own_levels) + 1)[1:] > 0
+        own = tuple(level for level, is_there in zip(own_levels, occurs, strict=True) if is_there)
         known = vocabularies[name] if vocabularies else find_representatives(own)
         matched = match_levels(own, known)
         names = tuple(dict.fromkeys(matched.values()))
-        if names != own:
+        if names != own_levels:
             position = {level: code for code, level in enumerate(names)}
-            lookup = np.array([*(position[matched[level]] for level in own), -1], dtype=np.int32)
+            lookup = np.array([*(position.get(matched.get(level, ""), -1) for level in own_levels), -1], dtype=np.int32)
             values[name] = lookup[values[name]]
         levels[name] = names + tuple(level for level in known if level not in names)
     return replace(

@@ -40,14 +40,14 @@ def check_magnitudes(panel: Panel, transform: TargetTransform) -> None:
             raise DataError.too_large(name, panel.names[s], "every row", float(values[s]))
 
 
-def check_scaled(panel: Panel, name: str, values: FloatArray, scaled: NDArray[np.floating]) -> None:
+def check_scaled(panel: Panel, name: str, values: FloatArray, scaled: NDArray[np.float32]) -> None:
     """Raise a DataError for the first of the values [N] of a column that is too large when scaled."""
     too_large = ~(np.abs(scaled) <= LARGEST_SCALED)
     if too_large.any():
         raise_too_large(panel, name, values, int(too_large.argmax()))
 
 
-def check_scaled_statics(panel: Panel, name: str, values: FloatArray, scaled: NDArray[np.floating]) -> None:
+def check_scaled_statics(panel: Panel, name: str, values: FloatArray, scaled: NDArray[np.float32]) -> None:
     """Raise a DataError for the first of the values [S] of a static that is too large when scaled."""
     too_large = ~(np.abs(scaled) <= LARGEST_SCALED)
     if too_large.any():

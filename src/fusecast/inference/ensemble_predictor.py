@@ -83,15 +83,24 @@ class EnsemblePredictor:
     def predict(
         self, source: Panel | EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
     ) -> Forecasts:
-        """Forecast every window of an index, in its order; see :meth:`NetworkPredictor.predict`."""
+        """Forecast every window of an index, in its order; see :meth:`NetworkPredictor.predict`.
+
+        Raise a DataError where forecasts of a panel that is not encoded yet are not finite.
+        """
         encoded = source if isinstance(source, EncodedPanel) else self.preprocessor.encode(source)
         first, *others = (
             predictor.predict(_scaled_by(encoded, member), index, levels)
             for member, predictor in zip(self.members, self._predictors, strict=True)
         )
-        quantiles = [first.quantiles, *(each.quantiles for each in others)]
-        forecasts = replace(first, quantiles=combine_quantiles(quantiles, first.levels, self.config.head))
-        return forecasts if isinstance(source, EncodedPanel) else forecasts.require_finite(source.names)
+        if isinstance(source, Panel):
+            for forecasts in (first, *others):
+                forecasts.require_finite(source.names)
+        return replace(
+            first,
+            quantiles=combine_quantiles(
+                [first.quantiles, *(each.quantiles for each in others)], first.levels, self.config.head
+            ),
+        )
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch as the first network reads it, and the

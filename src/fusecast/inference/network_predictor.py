@@ -114,8 +114,6 @@ class NetworkPredictor:
         ------
         ConfigError
             If the windows have other sizes than the network, or it cannot forecast the levels.
-        DataError
-            If forecasts are not finite, as beside values that are far too large.
         """
         self._check_sizes(index)
         config = self.network.config
@@ -144,8 +142,7 @@ class NetworkPredictor:
                 else:
                     center, scale = compute_window_units(encoded, index.lookback, series[windows], cutoff[windows])
                 quantiles[windows] = self.to_units(output.quantiles, center, scale)
-        forecasts = Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
-        return forecasts if isinstance(source, EncodedPanel) else forecasts.require_finite(source.names)
+        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch and the network's scaled output.

@@ -320,7 +320,7 @@ def is_of_one_type(column: Any) -> bool:
     types = {type(value) for value in column.dropna()}
     return (
         len(types) == 1
-        and all(issubclass(each, str | bytes | date) for each in types)
+        and issubclass(next(iter(types)), str | bytes | date)
         and all(getattr(value, "tzinfo", None) is None for value in column.dropna())
     )
 

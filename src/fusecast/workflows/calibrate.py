@@ -52,7 +52,7 @@ class EncodedPanelPredictor:
     _last: tuple[WindowIndex, Forecasts] | None = field(default=None, init=False, repr=False)
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
-        """Forecast every window of the index."""
+        """Forecast every window of the index; raise a DataError where forecasts are not finite."""
         if self._last is None or self._last[0] is not index:
             self._last = index, self.predictor.predict(self.encoded, index).require_finite(panel.names)
         return self._last[1]

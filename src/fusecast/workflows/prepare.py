@@ -181,9 +181,10 @@ def read_panel(
     frame = read_table(source, keys=keys)
     schema = declare(frame)
     check_key_columns(schema)
-    panel = unify_levels(build_panel(frame, schema, allow_empty=allow_empty), vocabularies)
+    panel = build_panel(frame, schema, allow_empty=allow_empty)
     gaps = panel.num_rows - len(frame)
-    return *split_future_rows(panel, frame, future_rows), gaps
+    panel, plan = split_future_rows(panel, frame, future_rows)
+    return unify_levels(panel, vocabularies), plan, gaps
 
 
 def is_too_large(path: Path) -> bool:
@@ -280,7 +281,7 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
 def note_facts(
     panel: Panel, plan: Plan | None, gaps: int, horizon: int, fitted: Sequence[FittedPreprocessor] = ()
 ) -> None:
-    """Say in a line what is remarkable about a table, and new to networks that were `fitted` to another."""
+    """Print in a line what is remarkable about a table, and new to networks that were `fitted` to another."""
     facts = [] if plan is None else plan.describe(panel, horizon)
     facts += describe_rows(panel, gaps)
     if fitted and (new := find_new_values(panel, fitted)):
