@@ -23,8 +23,8 @@ from fusecast.config import (
     SplitConfig,
     TableConfig,
     TrainingConfig,
-    read_options,
 )
+from fusecast.config_text import read_options
 from fusecast.errors import ConfigError
 from fusecast.errors.config import InvalidOptionsError
 from fusecast.io.documents import parse_yaml

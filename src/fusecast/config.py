@@ -25,16 +25,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from fusecast.config_text import CHECKSUM_MARK, FIRST_LINE, read_options
 from fusecast.errors import ConfigError
 from fusecast.errors.base import did_you_mean, shorten
 from fusecast.errors.config import InvalidOptionsError, describe_allowed, list_choices
 from fusecast.io.atomic import compute_checksum, write_text_atomically
-from fusecast.io.documents import MAX_YAML_BYTES, YamlDumper, decode, parse_json, parse_yaml, read_bytes
+from fusecast.io.documents import YamlDumper
 from fusecast.model.config import Head, ModelConfig
 
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
 Scaling = Literal["standard", "robust", "mean_abs", "none"]
-TargetTransform = Literal["none", "log1p"]
+TargetTransform = Literal["none", "log1p", "asinh"]
 WindowScaling = Literal["none", "mean", "last", "season"]
 LearningRateSchedule = Literal["plateau", "cosine"]
 BlendMethod = Literal["none", "validation"]
@@ -65,12 +66,11 @@ OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init
 """Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 EARLIER_DEFAULTS: Mapping[str, Any] = {
     "calibration": "none",
+    "features": {"lower_bound": "none"},
     "training": {"members": 1, "final": "none", "average_weights": False, "min_epoch_steps": 1},
 }
 """What options meant in files of runs that were written before there were these options."""
 TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
-FIRST_LINE = "# Written by fusecast, with a checksum in the last line. To edit this file, delete both lines."
-CHECKSUM_MARK, CHECKSUM_LENGTH = "# sha256: ", 64
 
 
 def _refuse_bool_and_text(value: Any) -> Any:
@@ -90,6 +90,7 @@ Count = Annotated[int, Field(ge=1), _NUMBER]
 NonNegativeInt = Annotated[int, Field(ge=0), _NUMBER]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False), _NUMBER]
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_name_as_tuple)]
 
 
@@ -220,7 +221,11 @@ class FeatureConfig(_Section):
     covariate_scaling: Scaling = "standard"
     """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
     target_transform: TargetTransform = "none"
-    """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
+    """Before scaling, for targets that span orders of magnitude: `log1p` where they are never negative, `asinh` where
+    they may be, as prices with spikes; `none` leaves them."""
+    lower_bound: Literal["auto", "none"] | FiniteFloat = "auto"
+    """What no forecast lies below: a number for every target; `none`; or `auto`, which is 0 for each target without a
+    negative value in the training rows, and `none` for the others."""
     window_scaling: WindowScaling | tuple[WindowScaling, ...] | Literal["auto"] = "auto"
     """Centre and scale the targets of each window once more by its own lookback, because the level of most series
     moves: `mean` around the mean; `last` around the last known value, for series that drift like random walks;
@@ -452,35 +457,6 @@ class RunConfig(_Section):
     def write(self, path: Path) -> None:
         """Write :meth:`to_yaml` to a file."""
         write_text_atomically(path, self.to_yaml())
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Read the options of a YAML or JSON file, unchecked.
-
-    A ConfigError is raised where it holds something else, or was written by :meth:`RunConfig.write` and has been cut
-    short or changed since.
-    """
-    try:
-        text = decode(read_bytes(path, MAX_YAML_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
-        check_checksum(path, text)
-        values = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
-    except (OSError, ValueError) as error:
-        raise ConfigError.unreadable(path, getattr(error, "strerror", None) or str(error)) from None
-    if values is not None and not isinstance(values, dict):
-        raise ConfigError.unreadable(path, "it holds no options, but " + type(values).__name__)
-    return values or {}
-
-
-def check_checksum(path: Path, text: str) -> None:
-    """Raise a ConfigError if a text with a checksum is not as it was written; others, written by hand, have none."""
-    before, mark, checksum = text.rpartition(f"\n{CHECKSUM_MARK}")
-    has_first_line = text != "" and text.startswith(FIRST_LINE[: len(text)])
-    if not has_first_line and not mark:
-        return
-    if len(checksum.rstrip() if mark else "") < CHECKSUM_LENGTH:
-        raise ConfigError.cut_short(path)
-    if not has_first_line or checksum.strip() != compute_checksum(f"{before}\n".encode()):
-        raise ConfigError.changed(path)
 
 
 def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:

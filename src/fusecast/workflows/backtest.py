@@ -29,7 +29,7 @@ from fusecast.workflows.calibrate import (
     predictors_to_score,
     stored_calibration,
 )
-from fusecast.workflows.evaluate import make_predictor, stored_blend
+from fusecast.workflows.evaluate import make_predictor, stored_blend, warn_of_values_below_bound
 from fusecast.workflows.refit import Refits
 
 if TYPE_CHECKING:
@@ -114,11 +114,13 @@ def backtest(
             model = bundle if refit_every is None else refits.model_for_block(block)
             known = splits.train_end if refit_every is None else refits.known_rows(block)
             network = make_predictor(prepared, model, device)
+            if block == 0:
+                warn_of_values_below_bound(panel, index, network)
             if model is bundle:
                 models = predictors_to_score(prepared, bundle, network, raw=raw)
             else:
                 own = EncodedPanelPredictor(predictor=network, encoded=model.preprocessor.encode(panel))
-                models = [predictor_ahead(prepared, model, own, panel, raw=raw)]
+                models = [predictor_ahead(model, own, panel, raw=raw)]
                 models += [replace(own, name=raw_name(own.name))] if conformal is not None else []
             return [*models, *build_baselines(baselines, panel, known, config.horizon, levels)]
 

@@ -17,7 +17,6 @@ from fusecast.calibration.conformal import CalibrationMethod, Conformal
 from fusecast.data.frequency import seasons_for
 from fusecast.data.splits import record_ends, restore_rows
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
-from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.windows.window_index import WindowIndex
 
@@ -180,13 +179,10 @@ def predictors_to_score(
     if conformal is None:
         return [own]
     own = replace(own, name=raw_name(own.name))
-    since, lowest = prepared.splits.valid_end, lowest_value(prepared)
-    return [CalibratedPredictor(predictor=own, conformal=conformal, since=since, lowest=lowest), own]
+    return [CalibratedPredictor(predictor=own, conformal=conformal, since=prepared.splits.valid_end), own]
 
 
-def predictor_ahead(
-    prepared: Prepared, bundle: Bundle, predictor: Predictor, panel: Panel, *, raw: bool = False
-) -> Predictor:
+def predictor_ahead(bundle: Bundle, predictor: Predictor, panel: Panel, *, raw: bool = False) -> Predictor:
     """Return a predictor for steps beyond the last rows of the fit, in a panel that may have grown since.
 
     It shifts the quantiles of `predictor` by the calibration in the bundle; with `raw`, or without a calibration, it is
@@ -197,10 +193,4 @@ def predictor_ahead(
         return predictor
     ahead = bundle.extra.get(CALIBRATION_AHEAD)
     since = restore_rows(panel, bundle.extra["split"], "test") if ahead is None else restore_rows(panel, ahead, "end")
-    return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since, lowest=lowest_value(prepared))
-
-
-def lowest_value(prepared: Prepared) -> float | None:
-    """Return the smallest possible target value, where the transform of the targets or the head implies one."""
-    positive = prepared.config.network.head in (COUNT_HEAD, AMOUNT_HEAD)
-    return 0.0 if positive or prepared.preprocessor.config.target_transform == "log1p" else None
+    return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since)

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.frequency import seasons_for
-from fusecast.evaluation.actuals import seasonal_error
+from fusecast.evaluation.actuals import is_training_row, seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.baselines.simple import FittedFormula
 from fusecast.evaluation.blend import BLEND, Blend, BlendedPredictor, learn_blend, with_blend
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
+from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.workflows.calibrate import predictors_to_score
 
 if TYPE_CHECKING:
     import torch
 
+    from fusecast.data.panel import Panel
     from fusecast.inference.forecasts import Predictor
     from fusecast.inference.model_bundle import Bundle
+    from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
 
 MAX_COMPARED_WINDOWS = 2000
@@ -41,19 +44,29 @@ def evaluate_run(
 
     On the validation rows its own quantiles are compared with baselines series by series. With a calibration the
     quantiles without it are scored too, and alone with `raw`; `stride` are the steps between cutoffs, None for the
-    horizon.
+    horizon. Values below the lower bound of the forecasts are counted in a DataWarning.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
+    index = prepared.windows("test", config.horizon if stride is None else stride)
+    warn_of_values_below_bound(panel, index, predictor)
     evaluation = evaluate(
         predictors_to_score(prepared, bundle, predictor, raw=raw),
         panel,
-        prepared.windows("test", config.horizon if stride is None else stride),
+        index,
         train_end=train_end,
         season=seasons_for(panel.schema.frequency)[0],
         baselines=build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles),
         on_progress=on_progress,
     )
     return replace(evaluation, comparison=compare_on_validation(prepared, predictor))
+
+
+def warn_of_values_below_bound(panel: Panel, index: WindowIndex, predictor: EnsemblePredictor) -> None:
+    """Warn of values that are forecast in windows of an index, and are below the lower bound of the forecasts."""
+    has_windows = index.counts > 0
+    end = np.where(has_windows, index.last_cutoff + index.horizon, 0)
+    begin = np.where(has_windows, index.first_cutoff, 0)
+    warn_below_bound(panel, predictor.lowest, is_training_row(panel, end) & ~is_training_row(panel, begin))
 
 
 def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineComparison | None:

@@ -108,7 +108,7 @@ def explain_latest_forecast(
     network = predictor_for(prepared, bundle, judged, panel, index)
     encoded = network.preprocessor.encode(panel)
     _, batch, output = next(iter(network.outputs(encoded, index)))
-    forecasts = predictor_ahead(prepared, bundle, network, panel, raw=raw).predict(panel, index)
+    forecasts = predictor_ahead(bundle, network, panel, raw=raw).predict(panel, index)
     return explain_forecast(batch, output, forecasts, panel, encoded.inputs)
 
 

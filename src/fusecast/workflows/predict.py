@@ -12,9 +12,10 @@ from fusecast.data.splits import restore_rows
 from fusecast.errors import DataError, DataWarning
 from fusecast.errors.base import join_words, warn
 from fusecast.evaluation.actuals import stack_targets
+from fusecast.features.targets import warn_below_bound
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import lowest_value, predictor_ahead
+from fusecast.workflows.calibrate import predictor_ahead
 from fusecast.workflows.evaluate import make_predictor
 
 if TYPE_CHECKING:
@@ -44,20 +45,22 @@ def predict(
 
     A distribution has quantiles of its own at every level; those of a quantile head, and calibrated ones, are
     interpolated, see :mod:`fusecast.inference.quantiles`. Raise a DataError where values are so large that forecasts
-    are not finite. Series without any value of the targets are named in a DataWarning.
+    are not finite. A DataWarning names series without any value of the targets, or counts values below the lower bound
+    of the forecasts.
     """
     panel, config = prepared.panel, prepared.config
     warn_without_history(prepared)
     extended = extend_panel(panel, config.horizon, read_future(future, panel.schema.id))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
     network = predictor_for(prepared, bundle, judged, extended, index)
-    predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
+    warn_below_bound(panel, network.lowest)
+    predictor = predictor_ahead(bundle, network, extended, raw=raw)
     if quantiles is not None and network.supports_any_level and predictor is network:
         forecasts = network.predict(extended, index, quantiles)
     else:
         forecasts = predictor.predict(extended, index)
         if quantiles is not None:
-            forecasts = forecasts.at_levels(quantiles, lowest=lowest_value(prepared))
+            forecasts = forecasts.at_levels(quantiles)
     spoiled = ~np.isfinite(forecasts.quantiles).all(axis=(1, 2, 3))
     if spoiled.any():
         raise DataError.forecasts_not_finite([panel.names[s] for s in forecasts.series[spoiled].tolist()])

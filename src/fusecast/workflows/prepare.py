@@ -21,7 +21,7 @@ from fusecast.data.splits import Split, check_row_spacing, restore_split, split_
 from fusecast.errors import DataError, DataWarning
 from fusecast.errors.base import warn
 from fusecast.features.preprocessor import Preprocessor
-from fusecast.features.targets import check_targets
+from fusecast.features.targets import check_targets, warn_below_bound
 from fusecast.inference.forecasts import check_key_columns
 from fusecast.io.atomic import scratch_folder
 from fusecast.io.streaming import estimate_memory, read_first_rows, stream_parquet
@@ -29,7 +29,7 @@ from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
 from fusecast.runtime.cpu import available_memory, require_memory
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.choose import Choice, choose_options
+from fusecast.workflows.choose import Choice, choose_options, describe_lower_bounds
 
 if TYPE_CHECKING:
     from fusecast.config import RunConfig, TableConfig
@@ -192,6 +192,9 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     config, choices = choose_options(config, panel, splits)
     check_memory(config)
     fitted = Preprocessor(config.features).fit(panel, splits.train_end)
+    if config.features.lower_bound == "auto":
+        choices = (*choices, *describe_lower_bounds(schema.targets, fitted.targets.lowest))
+    warn_below_bound(panel, fitted.targets.lowest)
     if fitted.without_values:
         warn(DataWarning.without_training_values(fitted.without_values))
     for name, fact in _find_calendar_columns(panel):

@@ -235,7 +235,7 @@ def forecast_next_steps(
         return None
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=prepared.lookback, horizon=config.horizon)
     network = predictor_for(prepared, bundle, predictor, extended, index)
-    return predictor_ahead(prepared, bundle, network, extended, raw=raw).predict(extended, index.subset(series))
+    return predictor_ahead(bundle, network, extended, raw=raw).predict(extended, index.subset(series))
 
 
 def _recent_actuals(panel: Panel, s: int, target: str, horizon: int) -> dict[str, Any]:

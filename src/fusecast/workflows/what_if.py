@@ -46,7 +46,7 @@ def what_if(
     panel, index = latest_windows(prepared, future, series)
     changed = apply_changes(panel, index, changes)
     network = predictor_for(prepared, bundle, judged, panel, index)
-    predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
+    predictor = predictor_ahead(bundle, network, panel, raw=raw)
     before = long_table(panel, predictor.predict(panel, index), "before")
     after = long_table(panel, predictor.predict(changed, index), "after")
     return before.with_columns(after["after"], difference=after["after"] - before["before"])

@@ -24,7 +24,8 @@ def fit(
 ) -> None:
     """Train a Temporal Fusion Transformer on a table."""
     from fusecast.cli.options import parse_assignments
-    from fusecast.config import EARLIER_DEFAULTS, read_options
+    from fusecast.config import EARLIER_DEFAULTS
+    from fusecast.config_text import read_options
     from fusecast.errors import ConfigError, TrainingError
     from fusecast.workflows.fit import RUN_FILE
 

@@ -35,7 +35,7 @@ def migrate(
     """Convert weights that were trained elsewhere; nothing in the old file is executed."""
     from fusecast.cli import output
     from fusecast.cli.options import parse_assignments
-    from fusecast.config import read_options
+    from fusecast.config_text import read_options
     from fusecast.interop.conversion import PartialMatchError, convert
 
     described = {} if config is None else read_options(config)
