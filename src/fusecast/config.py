@@ -35,7 +35,7 @@ from fusecast.model.config import Head, ModelConfig
 
 CalendarFeatureName = Literal["minute", "hour", "day_of_week", "day_of_month", "month"]
 Scaling = Literal["standard", "robust", "mean_abs", "none"]
-TargetTransform = Literal["none", "log1p"]
+TargetTransform = Literal["none", "log1p", "asinh"]
 WindowScaling = Literal["none", "mean", "last", "season"]
 LearningRateSchedule = Literal["plateau", "cosine"]
 BlendMethod = Literal["auto", "validation", "none"]
@@ -69,6 +69,7 @@ OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init
 EARLIER_DEFAULTS: Mapping[str, Any] = {
     "blend": "none",
     "calibration": "none",
+    "features": {"lower_bound": "none"},
     "table": {"future_rows": "none"},
     "training": {
         "members": 1,
@@ -99,6 +100,7 @@ Count = Annotated[int, Field(ge=1), _NUMBER]
 NonNegativeInt = Annotated[int, Field(ge=0), _NUMBER]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False), _NUMBER]
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_name_as_tuple)]
 
 
@@ -232,7 +234,11 @@ class FeatureConfig(_Section):
     covariate_scaling: Scaling = "standard"
     """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
     target_transform: TargetTransform = "none"
-    """Before scaling: `none`, or `log1p` for targets that are never negative and span orders of magnitude."""
+    """Before scaling, for targets that span orders of magnitude: `log1p` where they are never negative, `asinh` where
+    they may be, as prices with spikes; `none` leaves them."""
+    lower_bound: Literal["auto", "none"] | FiniteFloat = "auto"
+    """What no forecast lies below: a number for every target; `none`; or `auto`, which is 0 for each target without a
+    negative value in the training rows, and `none` for the others."""
     window_scaling: WindowScaling | tuple[WindowScaling, ...] | Literal["auto"] = "auto"
     """Centre and scale the targets of each window once more by its own lookback, because the level of most series
     moves: `mean` around the mean; `last` around the last known value, for series that drift like random walks;

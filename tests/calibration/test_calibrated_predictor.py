@@ -72,7 +72,7 @@ def test_no_quantile_lies_below_the_smallest_possible_value(panel_of) -> None:
     panel = panel_of(np.random.default_rng(14).normal(size=300))
     conformal = fit_conformal("cqr", panel, NarrowPredictor(), 100, 250)
     free, bounded = (
-        CalibratedPredictor(predictor=NarrowPredictor(), conformal=conformal, since=np.array([250]), lowest=lowest)
+        CalibratedPredictor(predictor=NarrowPredictor(lowest=lowest), conformal=conformal, since=np.array([250]))
         .predict(panel, windows(panel, 250, 300))
         .quantiles
         for lowest in (None, 0.0)

@@ -234,7 +234,7 @@ def test_integer_steps_have_no_calendar():
         calendar=st.sampled_from(["auto", (), ("hour", "month")]),
         target_scaling=st.sampled_from(["standard", "robust", "mean_abs", "none"]),
         covariate_scaling=st.sampled_from(["standard", "robust", "mean_abs", "none"]),
-        target_transform=st.sampled_from(["none", "log1p"]),
+        target_transform=st.sampled_from(["none", "log1p", "asinh"]),
         window_scaling=st.sampled_from(["none", "mean", "last"]),
         series_embedding=st.sampled_from([None, True, False]),
         relative_position=st.booleans(),

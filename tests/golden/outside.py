@@ -50,6 +50,7 @@ def m4_hourly(data: Data, scratch: Path) -> Tables:
             *("--quantiles", "0.05,0.25,0.5,0.75,0.95", "--hidden-size", 8, "--heads", 1, "--max-steps", 12),
             *("--dropout", 0, "--calibration", "none", "--blend", "none", "--final", "none", "--members", 1),
             *("--set", "features.window_scaling=none", "--set", "training.windows_per_epoch=512"),
+            *("--set", "features.lower_bound=none"),
             *("--set", f"features.calendar={CALENDAR['calendar']}"),
             *("--set", "training.average_weights=false", "--set", "training.min_epoch_steps=1"),
             *("--set", "training.logger=none", "--set", "training.progress=false", "--set", "training.accelerator=cpu"),

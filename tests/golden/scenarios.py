@@ -41,7 +41,11 @@ SHORT: dict[str, Any] = {
 """Twelve steps in three epochs: enough to move every weight, too few for rounding to grow."""
 SMALL: dict[str, Any] = {"hidden_size": 16, "num_heads": 2, "dropout": 0.0}
 """Without dropout, which the kernels in C draw otherwise than torch; `dropout` has it."""
-CALENDAR: dict[str, Any] = {"calendar": ["hour", "day_of_week", "day_of_month", "month"], "window_scaling": "mean"}
+CALENDAR: dict[str, Any] = {
+    "calendar": ["hour", "day_of_week", "day_of_month", "month"],
+    "window_scaling": "mean",
+    "lower_bound": "none",
+}
 """What `auto` took when the tables were recorded; now it leaves out months and years that weeks of data do not show."""
 EVENTS = ["easter_day", "christmas", "labor_day", "music_fest"]
 
@@ -169,7 +173,7 @@ def stallion(data: Data, scratch: Path) -> Tables:
         12,
         **STALLION,
         network={**SMALL, "head": "student_t"},
-        features={"window_scaling": "mean"},
+        features={"window_scaling": "mean", "lower_bound": "none"},
         training=SHORT,
         calibration="none",
         blend="none",

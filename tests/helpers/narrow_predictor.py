@@ -19,15 +19,15 @@ class NarrowPredictor:
 
     name = "TFT"
 
-    def __init__(self, mean: float = 0.0, spread: float = 0.5) -> None:
+    def __init__(self, mean: float = 0.0, spread: float = 0.5, lowest: float | None = None) -> None:
         self.offsets = mean + spread * stats.norm.ppf(LEVELS)
+        self.lowest = None if lowest is None else np.array([lowest])
 
     def predict(self, panel, index: WindowIndex) -> Forecasts:
         series, cutoff = index.locate(np.arange(len(index)))
         shape = (len(series), index.horizon, 1, len(LEVELS))
-        return Forecasts(
-            series=series, cutoff=cutoff, quantiles=np.broadcast_to(self.offsets, shape).copy(), levels=LEVELS
-        )
+        quantiles = np.broadcast_to(self.offsets, shape).copy()
+        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=LEVELS, lowest=self.lowest)
 
 
 def windows(panel, begin: int, end: int, stride: int = 1) -> WindowIndex:

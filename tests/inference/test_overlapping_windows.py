@@ -16,6 +16,7 @@ from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.preprocessor import Preprocessor
+from fusecast.features.targets import FittedTargets
 from fusecast.inference import overlapping_windows
 from fusecast.inference.network_predictor import NetworkPredictor
 from fusecast.inference.overlapping_windows import OverlappingWindows
@@ -228,6 +229,8 @@ def test_windows_that_do_not_overlap_share_nothing() -> None:
 
 class Identity:
     """A preprocessor of data that are scaled already."""
+
+    targets = FittedTargets.without_facts(FeatureConfig(), count=1)
 
     def invert(self, values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return values * scale[:, None, None] + center[:, None, None]

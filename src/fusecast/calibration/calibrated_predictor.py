@@ -34,7 +34,6 @@ class CalibratedPredictor:
     name: str = NetworkPredictor.name  # in tables of scores
     conformal: Conformal
     since: IntArray = field(repr=False)  # rows of each series up to the end of the calibration span, [S]; 0 for none
-    lowest: float | None = None  # smallest value that targets can have, which no shift goes below; None: no bound
     _panel: Panel | None = field(default=None, init=False, repr=False)
     _first_cutoff: IntArray = field(init=False, repr=False)  # row of each series at the time of origin 0, [S]
     _num_origins: int = field(default=0, init=False, repr=False)  # that were forecast
@@ -46,8 +45,6 @@ class CalibratedPredictor:
         adaptive = self.conformal.method == "adaptive" and len(index) > 0
         shifts = self.adaptive_shifts(panel, index) if adaptive else None
         calibrated = self.conformal.apply(panel, self.predictor.predict(panel, index), shifts)
-        if self.lowest is not None:
-            calibrated = replace(calibrated, quantiles=np.maximum(calibrated.quantiles, self.lowest))
         return calibrated.require_finite(panel.names)
 
     def adaptive_shifts(self, panel: Panel, index: WindowIndex) -> FloatArray:

@@ -115,7 +115,7 @@ class Conformal:
         return (actual[..., None] - base) / self._unit(panel, forecasts)[..., None]
 
     def apply(self, panel: Panel, forecasts: Forecasts, shifts: FloatArray | None = None) -> Forecasts:
-        """Shift forecasts; quantiles still rise with their levels.
+        """Shift forecasts; quantiles still rise with their levels, and are not below the bound of their target.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Conformal:
             forecasts = forecasts.at_levels(self.levels)
         shifts = self.shifts if shifts is None else shifts
         shifted = self._base(forecasts) + shifts * self._unit(panel, forecasts)[..., None]
-        return replace(forecasts, quantiles=shifted).sorted()
+        return replace(forecasts, quantiles=shifted).sorted().bounded()
 
     def _base(self, forecasts: Forecasts) -> FloatArray:
         """Return what is shifted, [W, H, Y, Q]."""

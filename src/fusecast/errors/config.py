@@ -294,6 +294,8 @@ def describe_allowed(schema: Mapping[str, Any]) -> str:
     """Describe the values that a JSON schema allows, such as "a whole number of at least 1 or none"."""
     if "anyOf" in schema:
         return " or ".join(describe_allowed(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(map(repr, schema["enum"]))
     match schema.get("type"):
         case None:
             return "a section of options"

@@ -99,6 +99,13 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def below_lower_bound(cls, target: str, bound: float, count: int, total: int) -> Self:
+        return cls(
+            f"{count:,} of {format_count(total, 'value')} of {target!r} lie below {bound:g}, the lower bound of its "
+            "forecasts\nHint: fit with features.lower_bound=none, or a lower number, where these are to be forecast"
+        )
+
+    @classmethod
     def without_training_values(cls, columns: Collection[str]) -> Self:
         return cls(
             f"no training row has a value of {some_of(columns)}: the model does not use later values\n"

@@ -134,7 +134,7 @@ class BlendedPredictor:
             mixed = baseline.predict(panel, index.subset(mask)).quantiles
             weight = weights[forecasts.series[windows]][:, None, None, None]
             quantiles[windows] = (1 - weight) * forecasts.quantiles[windows] + weight * mixed
-        return replace(forecasts, quantiles=quantiles)
+        return replace(forecasts, quantiles=quantiles).bounded()
 
 
 def _span(weights: Sequence[float]) -> str:
@@ -143,7 +143,7 @@ def _span(weights: Sequence[float]) -> str:
 
 
 def _mix(model: Forecasts, baseline: Forecasts, weight: float) -> Forecasts:
-    return replace(model, quantiles=(1 - weight) * model.quantiles + weight * baseline.quantiles)
+    return replace(model, quantiles=(1 - weight) * model.quantiles + weight * baseline.quantiles).bounded()
 
 
 def stored_blend(bundle: Bundle) -> Blend | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.features.scaling import Scales, compute_statistics
-from fusecast.features.targets import transform_target
+from fusecast.features.targets import FittedTargets
 
 if TYPE_CHECKING:
     from fusecast.config import FeatureConfig, Scaling
@@ -97,6 +97,7 @@ def find_new_series(
     position: IntArray,
     scales_by_column: Mapping[str, Scales],
     config: FeatureConfig,
+    fitted_targets: FittedTargets,
     usual: Mapping[str, tuple[float, float]],
     similar_series: Callable[[Panel, IntArray], list[IntArray]],
 ) -> NewSeries | None:
@@ -113,10 +114,7 @@ def find_new_series(
         return None
     panel = panel.select(new)
     values = np.column_stack(
-        [
-            transform_target(panel, name, config.target_transform) if name in targets else panel.reals[name]
-            for name in own
-        ]
+        [fitted_targets.transform_rows(panel, name) if name in targets else panel.reals[name] for name in own]
     )
     scales = [each for _, each in own.values()]
     pooled = np.array([(each.pooled_center, each.pooled_scale) for each in scales]).T

@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.config import CalendarFeatureName, FeatureConfig
+from fusecast.config import EARLIER_DEFAULTS, CalendarFeatureName, FeatureConfig
 from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.frequency import Frequency, seasons_for
 from fusecast.data.panel import Panel
@@ -39,7 +39,8 @@ from fusecast.features.public_holidays import (
     is_longer_than_a_day,
 )
 from fusecast.features.scaling import Scales, TrainingRows, fit_covariate, fit_static, fit_target
-from fusecast.features.targets import invert_transform, transform_target
+from fusecast.features.targets import FittedTargets
+from fusecast.features.vocabulary import encode_categories, encode_statics, fit_vocabulary
 from fusecast.io.documents import parse_json, take
 
 FORMAT, VERSION = "fusecast.preprocessor", 1
@@ -63,12 +64,12 @@ class Preprocessor:
         _check_names(schema, config)
         end = np.asarray(train_end, dtype=np.int64)
         training = TrainingRows(panel, end)
+        targets = FittedTargets.fit(panel, training, config)
 
         scales, without_values, usual = {}, [], {}
         for column in scaled_columns(schema):
             if column in schema.targets:
-                target = transform_target(panel, column, config.target_transform, training.mask)
-                values, counts = training.values(target)
+                values, counts = training.values(targets.transform_rows(panel, column, training.mask))
                 if not len(values):
                     raise DataError.target_without_values(column)
                 scales[column] = fit_target(values, counts, config.target_scaling)
@@ -97,6 +98,7 @@ class Preprocessor:
             schema=schema,
             config=config,
             series=training.names,
+            targets=targets,
             scales=scales,
             static_scales={name: fit_static(values, config.covariate_scaling) for name, values in statics.items()},
             vocabularies=vocabularies,
@@ -118,6 +120,7 @@ class FittedPreprocessor:
     schema: Schema
     config: FeatureConfig
     series: tuple[str, ...]  # series with training rows, in the order of their names
+    targets: FittedTargets  # their transform, and the lower bounds of their forecasts
     scales: Mapping[str, Scales]  # targets, observed and known reals; aligned with `series`
     static_scales: Mapping[str, Scales]  # static reals; shared
     vocabularies: Mapping[str, tuple[str, ...]]  # categorical columns, and `series:<id>` where series are embedded
@@ -187,7 +190,7 @@ class FittedPreprocessor:
         for column, (name, statistics) in enumerate(self.scales.items()):
             values, is_target = panel.reals[name], column < len(targets)
             if is_target:
-                values = transform_target(panel, name, self.config.target_transform)
+                values = self.targets.transform_rows(panel, name)
             center, scale = statistics.at(series)
             if is_target:
                 centers[:, column], scales[:, column] = center, scale
@@ -227,7 +230,9 @@ class FittedPreprocessor:
             scale=scales,
             window_scaling=self.config.window_scalings[0],
             season=seasons_for(self.schema.frequency)[0],
-            new_series=find_new_series(panel, series, self.scales, self.config, self.usual, self.find_similar_series),
+            new_series=find_new_series(
+                panel, series, self.scales, self.config, self.targets, self.usual, self.find_similar_series
+            ),
         )
 
     def locate_series(self, panel: Panel) -> IntArray:
@@ -248,10 +253,10 @@ class FittedPreprocessor:
     def invert(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
         """Convert scaled values [W, ..., Y] to the units of the data, with center and scale [W, Y].
 
-        With `log1p` the result is never negative, like the data, and quantiles keep their order.
+        None is below the lower bound of its target, and quantiles keep their order.
         """
         shape = (len(center), *(1,) * (values.ndim - 2), center.shape[1])
-        return invert_transform(values * scale.reshape(shape) + center.reshape(shape), self.config.target_transform)
+        return self.targets.invert(values * scale.reshape(shape) + center.reshape(shape))
 
     def to_json(self) -> str:
         """Return all statistics as JSON; the preprocessor that :meth:`from_json` returns computes exactly the same."""
@@ -261,6 +266,7 @@ class FittedPreprocessor:
             "schema": self.schema.to_dict(),
             "config": self.config.to_dict(),
             "series": list(self.series),
+            "targets": self.targets.to_dict(),
             "scales": {name: scales.to_dict() for name, scales in self.scales.items()},
             "static_scales": {name: scales.to_dict() for name, scales in self.static_scales.items()},
             "vocabularies": {name: list(levels) for name, levels in self.vocabularies.items()},
@@ -294,9 +300,12 @@ class FittedPreprocessor:
             scales, static_scales = (take(values, name, dict, items=dict) for name in ("scales", "static_scales"))
             vocabularies, repeated = take(values, "vocabularies", dict), values.get("repeated_features")
             holidays = take(values, "holidays", list, items=dict) if "holidays" in values else []
+            schema = _read_schema(take(values, "schema", dict))
+            config = FeatureConfig(**EARLIER_DEFAULTS["features"] | take(values, "config", dict))
             fitted = cls(
-                schema=_read_schema(take(values, "schema", dict)),
-                config=FeatureConfig(**take(values, "config", dict)),
+                schema=schema,
+                config=config,
+                targets=_read_targets(values, config, len(schema.targets)),
                 series=_read_names(values, "series"),
                 scales={name: Scales.from_dict(each) for name, each in scales.items()},
                 static_scales={name: Scales.from_dict(each) for name, each in static_scales.items()},
@@ -395,6 +404,16 @@ def _read_names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _read_targets(values: Mapping[str, Any], config: FeatureConfig, count: int) -> FittedTargets:
+    """Return the facts of `count` targets, those of earlier versions where they were not written."""
+    if "targets" not in values:
+        return FittedTargets.without_facts(config, count)
+    targets = FittedTargets.from_dict(take(values, "targets", dict, items=list), config)
+    if len(targets.lowest) != count:
+        raise ValueError("bounds are not as many as targets")
+    return targets
+
+
 def _read_statics(values: Mapping[str, Any]) -> dict[str, FloatArray]:
     """Return the statics of the series, none where they were not written."""
     statics = take(values, "statics", dict, items=list) if "statics" in values else {}
@@ -423,36 +442,6 @@ def _fit_holidays(config: FeatureConfig, panel: Panel, training: TrainingRows) -
     )
     years = panel.time_grid.times(ends).dt.year().to_list() or [date.today().year]
     return tuple(find_holidays(country, min(years), max(years) + YEARS_AHEAD) for country in config.country)
-
-
-def fit_vocabulary(codes: NDArray[np.int32], levels: Sequence[str]) -> tuple[str, ...]:
-    """Return the categories that occur among the `codes` of training rows (-1 is missing), sorted as text.
-
-    The order does not depend on that of rows or series, so neither do the codes.
-    """
-    return tuple(sorted(levels[code] for code in np.unique(codes).tolist() if code >= 0))
-
-
-def encode_categories(codes: NDArray[np.int32], levels: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.int32]:
-    """Translate codes into `levels` to positions in `vocabulary`, counted from 1; 0 for unknown and missing values."""
-    position = {level: i for i, level in enumerate(vocabulary, start=1)}
-    lookup = np.zeros(len(levels) + 1, dtype=np.int32)  # the last entry is for -1
-    lookup[:-1] = [position.get(level, 0) for level in levels]
-    return lookup[codes]
-
-
-def encode_statics(
-    panel: Panel, vocabularies: Mapping[str, tuple[str, ...]], series: IntArray
-) -> dict[str, FloatArray]:
-    """Return the statics of some series: values, NaN where missing; and codes, 0 for unknown and missing categories."""
-    statics: dict[str, FloatArray] = {}
-    for name in panel.schema.names(Role.STATIC):
-        if name in panel.static_reals:
-            statics[name] = panel.static_reals[name][series].astype(np.float64)
-        else:
-            codes = encode_categories(panel.static_categories[name][series], panel.levels[name], vocabularies[name])
-            statics[name] = codes.astype(np.float64)
-    return statics
 
 
 def series_variable(schema: Schema) -> str:

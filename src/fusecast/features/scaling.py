@@ -105,7 +105,7 @@ def fit_target(values: FloatArray, counts: IntArray, kind: Scaling) -> Scales:
     """
     if kind == "none":
         return shared_scales(0.0, 1.0)
-    pooled = _pooled_statistics(values, kind)
+    pooled = compute_pooled_statistics(values, kind)
     return _with_pooled(pooled, *compute_statistics(values, counts, kind), scale_of_constants=1.0)
 
 
@@ -119,7 +119,7 @@ def fit_covariate(values: FloatArray, counts: IntArray, kind: Scaling) -> Scales
     """
     if kind == "none" or not len(values) or bool(np.isin(values, (0.0, 1.0)).all()):
         return shared_scales(0.0, 1.0)
-    pooled = _pooled_statistics(values, kind)
+    pooled = compute_pooled_statistics(values, kind)
     center, scale = compute_statistics(values, counts, kind)
     changing = scale[scale > 0]  # NaN > 0 is False
     if not len(changing):
@@ -151,8 +151,9 @@ def _with_pooled(
     )
 
 
-def _pooled_statistics(values: FloatArray, kind: Scaling) -> tuple[float, float]:
-    if not len(values):
+def compute_pooled_statistics(values: FloatArray, kind: Scaling) -> tuple[float, float]:
+    """Return center and scale of the values of all series together; a scale of 1 where they are equal."""
+    if kind == "none" or not len(values):
         return 0.0, 1.0
     ordered = np.sort(values)  # makes the rounding of sums independent of the order of series
     center, scale = compute_statistics(ordered, np.array([len(values)]), kind)

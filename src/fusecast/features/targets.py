@@ -1,18 +1,23 @@
-"""The values of targets: their transform and its inverse, and whether the head of the network can take them."""
+"""The values of targets: their transform and its inverse, their lower bound, and what the heads of the network take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fusecast.data.arrays import BoolArray, FloatArray
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ConfigError, DataError, DataWarning
+from fusecast.errors.base import warn
+from fusecast.features.scaling import compute_pooled_statistics
 from fusecast.model.config import Head
 
 if TYPE_CHECKING:
-    from fusecast.config import TargetTransform
+    from fusecast.config import FeatureConfig, Scaling, TargetTransform
     from fusecast.data.panel import Panel
+    from fusecast.features.scaling import TrainingRows
 
 COUNT_HEAD: Head = "negative_binomial"
 AMOUNT_HEAD: Head = "tweedie"
@@ -42,31 +47,108 @@ def check_targets(panel: Panel, head: Head, transform: TargetTransform) -> None:
                 raise DataError.unsupported_values(target, unsupported, f"network.head={other_heads}", *rows)
 
 
-def transform_target(
-    panel: Panel, target: str, transform: TargetTransform, rows: BoolArray | None = None
-) -> FloatArray:
-    """Return the transformed values [N] of a target; with a mask `rows` [N], only of those rows, NaN in the others.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedTargets:
+    """The transform of the targets, fitted to training rows, and what their forecasts never lie below.
 
-    Raise a DataError that names the series and the row when `log1p` is applied to a negative value.
+    `asinh` is that of Uniejewski, Weron and Ziel (2018), who compared sixteen transforms of electricity prices:
+    ``asinh((y - center) / scale)`` with the median and a robust deviation, here that of the quartiles. It is nearly
+    linear among usual values, and a logarithm far from them on both sides. Center and scale are those of all series
+    together: one function for all keeps their levels comparable, as `log1p` does; each is scaled by itself afterwards.
     """
-    values = panel.reals[target]
-    if transform == "none":
-        return values
-    negative = values < 0 if rows is None else (values < 0) & rows
-    if negative.any():
-        problem, where = "negative values, for which log1p is not defined", _locate(panel, target, negative)
-        raise DataError.unsupported_values(target, problem, "target_transform='none'", *where)
-    return np.asarray(np.log1p(values if rows is None else np.where(rows, values, np.nan)))
+
+    transform: TargetTransform
+    lowest: FloatArray  # [Y] -inf where forecasts have no lower bound
+    center: FloatArray  # [Y] of `asinh`
+    scale: FloatArray  # [Y]
+
+    @classmethod
+    def fit(cls, panel: Panel, training: TrainingRows, config: FeatureConfig) -> Self:
+        """Fit to the training rows of all series."""
+        values = [training.values(panel.reals[name])[0] for name in panel.schema.targets]
+        kind: Scaling = "robust" if config.target_transform == "asinh" else "none"
+        center, scale = zip(*(compute_pooled_statistics(each, kind) for each in values), strict=True)
+        bounds = [find_lower_bound(each, config.lower_bound) for each in values]
+        return cls.from_dict({"lowest": bounds, "center": center, "scale": scale}, config)
+
+    def transform_rows(self, panel: Panel, target: str, rows: BoolArray | None = None) -> FloatArray:
+        """Return the transformed values [N] of a target; with a mask `rows` [N], only of those rows, NaN in the others.
+
+        Raise a DataError that names the series and the row when `log1p` is applied to a negative value.
+        """
+        values, y = panel.reals[target], panel.schema.targets.index(target)
+        if self.transform == "none":
+            return values
+        if self.transform == "log1p":
+            negative = values < 0 if rows is None else (values < 0) & rows
+            if negative.any():
+                problem, where = "negative values, for which log1p is not defined", _locate(panel, target, negative)
+                raise DataError.unsupported_values(target, problem, "target_transform='asinh' or 'none'", *where)
+        return self._apply(values if rows is None else np.where(rows, values, np.nan), self.center[y], self.scale[y])
+
+    def apply(self, quantiles: FloatArray) -> FloatArray:
+        """Return quantiles [..., Y, Q] of targets, none of which is below what the transform takes, transformed."""
+        return self._apply(quantiles, self.center[:, None], self.scale[:, None])
+
+    def _apply(self, values: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
+        match self.transform:
+            case "none":
+                return values
+            case "log1p":
+                return np.asarray(np.log1p(values))
+            case "asinh":
+                return np.asarray(np.arcsinh((values - center) / scale))
+
+    def invert(self, values: FloatArray) -> FloatArray:
+        """Invert the transform of values [..., Y]; those below the lower bound become the bound.
+
+        After `log1p` nothing is negative, with or without a bound.
+        """
+        match self.transform:
+            case "log1p":
+                values = np.expm1(values)
+            case "asinh":
+                values = np.sinh(values) * self.scale + self.center
+        return values if np.isneginf(self.lowest).all() else np.maximum(values, self.lowest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON; None where there is no bound."""
+        lowest = [None if np.isneginf(bound) else bound for bound in self.lowest.tolist()]
+        return {"lowest": lowest, "center": self.center.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], config: FeatureConfig) -> Self:
+        """Return what :meth:`to_dict` describes; raise a ValueError where it does not, or scales are not positive."""
+        least = 0.0 if config.target_transform == "log1p" else -np.inf
+        lowest = [-np.inf if bound is None else float(bound) for bound in values["lowest"]]
+        center, scale = (np.array(values[name], dtype=np.float64) for name in ("center", "scale"))
+        if not (center.shape == scale.shape == (len(lowest),) and np.isfinite(center).all() and (scale > 0).all()):
+            raise ValueError("center and scale of the targets must pair up, and scales be positive")
+        return cls(transform=config.target_transform, lowest=np.maximum(lowest, least), center=center, scale=scale)
+
+    @classmethod
+    def without_facts(cls, config: FeatureConfig, count: int) -> Self:
+        """Return those of `count` targets as earlier versions took them."""
+        return cls.from_dict({"lowest": [None] * count, "center": [0.0] * count, "scale": [1.0] * count}, config)
 
 
-def apply_transform(values: FloatArray, transform: TargetTransform) -> FloatArray:
-    """Return values of targets, none of which is below what the transform takes, transformed."""
-    return values if transform == "none" else np.log1p(values)
+def find_lower_bound(values: FloatArray, option: float | str) -> float | None:
+    """Return what forecasts of a target with such training values never lie below; None for no bound."""
+    if option == "auto":
+        return 0.0 if values.min(initial=0.0) >= 0 else None
+    return None if isinstance(option, str) else float(option)
 
 
-def invert_transform(values: FloatArray, transform: TargetTransform) -> FloatArray:
-    """Invert :func:`transform_target`; what would be negative after `log1p` becomes 0."""
-    return values if transform == "none" else np.maximum(np.expm1(values), 0.0)
+def warn_below_bound(panel: Panel, lowest: FloatArray, rows: BoolArray | None = None) -> None:
+    """Warn of values of the targets in some rows [N], None for all, that are below the bounds [Y] of their forecasts.
+
+    ``auto`` has none below in the rows that it was found in.
+    """
+    for target, bound in zip(panel.schema.targets, lowest.tolist(), strict=True):
+        values = panel.reals[target] if rows is None else panel.reals[target][rows]
+        below = int((values < bound).sum())
+        if below:
+            warn(DataWarning.below_lower_bound(target, bound, below, int((~np.isnan(values)).sum())))
 
 
 def _locate(panel: Panel, target: str, wrong: BoolArray) -> tuple[list[object], int, float]:

@@ -12,7 +12,7 @@ from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.preprocessor import FittedPreprocessor
-from fusecast.features.targets import COUNT_HEAD, apply_transform
+from fusecast.features.targets import COUNT_HEAD
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.inference.network_predictor import NetworkPredictor, evaluation_mode
@@ -74,6 +74,11 @@ class EnsemblePredictor:
     def config(self) -> ModelConfig:
         """Sizes of each network."""
         return self.members[0].network.config
+
+    @property
+    def lowest(self) -> FloatArray:
+        """What no forecast of a target lies below, [Y], -inf for no bound."""
+        return self._predictors[0].lowest
 
     @property
     def supports_any_level(self) -> bool:
@@ -151,7 +156,7 @@ class EnsemblePredictor:
 
     def _scale(self, quantiles: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
         """Scale quantiles [B, H, Y, Q] in the units of the data by center and scale [B, Y]."""
-        transformed = apply_transform(quantiles, self.preprocessor.config.target_transform)
+        transformed = self.preprocessor.targets.apply(quantiles)
         return np.asarray((transformed - center[:, None, :, None]) / scale[:, None, :, None])
 
 

@@ -32,6 +32,7 @@ class Forecasts:
     cutoff: IntArray  # [W] number of known rows of the series
     quantiles: FloatArray  # [W, H, Y, Q]
     levels: tuple[float, ...]  # Q quantile levels
+    lowest: FloatArray | None = None  # [Y] what no forecast of a target lies below; -inf, or None, for no bound
 
     def __repr__(self) -> str:
         return f"Forecasts({len(self)} windows, horizon={self.horizon}, levels={self.levels})"
@@ -58,26 +59,20 @@ class Forecasts:
             raise DataError.forecasts_not_finite([names[s] for s in np.unique(self.series[spoiled]).tolist()])
         return self
 
-    def at_levels(self, levels: Sequence[float], *, lowest: float | None = None) -> Self:
+    def bounded(self) -> Self:
+        """Return the forecasts with what lies below the bound of its target at the bound."""
+        if self.lowest is None:
+            return self
+        return replace(self, quantiles=np.maximum(self.quantiles, self.lowest[:, None]))
+
+    def at_levels(self, levels: Sequence[float]) -> Self:
         """Return the forecasts at other levels; quantiles of levels that were forecast do not change.
 
-        Parameters
-        ----------
-        levels
-            Rising, inside (0, 1).
-        lowest
-            Smallest value that the target can have, where the lower tail ends; None where there is no such bound.
-
-        Raises
-        ------
-        ConfigError
-            When the levels do not rise or lie outside (0, 1).
+        The lower tail ends at the bound. Raise a ConfigError when the levels do not rise or lie outside (0, 1).
         """
         levels = validate_quantile_levels(levels)
         quantiles = interpolate_quantiles(self.sorted().quantiles, self.levels, np.asarray(levels))
-        if lowest is not None:
-            quantiles = np.maximum(quantiles, np.minimum(lowest, self.quantiles.min(axis=-1, keepdims=True)))
-        return replace(self, quantiles=quantiles, levels=levels)
+        return replace(self, quantiles=quantiles, levels=levels).bounded()
 
     def median(self) -> FloatArray:
         """Return the point forecast [W, H, Y]: the median, or the nearest level where all lie on one side of it."""

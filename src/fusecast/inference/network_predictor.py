@@ -96,6 +96,14 @@ class NetworkPredictor:
         """Whether the head is a distribution, which has a quantile at any level."""
         return self._original.config.head != "quantile"
 
+    @cached_property
+    def lowest(self) -> FloatArray:
+        """What no forecast of a target lies below, [Y], -inf for no bound: that of the preprocessor, or of the head."""
+        lowest, head = self.preprocessor.targets.lowest, self._original.config.head
+        if head == COUNT_HEAD:
+            lowest = np.ceil(lowest)
+        return np.maximum(lowest, 0.0) if head in (COUNT_HEAD, AMOUNT_HEAD) else lowest
+
     def predict(
         self, source: Panel | EncodedPanel, index: WindowIndex, levels: Sequence[float] | None = None
     ) -> Forecasts:
@@ -142,7 +150,9 @@ class NetworkPredictor:
                 else:
                     center, scale = compute_window_units(encoded, index.lookback, series[windows], cutoff[windows])
                 quantiles[windows] = self.to_units(output.quantiles, center, scale)
-        return Forecasts(series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels).sorted()
+        return Forecasts(
+            series=series, cutoff=cutoff, quantiles=quantiles, levels=forecast_levels, lowest=self.lowest
+        ).sorted()
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch and the network's scaled output.
@@ -183,7 +193,7 @@ class NetworkPredictor:
         quantiles = np.moveaxis(self.preprocessor.invert(values, center, scale), 1, -1)
         head = self.network.config.head
         if head == COUNT_HEAD:
-            return np.maximum(np.rint(quantiles), 0.0)
+            return np.maximum(np.rint(quantiles), self.lowest[:, None])
         if head == AMOUNT_HEAD:
             smallest = ZERO_TOLERANCE * (scale + np.abs(center))[:, None, :, None]
             return np.where(quantiles < smallest, 0.0, quantiles)

@@ -26,12 +26,11 @@ def sample_paths(
     *,
     seed: int = 0,
     method: SamplingMethod = "gaussian",
-    lowest: float | None = None,
 ) -> FloatArray:
-    """Draw paths from forecasts: [count, W, H, Y]. The same seed yields the same paths.
+    """Draw paths from forecasts: [count, W, H, Y], none below their bound. The same seed yields the same paths.
 
-    `method` is one of :meth:`StepDependence.draw_levels`, `lowest` the smallest value that the target can have. Raise a
-    ConfigError when `count` is below 1, or there is no such method.
+    `method` is one of :meth:`StepDependence.draw_levels`. Raise a ConfigError when `count` is below 1, or there is no
+    such method.
     """
     if count < 1:
         raise ConfigError.not_positive("count", count)
@@ -42,8 +41,8 @@ def sample_paths(
     for window in range(windows):
         levels = dependence.draw_levels(count, rng, method).reshape(count, horizon, targets)
         values = interpolate_quantiles(quantiles[window], forecasts.levels, np.moveaxis(levels, 0, -1))
-        paths[:, window] = np.moveaxis(values if lowest is None else np.maximum(values, lowest), -1, 0)
-    return paths
+        paths[:, window] = np.moveaxis(values, -1, 0)
+    return paths if forecasts.lowest is None else np.maximum(paths, forecasts.lowest)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

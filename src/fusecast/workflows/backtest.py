@@ -32,6 +32,7 @@ from fusecast.workflows.calibrate import (
     predictors_to_score,
     stored_calibration,
 )
+from fusecast.workflows.evaluate import warn_of_values_below_bound
 from fusecast.workflows.refit import Refits
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def backtest(
             model = bundle if refit_every is None else refits.model_for_block(block)
             known = splits.train_end if refit_every is None else refits.known_rows(block)
             network = EnsemblePredictor.from_bundle(model, device)
+            if block == 0:
+                warn_of_values_below_bound(panel, index, network)
             if model is bundle:
                 models = predictors_to_score(prepared, bundle, network, raw=raw)
             else:

@@ -20,7 +20,6 @@ from fusecast.evaluation.actuals import gather_actuals, seasonal_error
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.baselines.simple import FittedFormula
 from fusecast.evaluation.blend import BlendedPredictor, stored_blend
-from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.windows.window_index import WindowIndex
 
@@ -184,8 +183,7 @@ def predictors_to_score(
     own = mix_in_baselines(prepared, bundle, networks)
     if conformal is None:
         return [own]
-    since, lowest = prepared.splits.valid_end, lowest_value(prepared)
-    return [CalibratedPredictor(predictor=own, conformal=conformal, since=since, lowest=lowest), own]
+    return [CalibratedPredictor(predictor=own, conformal=conformal, since=prepared.splits.valid_end), own]
 
 
 def predictor_ahead(
@@ -202,7 +200,7 @@ def predictor_ahead(
         return predictor
     ahead = bundle.extra.get(CALIBRATION_AHEAD)
     since = restore_rows(panel, bundle.extra["split"], "test") if ahead is None else restore_rows(panel, ahead, "end")
-    return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since, lowest=lowest_value(prepared))
+    return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since)
 
 
 def mix_in_baselines(prepared: Prepared, bundle: Bundle, predictor: Predictor) -> Predictor:
@@ -226,9 +224,3 @@ def fit_formulas(prepared: Prepared) -> list[FittedFormula]:
     config, train_end = prepared.config, prepared.splits.train_end
     baselines = build_baselines(DEFAULT_BASELINES, prepared.panel, train_end, config.horizon, config.network.quantiles)
     return [each for each in baselines if isinstance(each, FittedFormula)]
-
-
-def lowest_value(prepared: Prepared) -> float | None:
-    """Return the smallest possible target value, where the transform of the targets or the head implies one."""
-    positive = prepared.config.network.head in (COUNT_HEAD, AMOUNT_HEAD)
-    return 0.0 if positive or prepared.preprocessor.config.target_transform == "log1p" else None

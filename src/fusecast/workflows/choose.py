@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusecast.data.arrays import FloatArray
 from fusecast.data.frequency import Frequency, format_duration, format_weekdays, seasons_for
 from fusecast.windows.window_index import WindowIndex
 
@@ -98,6 +100,17 @@ def choose_window_scaling(members: int, horizons: int) -> Choice:
         reason = f"the validation rows of all series hold {found}, too few to choose by ({HORIZONS_TO_CHOOSE_BY})"
         return Choice(option, "season", reason)
     return Choice(option, ("season", "mean"), "both are trained, and the validation rows decide")
+
+
+def describe_lower_bounds(targets: Sequence[str], lowest: FloatArray) -> tuple[Choice, ...]:
+    """Return what forecasts of each target never lie below, [Y], as it was found in the training rows."""
+    choices = []
+    for target, bound in zip(targets, lowest.tolist(), strict=True):
+        option = "lower bound" if len(targets) == 1 else f"lower bound of {target}"
+        some = bound == -np.inf
+        reason = f"{'some' if some else 'no'} value of the training rows is negative"
+        choices.append(Choice(option, "none" if some else f"{bound:g}", reason))
+    return tuple(choices)
 
 
 def choose_lookback(frequency: str, horizon: int, rows: int) -> Choice:

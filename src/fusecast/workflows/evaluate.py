@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fusecast.data.frequency import seasons_for
-from fusecast.evaluation.actuals import seasonal_error
+from fusecast.evaluation.actuals import is_training_row, seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
 from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.blend import learn_blend, with_blend
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
+from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.workflows.calibrate import fit_formulas, mix_in_baselines, predictors_to_score
 
 if TYPE_CHECKING:
+    from fusecast.data.panel import Panel
     from fusecast.inference.forecasts import Predictor
     from fusecast.inference.model_bundle import Bundle
+    from fusecast.windows.window_index import WindowIndex
     from fusecast.workflows.prepare import Prepared
 
 MAX_COMPARED_WINDOWS = 2000
@@ -36,13 +41,15 @@ def evaluate_run(
 
     On the validation rows its own quantiles are compared with baselines series by series. With a calibration the
     quantiles without it are scored too, and alone with `raw`; `stride` are the steps between cutoffs, None for the
-    horizon.
+    horizon. Values below the lower bound of the forecasts are counted in a DataWarning.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
+    index = prepared.windows("test", config.horizon if stride is None else stride)
+    warn_of_values_below_bound(panel, index, predictor)
     evaluation = evaluate(
         predictors_to_score(prepared, bundle, predictor, raw=raw),
         panel,
-        prepared.windows("test", config.horizon if stride is None else stride),
+        index,
         train_end=train_end,
         season=seasons_for(panel.schema.frequency)[0],
         baselines=build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles),
@@ -50,6 +57,14 @@ def evaluate_run(
     )
     mixed = mix_in_baselines(prepared, bundle, predictor)
     return replace(evaluation, comparison=compare_on_validation(prepared, mixed))
+
+
+def warn_of_values_below_bound(panel: Panel, index: WindowIndex, predictor: EnsemblePredictor) -> None:
+    """Warn of values that are forecast in windows of an index, and are below the lower bound of the forecasts."""
+    has_windows = index.counts > 0
+    end = np.where(has_windows, index.last_cutoff + index.horizon, 0)
+    begin = np.where(has_windows, index.first_cutoff, 0)
+    warn_below_bound(panel, predictor.lowest, is_training_row(panel, end) & ~is_training_row(panel, begin))
 
 
 def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineComparison | None:

@@ -19,7 +19,6 @@ from fusecast.errors import ConfigError, DataError, FusecastError, TrainingError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.preprocessor import Preprocessor, series_variable
-from fusecast.features.targets import apply_transform
 from fusecast.inference.ensemble_predictor import EnsemblePredictor, combine_quantiles
 from fusecast.inference.model_bundle import FINAL, Bundle, Member
 from fusecast.io.atomic import scratch_folder, write_text_atomically
@@ -45,9 +44,10 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
 
-    from fusecast.config import Calibration, RunConfig, TargetTransform, TrainingConfig, WindowScaling
+    from fusecast.config import Calibration, RunConfig, TrainingConfig, WindowScaling
     from fusecast.features.encoded_panel import EncodedPanel
     from fusecast.features.preprocessor import FittedPreprocessor
+    from fusecast.features.targets import FittedTargets
     from fusecast.inference.forecasts import Forecasts
     from fusecast.workflows.prepare import Prepared
 
@@ -244,12 +244,13 @@ def _train_final(
 ) -> tuple[FitResult, Bundle] | None:
     """Return the final networks, or None where Ctrl+C ended their training."""
     panel = prepared.panel
-    preprocessor, initial = prepared.preprocessor, []
+    preprocessor, encoded, initial = fit_to_all_rows(prepared), prepared.encoded, []
     if training.final == "refit":
-        preprocessor = fit_to_all_rows(prepared)
+        encoded = preprocessor.encode(panel)
     else:
+        bounded = replace(prepared.preprocessor.targets, lowest=preprocessor.targets.lowest)
+        preprocessor = replace(prepared.preprocessor, targets=bounded)
         initial = [LoadInitialWeights(member.network.state_dict()) for member in judged.members]
-    encoded = prepared.encoded if preprocessor is prepared.preprocessor else preprocessor.encode(panel)
     place = folder / FINAL
     values = {"kind": training.final, "plans": [plan.to_dict() for plan in plans], "judged": _digest(judged)}
     result, bundle = train_bundle(
@@ -347,10 +348,7 @@ def keep_best_members(bundle: Bundle, prepared: Prepared, seconds: float | None 
         ]
         combined = combine_quantiles(quantiles, forecasts[0].levels, bundle.config.head)
         losses[name] = scaled_loss(
-            replace(forecasts[0], quantiles=combined),
-            prepared.encoded,
-            valid,
-            prepared.config.features.target_transform,
+            replace(forecasts[0], quantiles=combined), prepared.encoded, valid, bundle.preprocessor.targets
         )
     best = min(losses, key=lambda name: losses[name])
     if is_first_process():
@@ -388,12 +386,12 @@ def affordable_windows(prepared: Prepared, bundle: Bundle, index: WindowIndex, s
     return max(len(few), int(seconds / max(time.monotonic() - began, 1e-6) * len(few)))
 
 
-def scaled_loss(forecasts: Forecasts, encoded: EncodedPanel, index: WindowIndex, transform: TargetTransform) -> float:
+def scaled_loss(forecasts: Forecasts, encoded: EncodedPanel, index: WindowIndex, fitted: FittedTargets) -> float:
     """Return the quantile loss of forecasts, in units of each series, averaged over all values and levels."""
     series, cutoff, targets = forecasts.series, forecasts.cutoff, len(encoded.inputs.targets)
     rows = (encoded.indptr[series] + cutoff)[:, None] + np.arange(index.horizon)
     actual = encoded.reals[rows, :targets]  # [W, H, Y]
-    transformed = apply_transform(forecasts.quantiles, transform)
+    transformed = fitted.apply(forecasts.quantiles)
     center, scale = (numbers[series][:, None, :, None] for numbers in (encoded.center, encoded.scale))
     error = actual[..., None] - (transformed - center) / scale
     levels = np.asarray(forecasts.levels)

@@ -13,10 +13,11 @@ from fusecast.data.splits import restore_rows
 from fusecast.errors import DataWarning
 from fusecast.errors.base import join_words, warn
 from fusecast.evaluation.actuals import stack_targets
+from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.tables import read_future
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import lowest_value, predictor_ahead
+from fusecast.workflows.calibrate import predictor_ahead
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +49,8 @@ def predict(
 
     A distribution has quantiles of its own at every level; those of a quantile head, and calibrated ones, are
     interpolated, see :mod:`fusecast.inference.quantiles`. Raise a DataError where values are so large that forecasts
-    are not finite. Series without any value of the targets are named in a DataWarning.
+    are not finite. A DataWarning names series without any value of the targets, or counts values below the lower bound
+    of the forecasts.
     """
     panel, config = prepared.panel, prepared.config
     warn_without_history(prepared)
@@ -57,13 +59,14 @@ def predict(
         lengths=extended.lengths - config.horizon, lookback=prepared.lookback, horizon=config.horizon
     )
     network = predictor_for(bundle, judged, extended, index)
+    warn_below_bound(panel, network.lowest)
     predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
     if quantiles is not None and network.supports_any_level and predictor is network:
         forecasts = network.predict(extended, index, quantiles)
     else:
         forecasts = predictor.predict(extended, index)
         if quantiles is not None:
-            forecasts = forecasts.at_levels(quantiles, lowest=lowest_value(prepared))
+            forecasts = forecasts.at_levels(quantiles)
     return extended, forecasts
 
 

@@ -25,7 +25,7 @@ from fusecast.errors.base import some_of, warn
 from fusecast.features.levels import check_booleans, check_levels, unify_levels
 from fusecast.features.magnitudes import check_magnitudes
 from fusecast.features.preprocessor import Preprocessor
-from fusecast.features.targets import check_targets
+from fusecast.features.targets import check_targets, warn_below_bound
 from fusecast.inference.forecasts import check_key_columns
 from fusecast.io.atomic import scratch_folder
 from fusecast.io.streaming import count_rows, estimate_memory, read_first_rows, stream_parquet
@@ -33,7 +33,7 @@ from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
 from fusecast.runtime.cpu import available_memory, require_memory
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.choose import Choice, choose_options
+from fusecast.workflows.choose import Choice, choose_options, describe_lower_bounds
 
 if TYPE_CHECKING:
     from fusecast.config import FutureRows, RunConfig, TableConfig
@@ -215,6 +215,9 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     config, choices = choose_options(config, panel, splits)
     check_memory(config)
     fitted = Preprocessor(config.features).fit(panel, splits.train_end)
+    if config.features.lower_bound == "auto":
+        choices = (*choices, *describe_lower_bounds(schema.targets, fitted.targets.lowest))
+    warn_below_bound(panel, fitted.targets.lowest)
     if fitted.without_values:
         warn(DataWarning.without_training_values(fitted.without_values))
     for name, fact in _find_calendar_columns(panel):

@@ -12,7 +12,7 @@ from fusecast.errors import SchemaError
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.features.targets import COUNT_HEAD
 from fusecast.inference.sample_paths import SamplingMethod, StepDependence, sample_paths
-from fusecast.workflows.calibrate import lowest_value, mix_in_baselines, stored_calibration
+from fusecast.workflows.calibrate import mix_in_baselines, stored_calibration
 from fusecast.workflows.predict import predict
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def draw_sample_paths(
         dependence = StepDependence(levels=np.full((1, horizon * len(targets)), 0.5))
     else:
         dependence = learn_dependence(prepared, FineGridPredictor(network) if is_distribution else mixed)
-    paths = sample_paths(forecasts, dependence, count, seed=seed, method=method, lowest=lowest_value(prepared))
+    paths = sample_paths(forecasts, dependence, count, seed=seed, method=method)
     if prepared.config.network.head == COUNT_HEAD:
         paths = np.ceil(paths - 1e-9)
     frame = forecasts.to_frame(extended)
