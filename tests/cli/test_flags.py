@@ -30,7 +30,7 @@ table: {id: shop, time: day, target: [a, b], static: [c], known: [d, e], observe
   frequency: 1h, time_zone: UTC, future_rows: each}
 split: {validation: 3, test: "2017-01-01"}
 features: {calendar: [hour], country: [DE, FR], target_scaling: robust, covariate_scaling: none,
-  target_transform: log1p, window_scaling: last, series_embedding: true, relative_position: false}
+  target_transform: log1p, lower_bound: -1.5, window_scaling: last, series_embedding: true, relative_position: false}
 network: {hidden_size: 64, num_heads: 8, num_lstm_layers: 2, dropout: 0.2, quantiles: [0.2, 0.7], head: tweedie,
   tweedie_power: 1.25}
 training: {learning_rate: 0.01, batch_size: 32, max_epochs: 3, max_steps: 4, max_minutes: 2.5, members: 3, final: none,

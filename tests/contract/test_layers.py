@@ -21,6 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("data", "kernels"),
     ("io", "model"),
+    ("config_text",),
     ("config",),
     ("features", "runtime"),
     ("windows",),

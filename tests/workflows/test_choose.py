@@ -38,8 +38,8 @@ def test_the_lookback_follows_from_season_horizon_and_rows(
 
 def test_a_horizon_alone_is_enough(tmp_path: Path) -> None:
     forecaster = Forecaster(HORIZON, **ROLES, **TINY).fit(shop_table(), folder=tmp_path)
-    choice, scaling = forecaster.prepared.choices
-    assert [choice.option, scaling.option] == ["lookback", "window scaling"]
+    choice, *others = forecaster.prepared.choices
+    assert [choice.option, *(each.option for each in others)] == ["lookback", "window scaling", "lower bound"]
     assert forecaster.config.lookback == choice.value == forecaster.predictor.config.lookback
     assert RunConfig.read(tmp_path / "run.yaml").lookback == choice.value  # a resumed run chooses nothing
     assert Forecaster.load(tmp_path).config == forecaster.config
@@ -78,7 +78,7 @@ def test_baselines_are_mixed_in_where_validation_rows_are_many(monkeypatch: pyte
 
 def test_a_lookback_that_is_given_stays() -> None:
     forecaster = Forecaster(HORIZON, 5, **ROLES, **TINY)
-    assert [choice.option for choice in forecaster.prepare(shop_table()).choices] == ["window scaling"]
+    assert [choice.option for choice in forecaster.prepare(shop_table()).choices] == ["window scaling", "lower bound"]
     assert forecaster.config.lookback == 5
 
 

@@ -105,12 +105,13 @@ def _levels_after(passed: IntArray, values: FloatArray, quantiles: FloatArray, l
     x0, x1 = np.take_along_axis(quantiles, lower, axis=-1), np.take_along_axis(quantiles, lower + 1, axis=-1)
     p0, p1 = level[lower], level[lower + 1]
     width = np.where(x1 > x0, x1 - x0, 1.0)
-    result = np.where(passed == last + 1, p1, p0 + (values - x0) / width * (p1 - p0))
+    with np.errstate(over="ignore"):  # in values outside, of quantiles that are almost equal
+        result = np.where(passed == last + 1, p1, p0 + (values - x0) / width * (p1 - p0))
     below = (passed == 0) & (values < x0)
     above = (passed == last + 1) & (values > x1)
     for outside, end, rest, sign in ((below, x0, level[0], 1.0), (above, x1, 1.0 - level[-1], -1.0)):
         slope = ((x1 - x0) / (p1 - p0))[outside]
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             tail = rest * np.exp(sign * (values - end)[outside] / (slope * rest))
         result[outside] = tail if sign > 0 else 1.0 - tail
     return result
