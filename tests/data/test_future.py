@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -8,9 +9,9 @@ import polars as pl
 import pytest
 from tests.helpers.small_table import START, assert_same_panel
 
-from fusecast.data.future import extend_panel, select_future_rows
+from fusecast.data.future import extend_panel, select_future_rows, split_future_rows
 from fusecast.data.panel_builder import build_panel
-from fusecast.data.schema import make_schema
+from fusecast.data.schema import Role, make_schema
 from fusecast.errors import ConfigError, DataError, DataWarning
 
 END = START + timedelta(hours=6)
@@ -122,6 +123,53 @@ def test_some_series_are_extended_as_among_all(panel):
         assert_same_panel(extend_panel(panel, 2, plan, np.array([0])), every_series.select([0]))
     with pytest.raises(DataError, match="'price' has no value at all"):
         extend_panel(panel, 2, plan.with_columns(price=np.nan), np.array([0]))
+
+
+@pytest.mark.parametrize("promo", [["half", "yes", "no"], ["half", "third", "none at all"]])
+def test_a_plan_within_the_table_is_read_as_one_apart(frame, panel, promo):
+    plan = future_of(1).with_columns(promo=pl.Series(promo))
+    schema = panel.schema
+    table = pl.concat([frame, plan], how="diagonal").with_columns(
+        pl.col(schema.names(Role.STATIC)).forward_fill().over("unique_id")
+    )
+    history, within = split_future_rows(build_panel(table.sort("unique_id", "ds"), schema), table, "auto")
+    assert_same_panel(history, panel)
+    assert within.steps.tolist() == [1, 1, 1]
+    outcomes = []
+    for rows in (plan, within.rows):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                outcomes.append(extend_panel(history, 1, rows))
+            except DataError as error:
+                outcomes.append(str(error))
+        outcomes[-1] = (outcomes[-1], [str(each.message) for each in warned])
+    (apart, said), (inside, said_inside) = outcomes
+    assert said == said_inside
+    if isinstance(apart, str):
+        assert apart == inside
+    else:
+        assert_same_panel(inside, apart)
+
+
+@pytest.mark.parametrize("series", ["monthly", "business days"])
+def test_a_series_with_future_rows_alone_begins_a_step_before_them(series):
+    days = pl.date_range(date(2024, 1, 1), date(2024, 4, 30), eager=True)
+    if series == "monthly":
+        days = pl.Series(
+            [date(2023, 11, 30), date(2023, 12, 31), date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31)]
+        )
+    else:
+        days = days.filter(days.dt.weekday() <= 5)
+    table = pl.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "price": 2.0})
+    table = table.with_columns(y=pl.when(pl.int_range(pl.len()) < len(days) - 2).then("y"))
+    table = pl.concat([table, table.tail(2).with_columns(unique_id=pl.lit("new"))])
+    schema = make_schema(table, known=["price"])
+    history, plan = split_future_rows(build_panel(table, schema, allow_empty=True), table, "auto")
+    assert history.lengths.tolist() == [len(days) - 2, 1]
+    assert plan.steps.tolist() == [2, 2]
+    extended = extend_panel(history, 2, plan.rows)
+    assert extended.times().to_list() == [*days, *days[-3:]]
 
 
 @pytest.mark.parametrize("case", FUTURES)

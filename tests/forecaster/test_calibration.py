@@ -149,7 +149,7 @@ def test_an_adaptive_calibration_follows_rows_that_have_come_since_the_fit_and_n
 
     def shifts(table: pl.DataFrame) -> np.ndarray:
         model = fitted._model(table, None)
-        predictor = predictor_ahead(*model[1:], model[0].panel)
+        predictor = predictor_ahead(*model, model[0].panel)
         assert isinstance(predictor, CalibratedPredictor)
         assert (predictor.since == panel.lengths).all()
         index = WindowIndex.at_end(lengths=model[0].panel.lengths, lookback=LOOKBACK, horizon=HORIZON)

@@ -18,7 +18,7 @@ from fusecast.data.issues import Issues, report_unknown_levels
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import read_key_times
 from fusecast.data.parsing import encode_levels, holds_booleans, is_flag, match_levels, to_numbers, to_text
-from fusecast.data.schema import Role
+from fusecast.data.schema import Kind, Role
 from fusecast.data.time_grid import OFF_GRID, Value
 from fusecast.errors import ConfigError, DataError, DataWarning
 from fusecast.errors.base import format_count, some_of, warn
@@ -283,7 +283,7 @@ def split_future_rows(panel: Panel, frame: pl.DataFrame, which: FutureRows) -> t
     steps = panel.lengths - lengths
     if not steps.any():
         return panel, None
-    history = _begin_earlier(panel.truncate(lengths), lengths == 0)
+    history = _drop_unused_levels(_begin_earlier(panel.truncate(lengths), lengths == 0))
     schema = panel.schema
     keys = [name for name in (schema.id, schema.time) if name is not None]
     table = FutureTable(history, int(steps.max()), frame.select(*keys, *schema.names(Role.KNOWN)))
@@ -307,6 +307,19 @@ def find_history(panel: Panel, which: FutureRows) -> tuple[IntArray, IntArray]:
         planned |= ~np.isnan(panel.reals[name][last]) if name in panel.reals else panel.categories[name][last] >= 0
     of_own = planned & has_target & (known < lengths) & (lengths < until)
     return np.where(of_own, known, np.clip(until, 0, lengths)), np.flatnonzero(of_own)
+
+
+def _drop_unused_levels(panel: Panel) -> Panel:
+    """Return a panel whose known categories have no levels that no row has, so that these are new in a future table."""
+    levels, categories = dict(panel.levels), dict(panel.categories)
+    for name in panel.schema.names(Role.KNOWN, Kind.CATEGORICAL):
+        used = np.unique(categories[name])
+        used = used[used >= 0]
+        new_codes = np.full(len(levels[name]) + 1, -1, dtype=np.int32)  # the last entry is for -1
+        new_codes[used] = np.arange(len(used))
+        categories[name] = new_codes[categories[name]]
+        levels[name] = tuple(levels[name][code] for code in used.tolist())
+    return replace(panel, levels=levels, categories=categories)
 
 
 def _begin_earlier(panel: Panel, without_row: BoolArray) -> Panel:
