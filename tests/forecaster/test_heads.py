@@ -31,7 +31,8 @@ def counts() -> pl.DataFrame:
 
 
 def forecaster(head: str, **network: Any) -> Forecaster:
-    options = {**TINY, "network": {**TINY["network"], "head": head, **network}, "features": {"window_scaling": "none"}}
+    features = {"window_scaling": "none", "lower_bound": "none"}
+    options = {**TINY, "network": {**TINY["network"], "head": head, **network}, "features": features}
     return Forecaster(HORIZON, LOOKBACK, **ROLES, **options)
 
 
