@@ -266,7 +266,7 @@ def test_finetuning_goes_on_from_the_judged_weights(tmp_path: Path) -> None:
     assert result is not None
     steps = load_checkpoint(result.checkpoint)["global_step"]
     assert final.extra["steps"] == [(max(1, round(FINETUNE_STEPS * steps)),) * 2]
-    assert final.preprocessor is forecaster.prepared.preprocessor
+    assert final.preprocessor.scales is forecaster.prepared.preprocessor.scales
     rows = pl.read_csv(tmp_path / "run" / "final" / "history.csv")
     assert rows["lr"].to_list() == [FINETUNE_RATE * forecaster.config.training.rate] * rows.height
     apart = [(a - b).abs().max().item() for a, b in zip(weights(judged), weights(final), strict=True) if a.numel()]

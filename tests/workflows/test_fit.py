@@ -120,10 +120,14 @@ def test_missing_values_do_not_count_in_the_loss(in_turn: None) -> None:
     present[rows, 0] = False
     with_holes = replace(prepared.encoded, reals_present=present)
     forecasts = predictor.predict(prepared.encoded, prepared.valid)
-    before = scaled_loss(forecasts, with_holes, prepared.valid, "none")
+    targets = prepared.preprocessor.targets
+    before = scaled_loss(forecasts, with_holes, prepared.valid, targets)
     reals = prepared.encoded.reals.copy()
     reals[rows, 0] = 1e6
-    assert scaled_loss(forecasts, replace(with_holes, reals=reals), prepared.valid, "none") == before
+    assert (
+        scaled_loss(forecasts, replace(with_holes, reals=reals), prepared.valid, prepared.preprocessor.targets)
+        == before
+    )
 
 
 def test_each_window_scaling_needs_a_network() -> None:
