@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import date, datetime
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -69,6 +70,11 @@ def test_levels_of_an_index_become_columns_and_a_plain_index_does_not():
     plain = pd.DataFrame({"unique_id": ["a", "b"], "ds": [1, 2], "y": [1.0, 2.0]}, index=[7, 9])
     assert read_table(plain).columns == ["unique_id", "ds", "y"]
     assert read_table(plain.set_index(["unique_id", "ds"])).columns == ["unique_id", "ds", "y"]
+    for index in ("ds", ["unique_id", "ds"]):
+        assert read_table(plain.set_index(index, drop=False)).equals(read_table(plain))
+    other = plain.set_index(plain["ds"].to_numpy()[::-1]).rename_axis("ds")
+    with pytest.raises(DataError, match="more than one column named 'ds'"):
+        read_table(other)
 
 
 def test_objects_of_several_types_become_text():
@@ -139,7 +145,7 @@ def test_files_that_are_no_tables_are_errors_that_name_the_file(name, content, m
         ({"a": [1, 2], "b": [1, 2, 3]}, "this dict .* cannot be read as a table"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column named 'a'"),
         (pa.table([[1], [2]], names=["a", "a"]), "more than one column named 'a'"),
-        (pd.DataFrame({"a": [1]}, index=pd.Index([1], name="a")), "more than one column named 'a'"),
+        (pd.DataFrame({"a": [1]}, index=pd.Index([2], name="a")), "more than one column named 'a'"),
         (pl.DataFrame(), "the table has no rows"),
     ],
 )
@@ -229,3 +235,16 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "table.csv")
     with pytest.raises(DataError, match="it is a pipe"):
         read_table(tmp_path / "table.csv")
+
+
+def test_lists_of_rows_and_structured_arrays_are_tables():
+    rows = [{"ds": 1, "y": 2.0}, {"ds": 2, "y": None, "price": 3}, {"ds": 3}]
+    expected = pl.DataFrame({"ds": [1, 2, 3], "y": [2.0, None, None], "price": [None, 3, None]})
+    assert read_table(rows).equals(expected)
+    array = np.array([(1, 2.0), (2, 3.5)], dtype=[("ds", "i8"), ("y", "f8")])
+    assert read_table(array).equals(pl.DataFrame({"ds": [1, 2], "y": [2.0, 3.5]}))
+    for wrong in ([1, 2], [{"ds": 1}, 2], np.zeros((2, 2))):
+        with pytest.raises(DataError, match="cannot be read as a table"):
+            read_table(wrong)
+    with pytest.raises(DataError, match="no rows"):
+        read_table([])

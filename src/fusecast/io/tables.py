@@ -25,20 +25,31 @@ from fusecast.io.objects import read_objects
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoLazyFrame
+    from numpy.typing import NDArray
 
-TableLike: TypeAlias = "IntoDataFrame | IntoLazyFrame | Mapping[str, Sequence[Any]] | str | Path"
-"""A path, a pandas, polars or Arrow frame, or a dict of columns."""
+TableLike: TypeAlias = (
+    "IntoDataFrame | IntoLazyFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | NDArray[Any]"
+    " | str | Path"
+)
+"""A path, a pandas, polars or Arrow frame, a dict of columns, a list of rows, or a structured array."""
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARROW_ENDINGS = (".feather", ".arrow", ".ipc")
-SUPPORTED = (*CSV_ENDINGS, ".parquet", *ARROW_ENDINGS, "pandas, polars and pyarrow tables", "dicts of columns")
+SUPPORTED = (
+    *CSV_ENDINGS,
+    ".parquet",
+    *ARROW_ENDINGS,
+    "pandas, polars and pyarrow tables",
+    "dicts of columns",
+    "lists of rows",
+)
 TIME_NAMES = ("ds", "date", "datetime", "time", "timestamp")
 WRITABLE_ENDINGS = (".parquet", ".csv", ".feather", ".arrow")
 DECIMAL_COMMA = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
 def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame:
-    """Read the table of a path, a frame or a dict of columns.
+    """Read the table of a path, a frame, a dict of columns, a list of rows (dicts) or a structured array.
 
     Text files may be separated by comma, semicolon, tab or bar. Columns whose every cell is a number, or empty, NA,
     NaN and the like, become numbers (with decimal commas too where commas do not separate columns); a column with the
@@ -55,6 +66,11 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
         frame = source.lazy().collect()
     elif isinstance(source, Mapping):
         frame = from_columns(source)
+    elif isinstance(source, list | tuple) and all(isinstance(row, Mapping) for row in source):
+        names = dict.fromkeys(name for row in source for name in row)
+        frame = from_columns({name: [row.get(name) for row in source] for name in names})
+    elif isinstance(source, np.ndarray) and source.dtype.names:
+        frame = from_columns({name: source[name] for name in source.dtype.names})
     elif is_instance_from("pandas", source):
         frame = from_pandas(source)
     elif is_instance_from("pyarrow", source):
@@ -295,6 +311,9 @@ def from_pandas(source: Any) -> pl.DataFrame:
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     if isinstance(frame.index, (pd.DatetimeIndex, pd.PeriodIndex)) and frame.index.name is None:
         frame = frame.rename_axis("ds")
+    copies = [level for level in range(frame.index.nlevels) if is_copy_of_column(frame, level)]
+    if copies:
+        frame = frame.reset_index(level=copies, drop=True)
     names = [name for name in frame.index.names if name is not None]
     refuse_duplicates([*names, *frame.columns])
     if names or isinstance(frame.index, pd.MultiIndex):
@@ -311,6 +330,14 @@ def from_pandas(source: Any) -> pl.DataFrame:
         except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError, OverflowError):
             columns[name] = read_objects(name, column)
     return pl.DataFrame(columns)
+
+
+def is_copy_of_column(frame: Any, level: int) -> bool:
+    """Return whether a level of the index is the column of its name, as after ``set_index(..., drop=False)``."""
+    name = str(frame.index.names[level])
+    if list(frame.columns).count(name) != 1:
+        return False
+    return bool(frame.index.get_level_values(level).equals(frame.set_index(name).index))
 
 
 def is_of_one_type(column: Any) -> bool:
