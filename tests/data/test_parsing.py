@@ -140,3 +140,25 @@ def test_times_of_different_offsets_are_read_in_the_zone_of_the_schema():
     assert (panel.schema.frequency, panel.schema.time_zone, panel.num_rows) == ("1h", "Europe/Berlin", 3)
     with pytest.raises(SchemaError, match="no time zone 'Europe/Berln'\nHint: did you mean 'Europe/Berlin'"):
         make_schema(frame, id=None, time_zone="Europe/Berln")
+
+
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (["1998 Q1", "1998 Q2", None], ["1998-01-01", "1998-04-01", None]),
+        (["2018Q3", "2018Q4"], ["2018-07-01", "2018-10-01"]),
+        (["2018-q4", "2019-q1"], ["2018-10-01", "2019-01-01"]),
+        (["Q4 2018", "Q1/2019"], ["2018-10-01", "2019-01-01"]),
+        (["2023-W05", "2023-W06"], ["2023-01-30", "2023-02-06"]),
+        (["2020W53", "2021W01"], ["2020-12-28", "2021-01-04"]),
+        (["2023-W05-3", "2023-W06-3"], ["2023-02-01", "2023-02-08"]),
+    ],
+)
+def test_quarters_and_weeks_are_their_first_days(cells, days):
+    assert read(*cells).equals(pl.Series("ds", days).str.to_date())
+
+
+@pytest.mark.parametrize("cells", [["2018Q5"], ["2021-W54"], ["2018Q1", "soon"], ["W05"]])
+def test_other_periods_are_no_times(cells):
+    with pytest.raises(DataError, match="holds"):
+        read(*cells)

@@ -52,6 +52,8 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%b %d, %y",
 )
 MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")  # the first day of the month
+QUARTER = r"^(?:(?P<year>\d{4})[ -]?[Qq](?P<quarter>[1-4])|[Qq](?P<quarter2>[1-4])[ /-]?(?P<year2>\d{4}))$"
+WEEK = r"^(\d{4})-?[Ww](\d{2})(?:-?([1-7]))?$"  # of ISO 8601, from Monday
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
 """Day first and month first: only the values show which of the two it is."""
@@ -321,6 +323,8 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
             parsed = parse_format(text, form)
             if parsed.null_count() == text.null_count():
                 return parsed
+    if (periods := parse_periods(text)) is not None:
+        return periods
     for forms in (*SLASHED_FORMATS, *SHORT_FORMATS):
         fits = {
             form: parsed
@@ -364,6 +368,21 @@ def measure_span(times: pl.Series) -> int:
     """Return the distance from the first to the last time, in microseconds."""
     ticks = times.cast(pl.Datetime("us")).to_physical()
     return int(ticks.max()) - int(ticks.min())  # type: ignore[arg-type]
+
+
+def parse_periods(text: pl.Series) -> pl.Series | None:
+    """Return the first days of quarters (2018Q1, Q1 2018) or of weeks (2023-W05); None where text is something else."""
+    if text.drop_nulls().str.contains(QUARTER).all():
+        parts = text.str.extract_groups(QUARTER).struct.unnest()
+        year, quarter = (parts[name].fill_null(parts[f"{name}2"]) for name in ("year", "quarter"))
+        first = pl.date(pl.lit(year).cast(pl.Int32), 3 * pl.lit(quarter).cast(pl.Int8) - 2, 1)
+        return pl.select(first.alias(text.name)).to_series()
+    if text.drop_nulls().str.contains(WEEK).all():
+        parts = text.str.extract_groups(WEEK).struct.unnest()
+        days = parts["1"] + "-W" + parts["2"] + "-" + parts["3"].fill_null("1")
+        parsed = days.alias(text.name).str.to_date("%G-W%V-%u", strict=False)
+        return parsed if parsed.null_count() == text.null_count() else None
+    return None
 
 
 def parse_format(text: pl.Series, form: str) -> pl.Series:
