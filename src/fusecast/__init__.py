@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.forecaster import Forecaster
     from fusecast.reporting.explanation_report import ExplanationReport
+    from fusecast.scale.folder import FolderForecasts, predict_folder
     from fusecast.training.fit import FitResult
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ExplanationReport",
     "FeatureConfig",
     "FitResult",
+    "FolderForecasts",
     "ForecastExplanation",
     "Forecaster",
     "FusecastError",
@@ -72,6 +74,7 @@ __all__ = [
     "UnsafeArtifactError",
     "__version__",
     "load_sample",
+    "predict_folder",
 ]
 
 _MODULES = {
@@ -88,6 +91,7 @@ _MODULES = {
     "explain.single_forecast": ("ForecastExplanation",),
     "forecaster": ("Forecaster",),
     "reporting.explanation_report": ("ExplanationReport",),
+    "scale.folder": ("FolderForecasts", "predict_folder"),
     "training.fit": ("FitResult",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -32,6 +32,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("workflows", "interop", "compat"),
     ("forecaster",),
+    ("scale",),
     ("serving", "cli"),
     ("__main__",),
 )

@@ -304,6 +304,22 @@ def show_progress(task: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task_id, completed=done, total=total)
 
 
+@contextmanager
+def show_partitions() -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, and elsewhere a line to stderr when a further tenth of partitions is done."""
+    tenths = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal tenths
+        update(done, total)
+        if not sys.stderr.isatty() and 10 * done // total > tenths:
+            tenths = 10 * done // total
+            Console(stderr=True, soft_wrap=True).print(Text(f"{done:,} of {total:,} partitions"))
+
+    with show_progress("forecasting partitions") as update:
+        yield report
+
+
 def format_number(value: Any) -> str:
     """Format a number with four significant digits, nothing where there is none; other values as they are."""
     if not isinstance(value, float):

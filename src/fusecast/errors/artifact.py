@@ -183,6 +183,24 @@ class ArtifactError(FusecastError):
             "Hint: remove it if that backtest is not to be continued, or choose another file with --out"
         )
 
+    @classmethod
+    def inside_input(cls, folder: object, source: object) -> Self:
+        return cls.cannot_write(folder, f"lies in {source}, which these results are computed from")
+
+    @classmethod
+    def not_forecasts(cls, path: object) -> Self:
+        return cls(
+            f"{path} is no intact table of forecasts that this command wrote, and the forecasts would mix with it\n"
+            "Hint: remove it, or choose another folder with --out"
+        )
+
+    @classmethod
+    def other_forecasts(cls, path: object, difference: str) -> Self:
+        return cls(
+            f"{path} holds forecasts {difference}, and the new ones would mix with them\n"
+            "Hint: choose another folder with --out, or remove the old forecasts"
+        )
+
 
 class UnsafeArtifactError(ArtifactError):
     """A saved file holds code that loading would have to execute."""

@@ -254,6 +254,20 @@ class ConfigError(FusecastError):
         return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
 
     @classmethod
+    def needs_folder(cls, engine: str) -> Self:
+        return cls(
+            f"engine {engine!r} forecasts folders, and no folder was given\n"
+            "Hint: pass a folder of tables with --data, or leave --engine out"
+        )
+
+    @classmethod
+    def cluster_failed(cls, reason: str) -> Self:
+        return cls(
+            f"the Ray cluster failed: {reason}\n"
+            "Hint: check it with `ray status`; the same command, repeated, forecasts what is not there"
+        )
+
+    @classmethod
     def missing_browser(cls, what: str) -> Self:
         return cls(
             f"{what} needs a browser, Chromium or Chrome, and none is installed\n"

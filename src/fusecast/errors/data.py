@@ -5,6 +5,9 @@ from typing import Self
 
 from fusecast.errors.base import FusecastError, FusecastWarning, did_you_mean, format_count, list_examples, some_of
 
+MAX_FAILURES = 20
+"""Partitions whose failure is told in full."""
+
 
 def _describe_levels(column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]) -> str:
     return (
@@ -227,6 +230,59 @@ class DataError(FusecastError):
     @classmethod
     def empty_table(cls, where: str = "the table") -> Self:
         return cls(f"{where} has no rows\nHint: pass at least one row per series and step")
+
+    @classmethod
+    def no_partitions(cls, folder: object, endings: Sequence[str]) -> Self:
+        return cls(f"folder {folder} holds no table\nHint: tables are files that end in {', '.join(endings)}")
+
+    @classmethod
+    def same_partition(cls, name: str, first: object, second: object) -> Self:
+        return cls(
+            f"{first} and {second} would both be partition {name!r}\nHint: rename one, or remove it if it is a copy"
+        )
+
+    @classmethod
+    def series_in_two_partitions(cls, series: object, first: object, second: object) -> Self:
+        return cls(
+            f"series {series!r} is in {first} and in {second}; all rows of a series have to be in one partition\n"
+            "Hint: partition the table by a column that has one value in a series, such as with "
+            "pl.scan_parquet(folder).sink_parquet(pl.PartitionBy(new_folder, key=column))"
+        )
+
+    @classmethod
+    def partitions_of_one_series(cls, folder: object, count: int) -> Self:
+        return cls(
+            f"the model was trained on one series, in a table without an id column, and folder {folder} holds {count} "
+            "partitions, whose rows would all be of that series\n"
+            "Hint: forecast each file by a call of its own, or train on a table with an id column"
+        )
+
+    @classmethod
+    def plans_do_not_match(cls, without_plan: Collection[str], without_data: Collection[str], future: object) -> Self:
+        kinds = {"without a plan": without_plan, "plans of no partition": without_data}
+        differences = "; ".join(f"{kind}: {some_of(names)}" for kind, names in kinds.items() if names)
+        return cls(
+            f"the plans in {future} are not those of the partitions; {differences}\n"
+            "Hint: the plan of a partition has its name, apart from the ending: data/store=1/a.parquet, "
+            "plans/store=1/a.csv"
+        )
+
+    @classmethod
+    def plan_with_series(cls, path: object, id_: str) -> Self:
+        return cls(
+            f"plan {path} has the column {id_!r}, and one file is the plan of every series of every partition\n"
+            "Hint: write a folder of plans, one file a partition and of its name, or leave that column out"
+        )
+
+    @classmethod
+    def partitions_failed(cls, failures: Mapping[str, str], partitions: int, folder: object) -> Self:
+        shown = [f"- {name}: {text}".replace("\n", "\n  ") for name, text in list(failures.items())[:MAX_FAILURES]]
+        if len(failures) > MAX_FAILURES:
+            shown.append(f"- and {len(failures) - MAX_FAILURES:,} more")
+        return cls(
+            f"{len(failures):,} of {format_count(partitions, 'partition')} could not be forecast; the forecasts of the "
+            f"others are in {folder}, and the same call, repeated, forecasts what is not there\n" + "\n".join(shown)
+        )
 
     @classmethod
     def nothing_to_train_on(cls, horizon: int, longest: int) -> Self:

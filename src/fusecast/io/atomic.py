@@ -292,6 +292,11 @@ def _unlock(lock: int | None) -> None:
         os.close(lock)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder."""
+    _remove_leftovers.__wrapped__(folder, TEMPORARY_FILE)
+
+
 @cache
 def _remove_leftovers(folder: Path, pattern: re.Pattern[str]) -> None:
     """Remove the files and folders whose whole name matches and that nobody has locked, once a process and folder."""

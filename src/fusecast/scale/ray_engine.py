@@ -1,0 +1,68 @@
+"""Forecast partitions on a Ray cluster, through Ray Data."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fusecast.errors import ConfigError
+from fusecast.scale.worker import Outcome, PartitionForecaster, Task
+
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Settings of Ray where the user has none: nothing is sent to anybody, and the log has errors alone."""
+
+
+class RayWorker:
+    """A process of the cluster that forecasts partitions, one at a time."""
+
+    def __init__(self, run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+        self.forecaster, self.tasks = PartitionForecaster(run, options), tasks
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Forecast the partition of a number."""
+        number = int(row["number"])
+        return asdict(self.forecaster.forecast(number, self.tasks[number]))
+
+
+def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> Iterator[Outcome]:
+    """Yield the outcomes of all tasks as they come; every process of the cluster needs the paths of this one.
+
+    The cluster is that of ``RAY_ADDRESS``, or the one that runs on this machine; where there is none, one is started
+    here, and ended with the forecasts. A task whose process dies is done again. Raise a ConfigError where Ray is not
+    installed, or the cluster fails.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        from ray.data import ActorPoolStrategy, DataContext
+    except ImportError:
+        raise ConfigError.missing_extra("engine 'ray'", "Ray Data", "ray") from None
+    started = not ray.is_initialized()
+    try:
+        if started:
+            ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+        context = DataContext.get_current().copy()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        resource = "GPU" if str(options.get("device") or "").startswith("cuda") else "CPU"
+        workers = min(len(tasks), max(1, int(ray.cluster_resources().get(resource, 1))))
+        with DataContext.current(context):
+            rows = ray.data.from_items([{"number": n} for n in range(len(tasks))], override_num_blocks=len(tasks))
+            outcomes = rows.map(
+                RayWorker,
+                fn_constructor_args=(run, options, tasks),
+                compute=ActorPoolStrategy(size=workers),
+                **{f"num_{resource.lower()}s": 1},
+            )
+        for row in outcomes.iter_rows():
+            yield Outcome(**{**row, **{name: tuple(row[name]) for name in ("warnings", "notes")}})
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ConfigError.cluster_failed(str(error).strip().splitlines()[-1]) from error
+    finally:
+        if started:
+            ray.shutdown()
