@@ -73,4 +73,5 @@ if __name__ == "__main__":
     patience = time.monotonic() + 60
     while (left := started & set(processes(1))) and time.monotonic() < patience:
         time.sleep(0.1)
-    sys.stdout.write(json.dumps({"killed": kill.killed, "rows": result["rows"], "kept": again["kept"], "left": sorted(left)}) + "\n")
+    said = {"killed": kill.killed, "rows": result["rows"], "kept": again["kept"], "left": sorted(left)}
+    sys.stdout.write(json.dumps(said) + "\n")

@@ -46,6 +46,7 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
     try:
         if started:
             ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         context = DataContext.get_current().copy()
         context.enable_progress_bars = context.print_on_execution_start = False
