@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -101,8 +102,8 @@ def predict_folder(
     rows = 0
     try:
         if remaining:
-            outcomes = start_engine(engine, run, {**options, "device": device}, remaining)
-            rows = collect(outcomes, remaining, len(tasks), out, on_progress)
+            with closing(start_engine(engine, run, {**options, "device": device}, remaining)) as outcomes:
+                rows = collect(outcomes, remaining, len(tasks), out, on_progress)
     finally:
         for folder in {task.path.parent for task in tasks}:
             remove_leftovers(folder)
@@ -161,7 +162,7 @@ def find_done(out: Path, tasks: Sequence[Task]) -> set[Path]:
     return done
 
 
-def start_engine(engine: Engine, run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> Iterator[Outcome]:
+def start_engine(engine: Engine, run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> Generator[Outcome]:
     """Return the outcomes of tasks, in the order in which they are done."""
     if engine == "ray":
         from fusecast.scale.ray_engine import forecast_on_ray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from fusecast.scale.worker import Outcome, PartitionForecaster, Task
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Settings of Ray where the user has none: nothing is sent to anybody, and the log has errors alone."""
+
+MAX_BLOCKS = 10_000
+"""Blocks of tasks at most; where there are more tasks, several are given to a process at a time."""
 
 
 class RayWorker:
@@ -28,7 +31,7 @@ class RayWorker:
         return asdict(self.forecaster.forecast(number, self.tasks[number]))
 
 
-def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> Iterator[Outcome]:
+def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> Generator[Outcome]:
     """Yield the outcomes of all tasks as they come; every process of the cluster needs the paths of this one.
 
     The cluster is that of ``RAY_ADDRESS``, or the one that runs on this machine; where there is none, one is started
@@ -42,10 +45,12 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
         from ray.data import ActorPoolStrategy, DataContext
     except ImportError:
         raise ConfigError.missing_extra("engine 'ray'", "Ray Data", "ray") from None
-    started = not ray.is_initialized()
-    try:
-        if started:
+    if started := not ray.is_initialized():
+        try:
             ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError.cluster_failed(str(error).strip().splitlines()[0]) from error
+    try:
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         context = DataContext.get_current().copy()
@@ -53,7 +58,9 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
         resource = "GPU" if str(options.get("device") or "").startswith("cuda") else "CPU"
         workers = min(len(tasks), max(1, int(ray.cluster_resources().get(resource, 1))))
         with DataContext.current(context):
-            rows = ray.data.from_items([{"number": n} for n in range(len(tasks))], override_num_blocks=len(tasks))
+            rows = ray.data.from_items(
+                [{"number": n} for n in range(len(tasks))], override_num_blocks=min(len(tasks), MAX_BLOCKS)
+            )
             outcomes = rows.map(
                 RayWorker,
                 fn_constructor_args=(run, options, tasks),
@@ -62,7 +69,7 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
             )
         for row in outcomes.iter_rows():
             yield Outcome(**{**row, **{name: tuple(row[name]) for name in ("warnings", "notes")}})
-    except (ray.exceptions.RayError, ConnectionError) as error:
+    except ray.exceptions.RayError as error:
         raise ConfigError.cluster_failed(str(error).strip().splitlines()[-1]) from error
     finally:
         if started:
