@@ -17,7 +17,8 @@ import ray
 
 from fusecast import predict_folder
 
-WORKER = "ray::MapWorker"
+WORKER = "ray::Map("
+SECONDS = 400
 
 
 def processes(root: int) -> dict[int, str]:
@@ -47,11 +48,17 @@ class KillOne:
     def __call__(self, done: int, total: int) -> None:
         if self.killed is None and done < total:
             workers = [pid for pid, command in processes(os.getpid()).items() if command.startswith(WORKER)]
-            self.killed = workers[0]
-            os.kill(self.killed, signal.SIGKILL)
+            for self.killed in workers[:1]:
+                os.kill(self.killed, signal.SIGKILL)
+
+
+def stop(*_: object) -> None:
+    raise TimeoutError(f"not done in {SECONDS} s")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, stop)  # so that the processes of the cluster are ended all the same
+    signal.alarm(SECONDS)
     run, data, out, plans, scratch = map(Path, sys.argv[1:])
     ray.init(
         address="local",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import pickle
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,16 @@ MAX_BLOCKS = 10_000
 """Blocks of tasks at most; where there are more tasks, several are given to a process at a time."""
 
 
-class RayWorker:
-    """A process of the cluster that forecasts partitions, one at a time."""
+@cache
+def load_forecaster(run: Path, options: str) -> PartitionForecaster:
+    """Return the model of a run, once a process: Ray gives the tasks of a program to the same processes."""
+    return PartitionForecaster(run, json.loads(options))
 
-    def __init__(self, run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
-        self.forecaster, self.tasks = PartitionForecaster(run, options), tasks
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Forecast the partition of a number."""
-        number = int(row["number"])
-        return asdict(self.forecaster.forecast(number, self.tasks[number]))
+def forecast_row(row: dict[str, Any], run: Path, options: str) -> dict[str, Any]:
+    """Forecast the partition of a row of tasks, in a process of the cluster."""
+    task = pickle.loads(row["task"])  # noqa: S301  made by the function below
+    return asdict(load_forecaster(run, options).forecast(int(row["number"]), task))
 
 
 def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]) -> Generator[Outcome]:
@@ -42,7 +45,7 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
         os.environ.setdefault(name, value)
     try:
         import ray
-        from ray.data import ActorPoolStrategy, DataContext
+        from ray.data import DataContext
     except ImportError:
         raise ConfigError.missing_extra("engine 'ray'", "Ray Data", "ray") from None
     if started := not ray.is_initialized():
@@ -55,18 +58,12 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         context = DataContext.get_current().copy()
         context.enable_progress_bars = context.print_on_execution_start = False
-        resource = "GPU" if str(options.get("device") or "").startswith("cuda") else "CPU"
-        workers = min(len(tasks), max(1, int(ray.cluster_resources().get(resource, 1))))
+        on_gpu = str(options.get("device") or "").startswith("cuda")
+        items = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
         with DataContext.current(context):
-            rows = ray.data.from_items(
-                [{"number": n} for n in range(len(tasks))], override_num_blocks=min(len(tasks), MAX_BLOCKS)
-            )
-            outcomes = rows.map(
-                RayWorker,
-                fn_constructor_args=(run, options, tasks),
-                compute=ActorPoolStrategy(size=workers),
-                **{f"num_{resource.lower()}s": 1},
-            )
+            rows = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS))
+            arguments = (run, json.dumps(dict(options)))
+            outcomes = rows.map(forecast_row, fn_args=arguments, num_cpus=1, num_gpus=1 if on_gpu else None)
         for row in outcomes.iter_rows():
             yield Outcome(**{**row, **{name: tuple(row[name]) for name in ("warnings", "notes")}})
     except ray.exceptions.RayError as error:
