@@ -50,7 +50,7 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
         raise ConfigError.missing_extra("engine 'ray'", "Ray Data", "ray") from None
     if started := not ray.is_initialized():
         try:
-            ray.init(include_dashboard=False, logging_level="warning", log_to_driver=False)
+            ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError.cluster_failed(str(error).strip().splitlines()[0]) from error
     try:
@@ -63,7 +63,12 @@ def forecast_on_ray(run: Path, options: Mapping[str, Any], tasks: Sequence[Task]
         with DataContext.current(context):
             rows = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS))
             arguments = (run, json.dumps(dict(options)))
-            outcomes = rows.map(forecast_row, fn_args=arguments, num_cpus=1, num_gpus=1 if on_gpu else None)
+            outcomes = rows.map(
+                forecast_row,  # type: ignore[arg-type]  # which takes `fn_args` too
+                fn_args=arguments,
+                num_cpus=1,
+                num_gpus=1 if on_gpu else None,
+            )
         for row in outcomes.iter_rows():
             yield Outcome(**{**row, **{name: tuple(row[name]) for name in ("warnings", "notes")}})
     except ray.exceptions.RayError as error:
