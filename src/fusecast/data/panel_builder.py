@@ -49,6 +49,8 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
         for c in schema.columns
         if c.kind is Kind.REAL
     }
+    weight_issues = Issues() if allow_empty else issues  # a model needs no weights; whatever trains checks them
+    reals |= {n: to_numbers(frame[n], weight_issues, flags=True) for n in schema.find_weight(frame.columns)}
     encoded = {
         c.name: encode_categories(to_text(frame[c.name], issues)) for c in schema.columns if c.kind is Kind.CATEGORICAL
     }
