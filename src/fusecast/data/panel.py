@@ -82,9 +82,11 @@ class Panel:
     def weights(self) -> FloatArray | None:
         """How much each row counts in training, [N], NaN where missing; None where all rows count alike."""
         name = self.schema.weight
+        if name is None:
+            return None
         if name in self.static_reals:
             return np.repeat(self.static_reals[name], self.lengths)
-        return None if name is None else self.reals.get(name)
+        return self.reals.get(name)
 
     @property
     def has_value(self) -> BoolArray:

@@ -93,8 +93,9 @@ class Schema:
 
     def find_weight(self, available: Collection[str]) -> tuple[str, ...]:
         """Return the name of the column of weights, where it is among those of a table, and no input."""
-        declared = self.weight is None or self.weight in self.all_names
-        return (self.weight,) if not declared and self.weight in available else ()
+        if self.weight is None or self.weight in self.all_names or self.weight not in available:
+            return ()
+        return (self.weight,)
 
     def names(self, role: Role, kind: Kind | None = None) -> tuple[str, ...]:
         """Return the names of the columns of one role (and kind), in the order declared."""

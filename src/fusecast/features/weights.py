@@ -60,5 +60,6 @@ def encode_weights(panel: Panel, unit: float) -> NDArray[np.float32]:
 
 def _has_target(panel: Panel) -> BoolArray:
     """Return whether each row has a value of any target, [N]."""
-    present: BoolArray = ~np.isnan([panel.reals[name] for name in panel.schema.targets]).all(axis=0)
+    values = np.stack([panel.reals[name] for name in panel.schema.targets])
+    present: BoolArray = ~np.isnan(values).all(axis=0)
     return present

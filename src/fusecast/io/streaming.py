@@ -128,7 +128,8 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
                 continue
             issues = Issues(offset)
             if frame[schema.time].dtype == pl.String:  # batches might be parsed by different formats
-                issues.unreadable_type(frame[schema.time], "times while streaming: parse it, and write the file again")
+                hint = "parse it, and write the file again"
+                issues.unreadable_type(frame[schema.time], "times while streaming", hint)
                 issues.raise_if_any()
             keyed_times = read_key_times(frame, schema, time_grid, issues)
             ids = read_id_column(frame, schema.id, issues)
