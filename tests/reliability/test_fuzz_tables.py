@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, TINY, shop_table
-from tests.reliability.fuzz_tables import FAULT, FORECAST, require_forecasts, try_tables
+from tests.reliability.fuzz_tables import FAULT, FORECAST, NO_HINT, REFUSED, require_forecasts, try_tables
 from tests.reliability.table_cases import Case
 
 from fusecast import Forecaster
@@ -24,7 +24,8 @@ def test_a_hundred_tables_are_forecast_or_refused_in_words() -> None:
     assert counts[FAULT] == 0
     assert counts["tables"] == 100
     assert counts[FORECAST] > 30
-    assert sum(count for name, count in counts.items() if name.startswith("refused")) > 10
+    assert sum(count for name, count in counts.items() if name.startswith(REFUSED)) > 10
+    assert not [name for name in counts if name.startswith(NO_HINT)]
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,5 @@ def encode_weights(panel: Panel, unit: float) -> NDArray[np.float32]:
 
 def _has_target(panel: Panel) -> BoolArray:
     """Return whether each row has a value of any target, [N]."""
-    values = np.stack([panel.reals[name] for name in panel.schema.targets])
-    present: BoolArray = ~np.isnan(values).all(axis=0)
+    present: BoolArray = np.logical_or.reduce([~np.isnan(panel.reals[name]) for name in panel.schema.targets])
     return present
