@@ -8,8 +8,8 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests tests-stats format browser calibration soak fuzz clean help \
-	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-folders bench-gpu
+.PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables clean help \
+	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,10 @@ $(STATS)/.installed: $(VENV)/.python constraints.txt
 # docs/reliability.md explains the table that is printed. FUZZ_ARGS="--only tables --tables 50" runs a part.
 fuzz: $(VENV)/.dev  ## Damage every file that is read, and feed in hostile tables (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz $(FUZZ_ARGS)
+
+# FUZZ_TABLES_ARGS="--tables 500 --seed 3" runs others.
+fuzz-tables: $(VENV)/.dev  ## Draw 10,000 tables as people have them; each is forecast, or refused in words (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz_tables $(FUZZ_TABLES_ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .

@@ -171,6 +171,8 @@ class TableConfig(_Section):
     """Columns known up to the present only."""
     categorical: Names = ()
     """Columns that are categories although they are numbers; text and booleans always are."""
+    weight: str | None = None
+    """Column of numbers that say how much each row counts in training and validation: 0 leaves it out of both."""
     frequency: str | None = None
     """Length of a step, such as 30m, 1h, 1d, 1b (business days), 1mo or 1i; inferred where it is not given."""
     time_zone: str | None = None

@@ -57,6 +57,8 @@ class Forecaster(Generic[FrameT]):
     static, known, observed, categorical
         Columns with one value a series; known in the future too; known up to the present only; and which of these are
         categories although they are numbers (text and booleans always are).
+    weight
+        Column of how much each row counts in the losses of training and validation; 0 leaves the row out of both.
     frequency, time_zone
         Length of a step, such as ``"30m"``, ``"1h"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone in which
         times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
@@ -80,6 +82,7 @@ class Forecaster(Generic[FrameT]):
         known: Sequence[str] = (),
         observed: Sequence[str] = (),
         categorical: Sequence[str] = (),
+        weight: str | None = None,
         frequency: str | None = None,
         time_zone: str | None = None,
         future_rows: FutureRows = "auto",
@@ -93,7 +96,7 @@ class Forecaster(Generic[FrameT]):
     ) -> None:
         table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
         table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
-        table |= {"future_rows": future_rows}
+        table |= {"future_rows": future_rows, "weight": weight}
         sections = {"network": network, "features": features, "split": split, "training": training}
         values = {"horizon": horizon, "lookback": lookback, "time_budget": time_budget, "table": table}
         values |= {"calibration": calibration, "blend": blend}

@@ -27,7 +27,7 @@ time_budget: 90s
 calibration: split
 blend: validation
 table: {id: shop, time: day, target: [a, b], static: [c], known: [d, e], observed: [f], categorical: [c],
-  frequency: 1h, time_zone: UTC, future_rows: each}
+  weight: g, frequency: 1h, time_zone: UTC, future_rows: each}
 split: {validation: 3, test: "2017-01-01"}
 features: {calendar: [hour], country: [DE, FR], target_scaling: robust, covariate_scaling: none,
   target_transform: log1p, lower_bound: -1.5, window_scaling: last, series_embedding: true, relative_position: false}

@@ -39,6 +39,7 @@ def make_encoded(
     missing: float = 0.0,
     empty_rows: float = 0.0,
     window_scaling: str = "none",
+    weighted: bool = False,
     seed: int = 0,
 ) -> EncodedPanel:
     """Return a panel with so many columns of each kind; `empty_rows` is the share of rows without any value."""
@@ -73,6 +74,7 @@ def make_encoded(
         static_categories=rng.integers(0, 5, (S, static_categories)).astype(np.int32),
         center=rng.normal(size=(S, targets)),
         scale=rng.gamma(2.0, size=(S, targets)),
+        weights=np.random.default_rng(seed).integers(0, 4, (N, int(weighted))).astype(np.float32),
         window_scaling=window_scaling,
         season=SEASON,
     )
@@ -135,11 +137,12 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
         reals = np.zeros((L + H, encoded.reals.shape[1]))
         present = np.zeros((L + H, encoded.reals.shape[1]), dtype=bool)
         categories = np.zeros((L + H, encoded.categories.shape[1]), dtype=np.int64)
-        mask = np.zeros(L + H, dtype=bool)
+        mask, weights = np.zeros(L + H, dtype=bool), np.zeros((L + H, encoded.weights.shape[1]))
         for step in range(L + H):
             row = begin + cutoff - L + step
             if begin <= row < end:
                 reals[step], present[step], categories[step] = encoded.reals[row], full[row], encoded.categories[row]
+                weights[step] = encoded.weights[row]
                 mask[step] = full[row].any() or (encoded.categories[row] != 0).any()
         center, scale = encoded.center[series].copy(), encoded.scale[series].copy()
         weight = np.ones(Y if encoded.window_scaling != "none" else 0)
@@ -173,6 +176,7 @@ def slow_batch(encoded: EncodedPanel, index: WindowIndex, windows: Sequence[int]
                 "target_mask": present[L:, :Y],
                 "center": center,
                 "scale": scale,
+                "sample_weight": weights[L:].reshape(H if encoded.weights.shape[1] else 0),
                 "weight": weight,
                 "window": np.int64(window),
             }

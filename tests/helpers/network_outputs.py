@@ -54,6 +54,7 @@ def windows(
         center=empty,
         scale=empty,
         weight=empty,
+        sample_weight=empty,
         window=torch.arange(first, first + count),
     )
     output = Output(

@@ -42,5 +42,6 @@ def build_batch(
         center=torch.zeros(B, 1),
         scale=torch.ones(B, 1),
         weight=torch.ones(B, 0),
+        sample_weight=torch.ones(B, 0),
         window=torch.arange(B),
     )

@@ -4,7 +4,9 @@ import pytest
 import torch
 from sklearn.metrics import mean_pinball_loss
 
-from fusecast.model.losses import quantile_loss
+from fusecast.model.batch import example_batch
+from fusecast.model.config import ModelConfig
+from fusecast.model.losses import likelihood_loss, mean_sample_weight, quantile_loss
 
 LEVELS = (0.1, 0.5, 0.9)
 ALL = torch.zeros(1, 1, 0, dtype=torch.bool)
@@ -65,3 +67,29 @@ def test_a_weight_makes_the_errors_of_a_window_count_more() -> None:
     )
     weighted = quantile_loss(quantiles, target, nothing, (0.1, 0.5, 0.9), torch.tensor([[3.0], [0.5]]))
     torch.testing.assert_close(weighted, (3 * first + 0.5 * second) / 2)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("head", ["quantile", "normal"])
+def test_sample_weights_count_as_in_a_sum_entry_by_entry(head: str, missing: float) -> None:
+    config = ModelConfig(horizon=3, lookback=4, num_targets=2, observed_reals=2, head=head)
+    batch = example_batch(config, 5, missing=missing, generator=torch.Generator().manual_seed(0))
+    batch = batch._replace(sample_weight=torch.rand(5, 3), weight=torch.rand(5, 2))
+    quantiles, log_prob = torch.randn(5, 3, 2, 3), torch.randn(5, 3, 2)
+    total, counted, weights = 0.0, 0, 0.0
+    for b, h, y in torch.cartesian_prod(torch.arange(5), torch.arange(3), torch.arange(2)).tolist():
+        if missing and not batch.target_mask[b, h, y]:
+            continue
+        errors = [float(batch.weight[b, y] * (batch.target[b, h, y] - q)) for q in quantiles[b, h, y]]
+        loss = sum(max(level * e, (level - 1) * e) for level, e in zip(LEVELS, errors, strict=True))
+        if head == "normal":
+            loss = -float(log_prob[b, h, y] * batch.weight[b, y])
+        total, counted = total + float(batch.sample_weight[b, h]) * loss, counted + 1
+        weights += float(batch.sample_weight[b, h])
+    computed = (
+        quantile_loss(quantiles, batch.target, batch.target_mask, LEVELS, batch.weight, batch.sample_weight)
+        if head == "quantile"
+        else likelihood_loss(log_prob, batch.target_mask, batch.weight, batch.sample_weight)
+    )
+    assert float(computed) == pytest.approx(total / counted, rel=1e-5)
+    assert float(mean_sample_weight(batch)) == pytest.approx(weights / counted, rel=1e-5)

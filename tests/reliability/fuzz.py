@@ -1,5 +1,8 @@
 """Damage every file that fusecast reads, and feed it hostile tables: the right answer, or a refusal in words.
 
+Hostile tables are files with odd bytes, cells, names and types, on the command line; tables as people have them are
+drawn by :mod:`tests.reliability.fuzz_tables`.
+
 python -m tests.reliability.fuzz [--mutations 300] [--tables 200] [--seed 0] [--only run.yaml,tables] [--jobs 2]
 
 Each case is a process of its own, forked from this one, in which the real command line or class runs with the

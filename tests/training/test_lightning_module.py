@@ -117,3 +117,21 @@ def test_lightnings_pruning_prunes_what_is_trained_and_forecast(
     expected = copy.deepcopy(module).double().eval()(as_dtype(batch, torch.float64)).quantiles
     with torch.no_grad():
         torch.testing.assert_close(module.eval()(batch).quantiles.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("head", ["quantile", "normal", "student_t"])
+def test_what_stands_in_a_step_of_weight_zero_changes_no_gradient(head: str) -> None:
+    config = ModelConfig(horizon=3, lookback=4, hidden_size=8, num_heads=2, observed_reals=1, head=head)
+    batch = example_batch(config, 5, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([1.0, 0.0, 2.0]).expand(5, 3)
+    gradients = []
+    for corrupted in (0.0, 1e30):
+        torch.manual_seed(0)
+        module = TFTModule(config.to_dict(), seed=0).eval()
+        target = batch.target.clone()
+        target[:, 1] = corrupted
+        weighted = batch._replace(target=target, sample_weight=weights)
+        module._loss(module.network(weighted), weighted).backward()
+        gradients.append([each.grad for each in module.parameters() if each.grad is not None])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert any(bool(gradient.any()) for gradient in gradients[0])

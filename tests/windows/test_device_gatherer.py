@@ -46,6 +46,7 @@ panels = st.fixed_dictionaries(
         "window_scaling": st.sampled_from(["none", "mean", "last", "season"]),
         "targets": st.integers(1, 3),
         "position": st.booleans(),
+        "weighted": st.booleans(),
         **dict.fromkeys(("observed", "known", "static"), few),
         **dict.fromkeys(("observed_categories", "known_categories", "static_categories"), few),
     }
@@ -137,10 +138,10 @@ def test_on_the_cpu_nothing_is_copied_and_mapped_arrays_stay_in_their_file(tmp_p
 
 
 def test_the_bytes_on_a_device_are_those_of_the_tensors_there():
-    encoded = make_encoded([40, 30], missing=0.1)
+    encoded = make_encoded([40, 30], missing=0.1, weighted=True)
     panel = DevicePanel(encoded, META)
     held = [each for each in vars(panel).values() if isinstance(each, torch.Tensor) and each.device == META]
-    assert len(held) == 8
+    assert len(held) == 9
     assert bytes_on_device(encoded) == sum(each.numel() * each.element_size() for each in held)
 
 

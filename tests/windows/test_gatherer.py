@@ -42,6 +42,7 @@ INDEX = WindowIndex.between(lengths=[40, 30], begin=0, end=40, lookback=8, horiz
             **dict.fromkeys(("observed", "static"), st.integers(0, 2)),
             **dict.fromkeys(("observed_categories", "known_categories", "static_categories"), st.integers(0, 2)),
             "position": st.booleans(),
+            "weighted": st.booleans(),
         }
     ),
     size=st.integers(1, 7),

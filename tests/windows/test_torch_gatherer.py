@@ -50,6 +50,7 @@ few = st.integers(0, 2)
             **dict.fromkeys(("observed", "known", "static"), few),
             **dict.fromkeys(("observed_categories", "known_categories", "static_categories"), few),
             "position": st.booleans(),
+            "weighted": st.booleans(),
         }
     ),
     data=st.data(),
@@ -73,7 +74,7 @@ def test_types_are_those_of_the_legend():
     for name, tensor in batch._asdict().items():
         kinds[tensor.dtype] += 1
         assert (tensor.dtype == torch.bool) == (name in MASKS), name
-    assert kinds == {torch.float32: 7, torch.int64: 4, torch.bool: 5}
+    assert kinds == {torch.float32: 8, torch.int64: 4, torch.bool: 5}
 
 
 def test_the_first_step_to_forecast_is_position_zero():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
     "": ("horizon", "lookback", "calibration", "blend", "time_budget"),
-    "table": ("id", "time", "target", "static", "known", "observed", "categorical", "frequency"),
+    "table": ("id", "time", "target", "static", "known", "observed", "categorical", "weight", "frequency"),
     "split": ("validation", "test"),
     "features": ("country",),
     "network": ("hidden_size", "num_heads", "dropout", "quantiles"),

@@ -84,14 +84,15 @@ class Issues:
             "Hint: write numbers as there"
         )
 
-    def unreadable_type(self, column: pl.Series, expected: str) -> None:
+    def unreadable_type(self, column: pl.Series, expected: str, hint: str | None = None) -> None:
         self.unread.add(column.name)
         example = ""
         if column.dtype == pl.Object or column.dtype.is_nested():
             row = first_true(column.is_not_null())
             example = f": row {row + self.offset} holds {shorten(column.slice(row, 1).to_list()[0])}"
         self.sentences.append(
-            f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}{example}"
+            f"column {column.name!r} has type {column.dtype}, which cannot be read as {expected}{example}\n"
+            f"Hint: {hint or f'convert the column to {expected} before passing the table'}"
         )
 
     def infinite(self, name: str, flags: BoolArray) -> None:
@@ -104,7 +105,8 @@ class Issues:
         if count := column.null_count():
             self.sentences.append(
                 f"{use} column {column.name!r} is empty in {format_count(count, 'row')}, "
-                f"the first is row {first_true(column.is_null()) + self.offset}"
+                f"the first is row {first_true(column.is_null()) + self.offset}\n"
+                f"Hint: fill in the {use} of these rows, or remove them"
             )
 
     def unreadable_time(self, text: pl.Series, row: int, why: str) -> None:
@@ -134,8 +136,8 @@ class Issues:
             "or write all times in one zone"
         )
 
-    def wrong_time_kind(self, times: pl.Series, expected: str) -> None:
-        self.sentences.append(f"time column {times.name!r} holds {times.dtype}, but {expected}")
+    def wrong_time_kind(self, times: pl.Series, expected: str, hint: str) -> None:
+        self.sentences.append(f"time column {times.name!r} holds {times.dtype}, but {expected}\nHint: {hint}")
 
     def nonexistent_times(self, name: str, zone: str, lost: pl.Series) -> None:
         self.sentences.append(

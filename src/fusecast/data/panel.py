@@ -28,7 +28,7 @@ class Panel:
     ids: NDArray[np.generic]  # [S] names of the series, of the table's type
     indptr: IntArray  # [S + 1]: series s has the rows indptr[s] to indptr[s + 1]
     start: IntArray  # [S] time of each series' first row, in ticks of the time grid
-    reals: Mapping[str, FloatArray]  # targets, observed and known reals: [N]
+    reals: Mapping[str, FloatArray]  # targets, observed and known reals, weights: [N]
     categories: Mapping[str, NDArray[np.int32]]  # observed and known categories: codes into levels, [N]
     static_reals: Mapping[str, FloatArray]  # [S]
     static_categories: Mapping[str, NDArray[np.int32]]  # codes into levels, [S]
@@ -77,6 +77,16 @@ class Panel:
         series = self.series_of_row[rows]
         np.maximum.at(lengths, series, rows - self.indptr[series] + 1)
         return lengths
+
+    @property
+    def weights(self) -> FloatArray | None:
+        """How much each row counts in training, [N], NaN where missing; None where all rows count alike."""
+        name = self.schema.weight
+        if name is None:
+            return None
+        if name in self.static_reals:
+            return np.repeat(self.static_reals[name], self.lengths)
+        return self.reals.get(name)
 
     @property
     def has_value(self) -> BoolArray:

@@ -49,6 +49,8 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
         for c in schema.columns
         if c.kind is Kind.REAL
     }
+    weight_issues = Issues() if allow_empty else issues  # a model needs no weights; whatever trains checks them
+    reals |= {n: to_numbers(frame[n], weight_issues, flags=True) for n in schema.find_weight(frame.columns)}
     encoded = {
         c.name: encode_categories(to_text(frame[c.name], issues)) for c in schema.columns if c.kind is Kind.CATEGORICAL
     }
@@ -102,7 +104,9 @@ def read_key_times(
     time_grid = None
     if times.dtype.is_integer() != counted:
         expected = "whole steps" if counted else "dates or times"
-        issues.wrong_time_kind(times, f"frequency {schema.frequency} counts {expected}")
+        others = "1h, 1d or the like" if counted else "1i"
+        hint = f"write {expected}, or set `frequency` to {others}, or leave it out where a model is fitted"
+        issues.wrong_time_kind(times, f"frequency {schema.frequency} counts {expected}", hint)
     else:
         time_grid = TimeGrid.from_times(times, schema.frequency, schema.month_day)
     if time_grid is not None and earlier is not None:
@@ -110,7 +114,7 @@ def read_key_times(
             time_grid = earlier
         else:
             zone = f"are in zone {earlier.time_zone}" if earlier.time_zone is not None else "have no zone"
-            issues.wrong_time_kind(times, f"the times of the earlier table {zone}")
+            issues.wrong_time_kind(times, f"the times of the earlier table {zone}", "write the times alike in both")
             time_grid = None
     issues.null_keys(times, "time")
     return None if time_grid is None or times.null_count() else (times, time_grid)

@@ -54,6 +54,7 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
 MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")  # the first day of the month
 QUARTER = r"^(?:(?P<year>\d{4})[ -]?[Qq](?P<quarter>[1-4])|[Qq](?P<quarter2>[1-4])[ /-]?(?P<year2>\d{4}))$"
 WEEK = r"^(\d{4})-?[Ww](\d{2})(?:-?([1-7]))?$"  # of ISO 8601, from Monday
+YEAR = r"^[12]\d{3}$"
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
 """Day first and month first: only the values show which of the two it is."""
@@ -339,6 +340,8 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
                 return None
         if readings:
             return readings[0]
+    if present.str.contains(YEAR).all():  # the steps that they are as numbers, in files of text too
+        return text.cast(pl.Int64)
     formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable((*SLASHED_FORMATS, *SHORT_FORMATS)))
     best = min(formats, key=lambda form: parse_format(sample, form).null_count())
     failed = parse_format(text, best).is_null() & text.is_not_null()

@@ -55,6 +55,8 @@ class Schema:
     time: str = "ds"
     time_zone: str | None = None
     """Zone of the time column and of calendar features. None for naive timestamps and integer steps."""
+    weight: str | None = None
+    """Column that says how much each row counts in training; None where all count alike. It is no input by that."""
     month_day: int | None = None
     """Day of the month of all monthly, quarterly or yearly times, 31 for the last one; None where they share none."""
 
@@ -65,6 +67,10 @@ class Schema:
             roles_by_name.setdefault(self.id, []).append("id")
         for column in self.columns:
             roles_by_name.setdefault(column.name, []).append(str(column.role))
+            if column.name == self.weight and column.kind is Kind.CATEGORICAL:
+                raise SchemaError.categorical_weight(column.name)
+        if self.weight in (self.id, self.time) and self.weight is not None:
+            roles_by_name[self.weight].append("weight")
         for name, roles in roles_by_name.items():
             if len(roles) > 1:
                 raise SchemaError.column_twice(name, roles)
@@ -85,6 +91,12 @@ class Schema:
         """Names of the id column, if there is one, the time column and the input columns."""
         return (*(() if self.id is None else (self.id,)), self.time, *(c.name for c in self.columns))
 
+    def find_weight(self, available: Collection[str]) -> tuple[str, ...]:
+        """Return the name of the column of weights, where it is among those of a table, and no input."""
+        if self.weight is None or self.weight in self.all_names or self.weight not in available:
+            return ()
+        return (self.weight,)
+
     def names(self, role: Role, kind: Kind | None = None) -> tuple[str, ...]:
         """Return the names of the columns of one role (and kind), in the order declared."""
         return tuple(c.name for c in self.columns if c.role == role and (kind is None or c.kind == kind))
@@ -96,6 +108,7 @@ class Schema:
             "time": self.time,
             "frequency": self.frequency,
             "time_zone": self.time_zone,
+            **({} if self.weight is None else {"weight": self.weight}),
             **({} if self.month_day is None else {"month_day": self.month_day}),
             "columns": [{"name": c.name, "role": str(c.role), "kind": str(c.kind)} for c in self.columns],
         }
@@ -119,6 +132,7 @@ def make_schema(
     known: Sequence[str] = (),
     observed: Sequence[str] = (),
     categorical: Collection[str] = (),
+    weight: str | None = None,
     frequency: str | None = None,
     time_zone: str | None = None,
 ) -> Schema:
@@ -136,7 +150,7 @@ def make_schema(
     roles = {Role.TARGET: targets, Role.STATIC: static, Role.KNOWN: known, Role.OBSERVED: observed}
     keys = [time] if id is None else [id, time]
     declared = [name for names in roles.values() for name in names]
-    for name in (*keys, *declared, *categorical):
+    for name in (*keys, *declared, *categorical, *(() if weight is None else (weight,))):
         if name not in frame.columns:
             raise SchemaError.unknown_column(name, frame.columns)
     for name in categorical:
@@ -149,7 +163,7 @@ def make_schema(
         for role, names in roles.items()
         for name in names
     )
-    schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time)  # checks the roles
+    schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time, weight=weight)  # checks the roles
 
     numbers: list[str] = []
     codes: list[str] = []

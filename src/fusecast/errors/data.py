@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
@@ -146,6 +147,30 @@ class DataError(FusecastError):
     @classmethod
     def no_file(cls, path: object) -> Self:
         return cls(f"file {path} does not exist\nHint: check the path; it is relative to the working directory")
+
+    @classmethod
+    def no_weights(cls, column: str) -> Self:
+        return cls(
+            f"the model was trained with the weights in column {column!r}, which the table does not have\n"
+            "Hint: to train on it, add the column; forecasts and scores need none"
+        )
+
+    @classmethod
+    def wrong_weight(cls, column: str, series: str, row: int, time: str, value: float, count: int) -> Self:
+        what = "no weight" if math.isnan(value) else f"the weight {value:g}"
+        others = f", the first of {count:,} such rows" if count > 1 else ""
+        return cls(
+            f"column {column!r} holds {what} in row {row} of series {series!r}, at {time}{others}\n"
+            "Hint: weights are finite numbers from 0 on, in every row with a target; 0 leaves the row out of training"
+        )
+
+    @classmethod
+    def weights_all_zero(cls, column: str, split: str, rows: int) -> Self:
+        return cls(
+            f"every weight in column {column!r} is 0 in the {format_count(rows, 'row')} of the {split} split of all "
+            f"series: nothing would count there\nHint: give some of these rows a weight, or change the split "
+            "(`split.validation`, `split.test`)"
+        )
 
     @classmethod
     def unreadable_file(cls, path: object, reason: str) -> Self:

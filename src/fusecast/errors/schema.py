@@ -75,6 +75,10 @@ class SchemaError(FusecastError):
         return cls(f"target {name!r} cannot be categorical: forecasts are numbers\nHint: choose a numeric column")
 
     @classmethod
+    def categorical_weight(cls, name: str) -> Self:
+        return cls(f"column {name!r} is categorical, and cannot say how much rows count\nHint: weights are numbers")
+
+    @classmethod
     def several_business_days(cls, frequency: str) -> Self:
         return cls(
             f"frequency {frequency!r} has several business days in a step\nHint: use 1b, one business day a step, or 1w"

@@ -75,6 +75,8 @@ class EncodedPanel:
     static_categories: NDArray[np.int32]  # [S, V]
     center: NDArray[np.float64]  # [S, Y]: value = scaled * scale + center
     scale: NDArray[np.float64]  # [S, Y]
+    weights: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+    """How much each row counts in the loss [N, 1], about 1 on average; width 0 where all count alike."""
     window_scaling: WindowScaling = "none"  # how each window's targets are scaled once more by its own lookback
     season: int = 1  # steps of the shortest season
     new_series: NewSeries | None = None

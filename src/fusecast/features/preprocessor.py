@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -41,6 +42,7 @@ from fusecast.features.public_holidays import (
 from fusecast.features.scaling import Scales, TrainingRows, fit_covariate, fit_static, fit_target
 from fusecast.features.targets import FittedTargets
 from fusecast.features.vocabulary import encode_categories, encode_statics, fit_vocabulary
+from fusecast.features.weights import encode_weights, fit_weight_unit
 from fusecast.io.documents import parse_json, take
 
 FORMAT, VERSION = "fusecast.preprocessor", 1
@@ -107,6 +109,7 @@ class Preprocessor:
             holidays=_fit_holidays(config, panel, training),
             statics=encode_statics(panel, vocabularies, training.series),
             usual=usual,
+            weight_unit=fit_weight_unit(panel, training.mask),
         )
 
 
@@ -132,6 +135,7 @@ class FittedPreprocessor:
     """Statics of each series: values, and codes into the vocabularies; none in preprocessors of earlier versions."""
     usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Usual mean and deviation of each target, in units of its series; none in preprocessors of earlier versions."""
+    weight_unit: float = 1.0  # mean sample weight of the training rows
 
     def __repr__(self) -> str:
         return f"FittedPreprocessor({len(self.series)} series, {len(self.schema.columns)} columns)"
@@ -228,6 +232,7 @@ class FittedPreprocessor:
             static_categories=self._encode_static_categories(panel),
             center=centers,
             scale=scales,
+            weights=encode_weights(panel, self.weight_unit),
             window_scaling=self.config.window_scalings[0],
             season=seasons_for(self.schema.frequency)[0],
             new_series=find_new_series(
@@ -278,6 +283,7 @@ class FittedPreprocessor:
                 for name, values in self.statics.items()
             },
             "usual": {name: list(pair) for name, pair in self.usual.items()},
+            **({} if self.schema.weight is None else {"weight_unit": self.weight_unit}),
         }
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
@@ -315,7 +321,10 @@ class FittedPreprocessor:
                 holidays=tuple(map(HolidayCalendar.from_dict, holidays)),
                 statics=_read_statics(values),
                 usual=_read_usual(values),
+                weight_unit=take(values, "weight_unit", float) if schema.weight is not None else 1.0,
             )
+            if not 0 < fitted.weight_unit < math.inf:
+                raise ValueError("the mean weight is no positive number")
             if tuple(each.country for each in fitted.holidays) != fitted.config.country:
                 raise ValueError("holidays are not those of the countries")
             columns, static_columns = scaled_columns(fitted.schema), fitted.schema.names(Role.STATIC, Kind.REAL)
@@ -385,6 +394,8 @@ def _read_schema(values: dict[str, Any]) -> Schema:
         take(values, name, str)
     for name in ("id", "time_zone"):
         take(values, name, str, optional=True)
+    if "weight" in values:
+        take(values, "weight", str)
     for column in take(values, "columns", list, items=dict):
         take(column, "name", str)
     schema = Schema.from_dict(values)

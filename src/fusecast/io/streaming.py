@@ -49,7 +49,7 @@ def stream_parquet(
     panel = survey_table(read_batches(path, schema, batch_rows), schema, path, allow_empty)
     varying = [column for column in schema.columns if column.role is not Role.STATIC]
     columns = {
-        "reals": [c.name for c in varying if c.kind is Kind.REAL],
+        "reals": [c.name for c in varying if c.kind is Kind.REAL] + list(find_weight(path, schema)),
         "categories": [c.name for c in varying if c.kind is Kind.CATEGORICAL],
     }
     with replace_panel(folder) as scratch:
@@ -78,6 +78,13 @@ def count_rows(path: str | Path) -> int:
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(path).num_rows)
+
+
+def find_weight(path: Path, schema: Schema) -> tuple[str, ...]:
+    """Return the name of the column of weights, where the file has it and it is no input."""
+    import pyarrow.parquet as pq
+
+    return schema.find_weight(pq.read_schema(path).names)
 
 
 def check_columns(path: Path, names: Iterable[str]) -> None:
@@ -113,7 +120,7 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
     """Read the columns of a schema in batches of rows, with a time grid or that of the first; raise if keys are bad."""
     import pyarrow.parquet as pq
 
-    columns, offset = list(schema.all_names), 0
+    columns, offset = [*schema.all_names, *find_weight(path, schema)], 0
     with pq.ParquetFile(path, pre_buffer=False) as file:  # pre_buffer would keep all bytes until the file is closed
         for batch in file.iter_batches(batch_size=rows, columns=columns):
             frame = pl.DataFrame(batch).select(columns)
@@ -121,7 +128,8 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
                 continue
             issues = Issues(offset)
             if frame[schema.time].dtype == pl.String:  # batches might be parsed by different formats
-                issues.unreadable_type(frame[schema.time], "times while streaming: parse it, and write the file again")
+                hint = "parse it, and write the file again"
+                issues.unreadable_type(frame[schema.time], "times while streaming", hint)
                 issues.raise_if_any()
             keyed_times = read_key_times(frame, schema, time_grid, issues)
             ids = read_id_column(frame, schema.id, issues)

@@ -57,6 +57,7 @@ class Batch(NamedTuple):
     center: Tensor  # float [B, Y]: value = scaled * scale + center, in the units of the data (or their logs)
     scale: Tensor  # float [B, Y]
     weight: Tensor  # float [B, Y]: factor of errors in the loss; or [B, 0] when all count alike
+    sample_weight: Tensor  # float [B, H]: how much each step counts in the loss; or [B, 0] when all count alike
     window: Tensor  # int64 [B]: index of the window in its WindowIndex
 
 
@@ -137,5 +138,6 @@ def example_batch(
         center=torch.zeros(B, Y, dtype=dtype),
         scale=torch.ones(B, Y, dtype=dtype),
         weight=torch.ones(B, 0, dtype=dtype),
+        sample_weight=torch.ones(B, 0, dtype=dtype),
         window=torch.arange(B),
     )

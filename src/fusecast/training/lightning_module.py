@@ -16,7 +16,7 @@ from fusecast.errors import ConfigError
 from fusecast.model.batch import Batch, Output
 from fusecast.model.config import ModelConfig
 from fusecast.model.heads import DistributionHead
-from fusecast.model.losses import likelihood_loss, quantile_loss
+from fusecast.model.losses import likelihood_loss, mean_sample_weight, quantile_loss
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.training.callbacks.images import FigureData
 from fusecast.training.callbacks.stopping import Limits
@@ -35,11 +35,15 @@ def median_error(quantiles: Tensor, batch: Batch, levels: Sequence[float]) -> Te
     error = (quantiles[..., middle] - batch.target).abs()
     if batch.weight.shape[-1]:
         error = error * batch.weight[:, None]
+    if batch.sample_weight.shape[-1]:
+        error = error * batch.sample_weight[:, :, None]
     if batch.target_mask.shape[-1] == 0:
         return error.mean()
     return error.masked_fill(~batch.target_mask, 0.0).sum() / batch.target_mask.sum().clamp(min=1)
 
 
+LEAST_WEIGHT = 1e-30
+"""What is divided by in place of a mean weight of 0."""
 WARM_UP = 0.1
 """Share of training in which the learning rate of the schedule `cosine` rises."""
 
@@ -153,15 +157,25 @@ class TFTModule(ResumableModule):
     def _record(self, batch: Batch, split: str) -> Tensor:
         output = self.network(batch)
         loss, mae = self._loss(output, batch), median_error(output.quantiles, batch, self.model_config.quantiles)
-        self.record_metrics({f"{split}_loss": loss, f"{split}_mae": mae}, len(batch.window))
+        windows: float = len(batch.window)
+        if batch.sample_weight.shape[-1]:  # so that the mean over batches is that over all weights
+            mean = mean_sample_weight(batch)
+            loss, mae = (value / mean.clamp(min=LEAST_WEIGHT) for value in (loss, mae))
+            windows *= float(mean)
+        self.record_metrics({f"{split}_loss": loss, f"{split}_mae": mae}, windows)
         return loss
 
     def _loss(self, output: Output, batch: Batch) -> Tensor:
         head, shape = self.network.head, output.quantiles.shape[:-1]
         if batch.target.shape != shape:
             raise ConfigError.wrong_target("target", batch.target.shape, shape)
+        if batch.sample_weight.shape[-1]:  # whatever stands in a step without weight is as if it were missing
+            without = (batch.sample_weight == 0).unsqueeze(-1)
+            batch = batch._replace(target=batch.target.masked_fill(without, 0.0))
         if isinstance(head, DistributionHead):
             likelihood = head.log_prob(output.parameters, batch.target, batch.center, batch.scale)
-            return likelihood_loss(likelihood, batch.target_mask, batch.weight)
+            return likelihood_loss(likelihood, batch.target_mask, batch.weight, batch.sample_weight)
         levels = self.model_config.quantiles
-        return quantile_loss(output.quantiles, batch.target, batch.target_mask, levels, batch.weight)
+        return quantile_loss(
+            output.quantiles, batch.target, batch.target_mask, levels, batch.weight, batch.sample_weight
+        )

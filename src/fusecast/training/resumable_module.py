@@ -186,7 +186,7 @@ class ResumableModule(pl.LightningModule):
         self._logged.add(name)
         super().log(name, *arguments, **options)
 
-    def record_metrics(self, metrics: Mapping[str, Tensor], weight: int) -> None:
+    def record_metrics(self, metrics: Mapping[str, Tensor], weight: float) -> None:
         """Add the metrics of a batch of validation or test to their means, which are logged at its end.
 
         Mean squares whose name ends in ``_rmse`` are logged as the root of their mean.

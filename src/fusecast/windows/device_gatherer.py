@@ -97,7 +97,7 @@ def bytes_on_device(encoded: EncodedPanel) -> int:
     """Return the bytes that a panel takes on a device, from its shapes alone: nothing is read."""
     arrays = (
         *(encoded.reals, encoded.reals_present, encoded.categories),
-        *(encoded.static_reals, encoded.static_reals_present, encoded.static_categories),
+        *(encoded.static_reals, encoded.static_reals_present, encoded.static_categories, encoded.weights),
     )
     return sum(array.nbytes for array in arrays) + 4 * (encoded.center.size + encoded.scale.size)
 

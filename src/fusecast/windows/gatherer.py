@@ -50,7 +50,8 @@ class Gatherer:
     """Gathers the batches of a :class:`TorchGatherer` on the host, with the kernel where there is one.
 
     The kernel's batches are the same bit for bit, except for what is scaled by the window: its sums over a lookback are
-    in float64. The arrays of the panel may be memory-mapped; only rows of windows are read.
+    in float64. Sample weights, where there are any, are gathered without it. The arrays of the panel may be
+    memory-mapped; only rows of windows are read.
     """
 
     def __init__(self, plain: TorchGatherer) -> None:
@@ -130,10 +131,13 @@ class Gatherer:
         arguments.windows, arguments.batch = count, size
         arguments.number, arguments.lack = pointer(numbers), pointer(missing)
         for name in self._filled:
-            setattr(arguments, f"to_{name}", fields[name].data_ptr())
+            if name != "sample_weight":
+                setattr(arguments, f"to_{name}", fields[name].data_ptr())
         call("gather", arguments)
         if arguments.wrong:
             self.plain.index.locate(numbers.numpy())  # raises the error with the numbers that exist
+        if "sample_weight" in self._filled:
+            fields["sample_weight"].copy_(self.plain.gather_weights(self.plain.locate(numbers.numpy())))
         return [0] * num_batches if missing is None else missing[count:].tolist()
 
     def _empty(self, size: int) -> dict[str, Tensor]:

@@ -44,6 +44,7 @@ class PanelTensors:
         self.static_categories = _to_tensor(encoded.static_categories, device)
         self.center = _to_tensor(encoded.center.astype(np.float32), device)
         self.scale = _to_tensor(encoded.scale.astype(np.float32), device)
+        self.weights = _to_tensor(encoded.weights, device)
         self.has_position = encoded.has_position
 
 
@@ -135,6 +136,7 @@ class TorchGatherer:
             center=center,
             scale=scale,
             weight=weight,
+            sample_weight=self.gather_weights(location) if panel.weights.shape[1] else scale[:, :0],
             window=location.number,
         )
 
@@ -142,6 +144,12 @@ class TorchGatherer:
         """Yield the batches of windows [W], `size` at a time; the last may be smaller."""
         for begin in range(0, len(windows), size):
             yield self(windows[begin : begin + size])
+
+    def gather_weights(self, location: WindowLocation) -> Tensor:
+        """Return how much the steps to forecast count in the loss [B, H]."""
+        L, outside = self.index.lookback, location.outside
+        ahead = location._replace(rows=location.rows[:, L:], outside=None if outside is None else outside[:, L:])
+        return _copy_rows(self.panel.weights, ahead)[:, :, 0]
 
     def locate(self, numbers: IntArray) -> WindowLocation:
         """Return where the rows of windows [B] lie: the host finds them, and sends numbers in one small copy."""

@@ -36,6 +36,7 @@ from fusecast.training.members.ensemble import FINISHED, MEMBERS, SHORTEST_MINUT
 from fusecast.training.members.fit import fit_members, plan_processes
 from fusecast.training.trainer import RunFiles
 from fusecast.windows.window_index import WindowIndex
+from fusecast.windows.window_weights import check_window_weights
 from fusecast.workflows.calibrate import MAX_WINDOWS, calibrate_bundle, describe_calibration
 from fusecast.workflows.evaluate import blend_bundle
 from fusecast.workflows.predict import LEARNED
@@ -396,9 +397,11 @@ def scaled_loss(forecasts: Forecasts, encoded: EncodedPanel, index: WindowIndex,
     error = actual[..., None] - (transformed - center) / scale
     levels = np.asarray(forecasts.levels)
     loss = np.maximum(levels * error, (levels - 1) * error).mean(axis=-1)
+    weights = np.broadcast_to(encoded.weights[rows], loss.shape) if encoded.weights.shape[1] else np.ones_like(loss)
     if encoded.reals_present.shape[1]:
-        loss = loss[encoded.reals_present[rows, :targets]]
-    return float(loss.mean()) if loss.size else math.inf
+        present = encoded.reals_present[rows, :targets]
+        loss, weights = loss[present], weights[present]
+    return float((loss * weights).mean() / weights.mean()) if weights.any() else math.inf
 
 
 def with_features_of_checkpoint(prepared: Prepared, folder: Path) -> Prepared:
@@ -448,6 +451,12 @@ def train_bundle(
     network; `deadline` the Unix time at which training ends. Without `keeps_folder` the folder is removed later.
     `on_start` is called in the first process after all checks, before anything is written.
     """
+    most, validated = config.training.validation_windows, valid
+    if validated is not None and most is not None:
+        validated = validated.thin(most)
+    for split, index in (("training", train), ("validation", validated)):
+        if index is not None:
+            check_window_weights(encoded, index, split, preprocessor.schema.weight)
     with scratch_folder("fusecast-fit-") as scratch:
         run_folder = folder or scratch / "run"
         try:

@@ -145,6 +145,7 @@ def declare_schema(frame: pl.DataFrame, table: TableConfig) -> Schema:
         known=table.known,
         observed=table.observed,
         categorical=table.categorical,
+        weight=table.weight,
         frequency=table.frequency,
         time_zone=table.time_zone,
     )

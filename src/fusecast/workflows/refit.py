@@ -13,6 +13,7 @@ from fusecast.errors import DataError
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.evaluation.blend import BLEND
 from fusecast.features.preprocessor import Preprocessor
+from fusecast.features.weights import check_weights
 from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bundle
 from fusecast.model.config import ModelConfig
 from fusecast.training.members.ensemble import LoadInitialWeights
@@ -84,6 +85,7 @@ class Refits:
         config, splits = self.prepared.config, self.prepared.splits
         known = self.known_rows(block)
         panel = self.prepared.panel.truncate(known)  # rows that are not there cannot leak
+        check_weights(panel)
         valid_begin = np.maximum(known - (splits.valid_end - splits.train_end), 0)
 
         lookback, horizon = self.prepared.lookback, config.horizon

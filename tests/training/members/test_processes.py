@@ -14,10 +14,11 @@ from fusecast.training.members.processes import read_job, write_job
 
 
 def test_the_process_of_a_member_gets_the_ensemble_as_it_is(world: World, tmp_path: Path) -> None:
+    weights = np.arange(len(world.encoded.reals), dtype=np.float32)[:, None]
     ensemble = Ensemble(
         model_config=world.model,
         training_config=TrainingConfig(members=3, seed=5),
-        encoded=replace(world.encoded, window_scaling="season", season=24),
+        encoded=replace(world.encoded, window_scaling="season", season=24, weights=weights),
         train=world.train,
         valid=world.valid,
         folder=tmp_path.absolute() / "run",

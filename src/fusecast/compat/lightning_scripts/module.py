@@ -346,5 +346,6 @@ def _observed_batch(x: Tensor) -> Batch:
         center=reals[:, 0],
         scale=reals[:, 0],
         weight=reals[:, 0],
+        sample_weight=reals[:, 0],
         window=torch.arange(B, device=x.device),
     )
