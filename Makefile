@@ -8,7 +8,7 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests tests-stats format browser calibration soak fuzz clean help \
+.PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-gpu
 
 help:  ## List the targets
@@ -42,6 +42,11 @@ $(STATS)/.installed: $(VENV)/.python constraints.txt
 # docs/reliability.md explains the table that is printed. FUZZ_ARGS="--only tables --tables 50" runs a part.
 fuzz: $(VENV)/.dev  ## Damage every file that is read, and feed in hostile tables (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz $(FUZZ_ARGS)
+
+# The server is Debian's, in a temporary folder and on a free port; it is stopped when the tests have ended, however they end.
+test-postgres: $(VENV)/.dev  ## Run the tests of databases beside a private PostgreSQL server, installed where it is missing
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.postgres \
+		$(BIN)/python -m pytest tests/io/databases tests/cli/test_databases.py
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fusecast.errors import (
         ArtifactError,
         ConfigError,
+        DatabaseError,
         DataError,
         DataNote,
         DataWarning,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from fusecast.evaluation.evaluate import Evaluation
     from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.forecaster import Forecaster
+    from fusecast.io.databases.address import Query
+    from fusecast.io.databases.writing import append_forecasts
     from fusecast.reporting.explanation_report import ExplanationReport
     from fusecast.training.fit import FitResult
 
@@ -51,6 +54,7 @@ __all__ = [
     "DataError",
     "DataNote",
     "DataWarning",
+    "DatabaseError",
     "Evaluation",
     "ExplanationReport",
     "FeatureConfig",
@@ -62,6 +66,7 @@ __all__ = [
     "InvalidOptionsError",
     "NetworkConfig",
     "NothingToExplainError",
+    "Query",
     "RunConfig",
     "SchemaError",
     "SplitConfig",
@@ -71,6 +76,7 @@ __all__ = [
     "TrainingInterrupted",
     "UnsafeArtifactError",
     "__version__",
+    "append_forecasts",
     "load_sample",
 ]
 
@@ -79,14 +85,23 @@ _MODULES = {
     "config": ("FeatureConfig", "NetworkConfig", "RunConfig", "SplitConfig", "TableConfig", "TrainingConfig"),
     "data.samples": ("load_sample",),
     "errors": (
-        *("ArtifactError", "ConfigError", "DataError", "DataNote", "DataWarning", "FusecastError"),
-        *("FusecastWarning", "InvalidOptionsError", "NothingToExplainError", "SchemaError", "TrainingError"),
+        *("ArtifactError", "ConfigError", "DataError", "DataNote", "DataWarning", "DatabaseError"),
+        *(
+            "FusecastError",
+            "FusecastWarning",
+            "InvalidOptionsError",
+            "NothingToExplainError",
+            "SchemaError",
+            "TrainingError",
+        ),
         *("TrainingInterrupted", "UnsafeArtifactError"),
     ),
     "evaluation.backtest.results": ("Backtest",),
     "evaluation.evaluate": ("Evaluation",),
     "explain.single_forecast": ("ForecastExplanation",),
     "forecaster": ("Forecaster",),
+    "io.databases.address": ("Query",),
+    "io.databases.writing": ("append_forecasts",),
     "reporting.explanation_report": ("ExplanationReport",),
     "training.fit": ("FitResult",),
 }
