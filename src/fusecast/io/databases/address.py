@@ -74,8 +74,8 @@ def parse_address(url: str) -> Address:
     rest = match[2].strip()
     if kind == "postgresql":
         return _parse_server(rest)
-    if kind == "duckdb" or kind == "sqlite":
-        return _parse_file(kind, rest)
+    if kind in get_args(Kind):
+        return _parse_file("duckdb" if kind == "duckdb" else "sqlite", rest)
     raise DatabaseError.unknown_kind(match[1], OBJECT_STORES)
 
 
