@@ -7,7 +7,7 @@ import gzip
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -122,7 +122,8 @@ def write_table(frame: Any, place: str | Path) -> None:
     """
     check_writable(place)
     table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
-    write = {".parquet": table.write_parquet, ".csv": table.write_csv}.get(Path(place).suffix.lower(), table.write_ipc)
+    writers: dict[str, Callable[[Any], object]] = {".parquet": table.write_parquet, ".csv": table.write_csv}
+    write = writers.get(Path(place).suffix.lower(), table.write_ipc)
     if not is_url(place):
         with replace_file(Path(place)) as temporary:
             write(temporary)
