@@ -47,6 +47,11 @@ fuzz: $(VENV)/.dev  ## Damage every file that is read, and feed in hostile table
 fuzz-tables: $(VENV)/.dev  ## Draw 10,000 tables as people have them; each is forecast, or refused in words (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz_tables $(FUZZ_TABLES_ARGS)
 
+# The server is Debian's, in a temporary folder and on a free port; it is stopped when the tests have ended, however they end.
+test-postgres: $(VENV)/.dev  ## Run the tests of databases beside a private PostgreSQL server, installed where it is missing
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.postgres \
+		$(BIN)/python -m pytest tests/io/databases tests/cli/test_databases.py
+
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

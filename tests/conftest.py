@@ -16,7 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-pytest_plugins = ["tests.helpers.training_fixtures", "tests.helpers.evaluation_fixtures"]
+pytest_plugins = [
+    "tests.helpers.training_fixtures",
+    "tests.helpers.evaluation_fixtures",
+    "tests.helpers.database_fixtures",
+]
 
 HERE = Path(__file__).resolve().parent
 

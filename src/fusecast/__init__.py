@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fusecast.errors import (
         ArtifactError,
         ConfigError,
+        DatabaseError,
         DataError,
         DataNote,
         DataWarning,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from fusecast.evaluation.evaluate import Evaluation
     from fusecast.explain.single_forecast import ForecastExplanation
     from fusecast.forecaster import Forecaster
+    from fusecast.io.databases.address import Query
+    from fusecast.io.databases.writing import append_forecasts
     from fusecast.reporting.explanation_report import ExplanationReport
     from fusecast.scale.folder import FolderForecasts, predict_folder
     from fusecast.training.fit import FitResult
@@ -52,6 +55,7 @@ __all__ = [
     "DataError",
     "DataNote",
     "DataWarning",
+    "DatabaseError",
     "Evaluation",
     "ExplanationReport",
     "FeatureConfig",
@@ -64,6 +68,7 @@ __all__ = [
     "InvalidOptionsError",
     "NetworkConfig",
     "NothingToExplainError",
+    "Query",
     "RunConfig",
     "SchemaError",
     "SplitConfig",
@@ -73,6 +78,7 @@ __all__ = [
     "TrainingInterrupted",
     "UnsafeArtifactError",
     "__version__",
+    "append_forecasts",
     "load_sample",
     "predict_folder",
 ]
@@ -82,14 +88,23 @@ _MODULES = {
     "config": ("FeatureConfig", "NetworkConfig", "RunConfig", "SplitConfig", "TableConfig", "TrainingConfig"),
     "data.samples": ("load_sample",),
     "errors": (
-        *("ArtifactError", "ConfigError", "DataError", "DataNote", "DataWarning", "FusecastError"),
-        *("FusecastWarning", "InvalidOptionsError", "NothingToExplainError", "SchemaError", "TrainingError"),
+        *("ArtifactError", "ConfigError", "DataError", "DataNote", "DataWarning", "DatabaseError"),
+        *(
+            "FusecastError",
+            "FusecastWarning",
+            "InvalidOptionsError",
+            "NothingToExplainError",
+            "SchemaError",
+            "TrainingError",
+        ),
         *("TrainingInterrupted", "UnsafeArtifactError"),
     ),
     "evaluation.backtest.results": ("Backtest",),
     "evaluation.evaluate": ("Evaluation",),
     "explain.single_forecast": ("ForecastExplanation",),
     "forecaster": ("Forecaster",),
+    "io.databases.address": ("Query",),
+    "io.databases.writing": ("append_forecasts",),
     "reporting.explanation_report": ("ExplanationReport",),
     "scale.folder": ("FolderForecasts", "predict_folder"),
     "training.fit": ("FitResult",),

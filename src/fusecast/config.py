@@ -421,7 +421,9 @@ class RunConfig(_Section):
     """Everything that determines a run. Unknown names are errors, never ignored."""
 
     data: str | None = None
-    """Path of the table; None where a frame was passed in Python."""
+    """Path or address of the table; None where a frame was passed in Python."""
+    query: str | None = None
+    """SQL that returns the rows of the table, where `data` is the address of a database."""
     horizon: Count
     """Steps to forecast."""
     lookback: Count | None = None

@@ -38,7 +38,8 @@ FrameT = TypeVar("FrameT", default=Any)  # the kind of frame of results: that of
 class Forecaster(Generic[FrameT]):
     """Train, evaluate, explain and keep a Temporal Fusion Transformer for a table of time series.
 
-    A table is a path (CSV, Parquet, Arrow) or a pandas, polars or Arrow frame; results come in the kind of the table.
+    A table is a path (CSV, Parquet, Arrow), the address of an object in a store, a :class:`fusecast.Query` of a
+    database, or a pandas, polars or Arrow frame; results come in the kind of the table.
     Verbs after `fit` or `load` share arguments: ``data``, a newer table with the columns of the fit (None for
     the table of the fit); ``future``, the known columns of the steps to forecast (None where they are in the last rows
     of the table, without a target, or the calendar is all that is known); ``partial``, whether known values that are
@@ -121,12 +122,11 @@ class Forecaster(Generic[FrameT]):
 
     def prepare(self, data: TableLike | None = None) -> Prepared:
         """Read, check and split a table without training; `fit` continues from here and raises the same errors."""
+        from fusecast.io.sources import locate, record_source
         from fusecast.workflows.prepare import prepare
 
-        source = self._require_source(data)
-        if isinstance(source, str | Path):
-            source = Path(source).resolve()  # the run is read from other folders too
-        config = self._requested_config.model_copy(update={"data": str(source) if isinstance(source, Path) else None})
+        source = locate(self._require_source(data))
+        config = self._requested_config.model_copy(update=record_source(source))
         self._source, self._prepared = source, prepare(source, config)  # not with an earlier table's id and frequency
         self.config = self._prepared.config
         return self._prepared
@@ -455,6 +455,11 @@ class Forecaster(Generic[FrameT]):
         return self._model(None, None)[2]
 
     @property
+    def run_id(self) -> str:
+        """Return the name of this training in tables of forecasts of several runs."""
+        return self._require_bundle().run_id
+
+    @property
     def networks(self) -> str:
         """Return which networks are scored, and which forecast the future; empty where these are the same."""
         from fusecast.workflows.predict import describe_networks
@@ -473,9 +478,11 @@ class Forecaster(Generic[FrameT]):
         return bundle
 
     def _require_source(self, data: TableLike | None) -> TableLike:
-        if (source := self.config.data if data is None else data) is None:
+        from fusecast.io.sources import name_source
+
+        if data is None and (data := name_source(self.config.data, self.config.query)) is None:
             raise ConfigError.no_data()
-        return source
+        return data
 
     def _prepared_for(self, data: TableLike | None) -> Prepared:
         """Return the checked panel of a table (None: of the fit) with the preprocessor and splits of the fit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from fusecast.cli.app import app
 from fusecast.cli.options import CONFIG_OPTIONS, OLD_SPELLINGS
 from fusecast.config import RunConfig
 from fusecast.forecaster import Forecaster
+from fusecast.io.databases.address import Query
 
 COMMANDS = typer.main.get_group(app).commands
 GOLDEN = Path(__file__).with_name("options.txt")
 SIZES = ("--horizon", "2", "--lookback", "5")
 OTHER = """
 data: table.csv
+query: select 1
 horizon: 7
 lookback: 9
 time_budget: 90s
@@ -84,10 +87,16 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         config = RunConfig(horizon=1, lookback=1)
 
         def __getattr__(self, verb: str) -> Any:
-            return lambda *_, **options: arguments.update(options)
+            return lambda *words, **options: arguments.update(options, **find_future(words))
 
     monkeypatch.setattr(Forecaster, "load", lambda _: Loaded())
     return arguments
+
+
+def find_future(words: Sequence[Any]) -> dict[str, Any]:
+    """Return the plan among the arguments without a name."""
+    plans = [word for word in words if isinstance(word, Query)]
+    return {"future": plans[0]} if plans else {}
 
 
 def options_of(command: str) -> set[str]:
@@ -179,3 +188,17 @@ def test_an_old_spelling_is_an_error_where_the_option_never_was() -> None:
 def test_the_device_of_inference_is_an_option(command: str, passed: dict[str, Any], tmp_path: Path) -> None:
     CliRunner().invoke(app, [command, str(tmp_path), "--device", "cuda:1"])
     assert passed["device"] == "cuda:1"
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "backtest", "calibrate", "explain", "report"])
+def test_a_query_of_a_database_is_a_table_of_every_verb(
+    command: str, passed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", "sqlite:///shop.db", "--query", "select 1"]
+    if command in ("predict", "explain", "report"):
+        words += ["--future", "duckdb:///plan.db", "--future-query", "select 2"]
+    CliRunner().invoke(app, [command, str(tmp_path), *words, *(["--series", "a"] if command == "explain" else [])])
+    assert passed["data"] == Query("sqlite:///shop.db", "select 1")
+    if command in ("predict", "explain", "report"):
+        assert passed["future"] == Query("duckdb:///plan.db", "select 2")

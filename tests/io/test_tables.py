@@ -15,8 +15,8 @@ import pytest
 
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
-from fusecast.errors import DataError
-from fusecast.io.tables import convert_like, read_future, read_table
+from fusecast.errors import ArtifactError, DataError
+from fusecast.io.tables import check_writable, convert_like, read_future, read_table, write_table
 
 FRAME = pl.DataFrame({"unique_id": ["a", "a"], "ds": [datetime(2021, 1, 1), datetime(2021, 1, 2)], "y": [1.0, 2.5]})
 
@@ -52,6 +52,64 @@ def test_files_of_every_kind_are_read_as_the_same_frame(form, as_text, tmp_path)
 def test_frames_of_every_kind_become_the_same_frame(source):
     frame = read_table(source)
     assert frame.with_columns(pl.col("ds").cast(pl.Datetime("us"))).equals(FRAME)
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "arrow"])
+def test_objects_of_stores_are_read_as_files_are_by_polars_itself(form, tmp_path):
+    path = tmp_path / f"table.{form}"
+    write(path, form)
+    assert read_table(f"file://{path}").equals(FRAME)
+    assert read_table(f"file://{tmp_path}/tab*.{form}").equals(FRAME)
+    with pytest.raises(DataError, match=rf"file://.*none\.{form}"):
+        read_table(f"file://{tmp_path}/none.{form}")
+
+
+def test_text_in_a_store_is_read_like_text_in_a_file(tmp_path):
+    text = '\ufeffunique_id;ds;y;note\n\n007;2021-01-01;1,5;"a;b"\n8;2021-01-02;;"two\nlines"\n'
+    (tmp_path / "table.csv").write_text(text, encoding="utf-8")
+    assert read_table(f"file://{tmp_path}/table.csv", keys=["unique_id"]).equals(
+        read_table(tmp_path / "table.csv", keys=["unique_id"])
+    )
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "abfss", "https"])
+def test_addresses_reach_polars_as_they_are(scheme, monkeypatch):
+    asked = []
+
+    def scan(url):
+        asked.append(url)
+        raise OSError(f"no such bucket: {url}")
+
+    monkeypatch.setattr(pl, "scan_parquet", scan)
+    for address in (f"{scheme}://bucket/a//b/sales.parquet", f"{scheme}://bucket/sales/"):
+        with pytest.raises(DataError, match=f"{scheme}://bucket/.* cannot be read as a table: no such bucket"):
+            read_table(address)
+        assert asked.pop() == address
+    with pytest.raises(DataError, match=r"sales\.xlsx"):
+        read_table(f"{scheme}://bucket/sales.xlsx")
+
+
+def test_signatures_of_objects_are_in_no_error(monkeypatch):
+    signed = "https://host/sales.parquet?X-Amz-Signature=sEcRet"
+
+    def scan(url):
+        raise pl.exceptions.ComputeError(f"cannot open {url}")
+
+    monkeypatch.setattr(pl, "scan_parquet", scan)
+    with pytest.raises(DataError, match=r"https://host/sales\.parquet") as caught:
+        read_table(signed)
+    assert "sEcRet" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
+def test_results_are_written_to_stores_by_polars_itself(form, tmp_path):
+    write_table(FRAME, f"file://{tmp_path}/out.{form}")
+    assert read_table(tmp_path / f"out.{form}").equals(FRAME)
+    with pytest.raises(ArtifactError, match=f"file://.*out.{form}"):
+        write_table(FRAME, f"file://{tmp_path}/out.{form}/below.{form}")
+    with pytest.raises(ArtifactError, match="ending"):
+        check_writable("s3://bucket/out.xlsx")
+    check_writable(f"s3://bucket/out.{form}")
 
 
 def test_an_index_of_times_becomes_the_time_column():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
-    "": ("horizon", "lookback", "calibration", "blend", "time_budget"),
+    "": ("query", "horizon", "lookback", "calibration", "blend", "time_budget"),
     "table": ("id", "time", "target", "static", "known", "observed", "categorical", "weight", "frequency"),
     "split": ("validation", "test"),
     "features": ("country",),
@@ -44,10 +44,16 @@ OLD_SPELLINGS: Mapping[str, str] = {
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
 Data = Annotated[
-    Path | None, typer.Option(help="Newer table with the columns of the fit.", show_default="the table of the fit")
+    str | None, typer.Option(help="Newer table with the columns of the fit.", show_default="the table of the fit")
+]
+Query = Annotated[
+    str | None, typer.Option(help="SQL of its rows, where --data is the address of a database.", show_default=False)
+]
+FutureQuery = Annotated[
+    str | None, typer.Option(help="SQL of its rows, where --future is the address of a database.", show_default=False)
 ]
 Future = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         help="Table of the known columns for the steps to forecast.",
         show_default="the last rows of the table, where they have no target",

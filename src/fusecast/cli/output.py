@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -65,7 +65,7 @@ def print_warnings() -> Iterator[None]:
         yield
 
 
-def print_path(content: str, path: Path) -> None:
+def print_path(content: str, path: str | Path) -> None:
     """Print where something was written."""
     print_line(f"Wrote {content}: {path}")
 
@@ -92,7 +92,7 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     print_table(title, ["", ""], facts.items())
 
 
-def print_inspection(inspection: Inspection, path: Path) -> None:
+def print_inspection(inspection: Inspection, place: str, query: str | None = None) -> None:
     """Print a description of a table, the roles proposed for its columns, and the command to run next."""
     facts = {"rows": f"{inspection.rows:,}", "series": f"{inspection.num_series:,}"}
     if inspection.lengths is not None:
@@ -103,7 +103,7 @@ def print_inspection(inspection: Inspection, path: Path) -> None:
         step = inspection.frequency or "unclear"
         facts["time"] = f"{inspection.span[0]} to {inspection.span[1]}{zone}, one step is {step}"
     facts["gaps"] = f"{inspection.gaps:,} steps without a row"
-    print_facts(f"What {path.name} holds", facts)
+    print_facts(f"What {PurePath(place).name} holds", facts)
     print_table(
         "Columns, and what is proposed",
         ["column", "type", "missing", "role", "kind", "because"],
@@ -116,7 +116,8 @@ def print_inspection(inspection: Inspection, path: Path) -> None:
         print_line(f"and {len(inspection.columns) - MAX_COLUMNS:,} more columns\n")
     for warning in inspection.warnings:
         print_line(f"Note: {warning}")
-    words = ["fit", str(path), "--out", "run", "--horizon", str(propose_horizon(inspection))]
+    words = ["fit", place, *(() if query is None else ("--query", query))]
+    words += ["--out", "run", "--horizon", str(propose_horizon(inspection))]
     for name, value in inspection.arguments().items():
         words += [f"--{name}", value]
     text = "\nNext, with a horizon of your choice, and roles that you agree with:"
@@ -257,11 +258,11 @@ def _format_p_value(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def print_forecasts(forecasts: pl.DataFrame, path: Path) -> None:
-    """Print the first rows of a forecast table, and the path of its file."""
+def print_forecasts(forecasts: pl.DataFrame, place: str | Path) -> None:
+    """Print the first rows of a forecast table, and where it was written."""
     rows = [[format_number(cell) for cell in row] for row in forecasts.head(6).rows()]
     print_table(f"Forecasts ({forecasts.height:,} rows)", forecasts.columns, rows, numbers_from=1)
-    print_path("forecasts", path)
+    print_path("forecasts", place)
 
 
 def print_explanation(explanation: Explanation) -> None:

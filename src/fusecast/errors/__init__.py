@@ -3,6 +3,7 @@
 FusecastError
 ├── SchemaError                a schema contradicts itself or the table
 ├── DataError                  the rows of a table contradict its schema
+├── DatabaseError              a database cannot be reached, read or written as asked
 ├── ConfigError                options are invalid, alone or together
 │   ├── InvalidOptionsError    options of a run are unknown, missing or out of bounds
 │   └── NothingToExplainError  no window lies in the span to explain
@@ -25,6 +26,7 @@ from fusecast.errors.artifact import ArtifactError, UnsafeArtifactError
 from fusecast.errors.base import FusecastError, FusecastWarning
 from fusecast.errors.config import ConfigError, InvalidOptionsError, NothingToExplainError
 from fusecast.errors.data import DataError, DataNote, DataWarning
+from fusecast.errors.database import DatabaseError
 from fusecast.errors.schema import SchemaError
 from fusecast.errors.training import TrainingError, TrainingInterrupted
 
@@ -34,6 +36,7 @@ __all__ = [
     "DataError",
     "DataNote",
     "DataWarning",
+    "DatabaseError",
     "FusecastError",
     "FusecastWarning",
     "InvalidOptionsError",

@@ -11,6 +11,7 @@ final                folder with a bundle of the networks that forecast the futu
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -87,6 +89,21 @@ class Bundle:
     def for_future(self) -> Bundle:
         """The networks that forecast the future: the final ones, where there are any."""
         return self.final or self
+
+    @property
+    def run_id(self) -> str:
+        """Sixteen hexadecimal digits that no other training has, from the weights of all networks."""
+        final = "" if self.final is None else self.final.digest()
+        return hashlib.sha256(f"{self.digest()}{final}".encode()).hexdigest()[:16]
+
+    def digest(self) -> str:
+        """Return a checksum of the weights of the members."""
+        digest = hashlib.sha256()
+        for member in self.members:
+            for name, tensor in member.network.state_dict().items():
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+        return digest.hexdigest()
 
 
 def save_bundle(

@@ -7,10 +7,10 @@ import gzip
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -18,8 +18,10 @@ import polars as pl
 
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import is_missing_word, read_times
-from fusecast.errors import ArtifactError, DataError
-from fusecast.io.atomic import replace_file
+from fusecast.errors import ArtifactError, DatabaseError, DataError
+from fusecast.io.atomic import replace_file, scratch_folder
+from fusecast.io.databases.address import OBJECT_STORES, Query, is_url, kind_of, parse_address, without_secrets
+from fusecast.io.databases.reading import read_query
 from fusecast.io.documents import check_file
 from fusecast.io.objects import read_objects
 
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
 
 TableLike: TypeAlias = (
     "IntoDataFrame | IntoLazyFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | NDArray[Any]"
-    " | str | Path"
+    " | str | Path | Query"
 )
-"""A path, a pandas, polars or Arrow frame, a dict of columns, a list of rows, or a structured array."""
+"""A path, the address of an object in a store, a query of a database, a pandas, polars or Arrow frame, a dict of
+columns, a list of rows, or a structured array."""
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARROW_ENDINGS = (".feather", ".arrow", ".ipc")
@@ -42,6 +45,7 @@ SUPPORTED = (
     "pandas, polars and pyarrow tables",
     "dicts of columns",
     "lists of rows",
+    "queries of databases",
 )
 TIME_NAMES = ("ds", "date", "datetime", "time", "timestamp")
 WRITABLE_ENDINGS = (".parquet", ".csv", ".feather", ".arrow")
@@ -49,7 +53,7 @@ DECIMAL_COMMA = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
 def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame:
-    """Read the table of a path, a frame, a dict of columns, a list of rows (dicts) or a structured array.
+    """Read the table of a path, an address, a query, a frame, a dict of columns, a list of rows or an array.
 
     Text files may be separated by comma, semicolon, tab or bar. Columns whose every cell is a number, or empty, NA,
     NaN and the like, become numbers (with decimal commas too where commas do not separate columns); a column with the
@@ -58,9 +62,13 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
     it has a name, levels or times. `keys` are columns that hold names: in a text file, 007 stays 007 in them.
 
     Raise a DataError when a file is missing, unreadable or of an unknown kind, two columns have the same name, or
-    there are no rows.
+    there are no rows, and a DatabaseError as :func:`~fusecast.io.databases.reading.read_query`.
     """
-    if isinstance(source, (str, Path)):
+    if isinstance(source, Query):
+        frame = read_query(source)
+    elif isinstance(source, str) and is_url(source):
+        frame = read_object(source, keys)
+    elif isinstance(source, (str, Path)):
         frame = read_file(Path(source), keys)
     elif isinstance(source, pl.DataFrame | pl.LazyFrame):
         frame = source.lazy().collect()
@@ -106,31 +114,36 @@ def is_instance_from(library: str, value: object) -> bool:
     return library in sys.modules and type(value).__module__.partition(".")[0] == library
 
 
-def write_table(frame: Any, path: Path) -> None:
+def write_table(frame: Any, place: str | Path) -> None:
     """Write a polars, pandas or Arrow frame as Parquet, CSV or Arrow, by the ending of the path, whole or not at all.
 
-    Raise an ArtifactError as :func:`check_writable`, and where the disk is full.
+    An address of an object in a store is written by polars. Raise an ArtifactError as :func:`check_writable`, and where
+    the disk is full or the store refuses.
     """
-    check_writable(path)
+    check_writable(place)
     table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
-    with replace_file(path) as temporary:
-        match path.suffix.lower():
-            case ".parquet":
-                table.write_parquet(temporary)
-            case ".csv":
-                table.write_csv(temporary)
-            case _:
-                table.write_ipc(temporary)
+    writers: dict[str, Callable[[Any], object]] = {".parquet": table.write_parquet, ".csv": table.write_csv}
+    write = writers.get(Path(place).suffix.lower(), table.write_ipc)
+    if not is_url(place):
+        with replace_file(Path(place)) as temporary:
+            write(temporary)
+        return
+    try:
+        write(place)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        shown = without_secrets(str(place))
+        raise ArtifactError.refused_by_system(shown, str(error).replace(str(place), shown).splitlines()[0]) from None
 
 
-def check_writable(path: Path) -> None:
-    """Check, before the work, that its result can be written to a path.
+def check_writable(place: str | Path) -> None:
+    """Check, before the work, that its result can be written to a path or an address.
 
     Raise an ArtifactError when the ending is unknown, and as :func:`check_folder`.
     """
-    if path.suffix.lower() not in WRITABLE_ENDINGS:
-        raise ArtifactError.unknown_ending(path, WRITABLE_ENDINGS)
-    check_folder(path)
+    if Path(place).suffix.lower() not in WRITABLE_ENDINGS:
+        raise ArtifactError.unknown_ending(without_secrets(str(place)), WRITABLE_ENDINGS)
+    if not is_url(place):
+        check_folder(Path(place))
 
 
 def check_folder(path: Path) -> None:
@@ -143,11 +156,12 @@ def check_folder(path: Path) -> None:
         raise ArtifactError.cannot_write(path, "is a folder where a file is to be written")
 
 
-def check_apart(path: Path, *sources: Any) -> None:
+def check_apart(path: str | Path, *sources: Any) -> None:
     """Raise an ArtifactError where results would overwrite a table that they are computed from.
 
     Sources that are no files, such as frames and None, are ignored.
     """
+    path = Path(path)
     for source in sources:
         if isinstance(source, str | Path) and Path(source).exists() and path.exists() and path.samefile(source):
             raise ArtifactError.cannot_write(path, "is an input of these results, and would be overwritten")
@@ -176,6 +190,32 @@ def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
             raise DataError.not_utf8(path) from error
         raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
     raise DataError.unsupported_source(f"file {path}", SUPPORTED)
+
+
+def read_object(url: str, keys: Collection[str] = ()) -> pl.DataFrame:
+    """Read an object of a store, or several by a pattern, by the ending; a folder is one of Parquet files.
+
+    polars reads it, with the credentials that it finds in the environment.
+    """
+    if kind_of(url) not in OBJECT_STORES:
+        raise DatabaseError.no_query(parse_address(url).shown)
+    shown, name = without_secrets(url), url.partition("?")[0].lower()
+    try:
+        if name.endswith(CSV_ENDINGS):
+            with scratch_folder("fusecast-csv-") as folder:
+                path = folder / PurePosixPath(shown).name.removesuffix(".gz").replace("*", "_")
+                lines = pl.scan_csv(url, has_header=False, separator="\x1f", quote_char=None, schema={"": pl.String})
+                path.write_text("\n".join(lines.collect()[""].fill_null("")), encoding="utf-8")
+                return read_csv(path, keys)
+        if name.endswith(ARROW_ENDINGS):
+            return pl.scan_ipc(url).collect()
+        if name.endswith((".parquet", "/")):
+            return pl.scan_parquet(url).collect()
+    except FileNotFoundError:
+        raise DataError.no_file(shown) from None
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise DataError.unreadable_file(shown, str(error).replace(url, shown).splitlines()[0]) from None
+    raise DataError.unsupported_source(f"object {shown}", SUPPORTED)
 
 
 def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:

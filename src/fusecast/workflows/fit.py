@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -253,7 +252,7 @@ def _train_final(
         preprocessor = replace(prepared.preprocessor, targets=bounded)
         initial = [LoadInitialWeights(member.network.state_dict()) for member in judged.members]
     place = folder / FINAL
-    values = {"kind": training.final, "plans": [plan.to_dict() for plan in plans], "judged": _digest(judged)}
+    values = {"kind": training.final, "plans": [plan.to_dict() for plan in plans], "judged": judged.digest()}
     result, bundle = train_bundle(
         prepared.config.model_copy(update={"training": training}),
         ModelConfig(**judged.config.to_dict() | preprocessor.inputs.sizes()),
@@ -305,16 +304,6 @@ def begin_or_continue(folder: Path, values: dict[str, Any]) -> bool:
             for name in ("history.csv", IDENTITY, FINISHED):
                 (folder / name).unlink(missing_ok=True)
     return False
-
-
-def _digest(bundle: Bundle) -> str:
-    """Return a checksum of the weights of all networks."""
-    digest = hashlib.sha256()
-    for member in bundle.members:
-        for name, tensor in member.network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
-    return digest.hexdigest()
 
 
 def _say(text: str) -> None:

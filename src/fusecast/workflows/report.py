@@ -115,7 +115,7 @@ def collect_report_data(
     )
     worst = [panel.names.index(row.series) for row in breakdown.worst]
     return ReportData(
-        title=Path(config.data).stem if config.data else ", ".join(panel.schema.targets),
+        title=Path(config.data.partition("?")[0]).stem if config.data else ", ".join(panel.schema.targets),
         targets=panel.schema.targets,
         frequency=panel.schema.frequency,
         horizon=config.horizon,

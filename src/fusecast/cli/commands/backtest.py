@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Query, Raw, RunFolder
 
 
 def backtest(
     run: RunFolder,
     data: Data = None,
+    query: Query = None,
     stride: Annotated[int, typer.Option(help="Steps between origins.")] = 1,
     start: Annotated[
         str | None, typer.Option(help="First step to forecast, a date or time.", show_default="start of the test split")
@@ -36,6 +37,7 @@ def backtest(
     """Forecast from rolling origins, and evaluate the forecasts beside baselines."""
     from fusecast.cli import options, output
     from fusecast.forecaster import Forecaster
+    from fusecast.io.sources import name_source
     from fusecast.io.tables import check_folder
 
     path = out or run / "backtest.parquet"
@@ -43,7 +45,7 @@ def backtest(
     check_folder(path)
     with output.show_progress("backtesting") as on_progress:
         result = forecaster.backtest(
-            data=data,
+            data=name_source(data, query),
             stride=stride,
             start=start,
             end=end,

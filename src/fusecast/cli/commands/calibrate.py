@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, RunFolder
+from fusecast.cli.options import Data, Device, Query, RunFolder
 
 
 def calibrate(
@@ -13,13 +13,15 @@ def calibrate(
         str, typer.Option(help="cqr, split or adaptive; auto chooses by the length of the validation split.")
     ] = "auto",
     data: Data = None,
+    query: Query = None,
     device: Device = None,
 ) -> None:
     """Calibrate a run by another method than its fit, or on a newer table."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
     from fusecast.io.output_dir import check_results_folder
+    from fusecast.io.sources import name_source
 
     check_results_folder(run)
-    calibration = Forecaster.load(run).calibrate(method, data=data, device=device)  # type: ignore[arg-type]  # checked
+    calibration = Forecaster.load(run).calibrate(method, data=name_source(data, query), device=device)  # type: ignore[arg-type]  # checked
     output.print_calibration(calibration, run)

@@ -28,5 +28,5 @@ def demo(
         folder=out,
     )
     evaluate.evaluate(out)
-    predict.predict(out, out=out / "forecasts.parquet", future=sample_future_path("bike_sharing"))
+    predict.predict(out, out=str(out / "forecasts.parquet"), future=str(sample_future_path("bike_sharing")))
     report.report(out)

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Query, Raw, RunFolder
 
 
 def evaluate(
     run: RunFolder,
     data: Data = None,
+    query: Query = None,
     stride: Annotated[int | None, typer.Option(help="Steps between cutoffs.", show_default="the horizon")] = None,
     raw: Raw = False,
     device: Device = None,
@@ -17,10 +18,13 @@ def evaluate(
     """Evaluate a run on its test split, beside seasonal naive forecasts."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
+    from fusecast.io.sources import name_source
 
     forecaster = Forecaster.load(run)
     with output.show_progress("evaluating") as on_progress:
-        evaluation = forecaster.evaluate(data=data, stride=stride, raw=raw, device=device, on_progress=on_progress)
+        evaluation = forecaster.evaluate(
+            data=name_source(data, query), stride=stride, raw=raw, device=device, on_progress=on_progress
+        )
     output.print_note_on_raw(forecaster, raw)
     output.print_scores(evaluation)
     output.print_networks(forecaster)

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, Partial, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Future, FutureQuery, Partial, Query, Raw, RunFolder
 
 
 def explain(
     run: RunFolder,
     data: Data = None,
+    query: Query = None,
     series: Annotated[
         list[str] | None,
         typer.Option(help="Explain this series only, and its latest forecast; repeatable.", show_default="all series"),
@@ -28,6 +29,7 @@ def explain(
         typer.Option(help="Distance of the attention from which a forecast is flagged.", show_default="chosen"),
     ] = None,
     future: Future = None,
+    future_query: FutureQuery = None,
     what_if: Annotated[
         list[str] | None,
         typer.Option(help="Change a known column, such as price=9.9, and forecast again; repeatable."),
@@ -44,6 +46,7 @@ def explain(
     from fusecast.errors.config import NothingToExplainError
     from fusecast.forecaster import Forecaster
     from fusecast.io.output_dir import check_results_folder
+    from fusecast.io.sources import name_source
     from fusecast.io.tables import WRITABLE_ENDINGS
     from fusecast.reporting.explanation_report import write_explanation_tables
     from fusecast.reporting.export import FIGURE_ENDINGS, check_can_draw
@@ -59,16 +62,17 @@ def explain(
     changes = options.parse_changes(what_if or [])
     forecaster = Forecaster.load(run)
     check_results_folder(folder)
-    how: dict[str, Any] = {"data": data, "raw": raw, "partial": partial, "device": device}
-    forecasts = [forecaster.explain_forecast(name, future, **how) for name in series or ()]
+    plan = name_source(future, future_query)
+    how: dict[str, Any] = {"data": name_source(data, query), "raw": raw, "partial": partial, "device": device}
+    forecasts = [forecaster.explain_forecast(name, plan, **how) for name in series or ()]
     comparison = None
     if changes:
-        comparison = forecaster.what_if(changes, future, series=series or None, **how)
+        comparison = forecaster.what_if(changes, plan, series=series or None, **how)
     explanation = None
     try:
         with output.show_progress("permuting") as on_progress:
             explanation = forecaster.explain(
-                data=data,
+                data=how["data"],
                 series=series or None,
                 split=split,  # type: ignore[arg-type]  # checked there
                 max_windows=max_windows or None,

@@ -9,7 +9,9 @@ import typer
 
 def fit(
     ctx: typer.Context,
-    data: Annotated[Path | None, typer.Argument(help="Table to train on.", show_default=False)] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="Table to train on: a file, or a database with --query.", show_default=False)
+    ] = None,
     out: Annotated[Path, typer.Option(help="New folder for the run.")] = Path("run"),
     config: Annotated[
         Path | None, typer.Option(help="YAML file of a run; options given here override it.", show_default=False)
@@ -27,6 +29,7 @@ def fit(
     from fusecast.config import EARLIER_DEFAULTS
     from fusecast.errors import ConfigError, TrainingError
     from fusecast.io.option_files import read_options
+    from fusecast.io.sources import locate
     from fusecast.workflows.fit import RUN_FILE
 
     if resume and config is None:
@@ -38,7 +41,7 @@ def fit(
         raise ConfigError.unreadable(config, "it is empty")
     options = ctx.ensure_object(dict)  # see ConfigCommand
     if data is not None:
-        options["data"] = str(data.resolve())
+        options = {"query": None} | options | {"data": str(locate(data))}
     earlier = EARLIER_DEFAULTS if resume else {}
     train(earlier, read, options, parse_assignments(set_ or []), folder=out, resume=resume)
 

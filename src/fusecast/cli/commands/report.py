@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from fusecast.cli.options import Data, Device, Future, Partial, Raw, RunFolder
+from fusecast.cli.options import Data, Device, Future, FutureQuery, Partial, Query, Raw, RunFolder
 
 
 def report(
     run: RunFolder,
     out: Annotated[Path | None, typer.Option(help="HTML file of the page.", show_default="RUN/report.html")] = None,
     data: Data = None,
+    query: Query = None,
     future: Future = None,
+    future_query: FutureQuery = None,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for each figure as a separate file.", show_default=False)
     ] = None,
@@ -24,12 +26,13 @@ def report(
     """Write one self-contained HTML page about a run."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
+    from fusecast.io.sources import name_source
 
     page = out or run / "report.html"
     Forecaster.load(run).report(
         page,
-        data=data,
-        future=future,
+        data=name_source(data, query),
+        future=name_source(future, future_query),
         figures=figures,
         kind=kind,  # type: ignore[arg-type]  # checked there
         raw=raw,
