@@ -9,7 +9,7 @@ STATS := .venv-stats
 WORKERS ?= 2
 
 .PHONY: demo test lint types tests tests-stats format browser calibration soak fuzz clean help \
-	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-gpu
+	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-gpu
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -104,6 +104,9 @@ bench-quality: $(VENV)/.core $(if $(FUSECAST_BENCH_VENVS),,.venv-darts/.installe
 
 bench-scaling: $(VENV)/.dev  ## Measure how cost grows with series, rows, lookback, variables, hidden size
 	$(BIN)/python -m benchmarks.scaling $(BENCH_ARGS)
+
+bench-streaming: $(VENV)/.dev  ## Run a Parquet file in pieces, beside the same in memory: STREAM_ARGS="--rows 1000000,10000000"
+	$(BIN)/python -m benchmarks.streaming $(STREAM_ARGS)
 
 bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
 	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)

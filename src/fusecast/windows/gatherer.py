@@ -134,6 +134,7 @@ class Gatherer:
         call("gather", arguments)
         if arguments.wrong:
             self.plain.index.locate(numbers.numpy())  # raises the error with the numbers that exist
+        self.plain.panel.count(count)
         return [0] * num_batches if missing is None else missing[count:].tolist()
 
     def _empty(self, size: int) -> dict[str, Tensor]:

@@ -1,0 +1,168 @@
+"""`make bench-streaming`: a run on a Parquet file that is read in pieces, beside the same run in memory.
+
+`make bench-streaming STREAM_ARGS="--rows 1000000,10000000"`. Each run is a process of its own, from the table to the
+forecasts, and the two ways alternate. Measured are the peak of the resident set up to the end of each stage (pages of
+mapped files count), seconds, and training steps a second without validation. All forecasts have to be equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.libraries import ROOT
+from benchmarks.machine import machine
+from benchmarks.peers.protocol import peak_mb
+
+ROWS_EACH = 10_000
+CHUNK_SERIES = 50
+WARM_UP = 20
+"""Steps that are not timed."""
+LARGEST_IN_MEMORY = 20_000_000
+"""Rows up to which the run in memory is measured too."""
+COLUMNS = {
+    "static": ["kind"],
+    "known": ["price", "promotion", "weather"],
+    "observed": ["visitors", "temperature", "state"],
+}
+
+
+def write_table(path: Path, rows: int) -> None:
+    """Write hourly series of :data:`ROWS_EACH` rows and ten columns into a Parquet file."""
+    import numpy as np
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    writer, random = None, np.random.default_rng(0)
+    start, hours = np.datetime64("2020-01-01T00", "us"), np.arange(ROWS_EACH)
+    for begin in range(0, max(rows // ROWS_EACH, 1), CHUNK_SERIES):
+        series = np.arange(begin, min(begin + CHUNK_SERIES, max(rows // ROWS_EACH, 1)))
+        size = len(series) * ROWS_EACH
+        t = np.tile(hours, len(series))
+        level = np.repeat(50 + 10 * (series % 17), ROWS_EACH)
+        frame = pl.DataFrame(
+            {
+                "unique_id": pl.Series([f"shop {number:06d}" for number in series]).gather(
+                    np.repeat(series - begin, ROWS_EACH)
+                ),
+                "ds": np.tile(start + hours * np.timedelta64(3_600_000_000, "us"), len(series)),
+                "y": level * (1 + 0.3 * np.sin(2 * np.pi * t / 24)) + random.normal(size=size),
+                "kind": pl.Series(["north", "south", "west"]).gather(np.repeat(series % 3, ROWS_EACH)),
+                "price": 1 + random.random(size),
+                "promotion": random.integers(0, 2, size).astype(float),
+                "weather": pl.Series(["sun", "rain", "snow"]).gather(random.integers(0, 3, size)),
+                "visitors": level + random.normal(size=size),
+                "temperature": 10 + random.normal(size=size),
+                "state": pl.Series(["open", "closed"]).gather(random.integers(0, 2, size)),
+            }
+        )
+        table = frame.to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+
+
+def run(path: Path, *, streaming: bool, steps: int) -> dict[str, Any]:
+    """Fit, evaluate and predict, and return what it took."""
+    import polars as pl
+    import pytorch_lightning
+
+    from fusecast import Forecaster
+
+    values: dict[str, Any] = {"streaming": streaming, "import_mb": round(peak_mb())}
+
+    @contextmanager
+    def measured(stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        values[f"{stage}_seconds"] = round(time.perf_counter() - began, 2)
+        values[f"{stage}_peak_mb"] = round(peak_mb())
+
+    class Clock(pytorch_lightning.Callback):
+        def __init__(self) -> None:
+            self.began, self.spent, self.steps = 0.0, 0.0, 0
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            self.began = time.perf_counter() if not self.began else self.began
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            now, self.steps = time.perf_counter(), self.steps + 1
+            self.spent += now - self.began if self.steps > WARM_UP else 0.0
+            self.began = now
+
+        def on_validation_end(self, *_: Any) -> None:
+            self.began = time.perf_counter()
+
+    clock = Clock()
+    training = {"max_steps": steps, "members": 1, "progress": False, "logger": "none"}
+    forecaster = Forecaster(24, 168, **COLUMNS, streaming=streaming, training=training)
+    with measured("prepare"):
+        prepared = forecaster.prepare(path)
+    with measured("fit"):
+        forecaster.fit(callbacks=[clock])
+    values["steps_per_second"] = round((clock.steps - WARM_UP) / clock.spent, 2)
+    panel = prepared.panel
+    every = pl.DataFrame({"unique_id": panel.ids.tolist()}).join(pl.DataFrame({"step": range(24)}), how="cross")
+    times = panel.times_at(
+        [s for s in range(panel.num_series) for _ in range(24)], [ROWS_EACH + h for h in range(24)] * panel.num_series
+    )
+    future = every.with_columns(times.alias("ds"), price=1.5, promotion=0.0, weather=pl.lit("sun")).drop("step")
+    with measured("predict"):
+        forecasts = forecaster.predict(future)
+    values["forecasts"] = hashlib.sha256(forecasts.select(pl.selectors.float()).to_numpy().tobytes()).hexdigest()[:16]
+    if streaming:
+        from fusecast.io.panel_cache import open_streamed
+
+        with measured("reopen"):
+            open_streamed(path, panel.schema)
+    return values
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure every size, and print a line of JSON for each run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default="1000000", help="numbers of rows, separated by commas")
+    parser.add_argument("--steps", type=int, default=300, help="training steps")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each way")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the tables and panels")
+    parser.add_argument("--one", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.one:
+        way, _, path = options.one.partition(":")
+        print(json.dumps(run(Path(path), streaming=way == "streamed", steps=options.steps)))
+        return
+    print(json.dumps(machine()))
+    for rows in map(int, options.rows.split(",")):
+        with tempfile.TemporaryDirectory(prefix="fusecast-streaming-", dir=options.folder) as scratch:
+            path = Path(scratch) / "table.parquet"
+            write_table(path, rows)
+            print(json.dumps({"rows": rows, "bytes": path.stat().st_size}), flush=True)
+            ways = ("memory", "streamed") if rows <= LARGEST_IN_MEMORY else ("streamed",)
+            forecasts = set()
+            for way in ways * options.rounds:
+                environment = {**os.environ, "FUSECAST_PANELS": str(Path(scratch) / "panels")}
+                command = [sys.executable, "-m", "benchmarks.streaming", "--one", f"{way}:{path}"]
+                command += ["--steps", str(options.steps)]
+                result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+                if result.returncode:
+                    print(json.dumps({"way": way, "error": result.stderr.splitlines()[-3:]}), flush=True)
+                    continue
+                values = json.loads(result.stdout.splitlines()[-1])
+                forecasts.add(values["forecasts"])
+                print(json.dumps(values), flush=True)
+            print(json.dumps({"rows": rows, "forecasts_equal": len(forecasts) <= 1}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
