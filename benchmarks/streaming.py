@@ -28,8 +28,6 @@ ROWS_EACH = 10_000
 CHUNK_SERIES = 50
 WARM_UP = 20
 """Steps that are not timed."""
-LARGEST_IN_MEMORY = 20_000_000
-"""Rows up to which the run in memory is measured too."""
 COLUMNS = {
     "static": ["kind"],
     "known": ["price", "promotion", "weather"],
@@ -136,6 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=300, help="training steps")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each way")
     parser.add_argument("--folder", type=Path, default=None, help="folder for the tables and panels")
+    parser.add_argument(
+        "--largest-in-memory", type=int, default=20_000_000, help="rows up to which the run in memory is measured too"
+    )
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = Path(scratch) / "table.parquet"
             write_table(path, rows)
             print(json.dumps({"rows": rows, "bytes": path.stat().st_size}), flush=True)
-            ways = ("memory", "streamed") if rows <= LARGEST_IN_MEMORY else ("streamed",)
+            ways = ("memory", "streamed") if rows <= options.largest_in_memory else ("streamed",)
             forecasts = set()
             for way in ways * options.rounds:
                 environment = {**os.environ, "FUSECAST_PANELS": str(Path(scratch) / "panels")}

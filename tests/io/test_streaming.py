@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -109,6 +111,38 @@ def test_the_schema_follows_from_the_first_rows_and_the_memory_from_the_metadata
 def delay(row: int, **by: int) -> pl.Expr:
     """The times of the small table, with that of one row moved."""
     return pl.when(pl.int_range(18) == row).then(pl.col("ds") + timedelta(**by)).otherwise("ds").alias("ds")
+
+
+def write_two_files(one: pl.DataFrame, other: pl.DataFrame, folder: Path) -> Path:
+    folder.mkdir()
+    one.write_parquet(folder / "1.parquet")
+    other.write_parquet(folder / "2.parquet")
+    return folder
+
+
+def test_times_as_text_are_read_by_the_format_of_all_files(frame, schema, tmp_path):
+    days = frame.with_columns(ds=pl.date(2024, 1, 1) + pl.duration(days=pl.col("ds").dt.hour() + 5))
+    texts = days.with_columns(pl.col("ds").dt.strftime("%d/%m/%Y")).sort("ds")  # up to day 12 in the first file
+    daily = replace(schema, frequency="1d")
+    earlier = days.with_columns(ds=pl.col("ds") + pl.duration(days=8), unique_id="t" + pl.col("unique_id"))
+    both = pl.concat([texts, earlier.with_columns(pl.col("ds").dt.strftime("%d/%m/%Y"))])
+    folder = write_two_files(both[:18], both[18:], tmp_path / "t")
+    streamed = stream_parquet(folder, daily, tmp_path / "p", batch_rows=7)
+    assert_same_panel(streamed, build_panel(both, daily))
+
+
+def test_a_row_that_is_twice_is_found_across_files(frame, schema, tmp_path):
+    folder = write_two_files(frame, frame[7:8], tmp_path / "t")
+    with pytest.raises(DataError, match=r"same values in more than one row, 1 time.*'s1' \(row 18\)"):
+        stream_parquet(folder, schema, tmp_path / "p", batch_rows=5)
+
+
+def test_files_with_integers_and_floats_are_one_column(frame, schema, tmp_path):
+    counts = frame.with_columns(state=pl.int_range(18) % 3, y=pl.int_range(18))
+    floats = counts.with_columns(pl.col("state", "y").cast(pl.Float64), pl.col("unique_id") + "b")
+    folder = write_two_files(counts, floats, tmp_path / "t")
+    streamed = stream_parquet(folder, schema, tmp_path / "p", batch_rows=5)
+    assert_same_panel(streamed, build_panel(read_table(folder), schema))
 
 
 ERRORS = {

@@ -40,7 +40,7 @@ def write_folder(table: pl.DataFrame, folder: Path, parts: int = 4) -> Path:
     folder.mkdir(parents=True)
     shuffled = table.sample(fraction=1.0, shuffle=True, seed=0)
     for number, part in enumerate(shuffled.iter_slices(-(-len(table) // parts))):
-        part.write_parquet(folder / f"part {number}.parquet", row_group_size=100)
+        part.write_parquet(folder / f"part {number}.parquet", row_group_size=20)
     return folder
 
 
@@ -52,11 +52,10 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "members, calibration and blend": {
+    "holidays, calibration and blend": {
         "calibration": "adaptive",
         "blend": "validation",
-        "training": {**TINY["training"], "members": 2},
-        "features": {"window_scaling": ["season", "mean"], "country": ["DE"]},
+        "features": {"country": ["DE"]},
     },
     "transform and robust scaling": {
         "features": {"target_transform": "asinh", "target_scaling": "robust", "covariate_scaling": "robust"}
@@ -158,7 +157,7 @@ import sys
 from fusecast import Forecaster
 from fusecast.io import streaming
 
-streaming.BATCH_ROWS, streaming.PIECES_AT_ONCE = 100, 2
+streaming.BATCH_ROWS, streaming.PIECES_AT_ONCE = 30, 2
 begun = streaming.write_batch
 
 

@@ -7,6 +7,7 @@ system. Arrays in memory give the same results, bit for bit.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
@@ -65,11 +66,15 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike, like: NDArray[Any]) ->
 
 
 def reserve(handle: int, size: int) -> None:
-    """Give a file its size, with space on the disk; raise an OSError where there is none."""
+    """Give a file its size, with space on the disk where the file system can; raise an OSError where there is none."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, 0, size)
-    else:
-        os.ftruncate(handle, size)
+        try:
+            os.posix_fallocate(handle, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+    os.ftruncate(handle, size)
 
 
 def collect(parts: Iterable[NDArray[Any]], like: NDArray[Any]) -> NDArray[Any]:

@@ -91,17 +91,14 @@ class Panel:
             has_value |= codes >= 0
         return has_value
 
-    def blocks(self) -> Iterator[tuple[slice, Panel]]:
+    def blocks(self) -> Iterator[tuple[slice, Self]]:
         """Yield ranges of series, and the panel of each, whose arrays are views; memory that files take is released."""
         for series in group_blocks(self.indptr):
             rows = slice(*self.indptr[[series.start, series.stop]].tolist())
-            yield (
-                series,
-                self
-                if series == slice(0, self.num_series)
-                else Panel(
-                    schema=self.schema,
-                    time_grid=self.time_grid,
+            block = self
+            if series != slice(0, self.num_series):
+                block = replace(
+                    self,
                     ids=self.ids[series],
                     indptr=self.indptr[series.start : series.stop + 1] - self.indptr[series.start],
                     start=self.start[series],
@@ -109,9 +106,8 @@ class Panel:
                     categories={name: codes[rows] for name, codes in self.categories.items()},
                     static_reals={name: values[series] for name, values in self.static_reals.items()},
                     static_categories={name: codes[series] for name, codes in self.static_categories.items()},
-                    levels=self.levels,
-                ),
-            )
+                )
+            yield series, block
             release(*self.reals.values(), *self.categories.values())
 
     def by_blocks(self, compute: Callable[[Panel], NDArray[np.generic]]) -> NDArray[Any]:

@@ -143,11 +143,12 @@ def _check_lengths(panel: Panel, lookback: int, horizon: int) -> Finding:
 
 def _check_gaps(panel: Panel) -> Finding:
     """Count the rows without any value that varies by row: they were not in the table."""
-    empty = ~panel.has_value
-    count = int(empty.sum())
+    per_series = panel.by_blocks(
+        lambda block: np.bincount(block.series_of_row[~block.has_value], minlength=block.num_series)
+    )
+    count = int(per_series.sum())
     if not count:
         return "none", "good"
-    per_series = np.bincount(panel.series_of_row[empty])
     worst = panel.ids[int(per_series.argmax())].item()
     which = f"{count:,} steps without a row in {np.count_nonzero(per_series):,} series, most in {worst!r}"
     return f"{which}; they are filled as missing", _grade(count / panel.num_rows)

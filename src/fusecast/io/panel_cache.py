@@ -55,7 +55,7 @@ def open_streamed(source: str | Path, schema: Schema, *, allow_empty: bool = Fal
     size = sum(file.stat().st_size for file in (root / name).iterdir())
     return (
         panel,
-        f"{source} is read from {root / name}, where it is stored for this run and later ones ({size:,} bytes)",
+        f"{source} is read from {root / name}, where it is stored for this and later runs ({size:,} bytes)",
     )
 
 

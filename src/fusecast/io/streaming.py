@@ -39,9 +39,15 @@ TYPES: dict[str, type[np.generic]] = {"reals": np.float64, "categories": np.int3
 
 
 def stream_parquet(
-    source: str | Path, schema: Schema, folder: str | Path, *, batch_rows: int = BATCH_ROWS, allow_empty: bool = False
+    source: str | Path,
+    schema: Schema,
+    folder: str | Path,
+    *,
+    batch_rows: int | None = None,
+    allow_empty: bool = False,
 ) -> Panel:
-    """Check a Parquet file or folder and store it as a panel in `folder`, with `batch_rows` rows in memory at a time.
+    """Check a Parquet file or folder and store it as a panel in `folder`, with `batch_rows` rows in memory at a time
+    (None: :data:`BATCH_ROWS`).
 
     Return the same panel as :func:`fusecast.data.panel_builder.build_panel`, its columns mapped from files. Rows may
     come in any order; sorted ones are written fastest. The table is read twice: for series, lengths, statics and the
@@ -53,7 +59,7 @@ def stream_parquet(
     Raise a DataError when the table is missing, or rows break a rule of ``build_panel``; the problems of the first
     batch that has any are raised together.
     """
-    table, folder = ParquetTable.at(source), Path(folder)
+    table, folder, batch_rows = ParquetTable.at(source), Path(folder), batch_rows or BATCH_ROWS
     table.require_columns(schema.all_names)
     partial = folder.with_name(f"{folder.name}.partial")
     try:
@@ -61,7 +67,7 @@ def stream_parquet(
             panel = _resume(partial)
             if panel is None:
                 panel = _begin(table, schema, partial, batch_rows, allow_empty)
-            write_values(table, panel, partial, batch_rows)
+            write_values(table, panel, partial)
             for name in (PROGRESS, FILLED):
                 (partial / name).unlink()
             shutil.rmtree(folder, ignore_errors=True)
@@ -309,7 +315,7 @@ def combine_runs(
 # Second pass: the values that vary over time.
 
 
-def write_values(table: ParquetTable, panel: Panel, folder: Path, batch_rows: int) -> None:
+def write_values(table: ParquetTable, panel: Panel, folder: Path) -> None:
     """Write the columns that vary over time into their files, from the piece on at which an earlier call stopped."""
     progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     batch_rows = progress["batch_rows"]  # pieces follow from it
