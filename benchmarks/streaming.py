@@ -2,7 +2,7 @@
 
 `make bench-streaming STREAM_ARGS="--rows 1000000,10000000"`. Each run is a process of its own, from the table to the
 forecasts, and the two ways alternate. Measured are the peak of the resident set up to the end of each stage (pages of
-mapped files count), seconds, and training steps a second without validation. All forecasts have to be equal.
+mapped files count) and seconds; in another process, training steps on both panels in turn. Forecasts have to be equal.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from benchmarks.peers.protocol import peak_mb
 
 ROWS_EACH = 10_000
 CHUNK_SERIES = 50
-WARM_UP = 20
-"""Steps that are not timed."""
+STEPS_PER_TURN = 10
 COLUMNS = {
     "static": ["kind"],
     "known": ["price", "promotion", "weather"],
@@ -74,11 +73,10 @@ def write_table(path: Path, rows: int) -> None:
 def run(path: Path, *, streaming: bool, steps: int) -> dict[str, Any]:
     """Fit, evaluate and predict, and return what it took."""
     import polars as pl
-    import pytorch_lightning
 
     from fusecast import Forecaster
 
-    values: dict[str, Any] = {"streaming": streaming, "import_mb": round(peak_mb())}
+    values: dict[str, Any] = {"import_mb": round(peak_mb())}
 
     @contextmanager
     def measured(stage: str) -> Iterator[None]:
@@ -87,29 +85,12 @@ def run(path: Path, *, streaming: bool, steps: int) -> dict[str, Any]:
         values[f"{stage}_seconds"] = round(time.perf_counter() - began, 2)
         values[f"{stage}_peak_mb"] = round(peak_mb())
 
-    class Clock(pytorch_lightning.Callback):
-        def __init__(self) -> None:
-            self.began, self.spent, self.steps = 0.0, 0.0, 0
-
-        def on_train_batch_start(self, *_: Any) -> None:
-            self.began = time.perf_counter() if not self.began else self.began
-
-        def on_train_batch_end(self, *_: Any) -> None:
-            now, self.steps = time.perf_counter(), self.steps + 1
-            self.spent += now - self.began if self.steps > WARM_UP else 0.0
-            self.began = now
-
-        def on_validation_end(self, *_: Any) -> None:
-            self.began = time.perf_counter()
-
-    clock = Clock()
     training = {"max_steps": steps, "members": 1, "progress": False, "logger": "none"}
     forecaster = Forecaster(24, 168, **COLUMNS, streaming=streaming, training=training)
     with measured("prepare"):
         prepared = forecaster.prepare(path)
     with measured("fit"):
-        forecaster.fit(callbacks=[clock])
-    values["steps_per_second"] = round((clock.steps - WARM_UP) / clock.spent, 2)
+        forecaster.fit()
     panel = prepared.panel
     every = pl.DataFrame({"unique_id": panel.ids.tolist()}).join(pl.DataFrame({"step": range(24)}), how="cross")
     times = panel.times_at(
@@ -127,6 +108,49 @@ def run(path: Path, *, streaming: bool, steps: int) -> dict[str, Any]:
     return values
 
 
+def compare_steps(path: Path, steps: int) -> dict[str, Any]:
+    """Train two networks in turn, one on the panel in memory and one on the mapped panel, and compare their steps.
+
+    Times are processor time of one process with one thread, that of page faults in the system included, so that what
+    else runs on the machine matters little. Turns have ten steps.
+    """
+    import torch
+
+    from fusecast import Forecaster
+    from fusecast.model.losses import quantile_loss
+    from fusecast.model.tft import TemporalFusionTransformer
+    from fusecast.windows.dataloader import make_loader
+    from fusecast.windows.sampler import SeededSampler
+
+    torch.set_num_threads(1)
+
+    def train(streaming: bool) -> Iterator[None]:
+        prepared = Forecaster(24, 168, **COLUMNS, streaming=streaming).prepare(path)
+        torch.manual_seed(0)
+        network = TemporalFusionTransformer(prepared.model_config).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+        sampler = SeededSampler(len(prepared.train), batch_size=32, shuffle=True)
+        for batch in make_loader(prepared.encoded, prepared.train, sampler):
+            optimizer.zero_grad()
+            loss = quantile_loss(network(batch).quantiles, batch.target, batch.target_mask, network.config.quantiles)
+            loss.backward()
+            optimizer.step()
+            yield
+
+    spent = {"memory": 0.0, "streamed": 0.0}
+    trainings = {"memory": train(streaming=False), "streamed": train(streaming=True)}
+    for turn in range(steps // STEPS_PER_TURN + 1):
+        for way, training in trainings.items():
+            began = time.process_time()
+            for _ in range(STEPS_PER_TURN):
+                next(training)
+            spent[way] += time.process_time() - began if turn else 0.0  # the first turn has the preparation
+    done = steps // STEPS_PER_TURN * STEPS_PER_TURN
+    return {f"steps_per_second_{way}": round(done / seconds, 2) for way, seconds in spent.items()} | {
+        "throughput_of_memory": round(spent["memory"] / spent["streamed"], 3)
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every size, and print a line of JSON for each run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -141,7 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.one:
         way, _, path = options.one.partition(":")
-        print(json.dumps(run(Path(path), streaming=way == "streamed", steps=options.steps)))
+        if way == "steps":
+            print(json.dumps(compare_steps(Path(path), options.steps)))
+        else:
+            print(json.dumps(run(Path(path), streaming=way == "streamed", steps=options.steps)))
         return
     print(json.dumps(machine()))
     for rows in map(int, options.rows.split(",")):
@@ -151,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(json.dumps({"rows": rows, "bytes": path.stat().st_size}), flush=True)
             ways = ("memory", "streamed") if rows <= options.largest_in_memory else ("streamed",)
             forecasts = set()
-            for way in ways * options.rounds:
+            for way in (*ways * options.rounds, *(("steps",) if len(ways) > 1 else ())):
                 environment = {**os.environ, "FUSECAST_PANELS": str(Path(scratch) / "panels")}
                 command = [sys.executable, "-m", "benchmarks.streaming", "--one", f"{way}:{path}"]
                 command += ["--steps", str(options.steps)]
@@ -160,8 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(json.dumps({"way": way, "error": result.stderr.splitlines()[-3:]}), flush=True)
                     continue
                 values = json.loads(result.stdout.splitlines()[-1])
-                forecasts.add(values["forecasts"])
-                print(json.dumps(values), flush=True)
+                forecasts |= {values["forecasts"]} if "forecasts" in values else set()
+                print(json.dumps({"way": way, **values}), flush=True)
             print(json.dumps({"rows": rows, "forecasts_equal": len(forecasts) <= 1}), flush=True)
 
 

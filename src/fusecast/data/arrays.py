@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-BLOCK_ROWS = 2**21
+BLOCK_ROWS = 2**19
 """Rows of a block at most, where a series has not more by itself."""
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)

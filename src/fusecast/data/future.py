@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -117,7 +117,7 @@ def _find_complete(panel: Panel, names: Iterable[str]) -> list[str]:
     ]
 
 
-def _has_missing(values: NDArray[Value]) -> bool:
+def _has_missing(values: NDArray[Any]) -> bool:
     """Whether a real or category is missing in any row."""
     found = False
     for rows in row_blocks(len(values)):

@@ -19,7 +19,7 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 CPU = torch.device("cpu")
-WINDOWS_IN_MEMORY = 2048
+WINDOWS_IN_MEMORY = 1024
 """Windows of a panel in mapped files after which their rows no longer stay in memory."""
 
 

@@ -112,8 +112,8 @@ class PointFormula(ABC):
                     for collector, (each, _) in zip(collectors, islice(errors, begin, None), strict=False):
                         collector.append(each)
                 pooled += [pool_quantiles(each.collected(), self.levels) for each in collectors]
-        spread = np.stack(pooled)[None]
-        return (_fill_from_neighbours(spread) if self.fill_spread else spread)[0]
+        spread = np.stack(pooled)
+        return _fill_from_neighbours(spread[None]).squeeze(axis=0) if self.fill_spread else spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
