@@ -94,14 +94,8 @@ class Forecaster(Generic[FrameT]):
         training: Mapping[str, Any] | None = None,
         calibration: Calibration = "auto",
     ) -> None:
-        table: dict[str, Any] = {"id": id, "time": time, "target": target, "categorical": categorical}
-        table |= {
-            "static": static,
-            "known": known,
-            "observed": observed,
-            "frequency": frequency,
-            "time_zone": time_zone,
-        }
+        table: dict[str, Any] = {"id": id, "time": time, "target": target, "static": static, "known": known}
+        table |= {"observed": observed, "categorical": categorical, "frequency": frequency, "time_zone": time_zone}
         table |= {"future_rows": future_rows, "streaming": streaming}
         sections = {"network": network, "features": features, "split": split, "training": training}
         values = {"horizon": horizon, "lookback": lookback, "time_budget": time_budget, "table": table}
