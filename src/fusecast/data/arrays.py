@@ -66,7 +66,7 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike, like: NDArray[Any]) ->
 
 
 def reserve(handle: int, size: int) -> None:
-    """Give a file its size, with space on the disk where the file system can; raise an OSError where there is none."""
+    """Set the size of a file, with space on the disk where possible; raise an OSError where there is none."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(handle, 0, size)
