@@ -117,6 +117,9 @@ bench-scaling: $(VENV)/.dev  ## Measure how cost grows with series, rows, lookba
 bench-folders: $(VENV)/.core  ## Measure memory and time of forecasting folders of few and many partitions
 	$(BIN)/python -m benchmarks.folders $(BENCH_ARGS)
 
+bench-streaming: $(VENV)/.dev  ## Run a Parquet file in pieces, beside the same in memory: STREAM_ARGS="--rows 1000000,10000000"
+	$(BIN)/python -m benchmarks.streaming $(STREAM_ARGS)
+
 bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
 	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, so that no process is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _panels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Store the panels of large tables in a folder of this test run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUSECAST_PANELS", str(tmp_path_factory.mktemp("panels")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,8 @@ class TableConfig(_Section):
     future_rows: FutureRows = "auto"
     """Which rows without a target are the steps to forecast, and their known columns the plan: `auto` those after the
     last target of all series, `each` those after the last of their own series, `none`: they are missing values."""
+    streaming: bool | None = None
+    """Whether a Parquet file or folder is read in pieces, and its numbers stay on disk; by its size if not given."""
 
 
 class SplitConfig(_Section):

@@ -65,6 +65,8 @@ class Forecaster(Generic[FrameT]):
         times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
     future_rows
         Rows that are the steps to forecast: ``auto`` those after the last target of all series, ``each``, or ``none``.
+    streaming
+        Whether a Parquet file or folder is read in pieces, and its numbers stay on disk; None by its size.
     time_budget, calibration, blend, network, features, split, training
         The other options of a run, sections as mappings; see :class:`fusecast.RunConfig`.
 
@@ -87,6 +89,7 @@ class Forecaster(Generic[FrameT]):
         frequency: str | None = None,
         time_zone: str | None = None,
         future_rows: FutureRows = "auto",
+        streaming: bool | None = None,
         time_budget: str | None = None,
         blend: BlendMethod = "auto",
         network: Mapping[str, Any] | None = None,
@@ -95,9 +98,9 @@ class Forecaster(Generic[FrameT]):
         training: Mapping[str, Any] | None = None,
         calibration: Calibration = "auto",
     ) -> None:
-        table = {"id": id, "time": time, "target": target, "static": static, "known": known, "observed": observed}
-        table |= {"categorical": categorical, "frequency": frequency, "time_zone": time_zone}
-        table |= {"future_rows": future_rows, "weight": weight}
+        table: dict[str, Any] = {"id": id, "time": time, "target": target, "static": static, "known": known}
+        table |= {"observed": observed, "categorical": categorical, "frequency": frequency, "time_zone": time_zone}
+        table |= {"future_rows": future_rows, "weight": weight, "streaming": streaming}
         sections = {"network": network, "features": features, "split": split, "training": training}
         values = {"horizon": horizon, "lookback": lookback, "time_budget": time_budget, "table": table}
         values |= {"calibration": calibration, "blend": blend}

@@ -30,7 +30,7 @@ time_budget: 90s
 calibration: split
 blend: validation
 table: {id: shop, time: day, target: [a, b], static: [c], known: [d, e], observed: [f], categorical: [c],
-  weight: g, frequency: 1h, time_zone: UTC, future_rows: each}
+  weight: g, frequency: 1h, time_zone: UTC, future_rows: each, streaming: true}
 split: {validation: 3, test: "2017-01-01"}
 features: {calendar: [hour], country: [DE, FR], target_scaling: robust, covariate_scaling: none,
   target_transform: log1p, lower_bound: -1.5, window_scaling: last, series_embedding: true, relative_position: false}
@@ -123,7 +123,8 @@ def test_every_field_of_the_configuration_is_reached_by_set(name: str, configure
 def test_an_option_is_the_field_that_it_is_named_after(name: str, configured: Any) -> None:
     value = OTHERS[name]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    values = configured(*SIZES, "--" + name.rpartition(".")[2].replace("_", "-"), text)
+    words = ["--" + name.rpartition(".")[2].replace("_", "-"), *([] if value is True else [text])]
+    values = configured(*SIZES, *words)
     assert values == DEFAULTS | {name: value}
 
 

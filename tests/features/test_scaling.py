@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fusecast.features.scaling import Scales, compute_statistics, fit_covariate, fit_static, fit_target
+from fusecast.data import arrays as panel_arrays
+from fusecast.features.scaling import (
+    Scales,
+    compute_pooled_statistics,
+    compute_statistics,
+    fit_covariate,
+    fit_static,
+    fit_target,
+)
 
 KINDS = ["standard", "robust", "mean_abs"]
 VALUES = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).map(lambda value: round(value, 3))
@@ -114,3 +122,18 @@ def test_values_that_hardly_differ_but_for_one_stay_within_float32(kind):
     assert np.isfinite(((values - center) / scale).astype(np.float32)).all()
     (tiny,) = fit_target(np.array([1e-300, 3e-300]), np.array([2]), kind).scale
     assert tiny == 1.0
+
+
+@pytest.mark.parametrize("kind", ["standard", "robust", "mean_abs"])
+@pytest.mark.parametrize("rows", [129, 1_000, 4_099])
+def test_statistics_by_blocks_are_those_of_all_rows_bit_for_bit(
+    kind: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy sums by halves down to 128 values, whose order the sums by blocks follow."""
+    values = np.random.default_rng(rows).lognormal(sigma=3, size=rows)
+    counts = np.array([rows // 3, 0, rows - rows // 3])
+    expected = compute_statistics(values, counts, kind), compute_pooled_statistics(values, kind)
+    monkeypatch.setattr(panel_arrays, "BLOCK_ROWS", 128)
+    found = compute_statistics(values, counts, kind), compute_pooled_statistics(values, kind)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from fusecast import DataError, DataNote, DataWarning, Forecaster
 from fusecast.cli.app import app
-from fusecast.workflows import prepare as prepare_module
 from fusecast.workflows.report import plot_forecasts
 
 OPTIONS: dict[str, Any] = {**ROLES, **TINY}
@@ -193,16 +192,6 @@ def test_empty_targets_are_missing_values_where_that_is_wanted_and_in_a_table_wi
     with pytest.warns(DataWarning, match="3 series without any known value of the target"), pytest.warns(DataNote):
         forecasts = apart.predict(future_of(data), data=data.with_columns(y=pl.lit(None, pl.Float64)))
     assert forecasts["ds"].min() == plan["ds"].max() + timedelta(hours=1)
-
-
-def test_future_rows_in_a_file_that_is_streamed_are_refused(
-    table: pl.DataFrame, plan: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "table.parquet"
-    one_table(table, plan).write_parquet(path)
-    monkeypatch.setattr(prepare_module, "available_memory", lambda: 0)
-    with pytest.raises(DataError, match="is read in pieces, and the targets in its last rows are empty"):
-        Forecaster(HORIZON, LOOKBACK, **OPTIONS).prepare(path)
 
 
 def test_the_command_line_forecasts_future_rows_and_says_so_beside_its_results(

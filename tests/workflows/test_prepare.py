@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 from typer.testing import CliRunner
 
-from fusecast import ConfigError, DataError, DataNote, Forecaster
+from fusecast import ConfigError, DataNote, Forecaster
 from fusecast.cli.app import app
 from fusecast.workflows import prepare as prepare_module
 
@@ -35,27 +34,6 @@ def test_a_parquet_file_larger_than_memory_is_streamed_to_the_same_panel_and_for
     for name, weights in in_memory.predictor.members[0].network.state_dict().items():
         assert weights.equal(streamed.predictor.members[0].network.state_dict()[name])
     assert streamed.evaluate().to_rows() == in_memory.evaluate().to_rows()
-
-
-def test_a_file_larger_than_memory_has_to_be_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "table.parquet"
-    shop_table().sort("ds", "unique_id").write_parquet(path)
-    monkeypatch.setattr(prepare_module, "available_memory", lambda: 0)
-    with pytest.raises(DataError, match="is not sorted by 'unique_id' and 'ds'"):
-        Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).prepare(path)
-
-
-def test_the_folder_of_a_streamed_panel_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, scratch = tmp_path / "table.parquet", tmp_path / "scratch"
-    scratch.mkdir()
-    shop_table().sort("unique_id", "ds").write_parquet(path)
-    monkeypatch.setattr(prepare_module, "available_memory", lambda: 0)
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY)
-    forecaster.prepare(path)
-    assert len(list(scratch.iterdir())) == 1
-    del forecaster
-    assert list(scratch.iterdir()) == []
 
 
 def test_what_is_remarkable_about_a_table_is_said_in_one_line_and_nothing_of_a_clean_one(tmp_path: Path) -> None:

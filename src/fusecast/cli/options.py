@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONFIG_OPTIONS: Mapping[str, Sequence[str]] = {
     "": ("query", "horizon", "lookback", "calibration", "blend", "time_budget"),
-    "table": ("id", "time", "target", "static", "known", "observed", "categorical", "weight", "frequency"),
+    "table": ("id", "time", "target", "static", "known", "observed", "categorical", "weight", "frequency", "streaming"),
     "split": ("validation", "test"),
     "features": ("country",),
     "network": ("hidden_size", "num_heads", "dropout", "quantiles"),
@@ -143,8 +143,9 @@ def _build_option(section: str, name: str, field: FieldInfo) -> inspect.Paramete
             values = ctx.ensure_object(dict)
             (values.setdefault(section, {}) if section else values)[name] = parse(value)
 
+    words = "--" + name.replace("_", "-")
     option = typer.Option(
-        "--" + name.replace("_", "-"),
+        f"{words}/--no-{words[2:]}" if kind is bool else words,
         help=" ".join((field.description or "").replace("`", "").split()),
         callback=keep,
         expose_value=False,
@@ -167,7 +168,7 @@ def _text_type(annotation: Any) -> tuple[Any, Callable[[Any], Any]]:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is tuple:
         return str, split_numbers if get_args(annotation)[0] is float else split_names
-    return annotation if annotation in (int, float) else str, lambda value: value
+    return annotation if annotation in (int, float, bool) else str, lambda value: value
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusecast.data.arrays import BoolArray, FloatArray, IntArray
+from fusecast.data.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    count_codes,
+    empty,
+    group_blocks,
+    map_values,
+    release,
+    row_blocks,
+)
 from fusecast.data.issues import Issues, report_unknown_levels
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import read_key_times
@@ -57,15 +67,19 @@ def extend_panel(
             future, whole = select_future_rows(future, panel, series), future
         panel = panel.select(series)
     table = FutureTable(panel, horizon, future, whole, partial=partial)
-    added = horizon * np.arange(panel.num_series + 1)
-    indptr = panel.indptr + added
-    old_rows = np.arange(panel.num_rows) + np.repeat(added[:-1], panel.lengths)
-    new_rows = (indptr[:-1] + panel.lengths)[:, None] + np.arange(horizon)
+    indptr = panel.indptr + horizon * np.arange(panel.num_series + 1)
 
     def append(values: NDArray[Value], future_values: NDArray[Value] | float) -> NDArray[Value]:
-        extended = np.empty(int(indptr[-1]), dtype=values.dtype)
-        extended[old_rows] = values
-        extended[new_rows] = future_values
+        extended = empty(int(indptr[-1]), values.dtype, values)
+        following = np.broadcast_to(np.asarray(future_values, dtype=values.dtype), (panel.num_series, horizon))
+        for part in group_blocks(panel.indptr):
+            old, new = (slice(*bounds[[part.start, part.stop]].tolist()) for bounds in (panel.indptr, indptr))
+            is_new = np.zeros(new.stop - new.start, dtype=np.bool_)
+            is_new[((indptr[1:][part] - horizon - new.start)[:, None] + np.arange(horizon)).ravel()] = True
+            block = np.empty(len(is_new), dtype=values.dtype)
+            block[is_new], block[~is_new] = following[part].ravel(), values[old]
+            extended[new] = block
+            release(values, extended)
         return extended
 
     levels = dict(panel.levels)
@@ -99,10 +113,17 @@ def select_future_rows(future: pl.DataFrame, panel: Panel, series: IntArray) -> 
 def _find_complete(panel: Panel, names: Iterable[str]) -> list[str]:
     """Return the columns that have a value in every row of a panel."""
     return [
-        name
-        for name in names
-        if not (np.isnan(panel.reals[name]) if name in panel.reals else panel.categories[name] < 0).any()
+        name for name in names if not _has_missing(panel.reals[name] if name in panel.reals else panel.categories[name])
     ]
+
+
+def _has_missing(values: NDArray[Any]) -> bool:
+    """Whether a real or category is missing in any row."""
+    found = False
+    for rows in row_blocks(len(values)):
+        found = found or bool((np.isnan(values[rows]) if values.dtype == np.float64 else values[rows] < 0).any())
+        release(values)
+    return found
 
 
 class FutureTable:
@@ -271,18 +292,21 @@ class Plan:
         return texts
 
 
-def split_future_rows(panel: Panel, frame: pl.DataFrame, which: FutureRows) -> tuple[Panel, Plan | None]:
+def split_future_rows(panel: Panel, frame: pl.DataFrame | None, which: FutureRows) -> tuple[Panel, Plan | None]:
     """Return the panel of a table without the steps to forecast that are in the table, and these; None without any.
 
     `auto`: rows after the last target of all series are to be forecast in every series, and rows without a target
     before are missing values. Where there are such rows, a series whose own rows end before that time, the last ones
     without a target but with a value of a known column, is forecast after its own last target. `each`: rows after the
     last target of their own series are to be forecast. `none`: no rows. Nor are there any in a table without targets.
+    Without the `frame` that the panel was made of, these are its rows with a value of a known column.
     """
     lengths, of_own = find_history(panel, which)
     steps = panel.lengths - lengths
     if not steps.any():
         return panel, None
+    if frame is None:
+        frame = _list_last_rows(panel, lengths)
     history = _drop_unused_levels(_begin_earlier(panel.truncate(lengths), lengths == 0))
     schema = panel.schema
     keys = [name for name in (schema.id, schema.time) if name is not None]
@@ -309,15 +333,23 @@ def find_history(panel: Panel, which: FutureRows) -> tuple[IntArray, IntArray]:
     return np.where(of_own, known, np.clip(until, 0, lengths)), np.flatnonzero(of_own)
 
 
+def _list_last_rows(panel: Panel, lengths: IntArray) -> pl.DataFrame:
+    """Return the rows of each series after its first `lengths` [S] in which a known column has a value, as a table."""
+    tail = panel.crop(lengths)
+    has_value = np.zeros(tail.num_rows, dtype=np.bool_)
+    for name in panel.schema.names(Role.KNOWN):
+        has_value |= ~np.isnan(tail.reals[name]) if name in tail.reals else tail.categories[name] >= 0
+    return tail.to_frame().filter(pl.Series(has_value))
+
+
 def _drop_unused_levels(panel: Panel) -> Panel:
     """Return a panel whose known categories have no levels that no row has, so that these are new in a future table."""
     levels, categories = dict(panel.levels), dict(panel.categories)
     for name in panel.schema.names(Role.KNOWN, Kind.CATEGORICAL):
-        used = np.unique(categories[name])
-        used = used[used >= 0]
+        used = np.flatnonzero(count_codes(categories[name], len(levels[name])))
         new_codes = np.full(len(levels[name]) + 1, -1, dtype=np.int32)  # the last entry is for -1
         new_codes[used] = np.arange(len(used))
-        categories[name] = new_codes[categories[name]]
+        categories[name] = map_values(categories[name], new_codes.__getitem__, np.int32)
         levels[name] = tuple(levels[name][code] for code in used.tolist())
     return replace(panel, levels=levels, categories=categories)
 
@@ -333,11 +365,16 @@ def _begin_earlier(panel: Panel, without_row: BoolArray) -> Panel:
         undone = without_row & (grid.advance(earlier, np.full_like(added, steps)) == panel.start)
         added[undone], start[undone] = steps, earlier[undone]
     indptr = panel.indptr + np.concatenate(([0], np.cumsum(added)))
-    old_rows = np.arange(panel.num_rows) + np.repeat(np.cumsum(added), panel.lengths)
 
     def insert(values: NDArray[Value], missing: float) -> NDArray[Value]:
-        longer = np.full(int(indptr[-1]), missing, dtype=values.dtype)
-        longer[old_rows] = values
+        longer = empty(int(indptr[-1]), values.dtype, values)
+        for part in group_blocks(panel.indptr):
+            old, new = (slice(*bounds[[part.start, part.stop]].tolist()) for bounds in (panel.indptr, indptr))
+            block = np.full(new.stop - new.start, missing, dtype=values.dtype)
+            shift = indptr[:-1][part] + added[part] - panel.indptr[:-1][part] - new.start
+            block[np.arange(old.start, old.stop) + np.repeat(shift, panel.lengths[part])] = values[old]
+            longer[new] = block
+            release(values, longer)
         return longer
 
     return replace(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from fusecast.data.arrays import BoolArray, FloatArray, IntArray
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray, empty, group_blocks, release
 from fusecast.data.schema import Schema
 from fusecast.data.time_grid import TimeGrid
 
@@ -72,6 +72,9 @@ class Panel:
     @cached_property
     def known_lengths(self) -> IntArray:
         """Rows of each series up to its last with a value of a target, [S]; 0 where there is none."""
+        return self.by_blocks(Panel._find_known_lengths)
+
+    def _find_known_lengths(self) -> IntArray:
         rows = np.flatnonzero(~np.isnan([self.reals[name] for name in self.schema.targets]).all(axis=0))
         lengths = np.zeros(self.num_series, dtype=np.int64)
         series = self.series_of_row[rows]
@@ -98,6 +101,30 @@ class Panel:
             has_value |= codes >= 0
         return has_value
 
+    def blocks(self) -> Iterator[tuple[slice, Self]]:
+        """Yield ranges of series, and the panel of each, whose arrays are views; memory that files take is released."""
+        for series in group_blocks(self.indptr):
+            rows = slice(*self.indptr[[series.start, series.stop]].tolist())
+            block = self
+            if series != slice(0, self.num_series):
+                block = replace(
+                    self,
+                    ids=self.ids[series],
+                    indptr=self.indptr[series.start : series.stop + 1] - self.indptr[series.start],
+                    start=self.start[series],
+                    reals={name: values[rows] for name, values in self.reals.items()},
+                    categories={name: codes[rows] for name, codes in self.categories.items()},
+                    static_reals={name: values[series] for name, values in self.static_reals.items()},
+                    static_categories={name: codes[series] for name, codes in self.static_categories.items()},
+                )
+            yield series, block
+            release(*self.reals.values(), *self.categories.values())
+
+    def by_blocks(self, compute: Callable[[Panel], NDArray[np.generic]]) -> NDArray[Any]:
+        """Return what is computed of the panel as a value a series or row, block by block, end to end."""
+        parts = [compute(block) for _, block in self.blocks()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else compute(self)
+
     def times(self) -> pl.Series:
         """Return the time of every row, [N], of the table's type."""
         return self.times_at(self.series_of_row, self.row_in_series)
@@ -115,6 +142,12 @@ class Panel:
     def truncate(self, lengths: ArrayLike) -> Self:
         """Return the panel of the first rows of each series, `lengths` [S] of them, or all where there are fewer."""
         return self._take(np.arange(self.num_series), np.clip(np.asarray(lengths), 0, self.lengths))
+
+    def crop(self, first: IntArray) -> Self:
+        """Return the panel of the rows of each series from row `first` [S] on."""
+        every = np.arange(self.num_series)
+        cropped = self._take(every, self.lengths - first, first)
+        return replace(cropped, start=self.time_grid.advance(self.start, first))
 
     def to_frame(self) -> pl.DataFrame:
         """Return the rows as a table, gaps filled; categories are text."""
@@ -136,17 +169,27 @@ class Panel:
             columns.append(values)
         return pl.DataFrame(columns)
 
-    def _take(self, series: IntArray, lengths: IntArray) -> Self:
-        """Copy the first `lengths` rows of each of some series."""
+    def _take(self, series: IntArray, lengths: IntArray, first: IntArray | int = 0) -> Self:
+        """Copy `lengths` rows of each of some series, from row `first` on."""
+        begin = self.indptr[series] + first
         indptr = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.arange(indptr[-1]) + np.repeat(self.indptr[series] - indptr[:-1], lengths)
+
+        def take(values: NDArray[Any]) -> NDArray[Any]:
+            taken = empty(int(indptr[-1]), values.dtype, values)
+            for part in group_blocks(indptr):
+                rows = np.arange(indptr[part.start], indptr[part.stop])
+                shift = begin[part] - indptr[:-1][part]
+                taken[indptr[part.start] : indptr[part.stop]] = values[rows + np.repeat(shift, lengths[part])]
+                release(values, taken)
+            return taken
+
         return replace(
             self,
             ids=self.ids[series],
             indptr=indptr,
             start=self.start[series],
-            reals={name: values[rows] for name, values in self.reals.items()},
-            categories={name: codes[rows] for name, codes in self.categories.items()},
+            reals={name: take(values) for name, values in self.reals.items()},
+            categories={name: take(codes) for name, codes in self.categories.items()},
             static_reals={name: values[series] for name, values in self.static_reals.items()},
             static_categories={name: codes[series] for name, codes in self.static_categories.items()},
         )

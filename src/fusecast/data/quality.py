@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.frequency import format_duration
 from fusecast.data.panel import Panel
 from fusecast.data.splits import MIN_PAIRS_FOR_SPACING, Split
@@ -73,6 +73,10 @@ def describe_rows(panel: Panel, gaps: int) -> list[str]:
 
 def find_wider_steps(panel: Panel) -> IntArray:
     """Return the series whose rows all lie several steps apart, such as weekly ones in a table of daily ones."""
+    return np.flatnonzero(panel.by_blocks(_has_wider_steps))
+
+
+def _has_wider_steps(panel: Panel) -> BoolArray:
     rows = np.flatnonzero(panel.has_value)
     series = panel.series_of_row[rows]
     same = np.diff(series) == 0
@@ -80,7 +84,7 @@ def find_wider_steps(panel: Panel) -> IntArray:
     least = np.full(panel.num_series, np.iinfo(np.int64).max)
     np.minimum.at(least, series, steps)
     enough = np.bincount(series, minlength=panel.num_series) >= MIN_PAIRS_FOR_SPACING
-    return np.flatnonzero(enough & (least > 1))
+    return np.asarray(enough & (least > 1))
 
 
 def find_outliers(panel: Panel, target: str) -> IntArray:
@@ -139,11 +143,12 @@ def _check_lengths(panel: Panel, lookback: int, horizon: int) -> Finding:
 
 def _check_gaps(panel: Panel) -> Finding:
     """Count the rows without any value that varies by row: they were not in the table."""
-    empty = ~panel.has_value
-    count = int(empty.sum())
+    per_series = panel.by_blocks(
+        lambda block: np.bincount(block.series_of_row[~block.has_value], minlength=block.num_series)
+    )
+    count = int(per_series.sum())
     if not count:
         return "none", "good"
-    per_series = np.bincount(panel.series_of_row[empty])
     worst = panel.ids[int(per_series.argmax())].item()
     which = f"{count:,} steps without a row in {np.count_nonzero(per_series):,} series, most in {worst!r}"
     return f"{which}; they are filled as missing", _grade(count / panel.num_rows)

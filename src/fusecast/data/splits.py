@@ -171,6 +171,10 @@ def check_row_spacing(panel: Panel, record: dict[str, Any]) -> None:
 
 def measure_row_spacing(panel: Panel) -> tuple[int | None, int]:
     """Return the least distance in steps between neighbouring rows of a series that have a value, and their pairs."""
-    rows = np.flatnonzero(panel.has_value)
-    steps = np.diff(rows)[np.diff(panel.series_of_row[rows]) == 0]
-    return (int(steps.min()) if steps.size else None), int(steps.size)
+    least, pairs = [], 0
+    for _, block in panel.blocks():
+        rows = np.flatnonzero(block.has_value)
+        steps = np.diff(rows)[np.diff(block.series_of_row[rows]) == 0]
+        least += [int(steps.min())] if steps.size else []
+        pairs += int(steps.size)
+    return min(least, default=None), pairs

@@ -11,6 +11,13 @@ class ConfigError(FusecastError):
     """Options that are invalid, alone or together."""
 
     @classmethod
+    def cannot_stream(cls, source: object) -> Self:
+        return cls(
+            f"table.streaming reads Parquet files and folders of them in pieces, and the table is {source}\n"
+            "Hint: write it once, such as pl.scan_csv(path).sink_parquet(path_of_parquet)"
+        )
+
+    @classmethod
     def not_positive(cls, name: str, value: object) -> Self:
         return cls.wrong_value(name, value, "at least 1")
 

@@ -196,20 +196,19 @@ class DataError(FusecastError):
         return cls(f"the table has more than one column named {some_of(names)}\nHint: rename one of them")
 
     @classmethod
-    def not_sorted(cls, path: object, id_: str | None, time: str, row: int) -> Self:
-        keys = [name for name in (id_, time) if name is not None]
+    def no_parquet_files(cls, path: object) -> Self:
+        return cls(f"folder {path} holds no file that ends in .parquet\nHint: name the folder that holds the table")
+
+    @classmethod
+    def differing_files(cls, one: object, other: object, difference: str) -> Self:
         return cls(
-            f"file {path} is not sorted by {' and '.join(map(repr, keys))}: row {row} belongs before the row above it\n"
-            f"Hint: sort it once, such as pl.scan_parquet(path).sort({keys}).sink_parquet(sorted_path)"
+            f"{one} and {other} do not belong to one table: {difference}\n"
+            "Hint: write all files of a folder with the same columns and types"
         )
 
     @classmethod
-    def future_rows_in_stream(cls, path: object) -> Self:
-        return cls(
-            f"file {path} is read in pieces, and the targets in its last rows are empty\n"
-            "Hint: write these rows into a file of their own, and pass that to `predict` as the future; with "
-            "`table.future_rows: none` they are missing values"
-        )
+    def stream_changed(cls, path: object) -> Self:
+        return cls(f"{path} has changed while it was read\nHint: run the command again when nothing writes to it")
 
     @classmethod
     def unexpected_time_zone(cls, time: str, zone: str) -> Self:

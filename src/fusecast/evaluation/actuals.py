@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusecast.data.arrays import BoolArray, FloatArray, IntArray
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray, empty, release, row_blocks
 from fusecast.data.panel import Panel
 
 
 def stack_targets(panel: Panel) -> FloatArray:
-    """Return the targets of every row, [N, Y], NaN where missing."""
-    return np.stack([panel.reals[name] for name in panel.schema.targets], axis=1)
+    """Return the targets of every row, [N, Y], NaN where missing; not to be written to."""
+    columns = [panel.reals[name] for name in panel.schema.targets]
+    if len(columns) == 1:
+        return columns[0][:, None]
+    values = empty((panel.num_rows, len(columns)), np.float64, columns[0])
+    for rows in row_blocks(panel.num_rows):
+        for y, column in enumerate(columns):
+            values[rows, y] = column[rows]
+        release(values, *columns)
+    return values
 
 
 def gather_actuals(
@@ -67,12 +75,13 @@ def seasonal_error(panel: Panel, train_end: IntArray, season: int, *, power: int
     series has no such pair. Hyndman and Koehler (2006) with the seasonal form of the M4 competition. With a power of 2
     it is the divisor of RMSSE: the M5 competition's, in a seasonal form.
     """
-    differences = np.abs(seasonal_differences(panel, train_end, season)) ** power
-    means = np.full((panel.num_series, differences.shape[1]), np.nan)
-    for y in range(differences.shape[1]):
-        present = ~np.isnan(differences[:, y])
-        series = panel.series_of_row[present]
-        sums = np.bincount(series, differences[present, y], minlength=panel.num_series)
-        counts = np.bincount(series, minlength=panel.num_series)
-        np.divide(sums, counts, out=means[:, y], where=counts > 0)
+    means = np.full((panel.num_series, len(panel.schema.targets)), np.nan)
+    for part, block in panel.blocks():
+        differences = np.abs(seasonal_differences(block, train_end[part], season)) ** power
+        for y in range(differences.shape[1]):
+            present = ~np.isnan(differences[:, y])
+            series = block.series_of_row[present]
+            sums = np.bincount(series, differences[present, y], minlength=block.num_series)
+            counts = np.bincount(series, minlength=block.num_series)
+            np.divide(sums, counts, out=means[part, y], where=counts > 0)
     return means

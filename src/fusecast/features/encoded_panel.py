@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecast.data.arrays import empty, is_mapped, release
+
 if TYPE_CHECKING:
     from fusecast.config import WindowScaling
+    from fusecast.data.panel import Panel
     from fusecast.features.new_series import NewSeries
 
 RELATIVE_POSITION = "relative_position"
@@ -92,3 +95,32 @@ class EncodedPanel:
     def __repr__(self) -> str:
         columns = self.reals.shape[1] + self.categories.shape[1]
         return f"EncodedPanel({len(self.indptr) - 1} series, {len(self.reals)} rows, {columns} columns)"
+
+
+class RowArrays(NamedTuple):
+    """The arrays of an encoded panel with a value a row; see there."""
+
+    reals: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    categories: NDArray[np.int32]
+
+
+def encode_by_blocks(panel: Panel, encode: Callable[[Panel, slice], RowArrays]) -> RowArrays:
+    """Return what `encode` makes of each block of a panel, end to end, in mapped files where the panel is one."""
+    arrays: RowArrays | None = None
+    like = panel.reals[panel.schema.targets[0]]
+    for part, block in panel.blocks():
+        encoded = encode(block, part)
+        if block is panel and not is_mapped(like):
+            return encoded
+        rows = slice(*panel.indptr[[part.start, part.stop]].tolist())
+        if arrays is None:
+            arrays = RowArrays(*(empty((panel.num_rows, each.shape[1]), each.dtype, like) for each in encoded))
+        if encoded.present.shape[1] > arrays.present.shape[1]:  # the first block in which a value is missing
+            present = empty(arrays.reals.shape, np.bool_, like)
+            present[: rows.start] = True
+            arrays = arrays._replace(present=present)
+        for whole, values in zip(arrays, encoded, strict=True):
+            whole[rows] = values if values.shape[1] == whole.shape[1] else True
+        release(*arrays)
+    return encode(panel, slice(0, panel.num_series)) if arrays is None else arrays

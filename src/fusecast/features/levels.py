@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from fusecast.data.arrays import count_codes, map_values
 from fusecast.data.issues import Issues, report_unknown_levels
 from fusecast.data.parsing import holds_booleans, match_levels, to_boolean
 
@@ -25,7 +26,7 @@ def unify_levels(panel: Panel, vocabularies: Mapping[str, Sequence[str]] | None 
     """
     levels, values = dict(panel.levels), {**panel.categories, **panel.static_categories}
     for name, own_levels in panel.levels.items():
-        occurs = np.bincount(values[name] + 1, minlength=len(own_levels) + 1)[1:] > 0
+        occurs = count_codes(values[name], len(own_levels)) > 0
         own = tuple(level for level, is_there in zip(own_levels, occurs, strict=True) if is_there)
         known = vocabularies[name] if vocabularies else find_representatives(own)
         matched = match_levels(own, known)
@@ -33,7 +34,7 @@ def unify_levels(panel: Panel, vocabularies: Mapping[str, Sequence[str]] | None 
         if names != own_levels:
             position = {level: code for code, level in enumerate(names)}
             lookup = np.array([*(position.get(matched.get(level, ""), -1) for level in own_levels), -1], dtype=np.int32)
-            values[name] = lookup[values[name]]
+            values[name] = map_values(values[name], lookup.__getitem__, np.int32)
         levels[name] = names + tuple(level for level in known if level not in names)
     return replace(
         panel,
@@ -58,7 +59,7 @@ def check_levels(panel: Panel, fitted: Sequence[FittedPreprocessor]) -> None:
     trained = fitted[0].locate_series(panel) >= 0
     for name, levels in panel.levels.items():
         codes = panel.categories[name] if name in panel.categories else panel.static_categories[name][trained]
-        counts = np.bincount(codes[codes >= 0], minlength=len(levels))
+        counts = count_codes(codes, len(levels))
         known = {level for preprocessor in fitted for level in preprocessor.vocabularies[name]}
         report_unknown_levels(name, counts, levels, known, warns=False)
 

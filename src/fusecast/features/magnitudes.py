@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fusecast.data.arrays import FloatArray
+from fusecast.data.arrays import FloatArray, release, row_blocks
 from fusecast.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ def check_magnitudes(panel: Panel, transform: TargetTransform) -> None:
     for name, values in panel.reals.items():
         if name in panel.schema.targets and transform != "none":
             continue
-        large = np.flatnonzero(np.abs(values) >= LARGEST_RATIO)  # few, if any
-        for s in np.unique(np.searchsorted(panel.indptr, large, side="right") - 1).tolist():
-            begin, end = panel.indptr[s : s + 2].tolist()
-            if (row := _find_too_large(values[begin:end])) is not None:
-                raise_too_large(panel, name, values, begin + row)
+        for rows in row_blocks(len(values)):
+            large = rows.start + np.flatnonzero(np.abs(values[rows]) >= LARGEST_RATIO)  # few, if any
+            release(values)
+            for s in np.unique(np.searchsorted(panel.indptr, large, side="right") - 1).tolist():
+                begin, end = panel.indptr[s : s + 2].tolist()
+                if (row := _find_too_large(values[begin:end])) is not None:
+                    raise_too_large(panel, name, values, begin + row)
     for name, values in panel.static_reals.items():
         if (s := _find_too_large(values)) is not None:
             raise DataError.too_large(name, panel.names[s], "every row", float(values[s]))

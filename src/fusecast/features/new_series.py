@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import FloatArray, IntArray, empty, release
 from fusecast.features.scaling import Scales, compute_statistics
 from fusecast.features.targets import FittedTargets
 
@@ -113,9 +113,10 @@ def find_new_series(
     if not len(new) or not own:
         return None
     panel = panel.select(new)
-    values = np.column_stack(
-        [fitted_targets.transform_rows(panel, name) if name in targets else panel.reals[name] for name in own]
-    )
+    values = empty((panel.num_rows, len(own)), np.float64, next(iter(panel.reals.values())))
+    for column, name in enumerate(own):
+        values[:, column] = fitted_targets.transform_rows(panel, name) if name in targets else panel.reals[name]
+        release(values, panel.reals[name])
     scales = [each for _, each in own.values()]
     pooled = np.array([(each.pooled_center, each.pooled_scale) for each in scales]).T
     center, scale = (np.tile(each, (len(new), 1)) for each in pooled)

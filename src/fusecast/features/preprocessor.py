@@ -27,7 +27,7 @@ from fusecast.features.calendar import (
     to_local_times,
     training_span,
 )
-from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs
+from fusecast.features.encoded_panel import RELATIVE_POSITION, EncodedPanel, Inputs, RowArrays, encode_by_blocks
 from fusecast.features.magnitudes import check_scaled, check_scaled_statics
 from fusecast.features.new_series import compute_usual, find_new_series, find_similar_series
 from fusecast.features.public_holidays import (
@@ -71,7 +71,7 @@ class Preprocessor:
         scales, without_values, usual = {}, [], {}
         for column in scaled_columns(schema):
             if column in schema.targets:
-                values, counts = training.values(targets.transform_rows(panel, column, training.mask))
+                values, counts = targets.training_values(panel, column, training)
                 if not len(values):
                     raise DataError.target_without_values(column)
                 scales[column] = fit_target(values, counts, config.target_scaling)
@@ -84,7 +84,7 @@ class Preprocessor:
                 scales[column] = fit_covariate(values, counts, config.covariate_scaling)
 
         vocabularies = {
-            name: fit_vocabulary(panel.categories[name][training.rows], panel.levels[name])
+            name: fit_vocabulary(training.distinct(panel.categories[name]), panel.levels[name])
             for role in (Role.OBSERVED, Role.KNOWN)
             for name in schema.names(role, Kind.CATEGORICAL)
         }
@@ -187,27 +187,13 @@ class FittedPreprocessor:
         """
         self._check_schema(panel.schema)
         series = self.locate_series(panel)
-        targets, lengths = self.schema.targets, panel.lengths
-        shape = (panel.num_rows, len(self.scales) + len(self.counted_holidays))
-        reals, present = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
+        targets = self.schema.targets
+        reals, present, categories = encode_by_blocks(
+            panel, lambda block, part: self._encode_block(block, series[part])
+        )
         centers, scales = (np.empty((panel.num_series, len(targets))) for _ in range(2))
-        for column, (name, statistics) in enumerate(self.scales.items()):
-            values, is_target = panel.reals[name], column < len(targets)
-            if is_target:
-                values = self.targets.transform_rows(panel, name)
-            center, scale = statistics.at(series)
-            if is_target:
-                centers[:, column], scales[:, column] = center, scale
-            if name in self.without_values:
-                values = np.full_like(values, np.nan)
-            present[:, column] = ~np.isnan(values)
-            with np.errstate(over="ignore"):  # refused next
-                reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
-            check_scaled(panel, name, values, reals[:, column])
-
-        holiday_counts = self._count_holidays(panel)
-        for column, counts in enumerate(holiday_counts if self.counted_holidays else (), start=len(self.scales)):
-            reals[:, column], present[:, column] = np.nan_to_num(counts), ~np.isnan(counts)
+        for column, name in enumerate(targets):
+            centers[:, column], scales[:, column] = self.scales[name].at(series)
 
         static_names = self.schema.names(Role.STATIC, Kind.REAL)
         shape = (panel.num_series, len(static_names))
@@ -225,8 +211,8 @@ class FittedPreprocessor:
             inputs=self.inputs,
             indptr=panel.indptr,
             reals=reals,
-            reals_present=_drop_full_mask(present),
-            categories=self._encode_categories(panel, [] if self.counted_holidays else holiday_counts),
+            reals_present=present,
+            categories=categories,
             static_reals=static,
             static_reals_present=_drop_full_mask(static_present),
             static_categories=self._encode_static_categories(panel),
@@ -239,6 +225,26 @@ class FittedPreprocessor:
                 panel, series, self.scales, self.config, self.targets, self.usual, self.find_similar_series
             ),
         )
+
+    def _encode_block(self, panel: Panel, series: IntArray) -> RowArrays:
+        """Return what varies over time of a panel, whose series have these positions among the fitted ones, [S]."""
+        targets, lengths = self.schema.targets, panel.lengths
+        shape = (panel.num_rows, len(self.scales) + len(self.counted_holidays))
+        reals, present = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
+        for column, (name, statistics) in enumerate(self.scales.items()):
+            values = self.targets.transform_rows(panel, name) if name in targets else panel.reals[name]
+            center, scale = statistics.at(series)
+            if name in self.without_values:
+                values = np.full_like(values, np.nan)
+            present[:, column] = ~np.isnan(values)
+            with np.errstate(over="ignore"):  # refused next
+                reals[:, column] = _scale(values, np.repeat(center, lengths), np.repeat(scale, lengths))
+            check_scaled(panel, name, values, reals[:, column])
+        holiday_counts = self._count_holidays(panel)
+        for column, counts in enumerate(holiday_counts if self.counted_holidays else (), start=len(self.scales)):
+            reals[:, column], present[:, column] = np.nan_to_num(counts), ~np.isnan(counts)
+        categories = self._encode_categories(panel, [] if self.counted_holidays else holiday_counts)
+        return RowArrays(reals, _drop_full_mask(present), categories)
 
     def locate_series(self, panel: Panel) -> IntArray:
         """Return the position of each series of a panel among those of the training, [S]; -1 for a new one."""

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    copy,
+    empty,
+    group_blocks,
+    is_block,
+    map_values,
+    release,
+    row_blocks,
+)
 
 if TYPE_CHECKING:
     from fusecast.config import Scaling
@@ -67,20 +79,47 @@ class TrainingRows:
     def __init__(self, panel: Panel, end: IntArray) -> None:
         end = np.clip(end, 0, panel.lengths)
         nonempty = np.flatnonzero(end > 0)
+        self._num_rows = panel.num_rows
         self.series = np.array(sorted(nonempty.tolist(), key=panel.names.__getitem__), dtype=np.int64)
         self.names = tuple(panel.names[s] for s in self.series.tolist())
-        self.sizes = sizes = end[self.series]
-        self._bounds = np.cumsum(sizes)
-        self.rows = np.repeat(panel.indptr[self.series] - (self._bounds - sizes), sizes) + np.arange(sizes.sum())
-        self.mask = np.zeros(panel.num_rows, dtype=np.bool_)
-        self.mask[self.rows] = True
+        self.sizes = end[self.series]
+        self._indptr, self._begin = np.concatenate(([0], np.cumsum(self.sizes))), panel.indptr[self.series]
+
+    @property
+    def mask(self) -> BoolArray:
+        """Whether each row of the panel is one of training, [N]."""
+        mask = np.zeros(self._num_rows, dtype=np.bool_)
+        for begin, size in zip(self._begin.tolist(), self.sizes.tolist(), strict=True):
+            mask[begin : begin + size] = True
+        return mask
 
     def values(self, column: FloatArray) -> tuple[FloatArray, IntArray]:
         """Return the present values of a column, end to end, and how many each series has."""
-        values = column[self.rows]
-        present = ~np.isnan(values)
-        until = np.concatenate(([0], np.cumsum(present)))[self._bounds]
-        return values[present], np.diff(until, prepend=0)
+        gathered, counts, end = empty(int(self._indptr[-1]), column.dtype, column), np.zeros_like(self.sizes), 0
+        for series, values in self._blocks(column):
+            present = ~np.isnan(values)
+            until = np.concatenate(([0], np.cumsum(present)))[
+                self._indptr[series.start + 1 : series.stop + 1] - self._indptr[series.start]
+            ]
+            counts[series] = np.diff(until, prepend=0)
+            begin, end = end, end + int(until[-1])
+            gathered[begin:end] = values[present]
+            release(gathered)
+        return gathered[:end], counts
+
+    def distinct(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the different codes of a column, sorted."""
+        found = [np.unique(values) for _, values in self._blocks(codes)]
+        return np.unique(np.concatenate(found)) if found else codes[:0]
+
+    def _blocks(self, column: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield ranges of series, and the values of a column in their rows."""
+        for series in group_blocks(self._indptr):
+            sizes = self.sizes[series]
+            ends = np.cumsum(sizes)
+            rows = np.repeat(self._begin[series] - (ends - sizes), sizes) + np.arange(sizes.sum())
+            yield series, column[rows]
+            release(column)
 
 
 def compute_statistics(values: FloatArray, counts: IntArray, kind: Scaling) -> tuple[FloatArray, FloatArray]:
@@ -92,7 +131,7 @@ def compute_statistics(values: FloatArray, counts: IntArray, kind: Scaling) -> t
     filled = counts > 0
     if filled.any():
         sizes = counts[filled]
-        middle, spread = _STATISTICS[kind](values, sizes)
+        middle, spread = _compute_by_blocks(values, sizes, kind)
         spread[spread <= np.maximum(RELATIVE_ROUNDING * np.abs(middle), MIN_DEVIATION)] = 0.0
         center[filled], scale[filled] = middle, spread
     return center, scale
@@ -117,7 +156,11 @@ def fit_covariate(values: FloatArray, counts: IntArray, kind: Scaling) -> Scales
     - Any other column is scaled per series. A series in which it is constant takes the median scale of the others, so
       that its first change in the future has a size like theirs; one without values takes the pooled statistics.
     """
-    if kind == "none" or not len(values) or bool(np.isin(values, (0.0, 1.0)).all()):
+    if (
+        kind == "none"
+        or not len(values)
+        or all(np.isin(values[rows], (0.0, 1.0)).all() for rows in row_blocks(len(values)))
+    ):
         return shared_scales(0.0, 1.0)
     pooled = compute_pooled_statistics(values, kind)
     center, scale = compute_statistics(values, counts, kind)
@@ -155,25 +198,60 @@ def compute_pooled_statistics(values: FloatArray, kind: Scaling) -> tuple[float,
     """Return center and scale of the values of all series together; a scale of 1 where they are equal."""
     if kind == "none" or not len(values):
         return 0.0, 1.0
-    ordered = np.sort(values)  # makes the rounding of sums independent of the order of series
+    ordered = copy(values)
+    ordered.sort()  # makes the rounding of sums independent of the order of series
     center, scale = compute_statistics(ordered, np.array([len(values)]), kind)
+    release(values, ordered)
     return float(center[0]), float(scale[0]) or 1.0
 
 
-def _starts(sizes: IntArray) -> IntArray:
-    return np.cumsum(sizes) - sizes
+def _compute_by_blocks(values: FloatArray, sizes: IntArray, kind: Scaling) -> tuple[FloatArray, FloatArray]:
+    """Return center and scale of groups that are not empty."""
+    indptr, center, scale = np.concatenate(([0], np.cumsum(sizes))), np.empty(len(sizes)), np.empty(len(sizes))
+    for groups in group_blocks(indptr):
+        block = values[indptr[groups.start] : indptr[groups.stop]]
+        center[groups], scale[groups] = _STATISTICS[kind](block, sizes[groups])
+        release(values)
+    return center, scale
+
+
+def _sum(values: FloatArray, sizes: IntArray, center: FloatArray | None = None) -> FloatArray:
+    """Return the sum of the values of each group, or of their squared distances from a center [G]."""
+
+    def summand(rows: slice) -> FloatArray:
+        if center is None:
+            return values[rows]
+        deviation = values[rows] - (center[0] if len(sizes) == 1 else np.repeat(center, sizes))
+        return np.asarray(deviation * deviation)
+
+    if len(sizes) > 1 or is_block(len(values)):
+        return np.asarray(np.add.reduceat(summand(slice(None)), np.cumsum(sizes) - sizes))
+
+    def sum_halves(begin: int, end: int) -> float:
+        """Sum as NumPy does, by halves of halves; only so many rows at a time are in memory."""
+        if is_block(end - begin):
+            total = float(np.add.reduce(summand(slice(begin, end))))
+            release(values)
+            return total
+        half = (end - begin) // 2
+        half -= half % 8
+        return sum_halves(begin, begin + half) + sum_halves(begin + half, end)
+
+    return np.array([float(summand(slice(0, 1))[0]) + sum_halves(1, len(values))])
 
 
 def _standard(values: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray]:
-    starts = _starts(sizes)
-    center: FloatArray = np.add.reduceat(values, starts) / sizes
-    deviation = values - np.repeat(center, sizes)
-    return center, np.sqrt(np.add.reduceat(deviation * deviation, starts) / sizes)
+    center: FloatArray = _sum(values, sizes) / sizes
+    return center, np.sqrt(_sum(values, sizes, center) / sizes)
 
 
 def _robust(values: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray]:
-    starts = _starts(sizes)
-    ordered = values[np.lexsort((values, np.repeat(np.arange(len(sizes)), sizes)))]
+    starts = np.cumsum(sizes) - sizes
+    if len(sizes) == 1:
+        ordered = copy(values)
+        ordered.sort()
+    else:
+        ordered = values[np.lexsort((values, np.repeat(np.arange(len(sizes)), sizes)))]
 
     def quantile(level: float) -> FloatArray:
         rank = level * (sizes - 1)
@@ -188,7 +266,11 @@ def _robust(values: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray
 
 
 def _mean_abs(values: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray]:
-    return np.zeros(len(sizes)), np.add.reduceat(np.abs(values), _starts(sizes)) / sizes
+    if len(sizes) == 1 and not is_block(len(values)):
+        values = map_values(values, np.abs, values.dtype)
+    else:
+        values = np.abs(values)
+    return np.zeros(len(sizes)), _sum(values, sizes) / sizes
 
 
 _STATISTICS: dict[str, Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]] = {

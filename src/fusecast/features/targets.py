@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fusecast.data.arrays import BoolArray, FloatArray
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray, map_values, release, row_blocks
 from fusecast.errors import ConfigError, DataError, DataWarning
 from fusecast.errors.base import warn
 from fusecast.features.scaling import compute_pooled_statistics
@@ -36,13 +36,12 @@ def check_targets(panel: Panel, head: Head, transform: TargetTransform) -> None:
         raise ConfigError.transform_with_head(head, transform)
     for target in panel.schema.targets:
         values = panel.reals[target]
-        problems = [(values < 0, "negative values", "'quantile', 'normal' or 'student_t'")]
+        problems = [(_is_negative, "negative values", "'quantile', 'normal' or 'student_t'")]
         if head == COUNT_HEAD:
-            fractional = (values != np.rint(values)) & ~np.isnan(values)
-            problems.append((fractional, "values that are no whole numbers", "'tweedie'"))
-        for wrong, problem, other_heads in problems:
-            if wrong.any():
-                rows = _locate(panel, target, wrong)
+            problems.append((_is_fractional, "values that are no whole numbers", "'tweedie'"))
+        for is_wrong, problem, other_heads in problems:
+            if _is_any(values, is_wrong):
+                rows = _locate(panel, target, is_wrong(values))
                 unsupported = f"{problem}, which network.head={head!r} cannot forecast"
                 raise DataError.unsupported_values(target, unsupported, f"network.head={other_heads}", *rows)
 
@@ -71,20 +70,37 @@ class FittedTargets:
         bounds = [find_lower_bound(each, config.lower_bound) for each in values]
         return cls.from_dict({"lowest": bounds, "center": center, "scale": scale}, config)
 
-    def transform_rows(self, panel: Panel, target: str, rows: BoolArray | None = None) -> FloatArray:
-        """Return the transformed values [N] of a target; with a mask `rows` [N], only of those rows, NaN in the others.
+    def transform_rows(self, panel: Panel, target: str) -> FloatArray:
+        """Return the transformed values [N] of a target, mapped where these are.
 
         Raise a DataError that names the series and the row when `log1p` is applied to a negative value.
         """
-        values, y = panel.reals[target], panel.schema.targets.index(target)
+        values = panel.reals[target]
+        self._refuse_negative(values, panel, target)
+        return self._transform(values, panel.schema.targets.index(target))
+
+    def training_values(self, panel: Panel, target: str, training: TrainingRows) -> tuple[FloatArray, IntArray]:
+        """Return the transformed values of a target in the training rows, and how many each series has.
+
+        Raise a DataError as :meth:`transform_rows`.
+        """
+        values, counts = training.values(panel.reals[target])
+        self._refuse_negative(values, panel, target, training)
+        return self._transform(values, panel.schema.targets.index(target)), counts
+
+    def _transform(self, values: FloatArray, y: int) -> FloatArray:
         if self.transform == "none":
             return values
-        if self.transform == "log1p":
-            negative = values < 0 if rows is None else (values < 0) & rows
-            if negative.any():
-                problem, where = "negative values, for which log1p is not defined", _locate(panel, target, negative)
-                raise DataError.unsupported_values(target, problem, "target_transform='asinh' or 'none'", *where)
-        return self._apply(values if rows is None else np.where(rows, values, np.nan), self.center[y], self.scale[y])
+        return map_values(values, lambda block: self._apply(block, self.center[y], self.scale[y]), np.float64)
+
+    def _refuse_negative(
+        self, values: FloatArray, panel: Panel, target: str, training: TrainingRows | None = None
+    ) -> None:
+        if self.transform == "log1p" and _is_any(values, _is_negative):
+            negative = panel.reals[target] < 0
+            problem = "negative values, for which log1p is not defined"
+            where = _locate(panel, target, negative if training is None else negative & training.mask)
+            raise DataError.unsupported_values(target, problem, "target_transform='asinh' or 'none'", *where)
 
     def apply(self, quantiles: FloatArray) -> FloatArray:
         """Return quantiles [..., Y, Q] of targets, none of which is below what the transform takes, transformed."""
@@ -139,16 +155,42 @@ def find_lower_bound(values: FloatArray, option: float | str) -> float | None:
     return None if isinstance(option, str) else float(option)
 
 
-def warn_below_bound(panel: Panel, lowest: FloatArray, rows: BoolArray | None = None) -> None:
-    """Warn of values of the targets in some rows [N], None for all, that are below the bounds [Y] of their forecasts.
+def warn_below_bound(panel: Panel, lowest: FloatArray, begin: IntArray | int = 0, end: IntArray | None = None) -> None:
+    """Warn of values of the targets, in rows [begin, end) of each series, below the bounds [Y] of their forecasts.
 
-    ``auto`` has none below in the rows that it was found in.
+    All rows by default. ``auto`` has none below in the rows that it was found in.
     """
-    for target, bound in zip(panel.schema.targets, lowest.tolist(), strict=True):
-        values = panel.reals[target] if rows is None else panel.reals[target][rows]
-        below = int((values < bound).sum())
-        if below:
-            warn(DataWarning.below_lower_bound(target, bound, below, int((~np.isnan(values)).sum())))
+    begins, ends = np.broadcast_to(begin, panel.num_series), panel.lengths if end is None else end
+    below, present = np.zeros(len(lowest), dtype=np.int64), np.zeros(len(lowest), dtype=np.int64)
+    for series, block in panel.blocks():
+        row, lengths = block.row_in_series, block.lengths
+        inside = (row >= np.repeat(begins[series], lengths)) & (row < np.repeat(ends[series], lengths))
+        for y, target in enumerate(panel.schema.targets):
+            values = block.reals[target][inside]
+            below[y] += (values < lowest[y]).sum()
+            present[y] += (~np.isnan(values)).sum()
+    for target, bound, count, known in zip(
+        panel.schema.targets, lowest.tolist(), below.tolist(), present.tolist(), strict=True
+    ):
+        if count:
+            warn(DataWarning.below_lower_bound(target, bound, count, known))
+
+
+def _is_negative(values: FloatArray) -> BoolArray:
+    return values < 0
+
+
+def _is_fractional(values: FloatArray) -> BoolArray:
+    return np.asarray((values != np.rint(values)) & ~np.isnan(values))
+
+
+def _is_any(values: FloatArray, condition: Callable[[FloatArray], BoolArray]) -> bool:
+    """Whether a condition holds for any value."""
+    found = False
+    for rows in row_blocks(len(values)):
+        found = found or bool(condition(values[rows]).any())
+        release(values)
+    return found
 
 
 def _locate(panel: Panel, target: str, wrong: BoolArray) -> tuple[list[object], int, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import FloatArray, IntArray, is_mapped
 from fusecast.data.panel import Panel
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.preprocessor import FittedPreprocessor
@@ -92,11 +92,20 @@ class EnsemblePredictor:
 
         Raise a DataError where forecasts of a panel that is not encoded yet are not finite.
         """
-        encoded = source if isinstance(source, EncodedPanel) else self.preprocessor.encode(source)
+        skipped = self._count_skipped(source, index) if isinstance(source, Panel) else None
+        if isinstance(source, Panel):
+            encoded = self.preprocessor.encode(source if skipped is None else source.crop(skipped))
+        else:
+            encoded = source
+        if skipped is not None:
+            bounds = index.first_cutoff - skipped, index.last_cutoff - skipped
+            index = replace(index, first_cutoff=bounds[0], last_cutoff=bounds[1])
         first, *others = (
             predictor.predict(_scaled_by(encoded, member), index, levels)
             for member, predictor in zip(self.members, self._predictors, strict=True)
         )
+        if skipped is not None:
+            first = replace(first, cutoff=first.cutoff + skipped[first.series])
         if isinstance(source, Panel):
             for forecasts in (first, *others):
                 forecasts.require_finite(source.names)
@@ -106,6 +115,18 @@ class EnsemblePredictor:
                 [first.quantiles, *(each.quantiles for each in others)], first.levels, self.config.head
             ),
         )
+
+    def _count_skipped(self, panel: Panel, index: WindowIndex) -> IntArray | None:
+        """Return how many of the first rows of each series, [S], need not be encoded for windows of a mapped panel.
+
+        None for all others; new series are encoded from their first row on, and so are steps of months, which are
+        counted from there.
+        """
+        if not is_mapped(panel.reals[panel.schema.targets[0]]) or panel.time_grid.step.months:
+            return None
+        last = np.maximum(panel.lengths - 1, 0)  # without windows one row stays
+        skipped = np.where(index.counts > 0, np.clip(index.first_cutoff - index.lookback, 0, last), last)
+        return np.where(self.preprocessor.locate_series(panel) < 0, 0, skipped)
 
     def outputs(self, encoded: EncodedPanel, index: WindowIndex) -> Iterator[tuple[IntArray, Batch, Output]]:
         """Yield, batch by batch, the numbers of the windows [B], their batch as the first network reads it, and the

@@ -129,6 +129,19 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock of a file, which is created, and hold it; nothing on Windows."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    with translate_write_errors(path), path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
     """Raise an ArtifactError with the path and the reason in place of what writers raise on a full disk and so on."""
     try:

@@ -1,111 +1,129 @@
-"""Build a stored panel from a Parquet file larger than memory, in two passes over its sorted rows."""
+"""Build a stored panel from a Parquet file or folder larger than memory, in two passes over its rows, in any order."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
-from fusecast.data.arrays import IntArray
-from fusecast.data.issues import Issues, first_true
+from fusecast.data.arrays import IntArray, release, reserve, row_blocks
+from fusecast.data.frequency_inference import find_exchanged
+from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import ids_to_array, read_id_column, read_key_times, report_absurd_gaps
-from fusecast.data.parsing import encode_levels, to_numbers, to_text
+from fusecast.data.parsing import encode_levels, find_clock_change, read_times, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.data.time_grid import OFF_GRID, TimeGrid, days_of_months, find_month_day, is_sorted
-from fusecast.errors import DataError
-from fusecast.io.panel_store import STEMS, open_panel, replace_panel, write_panel
-from fusecast.io.tables import refuse_duplicates
+from fusecast.errors import ArtifactError, DataError, FusecastError
+from fusecast.io.atomic import translate_write_errors, write_text_atomically
+from fusecast.io.panel_store import STEMS, open_panel, write_panel
+from fusecast.io.parquet import ParquetTable
+from fusecast.io.tables import to_plain_type
 
 BATCH_ROWS = 250_000
 """Rows in memory at a time."""
-BYTES_PER_CELL = 16
-"""Memory of a cell while a table becomes a panel: its value in the table and in the panel."""
+PIECES_AT_ONCE = 16
+"""Pieces of a table after which what has been written is safe on the disk, so that a killed process goes on there."""
+PROGRESS, FILLED = "progress.json", "filled.npy"
+MISSING = {"reals": np.nan, "categories": -1}
+TYPES: dict[str, type[np.generic]] = {"reals": np.float64, "categories": np.int32}
 
 
 def stream_parquet(
-    path: str | Path, schema: Schema, folder: str | Path, *, batch_rows: int = BATCH_ROWS, allow_empty: bool = False
+    source: str | Path,
+    schema: Schema,
+    folder: str | Path,
+    *,
+    batch_rows: int | None = None,
+    allow_empty: bool = False,
 ) -> Panel:
-    """Check a sorted Parquet file and store it as a panel in `folder`, with `batch_rows` rows in memory at a time.
+    """Check a Parquet file or folder and store it as a panel in `folder`, with `batch_rows` rows in memory at a time
+    (None: :data:`BATCH_ROWS`).
 
-    Return the same panel as :func:`fusecast.data.panel_builder.build_panel`, its columns mapped from files. The rows
-    of the file must be sorted by id and time (ids as numbers or by code point, each ascending), and its time column
-    hold dates, times or whole numbers; :func:`read_first_rows` returns rows to build the schema from. The file is
-    read twice: for series, lengths, statics and the levels of categories; then for the values. Memory grows with
-    series and levels, not with rows.
+    Return the same panel as :func:`fusecast.data.panel_builder.build_panel`, its columns mapped from files. Rows may
+    come in any order; sorted ones are written fastest. The table is read twice: for series, lengths, statics and the
+    levels of categories; then for the values. Memory grows with series and levels, not with rows.
 
-    Raise a DataError when the file is missing or not sorted, its times are text, or rows break a rule of
-    ``build_panel``; the problems of the first batch that has any are raised together.
+    The panel is built beside the folder, which it replaces when it is whole; after a kill, the next call goes on with
+    what was written, so that `folder` must be one of this content and schema.
+
+    Raise a DataError when the table is missing, or rows break a rule of ``build_panel``; the problems of the first
+    batch that has any are raised together.
     """
-    path, folder = Path(path), Path(folder)
-    check_columns(path, schema.all_names)
-    panel = survey_table(read_batches(path, schema, batch_rows), schema, path, allow_empty)
-    varying = [column for column in schema.columns if column.role is not Role.STATIC]
-    columns = {
-        "reals": [c.name for c in varying if c.kind is Kind.REAL] + list(find_weight(path, schema)),
-        "categories": [c.name for c in varying if c.kind is Kind.CATEGORICAL],
-    }
-    with replace_panel(folder) as scratch:
-        write_values(read_batches(path, panel.schema, batch_rows, panel.time_grid), panel, columns, scratch)
-        write_panel(panel, scratch, stored=columns)
+    table, folder, batch_rows = ParquetTable.at(source), Path(folder), batch_rows or BATCH_ROWS
+    table.require_columns(schema.all_names)
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        with translate_write_errors(partial):
+            panel = _resume(partial)
+            if panel is None:
+                panel = _begin(table, schema, partial, batch_rows, allow_empty)
+            write_values(table, panel, partial)
+            for name in (PROGRESS, FILLED):
+                (partial / name).unlink()
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+    except FusecastError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return open_panel(folder)
 
 
+def _begin(table: ParquetTable, schema: Schema, partial: Path, batch_rows: int, allow_empty: bool) -> Panel:
+    """Survey a table, and make a folder with files for all that varies over time, whose values are missing so far."""
+    panel = survey_table(read_batches(table, schema, batch_rows), schema, table.path, allow_empty)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    varying = [column for column in schema.columns if column.role is not Role.STATIC]
+    columns = {
+        "reals": [c.name for c in varying if c.kind is Kind.REAL] + list(schema.find_weight(table.types)),
+        "categories": [c.name for c in varying if c.kind is Kind.CATEGORICAL],
+    }
+    for group, names in columns.items():
+        for k in range(len(names)):
+            create_array(partial / f"{STEMS[group]}_{k}.npy", TYPES[group], panel.num_rows)
+    create_array(partial / FILLED, np.uint8, panel.num_rows)
+    write_panel(panel, partial, stored=columns)
+    write_text_atomically(partial / PROGRESS, json.dumps({"pieces": 0, "steps": 0, "batch_rows": batch_rows}))
+    return open_panel(partial)
+
+
+def _resume(partial: Path) -> Panel | None:
+    """Return the panel whose values a killed process was writing; None where there is none, or it is damaged."""
+    if not (partial / PROGRESS).exists():
+        return None
+    with suppress(ArtifactError, ValueError):
+        return open_panel(partial)
+    return None
+
+
+def create_array(path: Path, dtype: type[np.generic], rows: int) -> None:
+    """Create a ``.npy`` file of zeros, with space on the disk."""
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (rows,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        reserve(file.fileno(), file.tell() + rows * np.dtype(dtype).itemsize)
+
+
 def read_first_rows(path: str | Path, rows: int = BATCH_ROWS) -> pl.DataFrame:
-    """Return the first rows of a Parquet file, for :func:`fusecast.data.schema.make_schema`."""
-    check_columns(Path(path), ())
-    return pl.read_parquet(path, n_rows=rows)
-
-
-def estimate_memory(path: str | Path) -> int:
-    """Estimate the bytes that a Parquet file needs in memory while it becomes a panel, from its metadata alone."""
-    import pyarrow.parquet as pq
-
-    check_columns(Path(path), ())
-    metadata = pq.read_metadata(path)
-    return int(metadata.num_rows * metadata.num_columns * BYTES_PER_CELL)
-
-
-def count_rows(path: str | Path) -> int:
-    """Return the number of rows of a Parquet file, from its metadata alone."""
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(path).num_rows)
-
-
-def find_weight(path: Path, schema: Schema) -> tuple[str, ...]:
-    """Return the name of the column of weights, where the file has it and it is no input."""
-    import pyarrow.parquet as pq
-
-    return schema.find_weight(pq.read_schema(path).names)
-
-
-def check_columns(path: Path, names: Iterable[str]) -> None:
-    """Raise if the file is missing, is no Parquet file, has two columns of one name, or lacks columns."""
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DataError.no_file(path)
-    try:
-        present = pq.read_schema(path).names
-    except (OSError, ValueError) as error:  # the errors of pyarrow are subclasses of these
-        raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
-    refuse_duplicates(present)
-    issues = Issues()
-    issues.missing_columns(names, present)
-    issues.raise_if_any()
+    """Return the first rows of a Parquet file or folder, for :func:`fusecast.data.schema.make_schema`."""
+    frame = ParquetTable.at(path).read(rows)
+    return frame.with_columns(map(to_plain_type, frame.iter_columns()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableBatch:
-    """Neighbouring rows of a sorted table; a run is the rows of one series in the batch."""
+    """Neighbouring rows of a table; a run is neighbouring rows of one series in the batch."""
 
     frame: pl.DataFrame  # [n]
     names: pl.Series  # [R] id of each run
@@ -114,41 +132,76 @@ class TableBatch:
     ticks: IntArray  # [n]
     time_grid: TimeGrid
     issues: Issues  # with the number of rows before the batch
+    piece: int  # of the table
 
 
-def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | None = None) -> Iterator[TableBatch]:
+def read_batches(
+    table: ParquetTable, schema: Schema, rows: int, time_grid: TimeGrid | None = None, pieces_done: int = 0
+) -> Iterator[TableBatch]:
     """Read the columns of a schema in batches of rows, with a time grid or that of the first; raise if keys are bad."""
     import pyarrow.parquet as pq
 
-    columns, offset = [*schema.all_names, *find_weight(path, schema)], 0
-    with pq.ParquetFile(path, pre_buffer=False) as file:  # pre_buffer would keep all bytes until the file is closed
-        for batch in file.iter_batches(batch_size=rows, columns=columns):
-            frame = pl.DataFrame(batch).select(columns)
-            if frame.is_empty():
+    columns, offset = [*schema.all_names, *schema.find_weight(table.types)], 0
+    types = {name: table.types[name] for name in columns}
+    time_texts = _parse_time_texts(table, schema, rows) if types[schema.time] == pl.String else None
+    for number, piece in enumerate(table.pieces(rows)):
+        with pq.ParquetFile(piece.file, pre_buffer=False) as file:  # else all bytes would stay until it is closed
+            if number < pieces_done:
+                offset += sum(file.metadata.row_group(group).num_rows for group in piece.groups)
                 continue
-            issues = Issues(offset)
-            if frame[schema.time].dtype == pl.String:  # batches might be parsed by different formats
-                hint = "parse it, and write the file again"
-                issues.unreadable_type(frame[schema.time], "times while streaming", hint)
+            for batch in file.iter_batches(batch_size=rows, columns=columns, row_groups=piece.groups):
+                frame = pl.DataFrame(batch).select(columns)
+                if frame.is_empty():
+                    continue
+                if len(table.files) > 1:
+                    frame = frame.cast(types)  # type: ignore[arg-type]
+                frame = frame.with_columns(map(to_plain_type, frame.iter_columns()))
+                if time_texts is not None:
+                    frame = frame.with_columns(_replace_texts(frame[schema.time], time_texts))
+                issues = Issues(offset)
+                keyed_times = read_key_times(frame, schema, time_grid, issues)
+                ids = read_id_column(frame, schema.id, issues)
                 issues.raise_if_any()
-            keyed_times = read_key_times(frame, schema, time_grid, issues)
-            ids = read_id_column(frame, schema.id, issues)
-            issues.raise_if_any()
-            assert keyed_times is not None
-            assert ids is not None
-            times, time_grid = keyed_times
-            run = ids.rle_id().cast(pl.Int32)
-            names = ids.filter(run.is_first_distinct())
-            yield TableBatch(
-                frame=frame,
-                names=pl.Series(names.to_list(), dtype=names.dtype),  # a copy: a slice keeps the text of all rows
-                run=run.to_numpy(),
-                times=times,
-                ticks=time_grid.ticks(times),
-                time_grid=time_grid,
-                issues=issues,
-            )
-            offset += len(frame)
+                assert keyed_times is not None
+                assert ids is not None
+                times, time_grid = keyed_times
+                run = ids.rle_id().cast(pl.Int32)
+                names = ids.filter(run.is_first_distinct())
+                yield TableBatch(
+                    frame=frame,
+                    names=pl.Series(names.to_list(), dtype=names.dtype),  # a copy: a slice keeps the text of all rows
+                    run=run.to_numpy(),
+                    times=times,
+                    ticks=time_grid.ticks(times),
+                    time_grid=time_grid,
+                    issues=issues,
+                    piece=number,
+                )
+                offset += len(frame)
+
+
+def _parse_time_texts(table: ParquetTable, schema: Schema, rows: int) -> pl.DataFrame:
+    """Return the different texts of the time column, and the times that they are by the one format of all."""
+    import pyarrow.parquet as pq
+
+    texts = pl.Series(schema.time, [], dtype=pl.String)
+    for piece in table.pieces(rows):
+        with pq.ParquetFile(piece.file, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=[schema.time], row_groups=piece.groups):
+                texts = texts.append(pl.DataFrame(batch)[schema.time].cast(pl.String)).unique()
+    issues, texts = Issues(), texts.drop_nulls().sort()
+    times = read_times(texts, None, issues)
+    issues.raise_if_any()
+    assert times is not None
+    return pl.DataFrame([texts.alias("text"), times.alias("time")])
+
+
+def _replace_texts(column: pl.Series, times: pl.DataFrame) -> pl.Series:
+    return (
+        pl.DataFrame({"text": column})
+        .join(times, on="text", how="left", maintain_order="left")["time"]
+        .alias(column.name)
+    )
 
 
 # First pass: series, lengths, statics and levels.
@@ -157,41 +210,30 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
 def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allow_empty: bool = False) -> Panel:
     """Return the panel of a table without its columns that vary over time; memory grows with series and levels only.
 
-    Raise a DataError when rows are not sorted, statics vary, a series has no target values, or gaps are too wide.
+    Raise a DataError when statics vary, a series has no target values, or gaps are too wide.
     """
     levels: dict[str, set[str]] = {c.name: set() for c in schema.columns if c.kind is Kind.CATEGORICAL}
     runs: list[pl.DataFrame] = []
     time_grid: TimeGrid | None = None
-    previous: tuple[Any, int] | None = None
     days: set[tuple[int, int]] = set()
-    rows = 0
+    rows, combined = 0, 0
     for batch in batches:
         time_grid = batch.time_grid
         if time_grid.step.months:
             days |= days_of_months(batch.times)
-        refuse_unsorted_rows(batch, previous, schema, path)
-        previous = (batch.names[-1], int(batch.ticks[-1]))
+        if not is_sorted(batch.run, batch.ticks) and (row := find_exchanged(batch.times, batch.run)) is not None:
+            batch.issues.exchanged_dates(batch.times, row)
         runs.append(summarize_runs(batch, schema, levels))
         batch.issues.raise_if_any()
         rows += len(batch.frame)
+        if sum(map(len, runs)) > 2 * combined + BATCH_ROWS:
+            runs = [aggregate_by(pl.concat(runs), "name")]
+            combined = len(runs[0])
     if time_grid is None:
         raise DataError.empty_table(f"file {path}")
     if time_grid.step.months:
         time_grid = replace(time_grid, month_day=find_month_day(days, schema.month_day))
     return combine_runs(pl.concat(runs), time_grid, schema, levels, rows, allow_empty)
-
-
-def refuse_unsorted_rows(batch: TableBatch, previous: tuple[Any, int] | None, schema: Schema, path: Path) -> None:
-    """Raise if a row has an earlier id, or an earlier time of the same id, than the row before."""
-    row = None
-    if previous is not None and (batch.names[0], int(batch.ticks[0])) < previous:
-        row = 0
-    elif (falling := (batch.names.shift(-1) < batch.names).fill_null(value=False)).any():
-        row = int(np.flatnonzero(batch.run == first_true(falling) + 1)[0])
-    elif not is_sorted(batch.run, batch.ticks):
-        row = int(((np.diff(batch.ticks) < 0) & (np.diff(batch.run) == 0)).argmax()) + 1
-    if row is not None:
-        raise DataError.not_sorted(path, schema.id, schema.time, batch.issues.offset + row)
 
 
 def summarize_runs(batch: TableBatch, schema: Schema, levels: dict[str, set[str]]) -> pl.DataFrame:
@@ -213,14 +255,14 @@ def summarize_runs(batch: TableBatch, schema: Schema, levels: dict[str, set[str]
         rows[f"least {name}"] = rows[f"greatest {name}"] = pl.Series(
             to_numbers(frame[name], issues, flags=True), nan_to_null=True
         )
-    return aggregate_by(pl.DataFrame(rows), "run").with_columns(name=batch.names).drop("run")
+    return aggregate_by(pl.DataFrame(rows), "run").select(batch.names.alias("name"), pl.exclude("run"))
 
 
 def aggregate_by(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     """Return a row per run or series: first and last tick, least and greatest statics, and if it has a target."""
     return rows.group_by(key, maintain_order=True).agg(
-        pl.col("start").first(),
-        pl.col("last").last(),
+        pl.col("start").min(),
+        pl.col("last").max(),
         pl.col("target").any(),
         cs.starts_with("least ").min(),
         cs.starts_with("greatest ").max(),
@@ -236,7 +278,7 @@ def combine_runs(
     allow_empty: bool,
 ) -> Panel:
     """Combine the runs of each series, at most one per batch, and check the series."""
-    series, statics, issues = aggregate_by(runs, "name"), schema.names(Role.STATIC), Issues()
+    series, statics, issues = aggregate_by(runs, "name").sort("name"), schema.names(Role.STATIC), Issues()
     ids, start, last = ids_to_array(series["name"]), series["start"].to_numpy(), series["last"].to_numpy()
 
     def describe(s: int) -> str:
@@ -273,62 +315,99 @@ def combine_runs(
 # Second pass: the values that vary over time.
 
 
-class ColumnWriter:
-    """Writes a ``.npy`` file of known length from front to back."""
-
-    def __init__(self, file: BinaryIO, dtype: type[np.generic], rows: int, missing: float) -> None:
-        self.file, self.dtype, self.missing = file, np.dtype(dtype), missing
-        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows,)}
-        np.lib.format.write_array_header_1_0(file, header)
-
-    def append(self, positions: IntArray, values: NDArray[Any]) -> None:
-        """Write values at positions counted from the last row written; rows between are missing."""
-        block = np.full(int(positions[-1]) + 1, self.missing, dtype=self.dtype)
-        block[positions] = values
-        self.file.write(block.data)
-
-
-def write_values(batches: Iterable[TableBatch], panel: Panel, columns: dict[str, list[str]], folder: Path) -> None:
-    """Write the columns that vary over time, batch by batch."""
-    levels = {name: pl.Series(panel.levels[name], dtype=pl.String) for name in columns["categories"]}
-    with ExitStack() as stack:
-        writers: dict[str, ColumnWriter] = {}
-        for group, dtype, missing in (("reals", np.float64, np.nan), ("categories", np.int32, -1)):
-            for k, name in enumerate(columns[group]):
-                file = stack.enter_context((folder / f"{STEMS[group]}_{k}.npy").open("wb"))
-                writers[name] = ColumnWriter(file, dtype, panel.num_rows, missing)
-        written = 0
-        first_series = 0  # of the first run of the batch
-        previous = None
-        for batch in batches:
-            frame, issues = batch.frame, batch.issues
-            first_series += int(previous is not None and batch.names[0] != previous)
-            series = first_series + batch.run
-            steps = panel.time_grid.steps_between(panel.start[series], batch.ticks)
-            positions = panel.indptr[series] + steps - written
-            report_misplaced_rows(batch, steps, positions, panel)
-            values: dict[str, NDArray[Any]] = {
-                name: to_numbers(frame[name], issues, flags=name not in panel.schema.targets)
-                for name in columns["reals"]
-            }
-            for name in columns["categories"]:
-                values[name] = encode_levels(to_text(frame[name], issues), levels[name])
-            issues.raise_if_any()
-            for name, writer in writers.items():
-                writer.append(positions, values[name])
-            written += int(positions[-1]) + 1
-            first_series, previous = int(series[-1]), batch.names[-1]
+def write_values(table: ParquetTable, panel: Panel, folder: Path) -> None:
+    """Write the columns that vary over time into their files, from the piece on at which an earlier call stopped."""
+    progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    batch_rows = progress["batch_rows"]  # pieces follow from it
+    values: dict[str, NDArray[Any]] = {
+        name: np.load(folder / f"{STEMS[group]}_{k}.npy", mmap_mode="r+")
+        for group in TYPES
+        for k, name in enumerate(getattr(panel, group))
+    }
+    filled = np.load(folder / FILLED, mmap_mode="r+")
+    step = progress["steps"]
+    for rows in row_blocks(len(filled)):  # what was written after the last step is written again
+        filled[rows] *= filled[rows] <= step
+    levels = {name: pl.Series(panel.levels[name], dtype=pl.String) for name in panel.categories}
+    pieces = sum(1 for _ in table.pieces(batch_rows))
+    at_once = max(PIECES_AT_ONCE, -(-pieces // 250))  # steps are numbers of a byte
+    done = progress["pieces"]
+    for batch in read_batches(table, panel.schema, batch_rows, panel.time_grid, done):
+        if batch.piece >= done + at_once:
+            done, step = batch.piece, step + 1
+            flush_arrays([*values.values(), filled])
+            write_text_atomically(folder / PROGRESS, json.dumps({**progress, "pieces": done, "steps": step}))
+        write_batch(batch, panel, levels, values, filled, step + 1)
+        release(*values.values(), filled)
+    for rows in row_blocks(len(filled)):
+        gaps = filled[rows] == 0
+        for name, array in values.items() if gaps.any() else ():
+            array[rows][gaps] = np.nan if name in panel.reals else -1
+        release(*values.values(), filled)
+    flush_arrays(values.values())
 
 
-def report_misplaced_rows(batch: TableBatch, steps: IntArray, positions: IntArray, panel: Panel) -> None:
-    """Report rows off the grid, and rows with the time of the row before, which may be in the batch before."""
+def flush_arrays(arrays: Iterable[NDArray[Any]]) -> None:
+    """Return when mapped files are on the disk."""
+    for array in arrays:
+        if isinstance(array, np.memmap):
+            array.flush()
+
+
+def write_batch(
+    batch: TableBatch,
+    panel: Panel,
+    levels: dict[str, pl.Series],
+    columns: dict[str, NDArray[Any]],
+    filled: NDArray[np.uint8],
+    step: int,
+) -> None:
+    """Write the values of a batch to their rows of the panel, which are marked as filled by a step."""
+    frame, issues = batch.frame, batch.issues
+    series = find_series(batch.names, panel)[batch.run]
+    steps = panel.time_grid.steps_between(panel.start[series], batch.ticks)
+    if (series < 0).any() or (steps >= panel.lengths[series]).any():
+        raise DataError.stream_changed("the table")
+    positions = panel.indptr[series] + steps
+    report_misplaced_rows(batch, steps, positions, filled, panel)
+    first, last = int(positions[0]), int(positions[-1])
+    in_order = last - first + 1 == len(positions) and bool((np.diff(positions) == 1).all())
+    rows = slice(first, last + 1) if in_order else positions  # a slice is written several times as fast
+    for name, column in columns.items():
+        if name in panel.reals:
+            values: NDArray[Any] = to_numbers(frame[name], issues, flags=name not in panel.schema.targets)
+        else:
+            values = encode_levels(to_text(frame[name], issues), levels[name])
+        if not issues:
+            column[rows] = values
+    issues.raise_if_any()
+    filled[rows] = step
+
+
+def find_series(names: pl.Series, panel: Panel) -> IntArray:
+    """Return the number of the series of each name, [R]; -1 for one that is not in the panel."""
+    ids = pl.Series(panel.ids.tolist(), dtype=names.dtype)
+    return names.replace_strict(ids, np.arange(len(ids)), default=-1, return_dtype=pl.Int64).to_numpy()
+
+
+def report_misplaced_rows(
+    batch: TableBatch, steps: IntArray, positions: IntArray, filled: NDArray[np.uint8], panel: Panel
+) -> None:
+    """Report rows off the grid, and rows with series and time of an earlier one, which may be in another batch."""
 
     def describe(i: int) -> str:
         time, name = panel.time_grid.times(batch.ticks[i : i + 1])[0], batch.names[int(batch.run[i])]
         return f"{time} of series {name!r} (row {i + batch.issues.offset})"
 
-    schema = panel.schema
+    schema, grid = panel.schema, panel.time_grid
     if (off_grid := np.flatnonzero(steps == OFF_GRID)).size:
-        batch.issues.off_grid(schema.time, panel.time_grid.frequency, off_grid, batch.run[off_grid], describe)
-    elif (repeated := np.flatnonzero(np.diff(positions, prepend=-1) <= 0)).size:
-        batch.issues.duplicates(schema.time, schema.id, map(describe, repeated.tolist()), repeated.size)
+        batch.issues.off_grid(schema.time, grid.frequency, off_grid, batch.run[off_grid], describe)
+        batch.issues.raise_if_any()
+    is_repeated = filled[positions] > 0
+    if (np.diff(positions) <= 0).any():
+        is_repeated |= ~pl.Series(positions).is_first_distinct().to_numpy()
+    if (repeated := np.flatnonzero(is_repeated)).size:
+        in_wall_time = grid.time_zone is None and not grid.step.is_local and not grid.step.is_integer
+        change = find_clock_change(grid.times(batch.ticks[repeated])) if in_wall_time else None
+        examples = map(describe, repeated.tolist())
+        batch.issues.duplicates(schema.time, schema.id, examples, repeated.size, clock_change=change)

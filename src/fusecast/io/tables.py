@@ -6,8 +6,7 @@ import csv
 import gzip
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -24,6 +23,7 @@ from fusecast.io.databases.address import OBJECT_STORES, Query, is_url, kind_of,
 from fusecast.io.databases.reading import read_query
 from fusecast.io.documents import check_file
 from fusecast.io.objects import read_objects
+from fusecast.io.parquet import ParquetTable, refuse_duplicates
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoLazyFrame
@@ -40,7 +40,7 @@ CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARROW_ENDINGS = (".feather", ".arrow", ".ipc")
 SUPPORTED = (
     *CSV_ENDINGS,
-    ".parquet",
+    ".parquet (also a folder)",
     *ARROW_ENDINGS,
     "pandas, polars and pyarrow tables",
     "dicts of columns",
@@ -173,14 +173,13 @@ def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     if not path.exists():
         raise DataError.no_file(path)
     try:
+        if path.is_dir():
+            return ParquetTable.at(path).read()
         check_file(path, sys.maxsize)
         if name.endswith(CSV_ENDINGS):
             return read_csv(path, keys)
         if name.endswith(".parquet"):
-            import pyarrow.parquet as pq
-
-            refuse_duplicates(pq.read_schema(path).names)
-            return pl.read_parquet(path)
+            return ParquetTable.at(path).read()
         if name.endswith(ARROW_ENDINGS):
             return pl.read_ipc(path)
     except pl.exceptions.NoDataError:
@@ -396,9 +395,3 @@ def from_arrow(table: Any) -> pl.DataFrame:
     """Convert an Arrow table."""
     refuse_duplicates(table.schema.names)
     return pl.DataFrame(table)
-
-
-def refuse_duplicates(names: Iterable[Any]) -> None:
-    """Raise if a name occurs twice."""
-    if repeated := [name for name, count in Counter(map(str, names)).items() if count > 1]:
-        raise DataError.duplicate_columns(repeated)

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from fusecast.data.arrays import group_blocks, release
 from fusecast.errors import TrainingError
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.encoded_panel import EncodedPanel
@@ -202,13 +203,17 @@ def settle_unknown_categories(network: TemporalFusionTransformer, encoded: Encod
     """
     trained = train.counts > 0  # [S]
     end = np.where(trained, train.last_cutoff + train.horizon, 0)  # rows of each series that windows of training hold
-    series = np.repeat(np.arange(len(end)), np.diff(encoded.indptr))
-    row_in_series = np.arange(len(series)) - encoded.indptr[series]
-    codes = [(network.embedding, encoded.categories[row_in_series < end[series]])]
+    held = np.zeros(encoded.categories.shape[1], dtype=np.bool_)  # code 0, of each category
+    for part in group_blocks(encoded.indptr):
+        begin, lengths = int(encoded.indptr[part.start]), np.diff(encoded.indptr)[part]
+        row = np.arange(lengths.sum()) - np.repeat(encoded.indptr[:-1][part] - begin, lengths)
+        codes = encoded.categories[begin : begin + len(row)]
+        held |= (codes[row < np.repeat(end[part], lengths)] == 0).any(axis=0)
+        release(encoded.categories)
+    embeddings = [(network.embedding, held)]
     if network.static is not None:
-        codes.append((network.static.embedding, encoded.static_categories[trained]))
-    for embedding, seen in codes:
-        is_learned = (seen == 0).any(axis=0)
+        embeddings.append((network.static.embedding, (encoded.static_categories[trained] == 0).any(axis=0)))
+    for embedding, is_learned in embeddings:
         with torch.no_grad():
             for table, learned in zip(embedding.table.split(embedding.cardinalities), is_learned, strict=True):
                 if not learned and len(table) > 1:

@@ -138,6 +138,7 @@ class Gatherer:
             self.plain.index.locate(numbers.numpy())  # raises the error with the numbers that exist
         if "sample_weight" in self._filled:
             fields["sample_weight"].copy_(self.plain.gather_weights(self.plain.locate(numbers.numpy())))
+        self.plain.panel.count(count)
         return [0] * num_batches if missing is None else missing[count:].tolist()
 
     def _empty(self, size: int) -> dict[str, Tensor]:

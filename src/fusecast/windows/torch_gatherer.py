@@ -12,13 +12,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fusecast.data.arrays import IntArray
+from fusecast.data.arrays import IntArray, is_mapped, release
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.model.batch import Batch
 from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 CPU = torch.device("cpu")
+WINDOWS_IN_MEMORY = 1024
+"""Windows of a panel in mapped files after which their rows no longer stay in memory."""
 
 
 class PanelTensors:
@@ -46,6 +48,15 @@ class PanelTensors:
         self.scale = _to_tensor(encoded.scale.astype(np.float32), device)
         self.weights = _to_tensor(encoded.weights, device)
         self.has_position = encoded.has_position
+        rows = (encoded.reals, encoded.reals_present, encoded.categories)
+        self._mapped, self._windows = [array for array in rows if is_mapped(array)], 0
+
+    def count(self, windows: int) -> None:
+        """Count windows that were gathered; now and then, memory that mapped files take is returned to the system."""
+        self._windows += windows
+        if self._mapped and self._windows >= WINDOWS_IN_MEMORY:
+            release(*self._mapped)
+            self._windows = 0
 
 
 class Missing(IntFlag):
@@ -95,6 +106,7 @@ class TorchGatherer:
     def __call__(self, windows: ArrayLike) -> Batch:
         """Return the batch of windows [B], numbered as in the index."""
         panel, location = self.panel, self.locate(np.asarray(windows, dtype=np.int64))
+        panel.count(len(location.number))
         L, Y, series = self.index.lookback, panel.num_targets, location.series
         reals, categories = _copy_rows(panel.reals, location), _copy_rows(panel.categories, location)
         present: Tensor | None = None  # [B, T, V]; None: every value

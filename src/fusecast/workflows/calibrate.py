@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -219,8 +220,14 @@ def mix_in_baselines(prepared: Prepared, bundle: Bundle, predictor: Predictor) -
     )
 
 
+_FORMULAS: WeakKeyDictionary[Prepared, list[FittedFormula]] = WeakKeyDictionary()
+
+
 def fit_formulas(prepared: Prepared) -> list[FittedFormula]:
-    """Return the baselines by formula, fitted to the training rows."""
-    config, train_end = prepared.config, prepared.splits.train_end
-    baselines = build_baselines(DEFAULT_BASELINES, prepared.panel, train_end, config.horizon, config.network.quantiles)
-    return [each for each in baselines if isinstance(each, FittedFormula)]
+    """Return the baselines by formula, fitted to the training rows once."""
+    if prepared not in _FORMULAS:
+        config, train_end = prepared.config, prepared.splits.train_end
+        levels = config.network.quantiles
+        baselines = build_baselines(DEFAULT_BASELINES, prepared.panel, train_end, config.horizon, levels)
+        _FORMULAS[prepared] = [each for each in baselines if isinstance(each, FittedFormula)]
+    return _FORMULAS[prepared]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.frequency import seasons_for
-from fusecast.evaluation.actuals import is_training_row, seasonal_error
+from fusecast.evaluation.actuals import seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
 from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
 from fusecast.evaluation.blend import learn_blend, with_blend
@@ -64,7 +64,7 @@ def warn_of_values_below_bound(panel: Panel, index: WindowIndex, predictor: Ense
     has_windows = index.counts > 0
     end = np.where(has_windows, index.last_cutoff + index.horizon, 0)
     begin = np.where(has_windows, index.first_cutoff, 0)
-    warn_below_bound(panel, predictor.lowest, is_training_row(panel, end) & ~is_training_row(panel, begin))
+    warn_below_bound(panel, predictor.lowest, begin, end)
 
 
 def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineComparison | None:

@@ -12,7 +12,6 @@ from fusecast.data.schema import Role
 from fusecast.data.splits import restore_rows
 from fusecast.errors import DataWarning
 from fusecast.errors.base import join_words, warn
-from fusecast.evaluation.actuals import stack_targets
 from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.tables import read_future
@@ -92,9 +91,7 @@ def choose_plan(
 def warn_without_history(prepared: Prepared) -> None:
     """Warn of series without a value of the targets, with what their level is forecast from."""
     panel, fitted = prepared.panel, prepared.preprocessor
-    has_value = np.zeros(panel.num_series, dtype=np.bool_)
-    has_value[panel.series_of_row[~np.isnan(stack_targets(panel)).all(axis=1)]] = True
-    empty = np.flatnonzero(~has_value & (panel.lengths > 0))
+    empty = np.flatnonzero((panel.known_lengths == 0) & (panel.lengths > 0))
     if not len(empty):
         return
     new = empty[fitted.locate_series(panel)[empty] < 0]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,21 +12,22 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from fusecast.data.future import Plan, find_history, split_future_rows
+from fusecast.data.future import Plan, split_future_rows
 from fusecast.data.inspection import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.quality import describe_rows
 from fusecast.data.schema import Role, Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
-from fusecast.errors import DataError, DataNote, DataWarning
+from fusecast.errors import ConfigError, DataError, DataNote, DataWarning
 from fusecast.errors.base import some_of, warn
 from fusecast.features.levels import check_booleans, check_levels, unify_levels
 from fusecast.features.magnitudes import check_magnitudes
 from fusecast.features.preprocessor import Preprocessor
 from fusecast.features.targets import check_targets, warn_below_bound
 from fusecast.inference.forecasts import check_key_columns
-from fusecast.io.atomic import scratch_folder
-from fusecast.io.streaming import count_rows, estimate_memory, read_first_rows, stream_parquet
+from fusecast.io.panel_cache import open_streamed
+from fusecast.io.parquet import ParquetTable, is_parquet
+from fusecast.io.streaming import read_first_rows
 from fusecast.io.tables import key_columns, read_table
 from fusecast.model.config import ModelConfig
 from fusecast.runtime.cpu import available_memory, require_memory
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
 
+SHARE_OF_MEMORY = 0.5
+"""Share of the memory that programs can still take beyond which a Parquet table is read in pieces."""
 FLOAT_BYTES = 4
 VECTORS_PER_STEP = 4
 """Vectors of the hidden size that are in memory for each step of a window at least."""
@@ -159,40 +160,38 @@ def read_panel(
     allow_empty: bool = False,
     future_rows: FutureRows = "none",
     vocabularies: Mapping[str, Sequence[str]] | None = None,
+    streaming: bool | None = None,
 ) -> tuple[Panel, Plan | None, int]:
     """Read and check a table; with `allow_empty`, series may be without any value of the targets.
 
     Other spellings of a level are that level, see :func:`fusecast.features.levels.unify_levels`. Return the panel, the
-    rows of steps to forecast that were in the table too, and the number of steps without a row. A Parquet file that
-    does not fit into memory is streamed into arrays in a temporary folder, which is removed with the panel; it has to
-    be sorted by id and time.
+    rows of steps to forecast that were in the table too, and the number of steps without a row. A Parquet file or
+    folder is read in pieces, into files that the arrays are mapped from, with `streaming`, or (None) where it needs
+    more than :data:`SHARE_OF_MEMORY`; a line says so.
     """
-    if isinstance(source, str | Path) and is_too_large(Path(source)):
+    frame = None
+    if isinstance(source, str | Path) and is_streamed(Path(source), streaming):
         schema = declare(read_first_rows(source))
         check_key_columns(schema)
-        with ExitStack() as stack:
-            panel = stream_parquet(
-                source, schema, stack.enter_context(scratch_folder("fusecast-panel-")), allow_empty=allow_empty
-            )
-            panel = unify_levels(panel, vocabularies)
-            weakref.finalize(panel, stack.pop_all().close)
-        if (find_history(panel, future_rows)[0] < panel.lengths).any():
-            raise DataError.future_rows_in_stream(source)
-        return panel, None, panel.num_rows - count_rows(source)
-    frame = read_table(source, keys=keys)
-    schema = declare(frame)
-    check_key_columns(schema)
-    panel = build_panel(frame, schema, allow_empty=allow_empty)
-    gaps = panel.num_rows - len(frame)
+        panel, words = open_streamed(source, schema, allow_empty=allow_empty)
+        warn(DataNote.of_facts([words]))
+        gaps = panel.num_rows - ParquetTable.at(source).rows
+    else:
+        frame = read_table(source, keys=keys)
+        schema = declare(frame)
+        check_key_columns(schema)
+        panel = build_panel(frame, schema, allow_empty=allow_empty)
+        gaps = panel.num_rows - len(frame)
     panel, plan = split_future_rows(panel, frame, future_rows)
     return unify_levels(panel, vocabularies), plan, gaps
 
 
-def is_too_large(path: Path) -> bool:
-    """Whether a file is Parquet and needs more memory than is available while it becomes a panel."""
+def is_streamed(path: Path, streaming: bool | None) -> bool:
+    """Whether a table is read in pieces: as `streaming` says, None by its size."""
+    if streaming is not None or not is_parquet(path):
+        return bool(streaming) and is_parquet(path)
     available = available_memory()
-    is_parquet = path.suffix.lower() == ".parquet" and path.is_file()
-    return is_parquet and available is not None and estimate_memory(path) > available
+    return available is not None and ParquetTable.at(path).memory > SHARE_OF_MEMORY * available
 
 
 def prepare(source: TableLike, config: RunConfig) -> Prepared:
@@ -202,11 +201,14 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     """
     began = time.monotonic()
     check_memory(config)
+    if config.table.streaming and not (isinstance(source, str | Path) and is_parquet(Path(source))):
+        raise ConfigError.cannot_stream(source if isinstance(source, str | Path) else f"a {type(source).__name__}")
     panel, plan, gaps = read_panel(
         source,
         key_columns(config.table.id),
         lambda frame: declare_schema(frame, config.table),
         future_rows=config.table.future_rows,
+        streaming=config.table.streaming,
     )
     note_facts(panel, plan, gaps, config.horizon)
     schema = panel.schema
@@ -240,14 +242,24 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
 
 def _find_calendar_columns(panel: Panel) -> Iterator[tuple[str, CalendarFact]]:
     """Yield the observed columns that are functions of the calendar, and of what."""
-    observed = panel.schema.names(Role.OBSERVED)
-    times = panel.times() if observed else None
-    for name in observed:
-        values = pl.Series(panel.reals[name] if name in panel.reals else panel.categories[name])
-        present = values.is_not_nan() if name in panel.reals else values >= 0
-        fact = find_calendar_fact(times.filter(present), values.filter(present)) if times is not None else None
+    for name in panel.schema.names(Role.OBSERVED):
+        rows = _find_values_of_times(panel, name)
+        fact = None if rows is None else find_calendar_fact(rows["time"], rows["value"])
         if fact is not None:
             yield name, fact
+
+
+def _find_values_of_times(panel: Panel, name: str) -> pl.DataFrame | None:
+    """Return the value of a column at each time; None where it has two at a time, or is missing everywhere."""
+    found: pl.DataFrame | None = None
+    for _, block in panel.blocks():
+        values = pl.Series("value", block.reals[name] if name in block.reals else block.categories[name])
+        present = values.is_not_nan() if name in block.reals else values >= 0
+        rows = pl.DataFrame([block.times().alias("time"), values]).filter(present)
+        found = (rows if found is None else pl.concat([found, rows])).unique()
+        if found["time"].is_duplicated().any():
+            return None
+    return found if found is not None and len(found) else None
 
 
 def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> Prepared:
@@ -270,6 +282,7 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
         declare,
         allow_empty=True,
         future_rows=config.table.future_rows,
+        streaming=config.table.streaming,
         vocabularies=fitted.vocabularies,
     )
     check_levels(panel, [fitted, bundle.for_future.preprocessor])

@@ -19,7 +19,8 @@ from fusecast.data.parsing import encode_levels, read_times
 from fusecast.data.time_grid import TimeGrid
 from fusecast.errors import DataError, DataWarning, SchemaError
 from fusecast.errors.base import warn
-from fusecast.io.tables import is_instance_from, read_table, refuse_duplicates
+from fusecast.io.parquet import refuse_duplicates
+from fusecast.io.tables import is_instance_from, read_table
 
 SEQUENCE_COLUMNS = ("seq_ix", "unique_id")
 STEP_COLUMNS = ("step_in_seq", "ds")

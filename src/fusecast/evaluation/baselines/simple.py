@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import ClassVar
 
 import numpy as np
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import Collector, FloatArray, IntArray, collect, release, row_blocks
 from fusecast.data.panel import Panel
 from fusecast.evaluation.actuals import carry_forward, gather_rows, is_training_row, seasonal_differences, stack_targets
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
 SPREAD_WINDOWS = 200  # windows of each series, evenly spaced over its training rows, that the spread is estimated from
+
+MOST_FILES = 200  # in which errors of a large panel are put together at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,13 @@ class PointFormula(ABC):
     def forecast_points(self, panel: Panel, values: FloatArray, series: IntArray, rows: IntArray) -> FloatArray:
         """Return the forecasts [W, H, Y] of rows [W, H] from earlier values of [N, Y]; NaN where none is known."""
 
-    def training_errors(self, panel: Panel, train_end: IntArray, horizon: int) -> Iterator[tuple[FloatArray, IntArray]]:
-        """Yield the errors in training [R, Y] and their series [R]: here of each step ahead, see `spread_index`."""
+    def training_errors(
+        self, panel: Panel, train_end: IntArray, horizon: int, stride: int
+    ) -> Iterator[tuple[FloatArray, IntArray]]:
+        """Yield the errors in training [R, Y] and their series [R]: here of each step ahead, see `spread_index`.
+
+        `stride` are the steps between windows.
+        """
         index = WindowIndex.between(
             lengths=panel.lengths,
             begin=0,
@@ -49,7 +58,7 @@ class PointFormula(ABC):
             lookback=1,
             horizon=horizon,
             min_history=self.min_history,
-            stride=max(1, int(np.max(train_end, initial=0)) // SPREAD_WINDOWS),
+            stride=stride,
             align="end",
         )
         values = stack_targets(panel)
@@ -68,20 +77,43 @@ class PointFormula(ABC):
 
         A series without an error in training has the spread of all series together; without any there is no spread.
         """
-        by_series, together = [], []
-        for errors, series in self.training_errors(panel, train_end, horizon):
-            by_series.append(quantiles_by_group(errors, series, panel.num_series, self.levels))
-            together.append(quantiles_by_group(errors, np.zeros_like(series), 1, self.levels))
-        spread, pooled = np.stack(by_series, axis=1), np.stack(together, axis=1)
-        if self.fill_spread:
-            spread, pooled = _fill_from_neighbours(spread), _fill_from_neighbours(pooled)
-        spread = np.nan_to_num(np.where(np.isnan(spread), pooled, spread), nan=0.0)
+        stride = max(1, int(np.max(train_end, initial=0)) // SPREAD_WINDOWS)
+        by_series = np.concatenate(
+            [
+                np.stack(
+                    [
+                        quantiles_by_group(errors, series, block.num_series, self.levels)
+                        for errors, series in self.training_errors(block, train_end[part], horizon, stride)
+                    ],
+                    axis=1,
+                )
+                for part, block in panel.blocks()
+            ]
+        )
+        spread = _fill_from_neighbours(by_series) if self.fill_spread else by_series
+        if np.isnan(spread).any():
+            spread = np.where(np.isnan(spread), self._pool_spread(panel, train_end, horizon, stride), spread)
+        spread = np.nan_to_num(spread, nan=0.0)
         # The median stays the textbook point forecast, and the levels on either side of it stay on that side.
         level = np.asarray(self.levels)
         spread = np.where(level < 0.5, np.minimum(spread, 0), np.where(level > 0.5, np.maximum(spread, 0), 0))
-        training = stack_targets(panel)[is_training_row(panel, train_end)]
-        typical = np.array([0.0 if np.isnan(column).all() else np.nanmedian(column) for column in training.T])
+        typical = np.array([_find_median(panel, train_end, name) for name in panel.schema.targets])
         return FittedFormula(name=self.name, formula=self, spread=spread, typical=typical)
+
+    def _pool_spread(self, panel: Panel, train_end: IntArray, horizon: int, stride: int) -> FloatArray:
+        """Return the quantiles of the errors of all series together, [K, Y, Q]."""
+        like, count, pooled = panel.reals[panel.schema.targets[0]], 1 + int(self.spread_index(horizon)[-1]), []
+        for begin in range(0, count, MOST_FILES):
+            numbers = range(begin, min(begin + MOST_FILES, count))
+            with ExitStack() as stack:
+                collectors = [stack.enter_context(Collector(like)) for _ in numbers]
+                for part, block in panel.blocks():
+                    errors = self.training_errors(block, train_end[part], horizon, stride)
+                    for collector, (each, _) in zip(collectors, islice(errors, begin, None), strict=False):
+                        collector.append(each)
+                pooled += [pool_quantiles(each.collected(), self.levels) for each in collectors]
+        spread = np.stack(pooled)
+        return _fill_from_neighbours(spread[None]).squeeze(axis=0) if self.fill_spread else spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,6 +131,23 @@ class FittedFormula:
 
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index, from the rows before its cutoff alone."""
+        bounds = (index.first_cutoff, index.last_cutoff)
+        parts = [
+            self._predict(block, replace(index, first_cutoff=bounds[0][part], last_cutoff=bounds[1][part]), part.start)
+            for part, block in panel.blocks()
+            if index.counts[part].any()
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return self._predict(panel, index, 0)
+        series, cutoff, quantiles = (
+            np.concatenate([getattr(each, name) for each in parts]) for name in ("series", "cutoff", "quantiles")
+        )
+        return replace(parts[0], series=series, cutoff=cutoff, quantiles=quantiles)
+
+    def _predict(self, panel: Panel, index: WindowIndex, first: int) -> Forecasts:
+        """Forecast windows of a block of a panel whose series are numbered from `first` on."""
         series, cutoff = index.locate(np.arange(len(index)))
         values = stack_targets(panel)
         point = self.formula.forecast_points(panel, values, series, cutoff[:, None] + np.arange(index.horizon))
@@ -106,6 +155,7 @@ class FittedFormula:
         point = np.where(np.isnan(point), last, point)
         point = np.where(np.isnan(point), self.typical, point)
         k = np.minimum(self.formula.spread_index(index.horizon), self.spread.shape[1] - 1)
+        series = first + series
         spread = self.spread[series[:, None], k]
         return Forecasts(series=series, cutoff=cutoff, quantiles=point[..., None] + spread, levels=self.formula.levels)
 
@@ -123,7 +173,13 @@ class SeasonalNaive(PointFormula):
         """Name in tables of scores."""
         return "last value" if self.season == 1 else f"seasonal naive {self.season}"
 
-    def training_errors(self, panel: Panel, train_end: IntArray, horizon: int) -> Iterator[tuple[FloatArray, IntArray]]:
+    def training_errors(
+        self,
+        panel: Panel,
+        train_end: IntArray,
+        horizon: int,
+        stride: int,  # noqa: ARG002  every row counts
+    ) -> Iterator[tuple[FloatArray, IntArray]]:
         """Yield y[t] - y[t - k * season] for each number k of seasons that a step ahead reaches back."""
         for seasons in range(1, (horizon - 1) // self.season + 2):
             yield seasonal_differences(panel, train_end, seasons * self.season), panel.series_of_row
@@ -216,6 +272,39 @@ def quantiles_by_group(values: FloatArray, group: IntArray, num_groups: int, lev
         low, high = ordered[first + below], ordered[first + above]
         quantiles[has_values, y] = low + (high - low) * (rank - below)
     return quantiles
+
+
+def pool_quantiles(values: FloatArray, levels: Sequence[float]) -> FloatArray:
+    """Return the empirical quantiles of all rows together, [R, Y] to [Y, Q]; see :func:`quantiles_by_group`."""
+    quantiles = np.full((values.shape[1], len(levels)), np.nan)
+    for y in range(values.shape[1]):
+        ordered = _collect_present((values[rows, y] for rows in row_blocks(len(values))), values)
+        if not len(ordered):
+            continue
+        ordered.sort()
+        rank = np.asarray(levels) * (len(ordered) - 1)
+        below = np.floor(rank).astype(np.int64)
+        low, high = ordered[below], ordered[np.ceil(rank).astype(np.int64)]
+        quantiles[y] = low + (high - low) * (rank - below)
+        release(ordered, values)
+    return quantiles
+
+
+def _find_median(panel: Panel, train_end: IntArray, target: str) -> float:
+    """Return the median of a target in the training rows, 0 where it has no value there."""
+    parts = (block.reals[target][is_training_row(block, train_end[part])] for part, block in panel.blocks())
+    values = _collect_present(parts, panel.reals[target])
+    if not len(values):
+        return 0.0
+    middle = [(len(values) - 1) // 2, len(values) // 2]
+    values.partition(middle)
+    return float(values[middle].mean())
+
+
+def _collect_present(parts: Iterable[FloatArray], like: FloatArray) -> FloatArray:
+    """Return values that are not missing, end to end."""
+    nothing = np.empty(0)
+    return collect(chain([nothing], (part[~np.isnan(part)] for part in parts)), like)
 
 
 def _latest_in_season(rows: IntArray, season: int) -> IntArray:

@@ -20,6 +20,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 
+from fusecast.data.arrays import is_mapped, large_files_folder, save
 from fusecast.errors import FusecastError, TrainingError
 from fusecast.errors.artifact import translate_os_errors
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
@@ -54,7 +55,8 @@ class MemberProcesses:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self.scratch = self._stack.enter_context(scratch_folder("fusecast-members-"))
+        place = large_files_folder() if is_mapped(self.ensemble.encoded.reals) else None
+        self.scratch = self._stack.enter_context(scratch_folder("fusecast-members-", place))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -224,7 +226,7 @@ def write_job(ensemble: Ensemble, folder: Path) -> None:
         if index is not None:
             arrays |= {f"{name}.{key}": getattr(index, key) for key in ("first_cutoff", "last_cutoff")}
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        save(folder / f"{name}.npy", array)
     (folder / "job.json").write_text(json.dumps(values), encoding="utf-8")
 
 
