@@ -7,27 +7,28 @@ line takes names, defaults and help texts from these fields. Loads neither torch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from fusecast.config_section import (
+    NUMBER,
+    Count,
+    FiniteFloat,
+    Float,
+    Int,
+    Names,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Section,
+    with_current_names,
+)
 from fusecast.errors import ConfigError
-from fusecast.errors.base import did_you_mean, shorten
-from fusecast.errors.config import InvalidOptionsError, describe_allowed, list_choices
 from fusecast.io.atomic import write_text_atomically
 from fusecast.io.documents import YamlDumper
 from fusecast.io.option_files import read_options, with_checksum
@@ -54,18 +55,6 @@ MAX_EPOCH_WINDOWS = 16_384
 USUAL_BATCH, USUAL_RATE = 64, 1e-3
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Lightning, takes."""
-REPLACEMENTS: Mapping[str, Mapping[str, str]] = {
-    "precision": {
-        **dict.fromkeys(("16-true", "fp16", "float16", "half"), "'16-mixed' or 'bf16-mixed' on a GPU, or 32"),
-        **dict.fromkeys(("bf16-true", "bfloat16", "transformer-engine"), "'bf16-mixed' on a GPU, or 32"),
-        **dict.fromkeys(("transformer-engine-float16", "nf4"), "'16-mixed' or 'bf16-mixed' on a GPU, or 32"),
-    },
-    "accelerator": dict.fromkeys(("tpu", "xpu", "hpu", "npu"), "'cuda', 'mps' or 'cpu'"),
-    "head": {"gaussian": "'normal'"},
-}
-"""Values that other libraries have, by option, and what to use in their place: not what is spelled alike."""
-OLD_NAMES: Mapping[str, Mapping[str, str]] = {"training": {"start": "weight_init"}}
-"""Options that had another name in files of earlier versions, by section: these names are read, and never written."""
 EARLIER_DEFAULTS: Mapping[str, Any] = {
     "blend": "none",
     "calibration": "none",
@@ -83,76 +72,7 @@ EARLIER_DEFAULTS: Mapping[str, Any] = {
 TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
 
 
-def _refuse_bool_and_text(value: Any) -> Any:
-    if isinstance(value, bool | str):
-        raise PydanticCustomError("not_a_number", "neither a truth value nor a text is a number")
-    return value
-
-
-def _one_name_as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-_NUMBER = BeforeValidator(_refuse_bool_and_text)
-Int = Annotated[int, _NUMBER]
-Float = Annotated[float, _NUMBER]
-Count = Annotated[int, Field(ge=1), _NUMBER]
-NonNegativeInt = Annotated[int, Field(ge=0), _NUMBER]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False), _NUMBER]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_name_as_tuple)]
-
-
-class _Section(BaseModel):
-    """Base of the sections: frozen; every mistake is an :class:`InvalidOptionsError` with the option's full name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    _section: ClassVar[str] = ""
-
-    def __init__(self, /, **values: Any) -> None:
-        try:
-            super().__init__(**_with_current_names(values, self._section))
-        except ValidationError as error:
-            raise InvalidOptionsError(dict(self._problems(error))) from None
-
-    @classmethod
-    def _problems(cls, error: ValidationError) -> Iterator[tuple[str, str]]:
-        """Yield the full name of each invalid option, and what is wrong with it."""
-        prefix = f"{cls._section}." if cls._section else ""
-        schemas = cls.model_json_schema()["properties"]
-        for problem in error.errors(include_url=False):
-            name, value = str(problem["loc"][0]), problem["input"]
-            match problem["type"]:
-                case "missing":
-                    text = "must be given"
-                case "extra_forbidden":
-                    text = f"is not an option\n{did_you_mean(name, cls.model_fields)}"
-                case "literal_error":
-                    instead = REPLACEMENTS.get(name, {}).get(str(value))
-                    hint = f"Hint: it is not supported; use {instead}" if instead else None
-                    hint = hint or did_you_mean(str(value), list_choices(schemas[name]))
-                    text = f"cannot be {shorten(value)}\n{hint}"
-                case _:
-                    text = f"must be {describe_allowed(schemas[name])}, not {shorten(value)}"
-            yield prefix + name, text
-
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """Yield the options that differ from their defaults."""
-        for name, value in self:
-            if value != type(self).model_fields[name].get_default(call_default_factory=True):
-                yield name, value
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
-        """Return a copy with changes, which are validated like any other values."""
-        return type(self)(**{**dict(self), **(update or {})})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON and YAML; the same values make the same section."""
-        return self.model_dump(mode="json")
-
-
-class TableConfig(_Section):
+class TableConfig(Section):
     """The role of each column of the table."""
 
     _section = "table"
@@ -184,7 +104,7 @@ class TableConfig(_Section):
     """Whether a Parquet file or folder is read in pieces, and its numbers stay on disk; by its size if not given."""
 
 
-class SplitConfig(_Section):
+class SplitConfig(Section):
     """How much of the end of each series is kept for validation and for test.
 
     A size is one of three things. A float is a fraction of the series' rows, but at least one horizon: ``0.15``. An int
@@ -221,7 +141,7 @@ class SplitConfig(_Section):
         return self
 
 
-class FeatureConfig(_Section):
+class FeatureConfig(Section):
     """How the columns of a table become numbers; the defaults suit most tables."""
 
     _section = "features"
@@ -289,7 +209,7 @@ class FeatureConfig(_Section):
         return value
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """The sizes of the network that do not follow from the data."""
 
     _section = "network"
@@ -315,7 +235,7 @@ class NetworkConfig(_Section):
         return self
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """Everything about training that is neither data nor the shape of the network."""
 
     _section = "training"
@@ -346,7 +266,7 @@ class TrainingConfig(_Section):
     """Validations without improvement after which training stops; None never stops early."""
     early_stopping_min_delta: NonNegativeFloat = 0.0
     """Smallest decrease of the (scaled) loss that counts as an improvement."""
-    lr_scheduler_factor: Annotated[float, Field(gt=0, lt=1), _NUMBER] = 0.5
+    lr_scheduler_factor: Annotated[float, Field(gt=0, lt=1), NUMBER] = 0.5
     """Factor of the learning rate when the validation loss no longer falls, under the schedule `plateau`."""
     lr_scheduler_patience: NonNegativeInt = 2
     """Validations without improvement before the learning rate is reduced."""
@@ -363,9 +283,9 @@ class TrainingConfig(_Section):
     """32, 64, 16 or bf16 (mixed). None: on CUDA bf16 where the card has it, else 16; elsewhere 32."""
     accelerator: Accelerator = "auto"
     """Kind of device to train on; auto takes the best there is."""
-    devices: Annotated[int, Field(ge=1, le=1_000), _NUMBER] = 1
+    devices: Annotated[int, Field(ge=1, le=1_000), NUMBER] = 1
     """Devices on each machine; more than one train in parallel processes (DDP)."""
-    num_nodes: Annotated[int, Field(ge=1, le=10_000), _NUMBER] = 1
+    num_nodes: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 1
     """Machines that train together."""
     members: Count = 2
     """Networks whose forecasts are mixed, each trained from a seed of its own. On a CPU they train at the same time
@@ -374,12 +294,12 @@ class TrainingConfig(_Section):
     """Networks that learn from all rows, and forecast the future, while those of the training rows are scored: `refit`
     trains them anew for as many steps as those took, `finetune` trains those on for a fourth of their steps; with
     `none` the scored networks forecast too."""
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED), _NUMBER] = 42
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), NUMBER] = 42
     """Seed of initial weights, order of windows and dropout. On a CPU the same seed gives the same weights, bit for
     bit."""
     deterministic: bool = False
     """Reproducible results on a GPU too, at some cost in speed."""
-    num_workers: Annotated[int, Field(ge=0, le=1_000), _NUMBER] = 0
+    num_workers: Annotated[int, Field(ge=0, le=1_000), NUMBER] = 0
     """Processes that gather batches; 0, in the process itself, is fastest for panels in memory."""
     panel_on_device: bool | None = None
     """Keep the panel on the device and gather its windows there. None: on CUDA, where it takes at most half of the free
@@ -419,7 +339,7 @@ class TrainingConfig(_Section):
         return min(max(windows, self.min_epoch_steps * step), most)
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything that determines a run. Unknown names are errors, never ignored."""
 
     data: str | None = None
@@ -486,17 +406,10 @@ class RunConfig(_Section):
         write_text_atomically(path, self.to_yaml())
 
 
-def _with_current_names(values: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """Replace the old names of options of a section; where both names are given, the current one counts."""
-    renamed = OLD_NAMES.get(section, {})
-    current = {renamed[name]: value for name, value in values.items() if name in renamed}
-    return current | {str(name): value for name, value in values.items() if name not in renamed}
-
-
 def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     """Lay nested overrides over nested options, by their current names; neither is changed."""
     result = dict(base)
-    for name, value in _with_current_names(overrides, section).items():
+    for name, value in with_current_names(overrides, section).items():
         below = result[name] if isinstance(result.get(name), Mapping) else {}
         result[name] = _merge(below, value, name) if isinstance(value, Mapping) else value
     return result

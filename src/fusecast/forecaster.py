@@ -291,21 +291,10 @@ class Forecaster(Generic[FrameT]):
         """
         from fusecast.workflows.backtest import backtest
 
-        return backtest(
-            self._prepared_for(data),
-            self._require_bundle(),
-            stride=stride,
-            start=start,
-            end=end,
-            refit_every=refit_every,
-            warm_start=warm_start,
-            baselines=baselines,
-            raw=raw,
-            out=out,
-            sources=(data, self._source, self.config.data),
-            device=device,
-            on_progress=on_progress,
-        )
+        options: dict[str, Any] = {"stride": stride, "start": start, "end": end, "refit_every": refit_every}
+        options |= {"warm_start": warm_start, "baselines": baselines, "raw": raw, "out": out, "device": device}
+        options |= {"sources": (data, self._source, self.config.data), "on_progress": on_progress}
+        return backtest(self._prepared_for(data), self._require_bundle(), **options)
 
     def calibrate(
         self,

@@ -21,7 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("data", "kernels"),
     ("io", "model"),
-    ("config_text",),
+    ("config_section",),
     ("config",),
     ("features", "runtime"),
     ("windows",),

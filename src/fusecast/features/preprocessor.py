@@ -188,9 +188,7 @@ class FittedPreprocessor:
         self._check_schema(panel.schema)
         series = self.locate_series(panel)
         targets = self.schema.targets
-        reals, present, categories = encode_by_blocks(
-            panel, lambda block, part: self._encode_block(block, series[part])
-        )
+        rows = encode_by_blocks(panel, lambda block, part: self._encode_block(block, series[part]))
         centers, scales = (np.empty((panel.num_series, len(targets))) for _ in range(2))
         for column, name in enumerate(targets):
             centers[:, column], scales[:, column] = self.scales[name].at(series)
@@ -210,9 +208,9 @@ class FittedPreprocessor:
         return EncodedPanel(
             inputs=self.inputs,
             indptr=panel.indptr,
-            reals=reals,
-            reals_present=present,
-            categories=categories,
+            reals=rows.reals,
+            reals_present=rows.present,
+            categories=rows.categories,
             static_reals=static,
             static_reals_present=_drop_full_mask(static_present),
             static_categories=self._encode_static_categories(panel),
@@ -400,8 +398,7 @@ def _read_schema(values: dict[str, Any]) -> Schema:
         take(values, name, str)
     for name in ("id", "time_zone"):
         take(values, name, str, optional=True)
-    if "weight" in values:
-        take(values, "weight", str)
+    take({"weight": None, **values}, "weight", str, optional=True)
     for column in take(values, "columns", list, items=dict):
         take(column, "name", str)
     schema = Schema.from_dict(values)
