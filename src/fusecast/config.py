@@ -93,6 +93,10 @@ def _one_name_as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _id_as_name(value: Any) -> Any:
+    return (*value, None)[0] if isinstance(value, list | tuple) and len(value) < 2 else value
+
+
 _NUMBER = BeforeValidator(_refuse_bool_and_text)
 Int = Annotated[int, _NUMBER]
 Float = Annotated[float, _NUMBER]
@@ -157,8 +161,8 @@ class TableConfig(_Section):
 
     _section = "table"
 
-    id: str | None = "unique_id"
-    """Column that names the series; a table without the default column is one series."""
+    id: Annotated[str | tuple[str, ...] | None, BeforeValidator(_id_as_name)] = "unique_id"
+    """Column that names the series, or several together; a table without the default column is one series."""
     time: str = "ds"
     """Column of times or integer steps."""
     target: Names = ("y",)

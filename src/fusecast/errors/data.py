@@ -3,7 +3,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from fusecast.errors.base import FusecastError, FusecastWarning, did_you_mean, format_count, list_examples, some_of
+from fusecast.errors.base import (
+    FusecastError,
+    FusecastWarning,
+    did_you_mean,
+    format_count,
+    join_words,
+    list_examples,
+    some_of,
+)
 
 
 def _describe_levels(column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]) -> str:
@@ -50,6 +58,14 @@ class DataWarning(FusecastWarning):
         return cls(
             f"{format_count(len(series), 'series')} without rows of the steps to forecast, and so without forecasts: "
             f"{some_of(series)}\nHint: add these rows to the table, or pass the known columns of all series apart"
+        )
+
+    @classmethod
+    def ids_alike(cls, column: str, alike: Sequence[Sequence[str]]) -> Self:
+        texts = list_examples([join_words([*map(repr, texts)]) for texts in alike], len(alike))
+        return cls(
+            f"id column {column!r} holds the same number in different spellings, which are different series: {texts}\n"
+            "Hint: write every id in one way"
         )
 
     @classmethod
@@ -120,6 +136,18 @@ class DataNote(DataWarning):
     def of_facts(cls, facts: Sequence[str]) -> Self:
         return cls(" · ".join(facts))
 
+    @classmethod
+    def ids_spelled_otherwise(cls, column: str, known: Mapping[str, str]) -> Self:
+        texts = list_examples([f"{text!r} is {meant!r}" for text, meant in known.items()], len(known))
+        return cls(f"ids in {column!r} are written otherwise than in the training, and taken for the same: {texts}")
+
+    @classmethod
+    def years_as_steps(cls, column: str, first: object, last: object, frequency: str) -> Self:
+        return cls(
+            f"time column {column!r} holds whole numbers from {first} to {last}, which are taken as steps of "
+            f"{frequency}; where they are years, the frequency 1y (--frequency 1y) reads them as dates"
+        )
+
 
 class DataError(FusecastError):
     """The rows of a table contradict its schema."""
@@ -138,6 +166,13 @@ class DataError(FusecastError):
             f"{_describe_levels(column, count, total, unknown, known)}\n"
             "Hint: write the values as in the rows of the training; where one is really new, leave the cell empty, or "
             "write the value most like it"
+        )
+
+    @classmethod
+    def ids_alike(cls, column: str, ids: Sequence[str], known: str) -> Self:
+        return cls(
+            f"id column {column!r} holds {join_words([*map(repr, ids)])}, and the training knows one such series, "
+            f"{known!r}\nHint: write every id as in the training"
         )
 
     @classmethod
@@ -168,10 +203,11 @@ class DataError(FusecastError):
         return cls(f"the table has more than one column named {some_of(names)}\nHint: rename one of them")
 
     @classmethod
-    def not_sorted(cls, path: object, id_: str | None, time: str, row: int) -> Self:
-        keys = [name for name in (id_, time) if name is not None]
+    def not_sorted(cls, path: object, ids: Sequence[str], time: str, row: int) -> Self:
+        keys = [*ids, time]
         return cls(
-            f"file {path} is not sorted by {' and '.join(map(repr, keys))}: row {row} belongs before the row above it\n"
+            f"file {path} is not sorted by {join_words([*map(repr, keys)])}: "
+            f"row {row} belongs before the row above it\n"
             f"Hint: sort it once, such as pl.scan_parquet(path).sort({keys}).sink_parquet(sorted_path)"
         )
 

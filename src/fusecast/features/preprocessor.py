@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fusecast.config import EARLIER_DEFAULTS, CalendarFeatureName, FeatureConfig
 from fusecast.data.arrays import BoolArray, FloatArray, IntArray
 from fusecast.data.frequency import Frequency, seasons_for
+from fusecast.data.ids.columns import id_names
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.errors import ArtifactError, ConfigError, DataError, FusecastError, SchemaError
@@ -383,8 +384,13 @@ def _read_schema(values: dict[str, Any]) -> Schema:
     """Return a schema from the values of its ``to_dict``, whose types are checked."""
     for name in ("time", "frequency"):
         take(values, name, str)
-    for name in ("id", "time_zone"):
-        take(values, name, str, optional=True)
+    take(values, "time_zone", str, optional=True)
+    if isinstance(values.get("id"), list):
+        take(values, "id", list, items=str)
+    else:
+        take(values, "id", str, optional=True)
+    if "id_types" in values and len(take(values, "id_types", list, items=str)) != len(id_names(values["id"])):
+        raise ValueError("types are not as many as id columns")
     for column in take(values, "columns", list, items=dict):
         take(column, "name", str)
     schema = Schema.from_dict(values)
@@ -446,7 +452,7 @@ def _fit_holidays(config: FeatureConfig, panel: Panel, training: TrainingRows) -
 
 def series_variable(schema: Schema) -> str:
     """Return the name of the static category that identifies the series."""
-    return f"series:{schema.id or 'id'}"
+    return f"series:{','.join(schema.id_names) or 'id'}"
 
 
 def scaled_columns(schema: Schema) -> tuple[str, ...]:

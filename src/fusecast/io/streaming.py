@@ -14,9 +14,10 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from fusecast.data.arrays import IntArray
+from fusecast.data.ids.columns import ids_to_array, read_id_columns, to_sortable
 from fusecast.data.issues import Issues, first_true
 from fusecast.data.panel import Panel
-from fusecast.data.panel_builder import ids_to_array, read_id_column, read_key_times, report_absurd_gaps
+from fusecast.data.panel_builder import complete_schema, read_key_times, report_absurd_gaps
 from fusecast.data.parsing import encode_levels, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.data.time_grid import OFF_GRID, TimeGrid, days_of_months, find_month_day, is_sorted
@@ -26,6 +27,8 @@ from fusecast.io.tables import refuse_duplicates
 
 BATCH_ROWS = 250_000
 """Rows in memory at a time."""
+ID = "id "
+"""What the columns of ids are called while runs are combined, with their numbers."""
 BYTES_PER_CELL = 16
 """Memory of a cell while a table becomes a panel: its value in the table and in the panel."""
 
@@ -101,7 +104,7 @@ class TableBatch:
     """Neighbouring rows of a sorted table; a run is the rows of one series in the batch."""
 
     frame: pl.DataFrame  # [n]
-    names: pl.Series  # [R] id of each run
+    ids: pl.DataFrame  # [R] ids of each run
     run: NDArray[np.int32]  # [n]
     times: pl.Series  # [n]
     ticks: IntArray  # [n]
@@ -124,16 +127,16 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
                 issues.unreadable_type(frame[schema.time], "times while streaming: parse it, and write the file again")
                 issues.raise_if_any()
             keyed_times = read_key_times(frame, schema, time_grid, issues)
-            ids = read_id_column(frame, schema.id, issues)
+            ids = read_id_columns(frame, schema.id_names, issues)
             issues.raise_if_any()
             assert keyed_times is not None
             assert ids is not None
             times, time_grid = keyed_times
-            run = ids.rle_id().cast(pl.Int32)
-            names = ids.filter(run.is_first_distinct())
+            begins = ids.select(pl.any_horizontal(pl.all() != pl.all().shift(1)).fill_null(value=False)).to_series()
+            run = begins.cum_sum().cast(pl.Int32)
             yield TableBatch(
                 frame=frame,
-                names=pl.Series(names.to_list(), dtype=names.dtype),  # a copy: a slice keeps the text of all rows
+                ids=_copy(ids.filter(run.is_first_distinct())),
                 run=run.to_numpy(),
                 times=times,
                 ticks=time_grid.ticks(times),
@@ -141,6 +144,11 @@ def read_batches(path: Path, schema: Schema, rows: int, time_grid: TimeGrid | No
                 issues=issues,
             )
             offset += len(frame)
+
+
+def _copy(ids: pl.DataFrame) -> pl.DataFrame:
+    """Return a copy of ids; a slice would keep the text of all rows."""
+    return pl.DataFrame([pl.Series(column.name, column.to_list(), dtype=column.dtype) for column in ids.iter_columns()])
 
 
 # First pass: series, lengths, statics and levels.
@@ -154,7 +162,7 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allo
     levels: dict[str, set[str]] = {c.name: set() for c in schema.columns if c.kind is Kind.CATEGORICAL}
     runs: list[pl.DataFrame] = []
     time_grid: TimeGrid | None = None
-    previous: tuple[Any, int] | None = None
+    previous: tuple[Any, ...] | None = None
     days: set[tuple[int, int]] = set()
     rows = 0
     for batch in batches:
@@ -162,7 +170,7 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allo
         if time_grid.step.months:
             days |= days_of_months(batch.times)
         refuse_unsorted_rows(batch, previous, schema, path)
-        previous = (batch.names[-1], int(batch.ticks[-1]))
+        previous = (*_sortable(batch.ids[-1:]).row(0), int(batch.ticks[-1]))
         runs.append(summarize_runs(batch, schema, levels))
         batch.issues.raise_if_any()
         rows += len(batch.frame)
@@ -173,17 +181,26 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allo
     return combine_runs(pl.concat(runs), time_grid, schema, levels, rows, allow_empty)
 
 
-def refuse_unsorted_rows(batch: TableBatch, previous: tuple[Any, int] | None, schema: Schema, path: Path) -> None:
+def _sortable(ids: pl.DataFrame) -> pl.DataFrame:
+    """Return ids as text and numbers that sort as they do."""
+    return pl.DataFrame([to_sortable(column) for column in ids.iter_columns()])
+
+
+def refuse_unsorted_rows(batch: TableBatch, previous: tuple[Any, ...] | None, schema: Schema, path: Path) -> None:
     """Raise if a row has an earlier id, or an earlier time of the same id, than the row before."""
-    row = None
-    if previous is not None and (batch.names[0], int(batch.ticks[0])) < previous:
+    row, ids = None, _sortable(batch.ids)
+    falling, same = (pl.repeat(value, len(ids), eager=True) for value in (False, True))
+    for column in ids.iter_columns():
+        falling |= same & (column.shift(-1) < column).fill_null(value=False)
+        same &= (column.shift(-1) == column).fill_null(value=False)
+    if previous is not None and (*ids.row(0), int(batch.ticks[0])) < previous:
         row = 0
-    elif (falling := (batch.names.shift(-1) < batch.names).fill_null(value=False)).any():
+    elif falling.any():
         row = int(np.flatnonzero(batch.run == first_true(falling) + 1)[0])
     elif not is_sorted(batch.run, batch.ticks):
         row = int(((np.diff(batch.ticks) < 0) & (np.diff(batch.run) == 0)).argmax()) + 1
     if row is not None:
-        raise DataError.not_sorted(path, schema.id, schema.time, batch.issues.offset + row)
+        raise DataError.not_sorted(path, schema.id_names, schema.time, batch.issues.offset + row)
 
 
 def summarize_runs(batch: TableBatch, schema: Schema, levels: dict[str, set[str]]) -> pl.DataFrame:
@@ -205,10 +222,11 @@ def summarize_runs(batch: TableBatch, schema: Schema, levels: dict[str, set[str]
         rows[f"least {name}"] = rows[f"greatest {name}"] = pl.Series(
             to_numbers(frame[name], issues, flags=True), nan_to_null=True
         )
-    return aggregate_by(pl.DataFrame(rows), "run").with_columns(name=batch.names).drop("run")
+    ids = [column.alias(f"{ID}{i}") for i, column in enumerate(batch.ids.iter_columns())]
+    return aggregate_by(pl.DataFrame(rows), "run").drop("run").with_columns(ids)
 
 
-def aggregate_by(rows: pl.DataFrame, key: str) -> pl.DataFrame:
+def aggregate_by(rows: pl.DataFrame, key: str | pl.Expr) -> pl.DataFrame:
     """Return a row per run or series: first and last tick, least and greatest statics, and if it has a target."""
     return rows.group_by(key, maintain_order=True).agg(
         pl.col("start").first(),
@@ -228,8 +246,11 @@ def combine_runs(
     allow_empty: bool,
 ) -> Panel:
     """Combine the runs of each series, at most one per batch, and check the series."""
-    series, statics, issues = aggregate_by(runs, "name"), schema.names(Role.STATIC), Issues()
-    ids, start, last = ids_to_array(series["name"]), series["start"].to_numpy(), series["last"].to_numpy()
+    series, statics, issues = aggregate_by(runs, pl.col(f"^{ID}.*$")), schema.names(Role.STATIC), Issues()
+    id_columns = series.select(cs.starts_with(ID))
+    id_columns.columns = list(schema.id_names) or id_columns.columns
+    ids, start, last = ids_to_array(id_columns), series["start"].to_numpy(), series["last"].to_numpy()
+    series = series.with_columns(pl.Series("name", ids.tolist()))
 
     def describe(s: int) -> str:
         return f"{time_grid.times(last[s : s + 1])[0]} of series {ids[s].item()!r}"
@@ -249,9 +270,10 @@ def combine_runs(
     issues.raise_if_any()
     sorted_levels = {name: pl.Series(list(texts), dtype=pl.String).sort() for name, texts in levels.items()}
     return Panel(
-        schema=replace(schema, time_zone=time_grid.time_zone, month_day=time_grid.month_day),
+        schema=complete_schema(schema, time_grid, id_columns),
         time_grid=time_grid,
         ids=ids,
+        id_columns=id_columns,
         indptr=np.concatenate(([0], np.cumsum(lengths))),
         start=start,
         reals={},
@@ -294,7 +316,7 @@ def write_values(batches: Iterable[TableBatch], panel: Panel, columns: dict[str,
         previous = None
         for batch in batches:
             frame, issues = batch.frame, batch.issues
-            first_series += int(previous is not None and batch.names[0] != previous)
+            first_series += int(previous is not None and batch.ids.row(0) != previous)
             series = first_series + batch.run
             steps = panel.time_grid.steps_between(panel.start[series], batch.ticks)
             positions = panel.indptr[series] + steps - written
@@ -309,18 +331,18 @@ def write_values(batches: Iterable[TableBatch], panel: Panel, columns: dict[str,
             for name, writer in writers.items():
                 writer.append(positions, values[name])
             written += int(positions[-1]) + 1
-            first_series, previous = int(series[-1]), batch.names[-1]
+            first_series, previous = int(series[-1]), batch.ids.row(-1)
 
 
 def report_misplaced_rows(batch: TableBatch, steps: IntArray, positions: IntArray, panel: Panel) -> None:
     """Report rows off the grid, and rows with the time of the row before, which may be in the batch before."""
 
     def describe(i: int) -> str:
-        time, name = panel.time_grid.times(batch.ticks[i : i + 1])[0], batch.names[int(batch.run[i])]
-        return f"{time} of series {name!r} (row {i + batch.issues.offset})"
+        time, ids = panel.time_grid.times(batch.ticks[i : i + 1])[0], batch.ids[int(batch.run[i])]
+        return f"{time} of series {ids_to_array(ids)[0].item()!r} (row {i + batch.issues.offset})"
 
     schema = panel.schema
     if (off_grid := np.flatnonzero(steps == OFF_GRID)).size:
         batch.issues.off_grid(schema.time, panel.time_grid.frequency, off_grid, batch.run[off_grid], describe)
     elif (repeated := np.flatnonzero(np.diff(positions, prepend=-1) <= 0)).size:
-        batch.issues.duplicates(schema.time, schema.id, map(describe, repeated.tolist()), repeated.size)
+        batch.issues.duplicates(schema.time, schema.id_names, map(describe, repeated.tolist()), repeated.size)
