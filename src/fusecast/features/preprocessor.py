@@ -469,7 +469,7 @@ def _drop_full_mask(present: BoolArray) -> BoolArray:
     return present[:, :0] if present.all() else present
 
 
-def _describe(schema: Schema) -> dict[str, str | None]:
+def _describe(schema: Schema) -> dict[str, str | tuple[str, ...] | None]:
     """Return what two schemas must have in common, by name, whatever the order of their columns."""
     columns = {f"column {column.name!r}": f"{column.role} {column.kind}" for column in schema.columns}
     return {"frequency": schema.frequency, "id": schema.id, **columns}

@@ -88,11 +88,11 @@ def find_name(id_: object, names: Sequence[str], count: int) -> str | None:
     Several values may also be written as a name, ``a,3``.
     """
     values = id_ if isinstance(id_, tuple | list) and count > 1 else [id_]
-    parts = [_to_text(value) for value in values]
+    parts: list[str | None] = [_to_text(value) for value in values]
     if len(parts) == 1 and isinstance(id_, str):
         if id_ in names:
             return id_
-        parts = split_name(id_, count)
+        parts = [*split_name(id_, count)]
     if len(parts) != count or None in parts:
         return None
     known = split_names(names, [str(number) for number in range(count)])

@@ -54,7 +54,7 @@ def find_key(rows: pl.DataFrame) -> tuple[str, ...]:
             if all(is_text(rows[name]) for name in names) or len(rows) >= MIN_FILLED * count * num_times:
                 found[names] = count
         if found:
-            return add_between(rows, min(found, key=lambda names: found[names]))
+            return add_between(rows, min(found.items(), key=lambda each: each[1])[0])
     return ()
 
 
