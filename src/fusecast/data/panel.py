@@ -66,6 +66,11 @@ class Panel:
         columns = [pl.Series(self.ids.tolist())] if self.id_columns is None else self.id_columns.get_columns()
         return {name: column.gather(numbers).alias(name) for name, column in zip(names, columns, strict=False)}
 
+    def ids_beside_names(self, series: ArrayLike) -> dict[str, pl.Series]:
+        """Return what :meth:`ids_of` does; nothing where the names are the ids, text of one column."""
+        columns = self.ids_of(series)
+        return {} if [column.dtype for column in columns.values()] == [pl.String] else columns
+
     @property
     def series_of_row(self) -> IntArray:
         """Number of each row's series, [N]."""

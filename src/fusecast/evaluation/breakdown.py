@@ -53,7 +53,7 @@ def build_groupings(panel: Panel, index: WindowIndex) -> tuple[Grouping, ...]:
 
 def group_by_series(panel: Panel) -> Grouping:
     """Return the grouping by series."""
-    ids = panel.ids_of(np.arange(panel.num_series))
+    ids = panel.ids_beside_names(np.arange(panel.num_series))
     return Grouping(name="series", labels=panel.names, assign=lambda series, _: series, ids=ids)
 
 

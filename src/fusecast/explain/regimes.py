@@ -38,7 +38,7 @@ class Regimes:
         return pl.DataFrame(
             {
                 "series": _series_names(panel, self.series),
-                **panel.ids_of(self.series),
+                **panel.ids_beside_names(self.series),
                 "time": panel.times_at(self.series, self.cutoff),
                 "distance": self.distance,
                 "threshold": self.threshold,
@@ -62,7 +62,7 @@ class Regimes:
         frame = pl.DataFrame(
             {
                 "series": _series_names(panel, series[first]),
-                **panel.ids_of(series[first]),
+                **panel.ids_beside_names(series[first]),
                 "begin": panel.times_at(series[first], cutoff[first]),
                 "end": panel.times_at(series[last], cutoff[last]),
                 "windows": last - first + 1,
