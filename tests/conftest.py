@@ -49,7 +49,7 @@ def dataset() -> Callable[[str], Path]:
     """Give the path of a real data set by name, or skip the test where the data are absent."""
 
     def find(name: str) -> Path:
-        path = shared_data() / f"{name}.parquet"
+        path = shared_data() / (name if "." in name else f"{name}.parquet")
         if not path.is_file():
             pytest.skip(f"real data set {name!r} is not at {shared_data().name}; set FUSECAST_DATA to its folder")
         return path

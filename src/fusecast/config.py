@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from fusecast.config_section import (
     NUMBER,
@@ -72,13 +72,17 @@ EARLIER_DEFAULTS: Mapping[str, Any] = {
 TIME = re.compile(r"(?=.*[1-9])\d+(\.\d+)?[smh]")
 
 
+def _id_as_name(value: Any) -> Any:
+    return (*value, None)[0] if isinstance(value, list | tuple) and len(value) < 2 else value
+
+
 class TableConfig(Section):
     """The role of each column of the table."""
 
     _section = "table"
 
-    id: str | None = "unique_id"
-    """Column that names the series; a table without the default column is one series."""
+    id: Annotated[str | tuple[str, ...] | None, BeforeValidator(_id_as_name)] = "unique_id"
+    """Column that names the series, or several together; a table without the default column is one series."""
     time: str = "ds"
     """Column of times or integer steps."""
     target: Names = ("y",)

@@ -46,15 +46,16 @@ class Forecaster(Generic[FrameT]):
     not there are masked, whole rows and columns too; ``raw``, whether quantiles are those of the networks alone,
     without the calibration (scores show them beside as ``TFT raw``); ``device``, where the network computes (``cpu``,
     ``cuda``, ``cuda:1``, ``mps``; None for the best there is), while that of the forecaster itself stays where it is.
-    ``series`` is a name or several, None for all; ``on_progress`` is called with the windows done and their total.
+    ``series`` is an id or several (with two id columns ``("a", 3)`` or ``"a,3"``), None for all; ``on_progress`` is
+    called with the windows done and their total.
 
     Parameters
     ----------
     horizon, lookback
         Steps to forecast, and steps of history that the network reads (None: chosen from the table).
     id, time, target
-        Columns of the series, the time and the values to forecast. A table without the default id column is one
-        series; several targets are given as a list.
+        Columns of the series (several as a list), the time and the values to forecast (likewise). A table without the
+        default id column is one series.
     static, known, observed, categorical
         Columns with one value a series; known in the future too; known up to the present only; and which of these are
         categories although they are numbers (text and booleans always are).
@@ -78,7 +79,7 @@ class Forecaster(Generic[FrameT]):
         horizon: int,
         lookback: int | None = None,
         *,
-        id: str | None = "unique_id",  # noqa: A002  the name of the option everywhere
+        id: str | Sequence[str] | None = "unique_id",  # noqa: A002  the name of the option everywhere
         time: str = "ds",
         target: str | Sequence[str] = "y",
         static: Sequence[str] = (),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,41 @@ def test_inspect_proposes_a_command_that_runs(data: Path, tmp_path: Path) -> Non
     words[words.index("--horizon") + 1] = "6"
     fusecast(*words, "--hidden-size", 8, "--num-heads", 2, *SHORT)
     assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def check_proposal(table: Path, run: Path, words: str) -> None:
+    """Run the command that `inspect` proposes, with few steps, and forecast."""
+    shown = start_anew("inspect", table)
+    command = next(line for line in shown.splitlines() if line.strip().startswith("fusecast fit"))
+    assert words in command
+    given = shlex.split(command)[1:]
+    given[given.index("--out") + 1] = str(run)
+    fusecast(*given, "--hidden-size", 8, "--num-heads", 2, *SHORT)
+    fusecast("predict", run, "--out", run / "forecasts.parquet")
+
+
+def test_inspect_finds_keys_of_several_columns(tmp_path: Path) -> None:
+    rows = [(q, s, i) for s in ("Bonn", "Lyon") for i in (1, 2) for q in range(48)]
+    table = pl.DataFrame(
+        {
+            "quarter": [f"{2000 + q // 4} Q{q % 4 + 1}" for q, _, _ in rows],
+            "store": [s for _, s, _ in rows],
+            "item": [i for _, _, i in rows],
+            "sold": [100.0 + 10 * (q % 4) + 5 * i for q, _, i in rows],
+        }
+    )
+    table.write_csv(tmp_path / "sales.csv")
+    check_proposal(tmp_path / "sales.csv", tmp_path / "run", "--id store,item --time quarter --target sold")
+    forecasts = pl.read_parquet(tmp_path / "run" / "forecasts.parquet")
+    assert forecasts.select("store", "item").unique().sort("store", "item").rows() == sorted(
+        {(s, i) for _, s, i in rows}
+    )
+
+
+def test_the_command_for_tourism_runs(dataset: Callable[[str], Path], tmp_path: Path) -> None:
+    table = dataset("small/tourism.csv")
+    check_proposal(table, tmp_path / "run", "--id Region,State,Purpose --time Quarter --target Trips")
+    assert len(pl.read_parquet(tmp_path / "run" / "forecasts.parquet")) == 304 * 4
 
 
 def test_a_run_holds_what_reproduces_it(run: Path, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ from fusecast.errors import SchemaError
         ("D", "1d"), ("daily", "1d"), ("P1D", "1d"), ("24h", "24h"), ("7d", "1w"), ("W", "1w"), ("W-SUN", "1w"),
         ("M", "1mo"), ("MS", "1mo"), ("ME", "1mo"), ("monthly", "1mo"), ("P1M", "1mo"), ("mo", "1mo"), ("2MS", "2mo"),
         ("QS", "1q"), ("QE-DEC", "1q"), ("3mo", "1q"), ("12mo", "1y"), ("A", "1y"), ("YS-JAN", "1y"), ("yearly", "1y"),
-        ("S", "1s"), ("B", "1b"), ("weekdays", "1b"), ("b(mon-fri)", "1b"),
+        ("S", "1s"),
+        ("ms", "1ms"), ("250 ms", "250ms"), ("100L", "100ms"), ("1000ms", "1s"), ("500us", "500us"),
+        ("B", "1b"), ("weekdays", "1b"), ("b(mon-fri)", "1b"),
         ("1b (Monday - Saturday)", "1b(Mon-Sat)"), ("10s", "10s"), ("i", "1i"), ("5i", "5i"), ("steps", "1i"),
     ],
 )  # fmt: skip
@@ -34,7 +36,7 @@ def test_frequencies_are_understood_in_all_common_spellings(typed, expected):
     assert canonical_frequency(expected) == expected
 
 
-@pytest.mark.parametrize("typed", ["", "fortnight", "0h", "-1d", "1.5h", "h1", "1x", "P", "PT", "ms", "10"])
+@pytest.mark.parametrize("typed", ["", "fortnight", "0h", "-1d", "1.5h", "h1", "1x", "P", "PT", "ns", "10"])
 def test_text_that_is_no_frequency_is_an_error_with_examples(typed):
     with pytest.raises(SchemaError, match=r"is not understood\nHint: a whole number and a unit"):
         canonical_frequency(typed)

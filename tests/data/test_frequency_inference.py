@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusecast.data.frequency import Frequency
-from fusecast.data.frequency_inference import infer_frequency, number_series
+from fusecast.data.frequency_inference import infer_frequency, keep_rows_with_keys
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import read_times
 from fusecast.errors import SchemaError
@@ -22,8 +22,7 @@ def infer(times, ids: list[str] | None = None) -> str:
     """The frequency of a column of times, of one series unless there are ids."""
     parsed = read_times(pl.Series("ds", times), None, Issues())
     assert parsed is not None
-    series = number_series(None if ids is None else pl.Series(ids), len(parsed))
-    return infer_frequency(parsed, series, "ds")
+    return infer_frequency(*keep_rows_with_keys(parsed, None if ids is None else pl.DataFrame({"id": ids})), "ds")
 
 
 @given(
@@ -99,7 +98,7 @@ def test_text_is_parsed_first():
             [datetime(2021, 1, 1) + timedelta(seconds=int(s)) for s in np.cumsum([7, 13, 29, 13, 97, 7, 101])],
             r"neighbouring times lie irregularly far apart, mostly 13s \(33%\), 101s \(17%\), 97s \(17%\)\nHint",
         ),
-        ([datetime(2021, 1, 1) + timedelta(milliseconds=250 * k) for k in range(4)], "not whole seconds"),
+        (np.arange(4).astype("M8[ns]"), "its steps are shorter than a microsecond; number the rows"),
     ],
 )
 def test_a_frequency_that_cannot_be_inferred_is_an_error_with_the_reason(times, message):

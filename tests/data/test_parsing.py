@@ -162,11 +162,3 @@ def test_quarters_and_weeks_are_their_first_days(cells, days):
 def test_other_periods_are_no_times(cells):
     with pytest.raises(DataError, match="holds"):
         read(*cells)
-
-
-def test_years_written_as_text_are_steps() -> None:
-    issues = Issues()
-    times = read_times(pl.Series("ds", ["1998", None, " 2001"]), None, issues)
-    assert times is not None
-    assert times.to_list() == [1998, None, 2001]
-    assert read_times(pl.Series("ds", ["1998", "soon"]), None, issues) is None

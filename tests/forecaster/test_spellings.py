@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,17 @@ def test_few_new_values_are_said_and_unknown(fitted: Forecaster, expected: pl.Da
     newer = flagged().with_columns(code=pl.when(pl.int_range(pl.len()) % 30 == 7).then(9).otherwise("code"))
     with pytest.warns(DataNote, match=r"new to the model: 1 categories of code \('9'\)"):
         fitted.predict(plan_of(newer), data=newer)
+
+
+def test_a_new_category_is_said_once(fitted: Forecaster) -> None:
+    newer = flagged().with_columns(code=pl.when(pl.int_range(pl.len()) % 30 == 7).then(9).otherwise("code"))
+    plan = plan_of(newer, codes=(1, 9, 3))
+    tables = [(plan, newer), (None, pl.concat([newer, plan], how="diagonal_relaxed")), (plan, flagged())]
+    for future, data in tables:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted.predict(future, data=data)
+        assert sum("'9'" in str(each.message) for each in caught) == 1
 
 
 def test_new_series_may_have_new_statics(fitted: Forecaster) -> None:

@@ -233,7 +233,7 @@ def test_names_with_leading_zeros_keep_them_in_the_table_and_in_its_future(tmp_p
     path = tmp_path / "table.csv"
     path.write_text("unique_id,ds,y\n007,2024-01-01,1\n7,2024-01-01,2\n012,2024-01-01,3\n")
     assert read_table(path, keys=("unique_id",))["unique_id"].to_list() == ["007", "7", "012"]
-    future = read_future(path, "unique_id")
+    future = read_future(path, ["unique_id"])
     assert future is not None
     assert future["unique_id"].dtype == pl.String
     path.write_text("unique_id,ds,y\n7,2024-01-01,1\n12,2024-01-01,2\n")

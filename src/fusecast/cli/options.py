@@ -161,9 +161,10 @@ def _text_type(annotation: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Return the type of an option on the command line, and how its value becomes that of the field."""
     if get_origin(annotation) in (Union, UnionType):
         members = [member for member in get_args(annotation) if member is not NoneType]
-        if len(members) > 1:  # the size of a split
+        lists = [member for member in members if get_origin(member) is tuple]
+        if len(members) > 1 and not lists:  # the size of a split
             return str, lambda value: parse_value(str(value))
-        annotation = members[0]
+        annotation = (lists or members)[0]
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is tuple:

@@ -9,15 +9,19 @@ from typing import Self
 
 from fusecast.errors import SchemaError
 
-MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+MICROSECONDS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
+MICROSECONDS |= {"d": 86_400_000_000, "w": 604_800_000_000}
 MONTHS = {"mo": 1, "q": 3, "y": 12}
 
 # A coarser unit of exactly the same length: 60m is 1h, 3mo is 1q. Hours never become days: a local day may have 23.
-COARSER = {"s": ("m", 60), "m": ("h", 60), "d": ("w", 7), "mo": ("q", 3), "q": ("y", 4)}
+COARSER = {"us": ("ms", 1000), "ms": ("s", 1000), "s": ("m", 60), "m": ("h", 60)}
+COARSER |= {"d": ("w", 7), "mo": ("q", 3), "q": ("y", 4)}
 
 # Spellings whose case matters: pandas wrote M for months and T for minutes, polars writes m for minutes.
-CASE_SENSITIVE = {"M": "mo", "MS": "mo", "ME": "mo", "T": "m", "m": "m"}
+CASE_SENSITIVE = {"L": "ms", "U": "us", "M": "mo", "MS": "mo", "ME": "mo", "T": "m", "m": "m"}
 WORDS = {
+    "us": ("us", "\u00b5s", "microsecond", "microseconds"),
+    "ms": ("ms", "milli", "millisecond", "milliseconds"),
     "s": ("s", "sec", "secs", "second", "seconds", "secondly"),
     "m": ("min", "mins", "minute", "minutes", "minutely", "t"),
     "h": ("h", "hr", "hrs", "hour", "hours", "hourly"),
@@ -30,9 +34,10 @@ WORDS = {
     "b": ("b", "c", "bday", "business", "weekday", "weekdays"),
 }
 UNIT_OF_WORD = {word: unit for unit, words in WORDS.items() for word in words}
-NAMES = {"s": "s", "m": "min", "h": "h", "d": "day", "w": "week"}
+NAMES = {"us": "us", "ms": "ms", "s": "s", "m": "min", "h": "h", "d": "day", "w": "week"}
 NAMES |= {"mo": "month", "q": "quarter", "y": "year", "i": "step", "b": "business day"}
-"""Names of the units in texts, of which s, min and h have no plural."""
+"""Names of the units in texts; those of up to an hour have no plural."""
+WITHOUT_PLURAL = ("us", "ms", "s", "min", "h")
 LARGER_UNIT = {**COARSER, "mo": ("y", 12), "q": ("y", 4)}
 """A larger unit to name a duration in, and its size in the unit: 12mo is 1 year, 3mo are 3 months."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -46,7 +51,7 @@ ISO_TIME = {"H": "h", "M": "m", "S": "s"}
 
 @dataclass(frozen=True)
 class Frequency:
-    """A whole number of one unit: s, m, h, d, w, mo, q, y, or i for integer steps; or b, one business day."""
+    """A whole number of one unit: us, ms, s, m, h, d, w, mo, q, y, or i for integer steps; or b, one business day."""
 
     count: int
     unit: str
@@ -56,6 +61,8 @@ class Frequency:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a frequency in any common spelling: ``1h``, ``H``, ``30T``, ``15min``, ``MS``, ``monthly``, ``PT1H``.
+
+        ``ms`` are milliseconds, and ``MS`` starts of months.
 
         Business days are ``B`` from Monday to Friday, or ``1b(Mon-Sat)``, ``1b(Tue,Thu)``. Raise a SchemaError when the
         text is not understood.
@@ -67,7 +74,7 @@ class Frequency:
         if iso := ISO.fullmatch(stripped):
             digits, unit = (iso[1], ISO_DATE[iso[2]]) if iso[1] else (iso[3], ISO_TIME[iso[4]])
         else:
-            match = re.fullmatch(r"(\d*)\s*([A-Za-z]+)", ANCHOR.sub("", stripped))
+            match = re.fullmatch(r"(\d*)\s*([A-Za-z\u00b5]+)", ANCHOR.sub("", stripped))
             if match is None:
                 raise SchemaError.bad_frequency(text)
             digits, word = match[1], match[2]
@@ -168,7 +175,7 @@ def seasons_for(frequency: str) -> tuple[int, ...]:
     """
     step = Frequency.parse(frequency)
     cycles: tuple[int, ...]
-    if step.is_integer:
+    if step.is_integer or step.unit in ("ms", "us"):  # a day is too many steps to look back to
         return (1,)
     if step.weekdays:
         return (len(step.weekdays),)  # a week
@@ -226,4 +233,4 @@ def format_step(frequency: str) -> str:
 
 
 def _format_units(count: int, name: str) -> str:
-    return f"{count} {name}" if name in ("s", "min", "h") or count == 1 else f"{count} {name}s"
+    return f"{count} {name}" if name in WITHOUT_PLURAL or count == 1 else f"{count} {name}s"

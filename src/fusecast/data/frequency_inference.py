@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import MICROSECONDS, Frequency, canonical_frequency
+from fusecast.data.ids.columns import number_series, read_id_column
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import encode_levels, to_text
 from fusecast.data.time_grid import MICROSECONDS_PER_DAY, OFF_GRID, TimeGrid, is_sorted, sort_order, split_months
 from fusecast.errors import SchemaError
 
@@ -28,17 +28,19 @@ MONDAY = 3
 """Days from a Monday to 1 January 1970."""
 
 
-def number_series(ids: pl.Series | None, rows: int) -> NDArray[np.int32]:
-    """Return the number of each row's series [rows], in order of first appearance; -1 where the id is missing.
+def keep_rows_with_keys(times: pl.Series, ids: pl.DataFrame | None) -> tuple[pl.Series, NDArray[np.int32]]:
+    """Return the times of the rows with a time and an id, and the number of each such row's series.
 
-    Without an id column, all rows belong to series 0. Raise a DataError where ids are lists or other objects.
+    Without id columns, all rows belong to series 0. Raise a DataError where ids are lists or other objects.
     """
-    if ids is None:
-        return np.zeros(rows, dtype=np.int32)
     issues = Issues()
-    text = to_text(ids, issues)
+    columns = [] if ids is None else [read_id_column(column, issues) for column in ids.iter_columns()]
     issues.raise_if_any()
-    return encode_levels(text, text.drop_nulls().unique(maintain_order=True))
+    rows = pl.DataFrame([*columns, times.alias("#time")]).drop_nulls()
+    times = rows["#time"].alias(times.name)
+    if ids is None:
+        return times, np.zeros(len(times), dtype=np.int32)
+    return times, number_series(rows.drop("#time"))[1]
 
 
 def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) -> str:
@@ -47,7 +49,7 @@ def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) ->
     `times` [n] are dates, times or integers without missing values, `series` [n] the number of each row's series.
     Gaps do no harm. Months, quarters and years differ from days by their timestamps: the same day of each month, or
     the last one; business days by the days of the week that never occur. Raise a SchemaError that names the time
-    `column` when no series has two times, the times are irregular, or steps are shorter than a second.
+    `column` when no series has two times, the times are irregular, or steps are shorter than a microsecond.
     """
     counts_steps = times.dtype.is_integer()
     instants = TimeGrid.from_times(times, "1i" if counts_steps else "1s").ticks(times)
@@ -58,14 +60,15 @@ def infer_frequency(times: pl.Series, series: NDArray[np.int32], column: str) ->
     steps = np.diff(instants)[same_series]
     steps = steps[steps > 0]
     if not steps.size:
-        raise SchemaError.no_frequency(column, "no series has two different times")
+        reason = "no series has two different times"
+        if times.dtype == pl.Datetime("ns") and times.n_unique() > len(np.unique(instants)):
+            reason = "its steps are shorter than a microsecond; number the rows and use 1i"
+        raise SchemaError.no_frequency(column, reason)
     if counts_steps:
         return dominant_step(steps, column, "i", 1)
     step = most_common(steps)
     if step < MICROSECONDS_PER_DAY - 2 * MICROSECONDS["h"]:
-        unit = next((u for u in ("h", "m", "s") if step % MICROSECONDS[u] == 0), None)
-        if unit is None:
-            raise SchemaError.no_frequency(column, "its steps are not whole seconds; number the rows and use 1i")
+        unit = next(u for u in ("h", "m", "s", "ms", "us") if step % MICROSECONDS[u] == 0)
         return dominant_step(steps, column, unit, MICROSECONDS[unit])
 
     local = TimeGrid.from_times(times, "1d").ticks(times)

@@ -24,6 +24,8 @@ from fusecast.data.arrays import (
     release,
     row_blocks,
 )
+from fusecast.data.ids.columns import expand_rows, name_series, read_id_column, split_names
+from fusecast.data.ids.matching import match_ids, note_matched
 from fusecast.data.issues import Issues, report_unknown_levels
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import read_key_times
@@ -50,9 +52,10 @@ def extend_panel(
     """Append the next `horizon` steps to each series: known columns from `future`, all others missing.
 
     Rows of `future` outside these steps are ignored, and so are columns that are not known ones. A future table
-    without the id column applies to every series. Schemas without known columns need no table. With `series`, numbers
-    of series, only these are returned, and rows of others are not read. Empty cells stay missing, with a DataWarning
-    that counts them. With `partial` this holds for missing rows and whole columns too.
+    without the id column applies to every series, and with some of several to all series with the same values there.
+    Schemas without known columns need no table. With `series`, numbers of series, only these are returned, and rows of
+    others are not read. Empty cells stay missing, with a DataWarning that counts them. With `partial` this holds for
+    missing rows and whole columns too.
 
     Raise a DataError when a row is missing, a known column has no value at all where the panel has every one, or
     `future` has unknown series or rows that :func:`fusecast.data.panel_builder.build_panel` would refuse; a ConfigError
@@ -102,12 +105,34 @@ def select_future_rows(future: pl.DataFrame, panel: Panel, series: IntArray) -> 
 
     Rows without an id are kept, and so are those of unknown series, which :func:`extend_panel` refuses.
     """
-    id_ = panel.schema.id
-    if id_ is None or id_ not in future.columns:
+    texts, ids = match_series(future, panel, Issues(), says=False)
+    if not texts.width:
         return future
-    selected = set(series.tolist())
-    others = [name for s, name in enumerate(panel.names) if s not in selected]
-    return future.filter(~to_text(future[id_], Issues()).is_in(others).fill_null(value=False))
+    rows, numbers = expand_rows(ids, texts)
+    keeps = np.ones(len(future), dtype=np.bool_)
+    keeps[rows] = False
+    keeps[rows[np.isin(numbers, series)]] = True
+    return future.filter(keeps)
+
+
+def match_series(
+    future: pl.DataFrame, panel: Panel, issues: Issues, *, says: bool = True
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the ids in a future table as text, spelled as in the panel, and those of the panel [S].
+
+    A DataNote names those that were written otherwise, if that is to be said.
+    """
+    names = panel.schema.id_names
+    ids = split_names(panel.names, names)
+    columns = []
+    for name in (name for name in names if name in future.columns):
+        text = to_text(read_id_column(future[name], issues), issues)
+        known = ids[name].unique().sort().to_list()
+        matched = match_ids(text.unique().drop_nulls().sort().to_list(), known)
+        if says:
+            note_matched(name, matched)
+        columns.append(text.replace(matched))
+    return pl.DataFrame(columns), ids
 
 
 def _find_complete(panel: Panel, names: Iterable[str]) -> list[str]:
@@ -221,12 +246,9 @@ class FutureTable:
         keyed_times = read_key_times(frame, schema, time_grid, issues)
         issues.raise_if_any()
         assert keyed_times is not None
-        ticks, rows = time_grid.ticks(keyed_times[0]), np.arange(len(frame))
-        if schema.id is None or schema.id not in frame.columns:
-            series = np.repeat(np.arange(panel.num_series), len(rows))
-            ticks, rows = np.tile(ticks, panel.num_series), np.tile(rows, panel.num_series)
-        else:
-            series = self._find_series(frame[schema.id])
+        ticks = time_grid.ticks(keyed_times[0])
+        rows, series = self._find_series(frame)
+        ticks = ticks[rows]
         steps = time_grid.steps_between(panel.start[series], ticks)
 
         def format_time(i: int) -> str:
@@ -242,21 +264,29 @@ class FutureTable:
         series_inside, steps, rows = series[inside], steps[inside], rows[inside]
         _, first, counts = np.unique(series_inside * self.horizon + steps, return_index=True, return_counts=True)
         if (repeated := inside[first[counts > 1]]).size:
-            issues.duplicates(schema.time, schema.id, map(format_time, repeated), int((counts - 1).sum()))
+            issues.duplicates(schema.time, schema.id_names, map(format_time, repeated), int((counts - 1).sum()))
         issues.raise_if_any()
         return series_inside, steps, rows
 
-    def _find_series(self, column: pl.Series) -> IntArray:
-        """Return the number of each row's series, by name: ids may be int in one table and text in the other."""
-        text = to_text(column, self.issues)
-        self.issues.null_keys(text, "id")
-        names = pl.Series(self.panel.names, dtype=pl.String)
-        numbers = text.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64)
-        unknown = text.filter(numbers.is_null() & text.is_not_null()).unique().sort()
-        if len(unknown):
-            self.issues.unknown_series(column.name, unknown.to_list())
+    def _find_series(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray]:
+        """Return rows and the series that they are about, by name: ids may be int in one table and text in the other.
+
+        Without all id columns these are several series.
+        """
+        names = self.panel.schema.id_names
+        texts, ids = match_series(frame, self.panel, self.issues)
+        for column in texts.iter_columns():
+            self.issues.null_keys(column, "id")
         self.issues.raise_if_any()
-        return numbers.to_numpy()
+        if texts.width == 0:
+            series = np.arange(self.panel.num_series)
+            return np.tile(np.arange(len(frame)), len(series)), np.repeat(series, len(frame))
+        rows, series = expand_rows(ids, texts)
+        unknown = texts.filter(~np.isin(np.arange(len(texts)), rows)).unique().sort(texts.columns)
+        if len(unknown):
+            self.issues.unknown_series([name for name in names if name in texts.columns], name_series(unknown))
+        self.issues.raise_if_any()
+        return rows, series
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -309,7 +339,7 @@ def split_future_rows(panel: Panel, frame: pl.DataFrame | None, which: FutureRow
         frame = _list_last_rows(panel, lengths)
     history = _drop_unused_levels(_begin_earlier(panel.truncate(lengths), lengths == 0))
     schema = panel.schema
-    keys = [name for name in (schema.id, schema.time) if name is not None]
+    keys = (*schema.id_names, schema.time)
     table = FutureTable(history, int(steps.max()), frame.select(*keys, *schema.names(Role.KNOWN)))
     return history, Plan(rows=table.frame, steps=steps, of_own=of_own)
 

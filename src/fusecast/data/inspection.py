@@ -16,15 +16,25 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.frequency import Frequency, canonical_frequency, format_weekdays
-from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
+from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, keep_rows_with_keys
+from fusecast.data.ids.columns import id_names
+from fusecast.data.ids.search import find_ids, match_names
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import find_odd_cell, holds_booleans, holds_numbers, holds_padded_numbers, read_times
+from fusecast.data.parsing import (
+    are_years,
+    find_odd_cell,
+    holds_booleans,
+    holds_numbers,
+    holds_padded_numbers,
+    read_times,
+)
 from fusecast.data.time_grid import OFF_GRID, TimeGrid
 from fusecast.errors import DataError, SchemaError
 from fusecast.errors.base import format_count
 
-ID_NAMES = ("unique_id", "id", "series_id", "series", "item_id", "item", "seq_ix", "ts_id", "group", "key")
-TIME_NAMES = ("ds", "timestamp", "datetime", "date", "time", "step_in_seq", "period", "month", "week", "day", "year")
+TIME_NAMES = ("ds", "timestamp", "datetime", "date", "time", "step_in_seq")
+PART_NAMES = ("period", "quarter", "month", "week", "day", "year")
+"""Names of columns of times, or of parts of them, which are functions of the calendar."""
 TARGET_NAMES = ("y", "target", "value", "values", "sales", "demand", "volume", "count", "load", "price")
 PLANNED_NAME = re.compile(
     r"holiday|event|promo|price|discount|calendar|weekend|working_?day|weekday|day_?of|month|week|hour|school|"
@@ -65,7 +75,7 @@ class Inspection:
     rows: int
     columns: tuple[ColumnProposal, ...]
     """Every column of the table in its order, with the proposed role and kind and the reason."""
-    id: str | None
+    id: str | tuple[str, ...] | None
     time: str | None
     targets: tuple[str, ...]
     static: tuple[str, ...]
@@ -97,13 +107,13 @@ class Inspection:
         options = {"id": self.id, "time": self.time, "target": self.targets, "static": self.static}
         options |= {"known": self.known, "observed": self.observed, "categorical": self.categorical}
         options["frequency"] = self.frequency
-        return {name: value if isinstance(value, str) else ",".join(value) for name, value in options.items() if value}
+        return {name: ",".join(id_names(value)) for name, value in options.items() if value}
 
 
 def inspect_table(
     frame: pl.DataFrame,
     *,
-    id: str | None = None,  # noqa: A002 - the same name as in the schema
+    id: str | Sequence[str] | None = None,  # noqa: A002 - the same name as in the schema
     time: str | None = None,
     target: str | Sequence[str] | None = None,
     static: Sequence[str] = (),
@@ -121,7 +131,7 @@ def inspect_table(
     choices: dict[str, str] = {}
     for role, names in (("target", targets), ("observed", observed), ("known", known), ("static", static)):
         choices |= dict.fromkeys(names, role)
-    choices |= {name: role for role, name in (("time", time), ("id", id)) if name}
+    choices |= dict.fromkeys(id_names(time), "time") | dict.fromkeys(id_names(id), "id")
     for name in (*choices, *categorical):
         if name not in frame.columns:
             raise SchemaError.unknown_column(name, frame.columns)
@@ -130,22 +140,25 @@ def inspect_table(
         role: tuple(p.name for p in proposals if p.role == role)
         for role in ("id", "time", "target", "static", "known", "observed")
     }
-    id_, time_, target_ = (next(iter(columns.pop(role)), None) for role in ("id", "time", "target"))
+    time_, target_ = (next(iter(columns.pop(role)), None) for role in ("time", "target"))
+    ids = id_names(id) or columns.pop("id")
+    columns["id"] = ids if len(ids) > 1 else next(iter(ids), None)
+    if len(ids) > 1 and not static:
+        columns["static"] = (*find_categories(frame, ids), *columns["static"])
     if time_ is None:
         warnings.append("no time column is found: name it with `time`")
     if target_ is None:
         warnings.append("no target column is found: name the column to forecast with `target`")
     measures: dict[str, Any] = {
-        "num_series": frame[id_].n_unique() if id_ is not None else 1,
+        "num_series": frame.select(ids).n_unique() if ids else 1,
         "frequency": canonical_frequency(frequency) if frequency else None,
     }
     if time_ is not None and not frame.is_empty():
-        measures |= measure_series(frame, id_, time_, target_, measures["frequency"], warnings)
+        measures |= measure_series(frame, ids, time_, target_, measures["frequency"], warnings)
     textual = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
     return Inspection(
         rows=len(frame),
         columns=tuple(proposals),
-        id=id_,
         time=time_,
         targets=tuple(p.name for p in proposals if p.role == "target"),
         categorical=tuple(
@@ -174,11 +187,12 @@ def infer_roles(
         roles |= find_time(frame.drop(roles))
     time = next((name for name, (role, _) in roles.items() if role == "time"), None)
     if "id" not in choices.values():
-        roles |= find_id(frame.drop(roles), None if time is None else frame[time])
+        free = frame.drop(*roles, *match_names(frame.columns, TARGET_NAMES))
+        roles |= find_ids(free, None if time is None else frame[time])
     if "target" not in choices.values():
         roles |= find_target(frame.drop(roles))
-    id_ = next((name for name, (role, _) in roles.items() if role == "id"), None)
-    constant = find_constant_columns(frame, id_, [name for name in frame.columns if name not in roles])
+    ids = [name for name, (role, _) in roles.items() if role == "id"]
+    constant = find_constant_columns(frame, ids, [name for name in frame.columns if name not in roles])
     times = None if time is None else read_times(frame[time], None, Issues())
     proposals = []
     for column in frame.iter_columns():
@@ -217,30 +231,33 @@ def infer_roles(
 def find_time(free: pl.DataFrame) -> Roles:
     """Return the time column by type and name, by type, or by name."""
     temporal = [name for name in free.columns if free[name].dtype in (pl.Date, pl.Datetime)]
-    named = match_names(free.columns, TIME_NAMES)
-    usual = match_names(free.columns, TIME_NAMES[:6])  # others may be calendar columns
+    usual = match_names(free.columns, TIME_NAMES)
+    named = [*usual, *match_names(free.columns, PART_NAMES)]
     for name in named:
         if name in temporal or (name in usual and free[name].dtype.is_integer()):
             return {name: ("time", "its name and type")}
     if temporal:
         return {temporal[0]: ("time", "it holds times")}
     for name in named:
-        if free[name].dtype == pl.String and read_times(free[name].head(1000), None, Issues()) is not None:
+        if holds_times(free[name]):
             return {name: ("time", "its name, and its text can be read as times")}
+    if not usual:
+        for column in free.iter_columns():
+            if column.name not in named and holds_times(column):
+                return {column.name: ("time", "its text can be read as times")}
+        if len(named) == 1 and named[0].lower() == "year" and are_years(free[named[0]]):
+            return {named[0]: ("time", "its name, and its whole numbers are years")}
     return dict.fromkeys(usual[:1], ("time", "its name"))
 
 
-def find_id(free: pl.DataFrame, times: pl.Series | None) -> Roles:
-    """Return the id column by name, or the one text column that makes times unique."""
-    for name in match_names(free.columns, ID_NAMES):
-        if not free[name].dtype.is_float():
-            return {name: ("id", "its name")}
-    if times is None or not times.drop_nulls().is_duplicated().any():
-        return {}
-    for column in free.iter_columns():
-        if column.dtype in (pl.String, pl.Categorical) and not pl.DataFrame([column, times]).is_duplicated().any():
-            return {column.name: ("id", "text that repeats, and each time occurs once for each of its values")}
-    return {}
+def holds_times(column: pl.Series) -> bool:
+    """Return whether a column is text that can be read as times, such as dates, quarters, weeks or years."""
+    text = column.cast(pl.String) if isinstance(column.dtype, (pl.Categorical, pl.Enum)) else column
+    return (
+        text.dtype == pl.String
+        and text.null_count() < len(text)
+        and all(read_times(part, None, Issues()) is not None for part in (text.drop_nulls().head(1000), text))
+    )
 
 
 def find_target(free: pl.DataFrame) -> Roles:
@@ -251,17 +268,18 @@ def find_target(free: pl.DataFrame) -> Roles:
     return {numeric[0]: ("target", "the only numeric column")} if len(numeric) == 1 else {}
 
 
-def match_names(names: Sequence[str], usual: Sequence[str]) -> list[str]:
-    """Return the names that are among the usual ones, in the order of these."""
-    return [name for word in usual for name in names if name.lower() == word]
+def find_categories(frame: pl.DataFrame, ids: Sequence[str]) -> list[str]:
+    """Return the id columns that several series share values of, which the network can learn from."""
+    counts = {name: frame.select(ids).unique()[name].n_unique() for name in ids}
+    return [name for name, count in counts.items() if 1 < count < frame.select(ids).n_unique()]
 
 
-def find_constant_columns(frame: pl.DataFrame, id_: str | None, names: list[str]) -> set[str]:
+def find_constant_columns(frame: pl.DataFrame, ids: Sequence[str], names: list[str]) -> set[str]:
     """Return the columns with one value per series (missing cells aside), where there are several series."""
-    if id_ is None or not names or frame[id_].n_unique() < 2:
+    if not ids or not names or frame.select(ids).n_unique() < 2:
         return set()
     plain = [name for name in names if not (frame[name].dtype.is_nested() or frame[name].dtype == pl.Object)]
-    counts = frame.group_by(id_).agg(pl.col(plain).drop_nulls().n_unique()).select(pl.col(plain).max())
+    counts = frame.group_by(ids).agg(pl.col(plain).drop_nulls().n_unique()).select(pl.col(plain).max())
     return {name for name in plain if (counts[name][0] or 0) <= 1}
 
 
@@ -365,7 +383,12 @@ def _repeats(rows: pl.DataFrame, fact: CalendarFact) -> bool:
 
 
 def measure_series(
-    frame: pl.DataFrame, id_: str | None, time: str, target: str | None, frequency: str | None, warnings: list[str]
+    frame: pl.DataFrame,
+    ids: Sequence[str],
+    time: str,
+    target: str | None,
+    frequency: str | None,
+    warnings: list[str],
 ) -> dict[str, Any]:
     """Return the fields of an Inspection about the series, as far as they can be inferred.
 
@@ -380,13 +403,15 @@ def measure_series(
         warnings.append(str(error))
         return {}
     assert times is not None
-    present = (times.is_not_null() & frame[id_].is_not_null()) if id_ is not None else times.is_not_null()
-    if not present.all():
-        warnings.append(f"{format_count(int((~present).sum()), 'row')} without a time or an id")
-        times = times.filter(present)
+    if frequency is None and time.lower() == "year" and are_years(times):
+        frequency = "1y"
+        times = read_times(frame[time], None, issues, counted=False)
+        assert times is not None
+    times, series = keep_rows_with_keys(times, frame.select(ids) if ids else None)
+    if lacking := len(frame) - len(times):
+        warnings.append(f"{format_count(lacking, 'row')} without a time or an id")
     if times.is_empty():
         return {}
-    series = number_series(frame[id_].filter(present) if id_ is not None else None, len(times))
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     measures: dict[str, Any] = {"time_zone": zone, "span": (str(times.min()), str(times.max()))}
     try:
@@ -404,7 +429,7 @@ def measure_series(
             warnings.append(str(error))
     frequency = inferred
     measures |= {"frequency": frequency, **measure_lengths(times, series, frequency, warnings)}
-    if present.all() and target is not None:
+    if not lacking and target is not None:
         measures["future_steps"] = count_future_steps(frame[target], times, series, warnings)
     return measures
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fusecast.data.arrays import BoolArray, IntArray
 from fusecast.data.frequency import Frequency, format_weekdays
 from fusecast.errors import DataError, DataWarning
-from fusecast.errors.base import did_you_mean, format_count, list_examples, shorten, warn
+from fusecast.errors.base import did_you_mean, format_count, join_words, list_examples, shorten, warn
 from fusecast.errors.schema import clock_change_hint
 
 MIN_SHARE_OF_KNOWN = 0.5
@@ -159,10 +159,13 @@ class Issues:
         )
 
     def duplicates(
-        self, time: str, id_: str | None, examples: Iterable[str], count: int, *, clock_change: str | None = None
+        self, time: str, ids: Sequence[str], examples: Iterable[str], count: int, *, clock_change: str | None = None
     ) -> None:
-        keys = f"{id_!r} and {time!r}" if id_ is not None else repr(time)
-        hint = "keep one row per step" if id_ is not None else "keep one row per step, or name the id column with `id`"
+        keys = join_words([repr(name) for name in (*ids, time)])
+        hint = "keep one row per step, or name the id column with `id`"
+        if ids:
+            example = f"`id: [{', '.join(ids)}, ...]`"
+            hint = f"keep one row per step, or name the other columns that tell series apart too, such as {example}"
         if clock_change is not None:
             hint = clock_change_hint(clock_change)
         self.sentences.append(
@@ -190,9 +193,11 @@ class Issues:
             "Hint: the frequency is probably wrong, or one timestamp is"
         )
 
-    def unknown_series(self, name: str, series: Sequence[str]) -> None:
+    def unknown_series(self, names: Sequence[str], series: Sequence[str]) -> None:
+        kind = "column" if len(names) == 1 else "columns"
         self.sentences.append(
-            f"id column {name!r} of the future table has {format_count(len(series), 'series')} that are not in the "
+            f"id {kind} {join_words([repr(name) for name in names])} of the future table has "
+            f"{format_count(len(series), 'series')} that are not in the "
             f"data: {list_examples(map(repr, series), len(series))}\n"
             "Hint: remove these rows, or add rows of these series to the data: their history, or one row with an empty "
             "target where they have none"

@@ -25,7 +25,7 @@ class Panel:
 
     schema: Schema
     time_grid: TimeGrid
-    ids: NDArray[np.generic]  # [S] names of the series, of the table's type
+    ids: NDArray[np.generic]  # [S] names of the series: whole numbers, or text
     indptr: IntArray  # [S + 1]: series s has the rows indptr[s] to indptr[s + 1]
     start: IntArray  # [S] time of each series' first row, in ticks of the time grid
     reals: Mapping[str, FloatArray]  # targets, observed and known reals, weights: [N]
@@ -33,6 +33,7 @@ class Panel:
     static_reals: Mapping[str, FloatArray]  # [S]
     static_categories: Mapping[str, NDArray[np.int32]]  # codes into levels, [S]
     levels: Mapping[str, tuple[str, ...]]  # the distinct values of each category, as text
+    id_columns: pl.DataFrame | None = None  # [S] ids as in the table, of its types; None where `ids` are these
 
     def __repr__(self) -> str:
         targets = list(self.schema.targets)
@@ -58,6 +59,17 @@ class Panel:
     def names(self) -> tuple[str, ...]:
         """Names of the series as text, [S]."""
         return tuple(str(name) for name in self.ids.tolist())
+
+    def ids_of(self, series: ArrayLike) -> dict[str, pl.Series]:
+        """Return the ids of series as columns under the names, and of the types, that they have in the table."""
+        names, numbers = self.schema.id_names, np.asarray(series, dtype=np.int64)
+        columns = [pl.Series(self.ids.tolist())] if self.id_columns is None else self.id_columns.get_columns()
+        return {name: column.gather(numbers).alias(name) for name, column in zip(names, columns, strict=False)}
+
+    def ids_beside_names(self, series: ArrayLike) -> dict[str, pl.Series]:
+        """Return what :meth:`ids_of` does; nothing where the names are the ids, text of one column."""
+        columns = self.ids_of(series)
+        return {} if [column.dtype for column in columns.values()] == [pl.String] else columns
 
     @property
     def series_of_row(self) -> IntArray:
@@ -110,6 +122,7 @@ class Panel:
                 block = replace(
                     self,
                     ids=self.ids[series],
+                    id_columns=None if self.id_columns is None else self.id_columns[series],
                     indptr=self.indptr[series.start : series.stop + 1] - self.indptr[series.start],
                     start=self.start[series],
                     reals={name: values[rows] for name, values in self.reals.items()},
@@ -152,12 +165,8 @@ class Panel:
     def to_frame(self) -> pl.DataFrame:
         """Return the rows as a table, gaps filled; categories are text."""
         series = self.series_of_row
-        columns: list[pl.Series] = []
-        if self.schema.id is not None:
-            columns.append(pl.Series(self.schema.id, self.ids.tolist()).gather(series))
-        columns.append(self.times().alias(self.schema.time))
-        for column in self.schema.columns:
-            name = column.name
+        columns = [*self.ids_of(series).values(), self.times().alias(self.schema.time)]
+        for name in (column.name for column in self.schema.columns if column.name not in self.schema.id_names):
             if name in self.reals:
                 values = pl.Series(name, self.reals[name], nan_to_null=True)
             elif name in self.static_reals:
@@ -186,6 +195,7 @@ class Panel:
         return replace(
             self,
             ids=self.ids[series],
+            id_columns=None if self.id_columns is None else self.id_columns[series],
             indptr=indptr,
             start=self.start[series],
             reals={name: take(values) for name, values in self.reals.items()},

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import Frequency
 from fusecast.data.frequency_inference import find_exchanged
+from fusecast.data.ids.columns import ids_to_array, number_series, read_id_columns
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
-from fusecast.data.parsing import encode_categories, encode_levels, find_clock_change, read_times, to_numbers, to_text
+from fusecast.data.parsing import encode_categories, find_clock_change, read_times, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.data.time_grid import OFF_GRID, RowPlacement, TimeGrid, Value
 from fusecast.errors import DataError
@@ -21,8 +22,6 @@ from fusecast.errors.base import MAX_EXAMPLES
 
 MAX_FILL_FACTOR = 100
 """Factor by which filled gaps may multiply the rows; beyond it the frequency is surely wrong."""
-ONLY_SERIES = "series"
-"""Name of the series of a table without an id column."""
 
 
 def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = False) -> Panel:
@@ -43,7 +42,7 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
         raise DataError.empty_table()
 
     keyed_times = read_key_times(frame, schema, None, issues)
-    keyed_ids = read_ids(frame, schema.id, issues)
+    id_columns = read_id_columns(frame, schema.id_names, issues)
     reals = {
         c.name: to_numbers(frame[c.name], issues, flags=c.role is not Role.TARGET)
         for c in schema.columns
@@ -54,13 +53,14 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
     encoded = {
         c.name: encode_categories(to_text(frame[c.name], issues)) for c in schema.columns if c.kind is Kind.CATEGORICAL
     }
-    if keyed_times is None or keyed_ids is None:
+    if keyed_times is None or id_columns is None:
         issues.raise_if_any()  # without the keys of all rows, series cannot be checked
     assert keyed_times is not None
-    assert keyed_ids is not None
+    assert id_columns is not None
 
     times, time_grid = keyed_times
-    ids, series = keyed_ids
+    id_columns, series = number_series(id_columns)
+    ids = ids_to_array(id_columns)
     placement = RowPlacement.from_rows(series, time_grid.ticks(times), len(ids), time_grid)
     if placement.order is not None and (row := find_exchanged(times, series)) is not None:
         issues.exchanged_dates(times, row)
@@ -75,9 +75,10 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
         report_empty_targets(placement, reals, ids, schema, issues)
     issues.raise_if_any()
     return Panel(
-        schema=replace(schema, time_zone=time_grid.time_zone, month_day=time_grid.month_day),
+        schema=complete_schema(schema, time_grid, id_columns),
         time_grid=time_grid,
         ids=ids,
+        id_columns=id_columns,
         indptr=placement.indptr,
         start=placement.start,
         reals={name: placement.fill(reals.pop(name), np.nan) for name in tuple(reals)},
@@ -85,6 +86,17 @@ def build_panel(frame: pl.DataFrame, schema: Schema, *, allow_empty: bool = Fals
         static_reals=static_reals,
         static_categories=static_codes,
         levels=levels,
+    )
+
+
+def complete_schema(schema: Schema, time_grid: TimeGrid, id_columns: pl.DataFrame) -> Schema:
+    """Return a schema with what follows from the times and the ids of a table."""
+    types = tuple(map(str, id_columns.dtypes)) if schema.id_names else ()
+    return replace(
+        schema,
+        time_zone=time_grid.time_zone,
+        month_day=time_grid.month_day,
+        id_types=schema.id_types or types,
     )
 
 
@@ -97,7 +109,8 @@ def read_key_times(
     """
     counted = Frequency.parse(schema.frequency).is_integer
     zone = schema.time_zone if earlier is None else earlier.time_zone
-    ids = frame[schema.id] if schema.id in frame.columns else None
+    names = [name for name in schema.id_names if name in frame.columns]
+    ids = frame.select(names) if names else None
     times = read_times(frame[schema.time], zone, issues, counted=counted, ids=ids)
     if times is None:
         return None
@@ -118,37 +131,6 @@ def read_key_times(
             time_grid = None
     issues.null_keys(times, "time")
     return None if time_grid is None or times.null_count() else (times, time_grid)
-
-
-def read_ids(
-    frame: pl.DataFrame, name: str | None, issues: Issues
-) -> tuple[NDArray[np.generic], NDArray[np.int32]] | None:
-    """Return the sorted names of the series [S] and the series of each row [n]; None where an id is missing."""
-    column = read_id_column(frame, name, issues)
-    if column is None:
-        return None
-    ids = column.unique().sort()
-    if column.dtype == pl.String:
-        return ids_to_array(ids), encode_levels(column, ids)
-    return ids_to_array(ids), np.searchsorted(ids.to_numpy(), column.to_numpy()).astype(np.int32)
-
-
-def read_id_column(frame: pl.DataFrame, name: str | None, issues: Issues) -> pl.Series | None:
-    """Return the id of each row, whole numbers or text; None where one is missing."""
-    if name is None:
-        return pl.repeat(ONLY_SERIES, len(frame), dtype=pl.String, eager=True)
-    column = frame[name]
-    if not column.dtype.is_integer():
-        column = to_text(column, issues)
-    if name in issues.unread:
-        return None
-    issues.null_keys(column, "id")
-    return None if column.null_count() else column
-
-
-def ids_to_array(column: pl.Series) -> NDArray[np.generic]:
-    """Return names of series as :attr:`Panel.ids` holds them."""
-    return np.array(column.to_list()) if column.dtype == pl.String else column.to_numpy()
 
 
 def report_absurd_gaps(rows: int, lengths: IntArray, ids: NDArray[np.generic], frequency: str, issues: Issues) -> None:
@@ -173,7 +155,7 @@ def report_misplaced_rows(
     if (repeated := placement.repeated()).size:
         in_wall_time = time_grid.time_zone is None and not time_grid.step.is_local and not time_grid.step.is_integer
         change = find_clock_change(time_grid.times(placement.ticks[repeated])) if in_wall_time else None
-        issues.duplicates(schema.time, schema.id, map(describe, repeated), repeated.size, clock_change=change)
+        issues.duplicates(schema.time, schema.id_names, map(describe, repeated), repeated.size, clock_change=change)
     report_absurd_gaps(len(placement.steps), np.diff(placement.indptr), ids, time_grid.frequency, issues)
 
 

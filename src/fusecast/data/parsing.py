@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -54,7 +54,9 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
 MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")  # the first day of the month
 QUARTER = r"^(?:(?P<year>\d{4})[ -]?[Qq](?P<quarter>[1-4])|[Qq](?P<quarter2>[1-4])[ /-]?(?P<year2>\d{4}))$"
 WEEK = r"^(\d{4})-?[Ww](\d{2})(?:-?([1-7]))?$"  # of ISO 8601, from Monday
-YEAR = r"^[12]\d{3}$"
+WHOLE = r"^(?:0|-?[1-9]\d*)$"
+YEARS = (1800, 2200)
+"""The years that a whole number of four digits may be."""
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
 """Day first and month first: only the values show which of the two it is."""
@@ -198,15 +200,20 @@ def is_flag(values: FloatArray) -> bool:
     return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
 
 
-def match_levels(levels: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+def match_levels(
+    levels: Iterable[str],
+    known: Sequence[str],
+    readers: Sequence[Callable[[str], str | None]] = (to_boolean, to_number),
+) -> dict[str, str]:
     """Return for each level the known one that it is another spelling of; itself where it is of none.
 
     Where every level is a spelling of true or false, and of each at most one known level, `1`, `yes` and `True` are the
-    same. Where all known levels are numbers, `3`, `03` and `3.0` are, unless two known ones are the same number.
+    same. Where all known levels are numbers, `3`, `03` and `3.0` are, unless two known ones are the same number. Of
+    both rules those of `readers` count.
     """
     matched = {level: level for level in levels}
     new = [level for level in matched.keys() - set(known) if level.strip().lower() not in MISSING_WORDS]
-    for read in (to_boolean, to_number):
+    for read in readers:
         spelled = {read(level): level for level in known}
         fits = None not in spelled and len(spelled) == len(known)
         if fits and (read is to_number or all(map(to_boolean, new))):
@@ -232,19 +239,22 @@ def read_times(
     issues: Issues,
     *,
     counted: bool | None = None,
-    ids: pl.Series | None = None,
+    ids: pl.DataFrame | None = None,
 ) -> pl.Series | None:
     """Convert a time column to Date, Datetime or integers; return None, with an issue, where that is impossible.
 
     Text is parsed by the one format that fits all its values; the order of day and month is never guessed. A naive
     column is read as wall time of `zone` where one is named; a zoned column is converted to it. Whole numbers that
-    are all dates, 20170131 or 201701, become dates unless time is `counted` in steps (None: unknown). Two rows of a
-    series, which `ids` tells apart, at a time that the zone repeats are told apart by their order.
+    are all dates, 20170131 or 201701, become dates unless time is `counted` in steps (None: unknown); years, 2017,
+    where it is surely not, or they are text. Two rows of a series, which `ids` tell apart, at a time that the zone
+    repeats are told apart by their order.
     """
     dtype = column.dtype
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         column = column.cast(pl.String)
-    if column.dtype == pl.String:
+    if column.dtype == pl.String and counted and (steps := to_whole_numbers(column)) is not None:
+        column = steps
+    elif column.dtype == pl.String:
         parsed = parse_time_text(column, zone, issues)
         if parsed is None:
             return None
@@ -255,7 +265,7 @@ def read_times(
         issues.unreadable_type(column, "times or whole steps")
         return None
     if column.dtype.is_integer() and not counted:
-        column = parse_numeric_dates(column)
+        column = parse_numeric_dates(column, years=counted is False)
     if column.dtype.is_temporal() and (column.bottom_k(1).dt.year() < EARLIEST_YEAR).any():
         issues.unreadable_time(column.cast(pl.String), int(column.arg_min() or 0), "a year without its century")
         return None
@@ -274,17 +284,20 @@ def read_times(
     return local
 
 
-def choose_repeats(times: pl.Series, ids: pl.Series | None) -> pl.Series:
+def choose_repeats(times: pl.Series, ids: pl.DataFrame | None) -> pl.Series:
     """Return for each wall time whether it is the earlier or the later of two, should its zone repeat it.
 
     The first row of a pair is the earlier one, or the later in a series whose rows go back in time; single rows are
     neither (`null`).
     """
-    rows = pl.DataFrame({"time": times, "id": pl.repeat(0, len(times), eager=True) if ids is None else ids})
-    is_second = pl.int_range(pl.len()).over("id", "time") == 1
-    goes_back = (pl.col("time").drop_nulls().last() < pl.col("time").drop_nulls().first()).over("id")
+    columns = [] if ids is None else ids.get_columns()
+    rows = pl.DataFrame([times.alias("time"), *(column.alias(f"id {i}") for i, column in enumerate(columns))])
+    rows = rows.with_columns(pl.lit(0).alias("id"))
+    keys = rows.columns[1:]
+    is_second = pl.int_range(pl.len()).over(*keys, "time") == 1
+    goes_back = (pl.col("time").drop_nulls().last() < pl.col("time").drop_nulls().first()).over(*keys)
     which = pl.when(is_second != goes_back).then(pl.lit("latest")).otherwise(pl.lit("earliest"))
-    return rows.select(pl.when(pl.len().over("id", "time") == 2).then(which).otherwise(pl.lit("null"))).to_series()
+    return rows.select(pl.when(pl.len().over(*keys, "time") == 2).then(which).otherwise(pl.lit("null"))).to_series()
 
 
 def find_clock_change(times: pl.Series) -> str | None:
@@ -297,12 +310,31 @@ def find_clock_change(times: pl.Series) -> str | None:
     return None
 
 
-def parse_numeric_dates(column: pl.Series) -> pl.Series:
-    """Convert whole numbers to dates if all of them are dates, 20170131 or 201701; else return them unchanged."""
+def to_whole_numbers(text: pl.Series) -> pl.Series | None:
+    """Return the whole numbers in a text column; None where a cell is something else, or has zeros before it."""
+    cells = text.str.strip_chars()
+    if not cells.head(SAMPLE_ROWS).str.contains(WHOLE).all() or not cells.str.contains(WHOLE).all():
+        return None
+    numbers = cells.cast(pl.Int64, strict=False)
+    return numbers if numbers.null_count() == cells.null_count() < len(cells) else None
+
+
+def are_years(numbers: pl.Series) -> bool:
+    """Return whether a column holds whole numbers that may all be years, and more than one of them."""
+    low, high = (numbers.min(), numbers.max()) if numbers.dtype.is_integer() else (None, None)
+    return isinstance(low, int) and isinstance(high, int) and YEARS[0] <= low < high <= YEARS[1]
+
+
+def parse_numeric_dates(column: pl.Series, *, years: bool = False) -> pl.Series:
+    """Convert whole numbers to dates if all of them are dates, 20170131 or 201701; else return them unchanged.
+
+    With `years`, 2017 is 1 January of that year.
+    """
     low, high = column.min(), column.max()
     if not isinstance(low, int) or not isinstance(high, int):
         return column
-    for smallest, largest, day in ((18_000_101, 22_001_231, ""), (180_001, 220_012, "01")):
+    kinds = ((18_000_101, 22_001_231, ""), (180_001, 220_012, "01"), (*YEARS, "0101"))
+    for smallest, largest, day in kinds if years else kinds[:2]:
         if smallest <= low and high <= largest:
             dates = (column.cast(pl.String) + day).str.to_date("%Y%m%d", strict=False)
             return dates if dates.null_count() == column.null_count() else column
@@ -340,8 +372,6 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
                 return None
         if readings:
             return readings[0]
-    if present.str.contains(YEAR).all():  # the steps that they are as numbers, in files of text too
-        return text.cast(pl.Int64)
     formats = (*UNAMBIGUOUS_FORMATS, *MONTH_FORMATS, *chain.from_iterable((*SLASHED_FORMATS, *SHORT_FORMATS)))
     best = min(formats, key=lambda form: parse_format(sample, form).null_count())
     failed = parse_format(text, best).is_null() & text.is_not_null()
@@ -374,7 +404,13 @@ def measure_span(times: pl.Series) -> int:
 
 
 def parse_periods(text: pl.Series) -> pl.Series | None:
-    """Return the first days of quarters (2018Q1, Q1 2018) or of weeks (2023-W05); None where text is something else."""
+    """Return the first days of quarters (2018Q1, Q1 2018), of weeks (2023-W05), or of years (2018) and months (201801).
+
+    None where text is something else.
+    """
+    if (numbers := to_whole_numbers(text.drop_nulls())) is not None:
+        dates = parse_numeric_dates(text.cast(pl.Int64), years=True)
+        return None if dates.dtype.is_integer() or numbers.is_empty() else dates
     if text.drop_nulls().str.contains(QUARTER).all():
         parts = text.str.extract_groups(QUARTER).struct.unnest()
         year, quarter = (parts[name].fill_null(parts[f"{name}2"]) for name in ("year", "quarter"))

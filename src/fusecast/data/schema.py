@@ -11,10 +11,18 @@ from zoneinfo import available_timezones
 import polars as pl
 
 from fusecast.data.frequency import Frequency, canonical_frequency
-from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, number_series
+from fusecast.data.frequency_inference import check_filled, find_exchanged, infer_frequency, keep_rows_with_keys
+from fusecast.data.ids.columns import id_names
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import find_clock_change, find_odd_cell, holds_numbers, holds_padded_numbers, read_times
-from fusecast.errors import DataWarning, SchemaError
+from fusecast.data.parsing import (
+    are_years,
+    find_clock_change,
+    find_odd_cell,
+    holds_numbers,
+    holds_padded_numbers,
+    read_times,
+)
+from fusecast.errors import DataNote, DataWarning, SchemaError
 from fusecast.errors.base import warn
 
 
@@ -50,8 +58,8 @@ class Schema:
     columns: tuple[Column, ...]
     frequency: str
     """Length of a step: a count and a unit of s, m, h, d, w, mo, q, y, or i for integer steps ("30m", "1mo", "1i")."""
-    id: str | None = "unique_id"
-    """Column that names the series; None for a table of one series."""
+    id: str | tuple[str, ...] | None = "unique_id"
+    """Column that names the series, or several that do so together; None for a table of one series."""
     time: str = "ds"
     time_zone: str | None = None
     """Zone of the time column and of calendar features. None for naive timestamps and integer steps."""
@@ -59,20 +67,25 @@ class Schema:
     """Column that says how much each row counts in training; None where all count alike. It is no input by that."""
     month_day: int | None = None
     """Day of the month of all monthly, quarterly or yearly times, 31 for the last one; None where they share none."""
+    id_types: tuple[str, ...] = ()
+    """Types of the id columns of the fitted table, as polars names them; () where they are not known."""
 
     def __post_init__(self) -> None:
+        names = id_names(self.id)
+        object.__setattr__(self, "id", names if len(names) > 1 else "".join(names) or None)
+        object.__setattr__(self, "id_types", tuple(self.id_types))
         object.__setattr__(self, "columns", tuple(self.columns))
         roles_by_name: dict[str, list[str]] = {self.time: ["time"]}
-        if self.id is not None:
-            roles_by_name.setdefault(self.id, []).append("id")
+        for name in names:
+            roles_by_name.setdefault(name, []).append("id")
         for column in self.columns:
             roles_by_name.setdefault(column.name, []).append(str(column.role))
             if column.name == self.weight and column.kind is Kind.CATEGORICAL:
                 raise SchemaError.categorical_weight(column.name)
-        if self.weight in (self.id, self.time) and self.weight is not None:
+        if self.weight in (*names, self.time) and self.weight is not None:
             roles_by_name[self.weight].append("weight")
         for name, roles in roles_by_name.items():
-            if len(roles) > 1:
+            if len(roles) > 1 and not (len(names) > 1 and roles == ["id", "static"]):
                 raise SchemaError.column_twice(name, roles)
         if not self.targets:
             raise SchemaError.no_target()
@@ -87,9 +100,14 @@ class Schema:
         return self.names(Role.TARGET)
 
     @property
+    def id_names(self) -> tuple[str, ...]:
+        """Names of the id columns; none where the table is one series."""
+        return id_names(self.id)
+
+    @property
     def all_names(self) -> tuple[str, ...]:
-        """Names of the id column, if there is one, the time column and the input columns."""
-        return (*(() if self.id is None else (self.id,)), self.time, *(c.name for c in self.columns))
+        """Names of the id columns, the time column and the input columns, each once."""
+        return tuple(dict.fromkeys((*self.id_names, self.time, *(c.name for c in self.columns))))
 
     def find_weight(self, available: Collection[str]) -> tuple[str, ...]:
         """Return the name of the column of weights, where it is among those of a table, and no input."""
@@ -104,12 +122,13 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON and YAML."""
         return {
-            "id": self.id,
+            "id": list(self.id) if isinstance(self.id, tuple) else self.id,
             "time": self.time,
             "frequency": self.frequency,
             "time_zone": self.time_zone,
             **({} if self.weight is None else {"weight": self.weight}),
             **({} if self.month_day is None else {"month_day": self.month_day}),
+            **({"id_types": list(self.id_types)} if self.id_types else {}),
             "columns": [{"name": c.name, "role": str(c.role), "kind": str(c.kind)} for c in self.columns],
         }
 
@@ -125,7 +144,7 @@ class Schema:
 def make_schema(
     frame: pl.DataFrame,
     *,
-    id: str | None = "unique_id",  # noqa: A002 - the same name as in the schema
+    id: str | Sequence[str] | None = "unique_id",  # noqa: A002 - the same name as in the schema
     time: str = "ds",
     targets: Sequence[str] = ("y",),
     static: Sequence[str] = (),
@@ -140,7 +159,8 @@ def make_schema(
 
     Text and boolean columns are categorical even if not listed, but numbers written as text are numbers, unless they
     are codes padded with zeros; a DataWarning names both. The frequency is inferred where it is None. Times are read in
-    `time_zone` where it is set, else in the zone of their column. `id` may be None for a table of one series.
+    `time_zone` where it is set, else in the zone of their column. `id` may be several columns, or
+    None for a table of one series.
 
     Raise a SchemaError when a column is not in the table or has two roles, a categorical one has no role, a target is
     categorical, the frequency is not understood or cannot be inferred, the time zone does not exist, a column that is
@@ -148,7 +168,7 @@ def make_schema(
     times cannot be read.
     """
     roles = {Role.TARGET: targets, Role.STATIC: static, Role.KNOWN: known, Role.OBSERVED: observed}
-    keys = [time] if id is None else [id, time]
+    keys = (*id_names(id), time)
     declared = [name for names in roles.values() for name in names]
     for name in (*keys, *declared, *categorical, *(() if weight is None else (weight,))):
         if name not in frame.columns:
@@ -163,7 +183,9 @@ def make_schema(
         for role, names in roles.items()
         for name in names
     )
-    schema = Schema(columns=columns, frequency=frequency or "1i", id=id, time=time, weight=weight)  # checks the roles
+    schema = Schema(
+        columns=columns, frequency=frequency or "1i", id=keys[:-1], time=time, weight=weight
+    )  # checks the roles
 
     numbers: list[str] = []
     codes: list[str] = []
@@ -181,23 +203,22 @@ def make_schema(
 
     issues = Issues()
     counted = None if frequency is None else Frequency.parse(frequency).is_integer
-    times = read_times(frame[time], time_zone, issues, counted=counted, ids=None if id is None else frame[id])
+    ids = frame.select(keys[:-1]) if len(keys) > 1 else None
+    times = read_times(frame[time], time_zone, issues, counted=counted, ids=ids)
     issues.raise_if_any()
     assert times is not None
-    if id is None and times.drop_nulls().is_duplicated().any():
+    if ids is None and times.drop_nulls().is_duplicated().any():
         texts = [name for name in frame.columns if name != time and frame[name].dtype == pl.String]
         raise SchemaError.several_series(time, texts, find_clock_change(times.filter(times.is_duplicated())))
     if frequency is None:
-        present = times.is_not_null()
-        if id is not None:
-            present &= frame[id].is_not_null()
-        times, ids = times.filter(present), frame[id].filter(present) if id is not None else None
-        series = number_series(ids, len(times))
+        times, series = keep_rows_with_keys(times, ids)
         if (row := find_exchanged(times, series)) is not None:
             issues.exchanged_dates(times, row)
             issues.raise_if_any()
         frequency = infer_frequency(times, series, time)
         check_filled(times, series, frequency, time)
+        if are_years(times):
+            warn(DataNote.years_as_steps(time, times.min(), times.max(), frequency))
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     return replace(schema, frequency=canonical_frequency(frequency), time_zone=zone)
 

@@ -4,10 +4,17 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from fusecast.errors.base import FusecastError, FusecastWarning, did_you_mean, format_count, list_examples, some_of
+from fusecast.errors.base import (
+    FusecastError,
+    FusecastWarning,
+    did_you_mean,
+    format_count,
+    join_words,
+    list_examples,
+    some_of,
+)
 
-MAX_FAILURES = 20
-"""Partitions whose failure is told in full."""
+MAX_FAILURES = 20  # partitions whose failure is told in full
 
 
 def _describe_levels(column: str, count: int, total: int, unknown: Collection[str], known: Collection[str]) -> str:
@@ -54,6 +61,14 @@ class DataWarning(FusecastWarning):
         return cls(
             f"{format_count(len(series), 'series')} without rows of the steps to forecast, and so without forecasts: "
             f"{some_of(series)}\nHint: add these rows to the table, or pass the known columns of all series apart"
+        )
+
+    @classmethod
+    def ids_alike(cls, column: str, alike: Sequence[Sequence[str]]) -> Self:
+        texts = list_examples([join_words([*map(repr, texts)]) for texts in alike], len(alike))
+        return cls(
+            f"id column {column!r} holds the same number in different spellings, which are different series: {texts}\n"
+            "Hint: write every id in one way"
         )
 
     @classmethod
@@ -124,6 +139,18 @@ class DataNote(DataWarning):
     def of_facts(cls, facts: Sequence[str]) -> Self:
         return cls(" · ".join(facts))
 
+    @classmethod
+    def ids_spelled_otherwise(cls, column: str, known: Mapping[str, str]) -> Self:
+        texts = list_examples([f"{text!r} is {meant!r}" for text, meant in known.items()], len(known))
+        return cls(f"ids in {column!r} are written otherwise than in the training, and taken for the same: {texts}")
+
+    @classmethod
+    def years_as_steps(cls, column: str, first: object, last: object, frequency: str) -> Self:
+        return cls(
+            f"time column {column!r} holds whole numbers from {first} to {last}, which are taken as steps of "
+            f"{frequency}; where they are years, the frequency 1y (--frequency 1y) reads them as dates"
+        )
+
 
 class DataError(FusecastError):
     """The rows of a table contradict its schema."""
@@ -142,6 +169,13 @@ class DataError(FusecastError):
             f"{_describe_levels(column, count, total, unknown, known)}\n"
             "Hint: write the values as in the rows of the training; where one is really new, leave the cell empty, or "
             "write the value most like it"
+        )
+
+    @classmethod
+    def ids_alike(cls, column: str, ids: Sequence[str], known: str) -> Self:
+        return cls(
+            f"id column {column!r} holds {join_words([*map(repr, ids)])}, and the training knows one such series, "
+            f"{known!r}\nHint: write every id as in the training"
         )
 
     @classmethod
@@ -276,8 +310,7 @@ class DataError(FusecastError):
     @classmethod
     def partitions_of_one_series(cls, folder: object, count: int) -> Self:
         return cls(
-            f"the model was trained on one series, in a table without an id column, and folder {folder} holds {count} "
-            "partitions, whose rows would all be of that series\n"
+            f"the model was trained on one series, without an id column, and folder {folder} holds {count} partitions\n"
             "Hint: forecast each file by a call of its own, or train on a table with an id column"
         )
 
@@ -287,8 +320,7 @@ class DataError(FusecastError):
         differences = "; ".join(f"{kind}: {some_of(names)}" for kind, names in kinds.items() if names)
         return cls(
             f"the plans in {future} are not those of the partitions; {differences}\n"
-            "Hint: the plan of a partition has its name, apart from the ending: data/store=1/a.parquet, "
-            "plans/store=1/a.csv"
+            "Hint: the plan of a partition has its name, apart from the ending: data/s=1/a.parquet, plans/s=1/a.csv"
         )
 
     @classmethod

@@ -25,7 +25,7 @@ class SchemaError(FusecastError):
     def bad_frequency(cls, frequency: str) -> Self:
         return cls(
             f"frequency {frequency!r} is not understood\n"
-            "Hint: a whole number and a unit, such as 15m, 1h, 1d, 1w, 1mo, 1q, 1y, or 1i for integer steps"
+            "Hint: a whole number and a unit, such as 100ms, 15m, 1h, 1d, 1w, 1mo, 1q, 1y, or 1i for integer steps"
         )
 
     @classmethod

@@ -37,6 +37,8 @@ class Grouping:
     labels: tuple[str, ...] = field(repr=False)  # names of the groups, in the order of their numbers
     assign: Callable[[IntArray, IntArray], IntArray] | None = field(repr=False)
     """Group of each window [W], or of each step [W, H], by series [W] and rows within them [W, H]; None: one group."""
+    ids: Mapping[str, pl.Series] = field(default_factory=dict, repr=False)
+    """Columns that tell the groups apart beside their labels: the ids of series."""
 
 
 ALL = Grouping(name="all", labels=("all",), assign=None)
@@ -51,7 +53,8 @@ def build_groupings(panel: Panel, index: WindowIndex) -> tuple[Grouping, ...]:
 
 def group_by_series(panel: Panel) -> Grouping:
     """Return the grouping by series."""
-    return Grouping(name="series", labels=panel.names, assign=lambda series, _: series)
+    ids = panel.ids_beside_names(np.arange(panel.num_series))
+    return Grouping(name="series", labels=panel.names, assign=lambda series, _: series, ids=ids)
 
 
 def group_by_step(horizon: int) -> Grouping:
@@ -116,7 +119,10 @@ class GroupedScores:
         return self._sums[by].columns()[score]
 
     def to_frame(self, by: str) -> pl.DataFrame:
-        """Return the scores of every group of a grouping that has an actual: one row a group and target."""
+        """Return the scores of every group of a grouping that has an actual: one row a group and target.
+
+        Those of series have their ids too, unless another column has the name of one.
+        """
         sums, keys = self._sums[by], self._sums[by].keys
         columns: dict[str, FloatArray] = {}
         for name, values in sums.columns().items():
@@ -127,7 +133,11 @@ class GroupedScores:
         groups = list(product([by], self.groupings[by].labels, self.targets))
         schema = dict.fromkeys(("by", "group", "target"), pl.String)
         scores = pl.DataFrame(columns, nan_to_null=True).with_columns(pl.col("count").cast(pl.Int64))
-        return pl.DataFrame(groups, schema=schema, orient="row").hstack(scores).filter(pl.col("count") > 0)
+        frame = pl.DataFrame(groups, schema=schema, orient="row")
+        group = np.repeat(np.arange(len(frame) // len(self.targets)), len(self.targets))
+        ids = [column.gather(group) for name, column in self.groupings[by].ids.items()]
+        ids = [column for column in ids if column.name not in {*frame.columns, *scores.columns, "predictor"}]
+        return frame.hstack(ids).hstack(scores).filter(pl.col("count") > 0)
 
 
 @dataclass(frozen=True, kw_only=True)

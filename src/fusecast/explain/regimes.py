@@ -34,10 +34,11 @@ class Regimes:
         return self.distance > self.threshold
 
     def to_frame(self, panel: Panel) -> pl.DataFrame:
-        """Return one row a window: series, time of the first step forecast, distance, threshold, flagged."""
+        """Return one row a window: series (name), its ids, time (of the first step), distance, threshold, flagged."""
         return pl.DataFrame(
             {
                 "series": _series_names(panel, self.series),
+                **panel.ids_beside_names(self.series),
                 "time": panel.times_at(self.series, self.cutoff),
                 "distance": self.distance,
                 "threshold": self.threshold,
@@ -48,8 +49,8 @@ class Regimes:
     def events(self, panel: Panel, gap: int) -> pl.DataFrame:
         """Return one row an event, the farthest first: flagged windows of a series at most `gap` steps apart.
 
-        Columns: series, begin and end (times of the first steps forecast), windows flagged, time and distance of the
-        farthest window.
+        Columns: series (its name), its ids, begin and end (times of the first steps forecast), windows flagged, time
+        and distance of the farthest window.
         """
         flagged = np.flatnonzero(self.flagged)
         series, cutoff, distance = self.series[flagged], self.cutoff[flagged], self.distance[flagged]
@@ -61,6 +62,7 @@ class Regimes:
         frame = pl.DataFrame(
             {
                 "series": _series_names(panel, series[first]),
+                **panel.ids_beside_names(series[first]),
                 "begin": panel.times_at(series[first], cutoff[first]),
                 "end": panel.times_at(series[last], cutoff[last]),
                 "windows": last - first + 1,

@@ -121,7 +121,9 @@ def describe_calendar(chosen: Sequence[CalendarFeature], frequency: str, span: i
     text = ", ".join(names) or "none"
     if not left_out:
         return text
-    length = f"{span // DAY:,} days" if span >= 2 * DAY else f"{span // HOUR:,} hours"
+    units = {"days": DAY, "hours": HOUR, "minutes": MICROSECONDS["m"], "seconds": MICROSECONDS["s"]}
+    unit = next((unit for unit, width in units.items() if span >= 2 * width), "seconds")
+    length = f"{span // units[unit]:,} {unit}"
     return f"{text}; without {join_words(left_out)}, more than the {length} of the training rows"
 
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import Any, Self
-from zoneinfo import available_timezones
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +38,7 @@ from fusecast.features.public_holidays import (
     find_holidays,
     is_longer_than_a_day,
 )
+from fusecast.features.saved_values import read_names, read_schema, read_statics, read_targets, read_usual
 from fusecast.features.scaling import Scales, TrainingRows, fit_covariate, fit_static, fit_target
 from fusecast.features.targets import FittedTargets
 from fusecast.features.vocabulary import encode_categories, encode_statics, fit_vocabulary
@@ -310,21 +310,21 @@ class FittedPreprocessor:
             scales, static_scales = (take(values, name, dict, items=dict) for name in ("scales", "static_scales"))
             vocabularies, repeated = take(values, "vocabularies", dict), values.get("repeated_features")
             holidays = take(values, "holidays", list, items=dict) if "holidays" in values else []
-            schema = _read_schema(take(values, "schema", dict))
+            schema = read_schema(take(values, "schema", dict))
             config = FeatureConfig(**EARLIER_DEFAULTS["features"] | take(values, "config", dict))
             fitted = cls(
                 schema=schema,
                 config=config,
-                targets=_read_targets(values, config, len(schema.targets)),
-                series=_read_names(values, "series"),
+                targets=read_targets(values, config, len(schema.targets)),
+                series=read_names(values, "series"),
                 scales={name: Scales.from_dict(each) for name, each in scales.items()},
                 static_scales={name: Scales.from_dict(each) for name, each in static_scales.items()},
-                vocabularies={name: _read_names(vocabularies, name) for name in vocabularies},
-                without_values=_read_names(values, "without_values") if "without_values" in values else (),
-                repeated_features=None if repeated is None else _read_names(values, "repeated_features"),  # type: ignore[arg-type]
+                vocabularies={name: read_names(vocabularies, name) for name in vocabularies},
+                without_values=read_names(values, "without_values") if "without_values" in values else (),
+                repeated_features=None if repeated is None else read_names(values, "repeated_features"),  # type: ignore[arg-type]
                 holidays=tuple(map(HolidayCalendar.from_dict, holidays)),
-                statics=_read_statics(values),
-                usual=_read_usual(values),
+                statics=read_statics(values),
+                usual=read_usual(values),
                 weight_unit=take(values, "weight_unit", float) if schema.weight is not None else 1.0,
             )
             if not 0 < fitted.weight_unit < math.inf:
@@ -392,59 +392,6 @@ class FittedPreprocessor:
         return np.column_stack([empty, *columns]).astype(np.int32, copy=False)
 
 
-def _read_schema(values: dict[str, Any]) -> Schema:
-    """Return a schema from the values of its ``to_dict``, whose types are checked."""
-    for name in ("time", "frequency"):
-        take(values, name, str)
-    for name in ("id", "time_zone"):
-        take(values, name, str, optional=True)
-    take({"weight": None, **values}, "weight", str, optional=True)
-    for column in take(values, "columns", list, items=dict):
-        take(column, "name", str)
-    schema = Schema.from_dict(values)
-    Frequency.parse(schema.frequency)
-    if schema.time_zone is not None and schema.time_zone not in available_timezones():
-        raise ValueError(f"there is no time zone {schema.time_zone!r}")
-    if "month_day" in values and not 1 <= take(values, "month_day", int) <= 31:
-        raise ValueError(f"there is no day {schema.month_day} of a month")
-    return schema
-
-
-def _read_names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a list of different texts."""
-    names = take(values, name, list, items=str)
-    if len(set(names)) < len(names):
-        raise ValueError(f"{name!r} holds a name twice")
-    return tuple(names)
-
-
-def _read_targets(values: Mapping[str, Any], config: FeatureConfig, count: int) -> FittedTargets:
-    """Return the facts of `count` targets, those of earlier versions where they were not written."""
-    if "targets" not in values:
-        return FittedTargets.without_facts(config, count)
-    targets = FittedTargets.from_dict(take(values, "targets", dict, items=list), config)
-    if len(targets.lowest) != count:
-        raise ValueError("bounds are not as many as targets")
-    return targets
-
-
-def _read_statics(values: Mapping[str, Any]) -> dict[str, FloatArray]:
-    """Return the statics of the series, none where they were not written."""
-    statics = take(values, "statics", dict, items=list) if "statics" in values else {}
-    return {
-        name: np.array([np.nan if each is None else float(each) for each in column]) for name, column in statics.items()
-    }
-
-
-def _read_usual(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return the usual mean and deviation of the targets, none where they were not written."""
-    usual = take(values, "usual", dict, items=list) if "usual" in values else {}
-    pairs = {name: (float(mean), float(deviation)) for name, (mean, deviation) in usual.items()}
-    if not all(np.isfinite(pair).all() and pair[1] > 0 for pair in pairs.values()):
-        raise ValueError("usual deviations must be positive")
-    return pairs
-
-
 def _fit_holidays(config: FeatureConfig, panel: Panel, training: TrainingRows) -> tuple[HolidayCalendar, ...]:
     """Return the holidays of the countries, from the first training row to some years after the last one."""
     if not config.country:
@@ -460,7 +407,7 @@ def _fit_holidays(config: FeatureConfig, panel: Panel, training: TrainingRows) -
 
 def series_variable(schema: Schema) -> str:
     """Return the name of the static category that identifies the series."""
-    return f"series:{schema.id or 'id'}"
+    return f"series:{','.join(schema.id_names) or 'id'}"
 
 
 def scaled_columns(schema: Schema) -> tuple[str, ...]:
@@ -477,7 +424,7 @@ def _drop_full_mask(present: BoolArray) -> BoolArray:
     return present[:, :0] if present.all() else present
 
 
-def _describe(schema: Schema) -> dict[str, str | None]:
+def _describe(schema: Schema) -> dict[str, str | tuple[str, ...] | None]:
     """Return what two schemas must have in common, by name, whatever the order of their columns."""
     columns = {f"column {column.name!r}": f"{column.role} {column.kind}" for column in schema.columns}
     return {"frequency": schema.frequency, "id": schema.id, **columns}

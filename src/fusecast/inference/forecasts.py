@@ -81,7 +81,7 @@ class Forecasts:
     def to_frame(self, panel: Panel) -> pl.DataFrame:
         """Return a table of one row a window and step, in the order of the windows.
 
-        Columns: the id (where the table has one) and the time of the step under the table's own names and types;
+        Columns: the ids (where the table has them) and the time of the step under the table's own names and types;
         `cutoff`, the time of the last known row; `step`, counted from 1; `y_hat`, the median; one column a level,
         `q0.1`. With several targets the last two kinds are there for each: `<target>:y_hat`, `<target>:q0.1`.
 
@@ -103,9 +103,7 @@ class Forecasts:
             for q, name in enumerate(names):
                 columns[f"{prefix}q{name}"] = pl.Series(self.quantiles[:, :, y, q].ravel())
 
-        keys: dict[str, pl.Series] = {}
-        if schema.id is not None:
-            keys[schema.id] = pl.Series(panel.ids.tolist()).gather(series)
+        keys = panel.ids_of(series)
         keys[schema.time] = panel.times_at(series, (self.cutoff[:, None] + steps).ravel())
         for name in keys:
             if name in columns:
@@ -126,8 +124,8 @@ class Predictor(Protocol):
 
 def check_key_columns(schema: Schema) -> None:
     """Raise a SchemaError where the id or time column has the name of another column of a table of results."""
-    for name in (schema.id, schema.time):
-        if name is not None and (name in RESERVED_COLUMNS or re.fullmatch(r"q0\.\d+", name)):
+    for name in (*schema.id_names, schema.time):
+        if name in RESERVED_COLUMNS or re.fullmatch(r"q0\.\d+", name):
             raise SchemaError.reserved_name(name, "a column of every forecast table")
 
 

@@ -1,7 +1,8 @@
 """Save a panel as a folder of plain arrays, and open it with the arrays mapped into memory.
 
 ``panel.json`` holds everything but the arrays: schema, time grid, ids, levels and the columns in order; column k of a
-group is ``real_k.npy``, ``category_k.npy``, ``static_real_k.npy`` or ``static_category_k.npy``.
+group is ``real_k.npy``, ``category_k.npy``, ``static_real_k.npy`` or ``static_category_k.npy``; the ids as
+in the table are in ``ids.arrow``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from fusecast.data.panel import Panel
@@ -23,6 +25,8 @@ from fusecast.errors import ArtifactError
 from fusecast.io.atomic import flush_to_disk, scratch_folder, translate_write_errors
 
 HEADER = "panel.json"
+IDS = "ids.arrow"
+"""The ids of the series, of the types of the table; panels of earlier versions have none."""
 FORMAT = 1
 STEMS = {
     "reals": "real",
@@ -65,6 +69,8 @@ def write_panel(panel: Panel, folder: Path, stored: Mapping[str, list[str]] | No
             np.save(folder / f"{stem}_{k}.npy", values, allow_pickle=False)
     np.save(folder / "indptr.npy", panel.indptr, allow_pickle=False)
     np.save(folder / "start.npy", panel.start, allow_pickle=False)
+    if panel.id_columns is not None:
+        panel.id_columns.write_ipc(folder / IDS)
     header = {
         "format": FORMAT,
         "schema": panel.schema.to_dict(),
@@ -96,6 +102,14 @@ def open_panel(folder: str | Path) -> Panel:
         columns: Mapping[str, list[str]] = {group: header["columns"][group] for group in STEMS}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError.unreadable(path, f"{type(error).__name__}: {error}") from error
+    id_columns = None
+    if (folder / IDS).is_file():
+        try:
+            id_columns = pl.read_ipc((folder / IDS).read_bytes())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise ArtifactError.unreadable(folder / IDS, str(error).splitlines()[0]) from error
+        if len(id_columns) != len(ids):
+            raise ArtifactError.unreadable(folder / IDS, f"expected {len(ids)} ids, not {len(id_columns)}")
     indptr = np.array(open_array(folder / "indptr.npy", np.int64, len(ids) + 1))
     arrays = {
         group: {
@@ -112,6 +126,7 @@ def open_panel(folder: str | Path) -> Panel:
         schema=schema,
         time_grid=time_grid,
         ids=ids,
+        id_columns=id_columns,
         indptr=indptr,
         start=np.array(open_array(folder / "start.npy", np.int64, len(ids))),
         levels=levels,

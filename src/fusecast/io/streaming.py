@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from fusecast.data.arrays import IntArray, release, reserve, row_blocks
 from fusecast.data.frequency_inference import find_exchanged
+from fusecast.data.ids.columns import ids_to_array, read_id_columns, to_sortable
 from fusecast.data.issues import Issues
 from fusecast.data.panel import Panel
-from fusecast.data.panel_builder import ids_to_array, read_id_column, read_key_times, report_absurd_gaps
+from fusecast.data.panel_builder import complete_schema, read_key_times, report_absurd_gaps
 from fusecast.data.parsing import encode_levels, find_clock_change, read_times, to_numbers, to_text
 from fusecast.data.schema import Kind, Role, Schema
 from fusecast.data.time_grid import OFF_GRID, TimeGrid, days_of_months, find_month_day, is_sorted
@@ -31,6 +32,8 @@ from fusecast.io.tables import to_plain_type
 
 BATCH_ROWS = 250_000
 """Rows in memory at a time."""
+ID = "id "
+"""What the columns of ids are called while runs are combined, with their numbers."""
 PIECES_AT_ONCE = 16
 """Pieces of a table after which what has been written is safe on the disk, so that a killed process goes on there."""
 PROGRESS, FILLED = "progress.json", "filled.npy"
@@ -126,7 +129,7 @@ class TableBatch:
     """Neighbouring rows of a table; a run is neighbouring rows of one series in the batch."""
 
     frame: pl.DataFrame  # [n]
-    names: pl.Series  # [R] id of each run
+    ids: pl.DataFrame  # [R] ids of each run
     run: NDArray[np.int32]  # [n]
     times: pl.Series  # [n]
     ticks: IntArray  # [n]
@@ -160,16 +163,16 @@ def read_batches(
                     frame = frame.with_columns(_replace_texts(frame[schema.time], time_texts))
                 issues = Issues(offset)
                 keyed_times = read_key_times(frame, schema, time_grid, issues)
-                ids = read_id_column(frame, schema.id, issues)
+                ids = read_id_columns(frame, schema.id_names, issues)
                 issues.raise_if_any()
                 assert keyed_times is not None
                 assert ids is not None
                 times, time_grid = keyed_times
-                run = ids.rle_id().cast(pl.Int32)
-                names = ids.filter(run.is_first_distinct())
+                begins = ids.select(pl.any_horizontal(pl.all() != pl.all().shift(1)).fill_null(value=False)).to_series()
+                run = begins.cum_sum().cast(pl.Int32)
                 yield TableBatch(
                     frame=frame,
-                    names=pl.Series(names.to_list(), dtype=names.dtype),  # a copy: a slice keeps the text of all rows
+                    ids=_copy(ids.filter(run.is_first_distinct())),
                     run=run.to_numpy(),
                     times=times,
                     ticks=time_grid.ticks(times),
@@ -204,6 +207,11 @@ def _replace_texts(column: pl.Series, times: pl.DataFrame) -> pl.Series:
     )
 
 
+def _copy(ids: pl.DataFrame) -> pl.DataFrame:
+    """Return a copy of ids; a slice would keep the text of all rows."""
+    return pl.DataFrame([pl.Series(column.name, column.to_list(), dtype=column.dtype) for column in ids.iter_columns()])
+
+
 # First pass: series, lengths, statics and levels.
 
 
@@ -227,7 +235,7 @@ def survey_table(batches: Iterable[TableBatch], schema: Schema, path: Path, allo
         batch.issues.raise_if_any()
         rows += len(batch.frame)
         if sum(map(len, runs)) > 2 * combined + BATCH_ROWS:
-            runs = [aggregate_by(pl.concat(runs), "name")]
+            runs = [aggregate_by(pl.concat(runs), pl.col(f"^{ID}.*$"))]
             combined = len(runs[0])
     if time_grid is None:
         raise DataError.empty_table(f"file {path}")
@@ -255,10 +263,11 @@ def summarize_runs(batch: TableBatch, schema: Schema, levels: dict[str, set[str]
         rows[f"least {name}"] = rows[f"greatest {name}"] = pl.Series(
             to_numbers(frame[name], issues, flags=True), nan_to_null=True
         )
-    return aggregate_by(pl.DataFrame(rows), "run").select(batch.names.alias("name"), pl.exclude("run"))
+    ids = [column.alias(f"{ID}{i}") for i, column in enumerate(batch.ids.iter_columns())]
+    return aggregate_by(pl.DataFrame(rows), "run").select(*ids, pl.exclude("run"))
 
 
-def aggregate_by(rows: pl.DataFrame, key: str) -> pl.DataFrame:
+def aggregate_by(rows: pl.DataFrame, key: str | pl.Expr) -> pl.DataFrame:
     """Return a row per run or series: first and last tick, least and greatest statics, and if it has a target."""
     return rows.group_by(key, maintain_order=True).agg(
         pl.col("start").min(),
@@ -278,8 +287,13 @@ def combine_runs(
     allow_empty: bool,
 ) -> Panel:
     """Combine the runs of each series, at most one per batch, and check the series."""
-    series, statics, issues = aggregate_by(runs, "name").sort("name"), schema.names(Role.STATIC), Issues()
-    ids, start, last = ids_to_array(series["name"]), series["start"].to_numpy(), series["last"].to_numpy()
+    series, statics, issues = aggregate_by(runs, pl.col(f"^{ID}.*$")), schema.names(Role.STATIC), Issues()
+    order = pl.DataFrame([to_sortable(column) for column in series.select(cs.starts_with(ID)).iter_columns()])
+    series = series[order.select(pl.arg_sort_by(order.columns)).to_series()]
+    id_columns = series.select(cs.starts_with(ID))
+    id_columns.columns = list(schema.id_names) or id_columns.columns
+    ids, start, last = ids_to_array(id_columns), series["start"].to_numpy(), series["last"].to_numpy()
+    series = series.with_columns(pl.Series("name", ids.tolist()))
 
     def describe(s: int) -> str:
         return f"{time_grid.times(last[s : s + 1])[0]} of series {ids[s].item()!r}"
@@ -299,9 +313,10 @@ def combine_runs(
     issues.raise_if_any()
     sorted_levels = {name: pl.Series(list(texts), dtype=pl.String).sort() for name, texts in levels.items()}
     return Panel(
-        schema=replace(schema, time_zone=time_grid.time_zone, month_day=time_grid.month_day),
+        schema=complete_schema(schema, time_grid, id_columns),
         time_grid=time_grid,
         ids=ids,
+        id_columns=id_columns,
         indptr=np.concatenate(([0], np.cumsum(lengths))),
         start=start,
         reals={},
@@ -364,7 +379,7 @@ def write_batch(
 ) -> None:
     """Write the values of a batch to their rows of the panel, which are marked as filled by a step."""
     frame, issues = batch.frame, batch.issues
-    series = find_series(batch.names, panel)[batch.run]
+    series = find_series(batch.ids, panel)[batch.run]
     steps = panel.time_grid.steps_between(panel.start[series], batch.ticks)
     if (series < 0).any() or (steps >= panel.lengths[series]).any():
         raise DataError.stream_changed("the table")
@@ -384,10 +399,13 @@ def write_batch(
     filled[rows] = step
 
 
-def find_series(names: pl.Series, panel: Panel) -> IntArray:
-    """Return the number of the series of each name, [R]; -1 for one that is not in the panel."""
-    ids = pl.Series(panel.ids.tolist(), dtype=names.dtype)
-    return names.replace_strict(ids, np.arange(len(ids)), default=-1, return_dtype=pl.Int64).to_numpy()
+def find_series(ids: pl.DataFrame, panel: Panel) -> IntArray:
+    """Return the number of the series of each row of ids, [R]; -1 for one that is not in the panel."""
+    assert panel.id_columns is not None
+    numbers = panel.id_columns.with_columns(pl.int_range(pl.len()).alias(ID))
+    found = ids.rename(dict(zip(ids.columns, panel.id_columns.columns, strict=True)))
+    joined = found.join(numbers, on=found.columns, how="left", maintain_order="left")
+    return joined[ID].fill_null(-1).to_numpy()
 
 
 def report_misplaced_rows(
@@ -396,8 +414,8 @@ def report_misplaced_rows(
     """Report rows off the grid, and rows with series and time of an earlier one, which may be in another batch."""
 
     def describe(i: int) -> str:
-        time, name = panel.time_grid.times(batch.ticks[i : i + 1])[0], batch.names[int(batch.run[i])]
-        return f"{time} of series {name!r} (row {i + batch.issues.offset})"
+        time, ids = panel.time_grid.times(batch.ticks[i : i + 1])[0], batch.ids[int(batch.run[i])]
+        return f"{time} of series {ids_to_array(ids)[0].item()!r} (row {i + batch.issues.offset})"
 
     schema, grid = panel.schema, panel.time_grid
     if (off_grid := np.flatnonzero(steps == OFF_GRID)).size:
@@ -410,4 +428,4 @@ def report_misplaced_rows(
         in_wall_time = grid.time_zone is None and not grid.step.is_local and not grid.step.is_integer
         change = find_clock_change(grid.times(batch.ticks[repeated])) if in_wall_time else None
         examples = map(describe, repeated.tolist())
-        batch.issues.duplicates(schema.time, schema.id, examples, repeated.size, clock_change=change)
+        batch.issues.duplicates(schema.time, schema.id_names, examples, repeated.size, clock_change=change)

@@ -49,6 +49,8 @@ SUPPORTED = (
 )
 TIME_NAMES = ("ds", "date", "datetime", "time", "timestamp")
 WRITABLE_ENDINGS = (".parquet", ".csv", ".feather", ".arrow")
+CODE = r"^\s*0\d|\.\d*[1-9]0+\s*$"
+"""A number that a name may hold, and that loses digits as a number: 007, and version 1.10."""
 DECIMAL_COMMA = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
@@ -90,14 +92,9 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
     return frame.with_columns(map(to_plain_type, frame.iter_columns()))
 
 
-def read_future(source: TableLike | None, id_: str | None) -> pl.DataFrame | None:
-    """Read the table of the known columns of future steps, whose series the id column may name; None for None."""
-    return None if source is None else read_table(source, keys=key_columns(id_))
-
-
-def key_columns(id_: str | None) -> tuple[str, ...]:
-    """Return the columns that hold names."""
-    return () if id_ is None else (id_,)
+def read_future(source: TableLike | None, ids: Collection[str]) -> pl.DataFrame | None:
+    """Read the table of the known columns of future steps, whose series id columns may name; None for None."""
+    return None if source is None else read_table(source, keys=ids)
 
 
 def convert_like(source: object, frame: pl.DataFrame) -> Any:
@@ -242,7 +239,7 @@ def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
         raise
     if all(column.null_count() for column in frame.iter_columns()):
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    padded = {name for name in as_text if frame[name].str.contains(r"^\s*0\d").any()}
+    padded = {name for name in as_text if frame[name].str.contains(CODE).any()}
     whole = [frame[name].cast(pl.Int64, strict=False) for name in as_text if name not in padded]
     frame = frame.with_columns(column for column in whole if column.null_count() == frame[column.name].null_count())
     return frame.with_columns(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fusecast.data.ids.columns import id_names
 from fusecast.errors import ArtifactError, ConfigError, DataError, DataNote, DataWarning
 from fusecast.errors.base import warn
 from fusecast.forecaster import Forecaster
@@ -75,15 +76,15 @@ def predict_folder(
     if engine not in get_args(Engine):
         raise ConfigError.not_one_of("engine", engine, get_args(Engine))
     levels = None if quantiles is None else list(validate_quantile_levels(quantiles))
-    id_ = Forecaster.load(run).config.table.id
+    ids = id_names(Forecaster.load(run).config.table.id)
     partitions = find_partitions(data)
-    plans = match_plans(partitions, future, id_)
+    plans = match_plans(partitions, future, ids)
     for source in (data, future):
         if source is not None and out.is_relative_to(source):
             raise ArtifactError.inside_input(out, source)
     check_results_folder(out)
-    if id_ is not None:
-        check_series_apart(partitions, id_)
+    if ids:
+        check_series_apart(partitions, ids)
     elif len(partitions) > 1:
         raise DataError.partitions_of_one_series(data, len(partitions))
     options = {"quantiles": levels, "raw": raw, "partial": partial}
@@ -110,15 +111,16 @@ def predict_folder(
     return FolderForecasts(folder=out, partitions=len(tasks), kept=len(done), rows=rows)
 
 
-def match_plans(partitions: Sequence[Partition], future: Path | None, id_: str | None) -> list[Partition | Path | None]:
+def match_plans(
+    partitions: Sequence[Partition], future: Path | None, ids: Sequence[str]
+) -> list[Partition | Path | None]:
     """Return the plan of each partition; raise a DataError where plans and partitions have different names."""
     if future is None:
         return [None] * len(partitions)
     if not future.is_dir():
-        frame = read_future(future, id_)
-        if frame is not None and id_ in frame.columns:
-            assert id_ is not None
-            raise DataError.plan_with_series(future, id_)
+        frame = read_future(future, ids)
+        if frame is not None and (named := [name for name in ids if name in frame.columns]):
+            raise DataError.plan_with_series(future, named[0])
         return [future] * len(partitions)
     plans = {plan.name: plan for plan in find_partitions(future)}
     names = {partition.name for partition in partitions}

@@ -13,11 +13,12 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
+from fusecast.data.ids.columns import name_series
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import to_text
 from fusecast.errors import DataError, DataNote, FusecastError
 from fusecast.errors.base import format_count, some_of, warn
-from fusecast.io.tables import ARROW_ENDINGS, CSV_ENDINGS, key_columns, read_table, to_plain_type
+from fusecast.io.tables import ARROW_ENDINGS, CSV_ENDINGS, read_table, to_plain_type
 
 if TYPE_CHECKING:
     from fusecast.io.tables import TableLike
@@ -51,11 +52,11 @@ class Partition:
         """Return name, size and time of the last change of each file."""
         return [(path.name, (status := path.stat()).st_size, status.st_mtime_ns) for path in self.files]
 
-    def read(self, id_: str | None) -> TableLike:
+    def read(self, ids: Sequence[str]) -> TableLike:
         """Return the table: its path where one file has every column, else a frame."""
         if len(self.files) == 1 and not self.columns:
             return self.files[0]
-        frames = [read_table(path, keys=key_columns(id_)) for path in self.files]
+        frames = [read_table(path, keys=ids) for path in self.files]
         try:
             frame = pl.concat(frames, how="diagonal_relaxed")
         except pl.exceptions.PolarsError as error:
@@ -63,27 +64,32 @@ class Partition:
         new = [column for name, column in self.columns.items() if name not in frame.columns]
         return frame.with_columns(column.new_from_index(0, len(frame)) for column in new)
 
-    def read_series(self, id_: str) -> pl.Series | None:
+    def read_series(self, ids: Sequence[str]) -> pl.Series | None:
         """Return the names of its series; None where they cannot be read, which its forecast will say."""
         try:
-            names = pl.concat(self._read_names(id_)).unique()
+            texts = pl.concat(self._read_ids(ids)).drop_nulls().unique()
         except (FusecastError, pl.exceptions.PolarsError, OSError, ValueError):
             return None
-        return to_text(names, Issues()).drop_nulls().unique()
+        return pl.Series(name_series(texts), dtype=pl.String)
 
-    def _read_names(self, id_: str) -> Iterator[pl.Series]:
+    def _read_ids(self, ids: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the different ids of each file, as text."""
         for path in self.files:
             if path.name.lower().endswith(CSV_ENDINGS):
-                frame = read_table(path, keys=(id_,))
+                frame = read_table(path, keys=ids)
             else:
                 scan = pl.scan_parquet if path.suffix.lower() == ".parquet" else pl.scan_ipc
                 lazy = scan(path, hive_partitioning=False)
-                has_id = id_ in lazy.collect_schema()
-                frame = lazy.select(pl.col(id_).unique()).collect(engine="streaming") if has_id else pl.DataFrame()
-            column = frame[id_] if id_ in frame.columns else self.columns.get(id_)
-            if column is None:
-                raise DataError.unreadable_file(path, f"it has no column {id_!r}")
-            yield to_text(to_plain_type(column), Issues())
+                present = [name for name in ids if name in lazy.collect_schema()]
+                frame = lazy.select(present).unique().collect(engine="streaming")
+            for name in ids:
+                if name not in frame.columns and name not in self.columns:
+                    raise DataError.unreadable_file(path, f"it has no column {name!r}")
+            rows = max(1, len(frame))
+            columns = [
+                frame[name] if name in frame.columns else self.columns[name].new_from_index(0, rows) for name in ids
+            ]
+            yield pl.DataFrame([to_text(to_plain_type(column), Issues()) for column in columns]).unique()
 
 
 def find_partitions(folder: Path) -> list[Partition]:
@@ -155,11 +161,11 @@ def _type_of(texts: set[str]) -> type[pl.DataType]:
     return pl.String
 
 
-def check_series_apart(partitions: Sequence[Partition], id_: str) -> None:
+def check_series_apart(partitions: Sequence[Partition], ids: Sequence[str]) -> None:
     """Raise a DataError where a series is in two partitions. The names alone are read; a series takes 12 bytes."""
     hashes, owners = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int32)]
     for number, partition in enumerate(partitions):
-        names = partition.read_series(id_)
+        names = partition.read_series(ids)
         if names is not None:
             hashes.append(names.hash(seed=0).to_numpy())
             owners.append(np.full(len(names), number, dtype=np.int32))
@@ -168,6 +174,6 @@ def check_series_apart(partitions: Sequence[Partition], id_: str) -> None:
     owner, equal = owner[order], np.diff(all_hashes[order]) == 0
     for first in np.flatnonzero(equal & (owner[1:] != owner[:-1])).tolist():
         one, other = partitions[owner[first]], partitions[owner[first + 1]]
-        names, others = one.read_series(id_), other.read_series(id_)
+        names, others = one.read_series(ids), other.read_series(ids)
         if names is not None and others is not None and len(common := names.filter(names.is_in(others.implode()))):
             raise DataError.series_in_two_partitions(common.min(), one.path, other.path)

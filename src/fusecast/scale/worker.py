@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fusecast.data.ids.columns import id_names
 from fusecast.errors import ArtifactError, DataNote, FusecastError, FusecastWarning
 from fusecast.forecaster import Forecaster
 from fusecast.io.atomic import replace_file
@@ -77,9 +78,9 @@ class PartitionForecaster:
         )
 
     def _forecast(self, task: Task) -> int:
-        id_, plan = self.forecaster.config.table.id, task.plan
-        future = plan if plan is None or isinstance(plan, Path) else plan.read(id_)
-        forecasts = pl.DataFrame(self.forecaster.predict(future, data=task.partition.read(id_), **self.options))
+        ids, plan = id_names(self.forecaster.config.table.id), task.plan
+        future = plan if plan is None or isinstance(plan, Path) else plan.read(ids)
+        forecasts = pl.DataFrame(self.forecaster.predict(future, data=task.partition.read(ids), **self.options))
         write_forecasts(forecasts, task.path, task.record)
         return len(forecasts)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from fusecast.data.future import extend_panel
+from fusecast.data.ids.matching import find_name
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.blend import stored_blend
@@ -146,16 +147,15 @@ def latest_windows(
 
 
 def series_numbers(panel: Panel, series: object) -> IntArray:
-    """Return the numbers of series, from one name or a collection of names."""
-    names = series if isinstance(series, Iterable) and not isinstance(series, str) else [series]
+    """Return the numbers of series, from one or a collection; a tuple is one series where several columns name it."""
+    is_one = isinstance(series, str) or (isinstance(series, tuple) and len(panel.schema.id_names) > 1)
+    names = series if isinstance(series, Iterable) and not is_one else [series]
     return np.array([series_index(panel, name) for name in names], dtype=np.int64)
 
 
 def series_index(panel: Panel, name: object) -> int:
-    """Return the number of a series by its name as text; ConfigError when no series has this name."""
-    text = str(name)
-    if text not in panel.names and isinstance(name, float) and name.is_integer():
-        text = str(int(name))  # ids that are whole numbers have the same name whatever their type
-    if text not in panel.names:
+    """Return the number of a series by its id, a tuple where it has several, or its name; ConfigError without one."""
+    found = find_name(name, panel.names, len(panel.schema.id_names))
+    if found is None:
         raise ConfigError.unknown("series", name, panel.names)
-    return panel.names.index(text)
+    return panel.names.index(found)

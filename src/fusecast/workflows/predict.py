@@ -79,7 +79,7 @@ def choose_plan(
     """
     panel, plan = prepared.panel, prepared.plan
     if future is not None or plan is None:
-        return read_future(future, panel.schema.id), series
+        return read_future(future, panel.schema.id_names), series
     every = np.arange(panel.num_series) if series is None else series
     planned = every[plan.steps[every] > 0]
     if not panel.schema.names(Role.KNOWN) or len(planned) in (0, len(every)):

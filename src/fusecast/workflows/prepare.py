@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 
 from fusecast.data.future import Plan, split_future_rows
+from fusecast.data.ids.columns import id_names
+from fusecast.data.ids.matching import unify_ids, warn_of_ids_alike
 from fusecast.data.inspection import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.quality import describe_rows
@@ -28,7 +30,7 @@ from fusecast.inference.forecasts import check_key_columns
 from fusecast.io.panel_cache import open_streamed
 from fusecast.io.parquet import ParquetTable, is_parquet
 from fusecast.io.streaming import read_first_rows
-from fusecast.io.tables import key_columns, read_table
+from fusecast.io.tables import read_table
 from fusecast.model.config import ModelConfig
 from fusecast.runtime.cpu import available_memory, require_memory
 from fusecast.windows.window_index import WindowIndex
@@ -160,9 +162,12 @@ def read_panel(
     allow_empty: bool = False,
     future_rows: FutureRows = "none",
     vocabularies: Mapping[str, Sequence[str]] | None = None,
+    unify: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     streaming: bool | None = None,
 ) -> tuple[Panel, Plan | None, int]:
     """Read and check a table; with `allow_empty`, series may be without any value of the targets.
+
+    `unify` changes the ids to those of the training, see :func:`fusecast.data.ids.matching.unify_ids`.
 
     Other spellings of a level are that level, see :func:`fusecast.features.levels.unify_levels`. Return the panel, the
     rows of steps to forecast that were in the table too, and the number of steps without a row. A Parquet file or
@@ -178,10 +183,13 @@ def read_panel(
         gaps = panel.num_rows - ParquetTable.at(source).rows
     else:
         frame = read_table(source, keys=keys)
+        if unify is not None:
+            frame = unify(frame)
         schema = declare(frame)
         check_key_columns(schema)
         panel = build_panel(frame, schema, allow_empty=allow_empty)
         gaps = panel.num_rows - len(frame)
+    warn_of_ids_alike(panel)
     panel, plan = split_future_rows(panel, frame, future_rows)
     return unify_levels(panel, vocabularies), plan, gaps
 
@@ -205,7 +213,7 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
         raise ConfigError.cannot_stream(source if isinstance(source, str | Path) else f"a {type(source).__name__}")
     panel, plan, gaps = read_panel(
         source,
-        key_columns(config.table.id),
+        id_names(config.table.id),
         lambda frame: declare_schema(frame, config.table),
         future_rows=config.table.future_rows,
         streaming=config.table.streaming,
@@ -278,8 +286,9 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
 
     panel, plan, gaps = read_panel(
         source,
-        key_columns(fitted.schema.id),
+        fitted.schema.id_names,
         declare,
+        unify=lambda frame: unify_ids(frame, fitted.schema.id_names, fitted.schema.id_types, fitted.series),
         allow_empty=True,
         future_rows=config.table.future_rows,
         streaming=config.table.streaming,

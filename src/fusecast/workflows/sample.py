@@ -92,7 +92,7 @@ def draw_sample_paths(
 def check_targets(schema: Schema) -> None:
     """Refuse targets that are called like a column of every table of sample paths."""
     for target in schema.targets:
-        if target in (*KEYS, schema.id, schema.time):
+        if target in (*KEYS, *schema.id_names, schema.time):
             raise SchemaError.reserved_name(target, "a column of every table of sample paths")
 
 

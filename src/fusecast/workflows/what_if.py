@@ -79,9 +79,7 @@ def long_table(panel: Panel, forecasts: Forecasts, name: str) -> pl.DataFrame:
     check_key_columns(schema)
     series = np.repeat(forecasts.series, H * Y * Q)
     rows = np.repeat((forecasts.cutoff[:, None] + np.arange(H)).ravel(), Y * Q)
-    columns: dict[str, Any] = {}
-    if schema.id is not None:
-        columns[schema.id] = pl.Series(panel.ids.tolist()).gather(series)
+    columns: dict[str, Any] = {**panel.ids_of(series)}
     columns[schema.time] = panel.times_at(series, rows)
     columns["step"] = np.tile(np.repeat(np.arange(1, H + 1), Y * Q), W)
     columns["target"] = list(np.repeat(schema.targets, Q)) * (W * H)

@@ -16,7 +16,8 @@ def inspect(
 ) -> None:
     """Describe a table, and propose the `fit` command to run next."""
     from fusecast.cli import output
-    from fusecast.data.inspection import ID_NAMES, inspect_table
+    from fusecast.data.ids.search import ID_NAMES
+    from fusecast.data.inspection import inspect_table
     from fusecast.io.databases.address import without_secrets
     from fusecast.io.sources import name_source
     from fusecast.io.tables import read_table

@@ -204,7 +204,7 @@ def build_part(panel: Panel, chunk: Chunk, predictors: Sequence[Predictor], valu
     Columns as in :meth:`Forecasts.to_frame`, with ``predictor`` before them and ``actual`` after ``step``
     (``<target>:actual`` where there are several targets). `values` are the panel's targets, [N, Y].
     """
-    for name in (panel.schema.id, panel.schema.time):
+    for name in (*panel.schema.id_names, panel.schema.time):
         if name in (PREDICTOR, ACTUAL):
             raise SchemaError.reserved_name(name, "a column of every backtest")
     frames = []
