@@ -30,6 +30,18 @@ def shared_data() -> Path:
     return Path(os.environ.get("FUSECAST_DATA", HERE.parent.parent / "shared" / "data"))
 
 
+def pytest_configure() -> None:
+    """Keep each process of pytest-xdist on a core of its own: members then train one after another in it.
+
+    Starting a process for a member takes longer than the few steps that most tests train; those that are about such
+    processes ask for them.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, so that no process is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}

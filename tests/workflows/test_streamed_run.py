@@ -215,3 +215,18 @@ def test_what_cannot_be_streamed_is_refused_in_words(tmp_path: Path) -> None:
     shop_table().drop("city").write_parquet(folder / "part 9.parquet")
     with pytest.raises(DataError, match=r"do not belong to one table: city is in one of them only"):
         forecaster.prepare(folder)
+
+
+@pytest.mark.parametrize("streaming", [None, False, True])
+@pytest.mark.parametrize("damage", ["footer", "page"])
+def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, damage: str, streaming: bool | None) -> None:
+    path = tmp_path / "sales.parquet"
+    pl.DataFrame({"ds": range(500), "y": np.random.default_rng(0).normal(size=500)}).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    if damage == "footer":
+        content[-4:] = b"odd!"
+    else:
+        content[40:2000] = bytes(1960)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"sales\.parquet"):
+        Forecaster(4, frequency="1i", streaming=streaming).prepare(path)

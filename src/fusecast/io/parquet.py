@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Self
 import polars as pl
 
 from fusecast.data.issues import Issues
-from fusecast.errors import DataError
+from fusecast.errors import DataError, FusecastError
 from fusecast.io.atomic import compute_checksum, write_text_atomically
 
 BYTES_PER_CELL = 16
@@ -91,7 +91,8 @@ class ParquetTable:
             left = None if rows is None else rows - sum(map(len, frames))
             if left == 0:
                 break
-            frame = pl.read_parquet(file, n_rows=left, hive_partitioning=False)
+            with translate_read_errors(file):
+                frame = pl.read_parquet(file, n_rows=left, hive_partitioning=False)
             frames.append(frame if len(self.files) == 1 else frame.select(*types).cast(types))  # type: ignore[arg-type]
         return pl.concat(frames)
 
@@ -126,6 +127,17 @@ class ParquetTable:
         return digest.hexdigest()
 
 
+@contextmanager
+def translate_read_errors(file: Path) -> Iterator[None]:
+    """Raise a DataError in place of the errors of pyarrow and polars for a file that they cannot read."""
+    try:
+        yield
+    except FusecastError:
+        raise
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:  # those of pyarrow are subclasses of the first
+        raise DataError.unreadable_file(file, str(error).splitlines()[0]) from error
+
+
 def is_parquet(path: Path) -> bool:
     """Whether a path is a Parquet file by its name, or a folder with such files."""
     if path.is_dir():
@@ -142,18 +154,17 @@ def refuse_duplicates(names: Iterable[Any]) -> None:
 def _read_types(file: Path) -> dict[str, pl.DataType]:
     import pyarrow.parquet as pq
 
-    try:
+    with translate_read_errors(file):
         refuse_duplicates(pq.read_schema(file).names)
         return dict(pl.read_parquet_schema(file))
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:  # those of pyarrow are subclasses of the first
-        raise DataError.unreadable_file(file, str(error).splitlines()[0]) from error
 
 
 def _group_rows(file: Path) -> list[int]:
     import pyarrow.parquet as pq
 
-    metadata = pq.read_metadata(file)
-    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    with translate_read_errors(file):
+        metadata = pq.read_metadata(file)
+        return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def _unique(schemas: list[dict[str, pl.DataType]]) -> list[dict[str, pl.DataType]]:

@@ -27,7 +27,7 @@ from fusecast.data.time_grid import OFF_GRID, TimeGrid, days_of_months, find_mon
 from fusecast.errors import ArtifactError, DataError, FusecastError
 from fusecast.io.atomic import translate_write_errors, write_text_atomically
 from fusecast.io.panel_store import STEMS, open_panel, write_panel
-from fusecast.io.parquet import ParquetTable
+from fusecast.io.parquet import ParquetTable, translate_read_errors
 from fusecast.io.tables import to_plain_type
 
 BATCH_ROWS = 250_000
@@ -148,7 +148,10 @@ def read_batches(
     types = {name: table.types[name] for name in columns}
     time_texts = _parse_time_texts(table, schema, rows) if types[schema.time] == pl.String else None
     for number, piece in enumerate(table.pieces(rows)):
-        with pq.ParquetFile(piece.file, pre_buffer=False) as file:  # else all bytes would stay until it is closed
+        with (
+            translate_read_errors(piece.file),
+            pq.ParquetFile(piece.file, pre_buffer=False) as file,
+        ):  # else all bytes would stay until it is closed
             if number < pieces_done:
                 offset += sum(file.metadata.row_group(group).num_rows for group in piece.groups)
                 continue
@@ -189,7 +192,7 @@ def _parse_time_texts(table: ParquetTable, schema: Schema, rows: int) -> pl.Data
 
     texts = pl.Series(schema.time, [], dtype=pl.String)
     for piece in table.pieces(rows):
-        with pq.ParquetFile(piece.file, pre_buffer=False) as file:
+        with translate_read_errors(piece.file), pq.ParquetFile(piece.file, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=rows, columns=[schema.time], row_groups=piece.groups):
                 texts = texts.append(pl.DataFrame(batch)[schema.time].cast(pl.String)).unique()
     issues, texts = Issues(), texts.drop_nulls().sort()
