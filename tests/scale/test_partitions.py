@@ -123,3 +123,14 @@ def test_a_partition_whose_series_cannot_be_read_is_refused_with_its_forecast(tm
     pl.DataFrame({"other": [1]}).write_parquet(tmp_path / "b.parquet")
     write(tmp_path / "c.csv", 1)
     check_series_apart(find_partitions(tmp_path), ("id",))
+
+
+def test_series_of_several_columns_are_compared_by_all_of_them(tmp_path: Path) -> None:
+    for store, item in (("a", 1), ("b", 1)):
+        path = tmp_path / f"store={store}" / "x.parquet"
+        path.parent.mkdir()
+        pl.DataFrame({"item": [item, item], "y": [1.0, 2.0]}).write_parquet(path)
+    check_series_apart(find_partitions(tmp_path), ("store", "item"))
+    pl.DataFrame({"store": ["b"], "item": ["1"]}).write_csv(tmp_path / "late.csv")
+    with pytest.raises(DataError, match=r"series 'b,1' is in .*late\.csv and in .*store=b"):
+        check_series_apart(find_partitions(tmp_path), ("store", "item"))
