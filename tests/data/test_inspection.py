@@ -131,3 +131,12 @@ def test_the_roles_of_the_real_sets_are_inferred(name, static, known, dataset):
         assert set(inspection.observed) == {"industry_volume", "soda_volume", "avg_max_temp", "beer_capital"}
     else:
         assert inspection.known == known
+
+
+def test_the_only_measurement_is_the_target_whatever_its_name():
+    days = [datetime(2024, 1, day) for day in (1, 2, 3, 4)]
+    table = pl.DataFrame({"store": ["a"] * 4 + ["b"] * 4, "day": days * 2, "area": [3.0] * 4 + [5.0] * 4})
+    table = table.with_columns(opened=pl.Series([0, 1] * 4), promotion=pl.Series(range(8)))
+    assert inspect_table(table.with_columns(sold=pl.Series([1.5, 2, 4, 3] * 2))).targets == ("sold",)
+    two = table.with_columns(sold=pl.Series([1.5, 2, 4, 3] * 2), visitors=pl.Series(range(8, 0, -1)))
+    assert inspect_table(two).targets == ()

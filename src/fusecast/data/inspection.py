@@ -189,10 +189,10 @@ def infer_roles(
     if "id" not in choices.values():
         free = frame.drop(*roles, *match_names(frame.columns, TARGET_NAMES))
         roles |= find_ids(free, None if time is None else frame[time])
-    if "target" not in choices.values():
-        roles |= find_target(frame.drop(roles))
     ids = [name for name, (role, _) in roles.items() if role == "id"]
     constant = find_constant_columns(frame, ids, [name for name in frame.columns if name not in roles])
+    if "target" not in choices.values():
+        roles |= find_target(frame.drop(roles), constant)
     times = None if time is None else read_times(frame[time], None, Issues())
     proposals = []
     for column in frame.iter_columns():
@@ -260,12 +260,15 @@ def holds_times(column: pl.Series) -> bool:
     )
 
 
-def find_target(free: pl.DataFrame) -> Roles:
-    """Return the target by name, or the only numeric column."""
+def find_target(free: pl.DataFrame, constant: Collection[str]) -> Roles:
+    """Return the target by name, or the only numeric column that varies within a series and is no plan by its name."""
     numeric = [column.name for column in free.iter_columns() if column.dtype.is_numeric()]
     if named := match_names([*numeric, *filter(lambda name: holds_numbers(free[name]), free.columns)], TARGET_NAMES):
         return {named[0]: ("target", "its name")}
-    return {numeric[0]: ("target", "the only numeric column")} if len(numeric) == 1 else {}
+    if len(numeric) > 1:
+        numeric = [name for name in numeric if name not in constant and free[name].drop_nulls().n_unique() > 2]
+        numeric = [name for name in numeric if not PLANNED_NAME.search(name)]
+    return {numeric[0]: ("target", "the only numeric column that varies")} if len(numeric) == 1 else {}
 
 
 def find_categories(frame: pl.DataFrame, ids: Sequence[str]) -> list[str]:
