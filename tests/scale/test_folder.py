@@ -94,8 +94,8 @@ def test_columns_in_the_names_of_folders_are_columns_of_the_table(
     forecasts = pl.read_parquet(tmp_path / "out" / "**" / "*.parquet", hive_partitioning=False)
     one = rows.filter(pl.col("unique_id") == 5)
     alone = Forecaster.load(run).predict(steps, data=one)
-    assert_frame_equal(forecasts.filter(pl.col("unique_id") == 5), alone, check_exact=True)
-    assert forecasts["unique_id"].unique().sort().to_list() == list(range(6))
+    assert_frame_equal(forecasts.filter(pl.col("unique_id") == "5"), alone, check_exact=True)
+    assert forecasts["unique_id"].unique().sort().to_list() == ["0", "1", "2", "3", "4", "5"]  # text, as in the fit
 
 
 def test_an_interrupted_call_leaves_whole_files_and_the_next_forecasts_the_rest(
