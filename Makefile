@@ -44,7 +44,7 @@ fuzz: $(VENV)/.dev  ## Damage every file that is read, and feed in hostile table
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz $(FUZZ_ARGS)
 
 # FUZZ_TABLES_ARGS="--tables 500 --seed 3" runs others.
-fuzz-tables: $(VENV)/.dev  ## Draw 10,000 tables as people have them; each is forecast, or refused in words (an hour)
+fuzz-tables: $(VENV)/.dev  ## Draw 10,000 tables as people have them; each is forecast, or refused in words (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.fuzz_tables $(FUZZ_TABLES_ARGS)
 
 # The server is Debian's, in a temporary folder and on a free port; it is stopped when the tests have ended, however they end.

@@ -421,7 +421,7 @@ def _spelled(value: Any) -> Any:
 def _keep(case: Case, columns: Columns, folder: Path, name: str) -> Any:
     """Return columns as the kind of object or file of a case; as a dict where that kind cannot hold them."""
     kind = case.kept_in
-    if case.ids == "category" and kind.startswith("pandas"):
+    if case.ids == "category" and kind.startswith("pandas") and "unique_id" in columns:
         columns = {**columns, "unique_id": pd.Categorical(columns["unique_id"])}  # type: ignore[dict-item]
     try:
         if kind.startswith("pandas"):
