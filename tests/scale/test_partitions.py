@@ -95,34 +95,34 @@ def test_series_are_compared_by_their_names_whatever_their_types(
     write(tmp_path / "b.csv", *second)
     partitions = find_partitions(tmp_path)
     if shared is None:
-        check_series_apart(partitions, ("id",))
+        check_series_apart(partitions, ("id",), ())
         return
     with pytest.raises(DataError, match=rf"series '{shared}' is in .*a\.parquet and in .*b\.csv"):
-        check_series_apart(partitions, ("id",))
+        check_series_apart(partitions, ("id",), ())
 
 
 def test_series_of_folders_of_hive_are_compared_too(tmp_path: Path) -> None:
     for name in ("id=1/x.parquet", "id=2/x.parquet"):
         write(tmp_path / name)
         pl.DataFrame({"y": [1.0]}).write_parquet(tmp_path / name)
-    check_series_apart(find_partitions(tmp_path), ("id",))
+    check_series_apart(find_partitions(tmp_path), ("id",), ())
     write(tmp_path / "late.csv", 2)
     with pytest.raises(DataError, match=r"series '2' is in .*id=2 and in .*late\.csv"):
-        check_series_apart(find_partitions(tmp_path), ("id",))
+        check_series_apart(find_partitions(tmp_path), ("id",), ())
 
 
 def test_equal_hashes_of_other_names_are_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl.Series, "hash", lambda self, seed: pl.Series([7] * len(self), dtype=pl.UInt64))
     write(tmp_path / "a.csv", 1, 2)
     write(tmp_path / "b.csv", 3, 4)
-    check_series_apart(find_partitions(tmp_path), ("id",))
+    check_series_apart(find_partitions(tmp_path), ("id",), ())
 
 
 def test_a_partition_whose_series_cannot_be_read_is_refused_with_its_forecast(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     pl.DataFrame({"other": [1]}).write_parquet(tmp_path / "b.parquet")
     write(tmp_path / "c.csv", 1)
-    check_series_apart(find_partitions(tmp_path), ("id",))
+    check_series_apart(find_partitions(tmp_path), ("id",), ())
 
 
 def test_series_of_several_columns_are_compared_by_all_of_them(tmp_path: Path) -> None:
@@ -130,7 +130,15 @@ def test_series_of_several_columns_are_compared_by_all_of_them(tmp_path: Path) -
         path = tmp_path / f"store={store}" / "x.parquet"
         path.parent.mkdir()
         pl.DataFrame({"item": [item, item], "y": [1.0, 2.0]}).write_parquet(path)
-    check_series_apart(find_partitions(tmp_path), ("store", "item"))
+    check_series_apart(find_partitions(tmp_path), ("store", "item"), ())
     pl.DataFrame({"store": ["b"], "item": ["1"]}).write_csv(tmp_path / "late.csv")
     with pytest.raises(DataError, match=r"series 'b,1' is in .*late\.csv and in .*store=b"):
-        check_series_apart(find_partitions(tmp_path), ("store", "item"))
+        check_series_apart(find_partitions(tmp_path), ("store", "item"), ())
+
+
+def test_ids_that_are_written_otherwise_are_the_series_of_the_training(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", "7", "8")
+    write(tmp_path / "b.parquet", "007")
+    check_series_apart(find_partitions(tmp_path), ("id",), ["a", "b"])
+    with pytest.raises(DataError, match=r"series '7' is in .*a\.parquet and in .*b\.parquet"):
+        check_series_apart(find_partitions(tmp_path), ("id",), ["7", "8"])

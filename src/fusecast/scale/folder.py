@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 from fusecast.data.ids.columns import id_names
 from fusecast.errors import ArtifactError, ConfigError, DataError, DataNote, DataWarning
 from fusecast.errors.base import warn
-from fusecast.forecaster import Forecaster
 from fusecast.inference.model_bundle import CONFIG
 from fusecast.io.atomic import compute_checksum, remove_leftovers
 from fusecast.io.output_dir import check_results_folder
@@ -19,6 +18,7 @@ from fusecast.io.tables import read_future
 from fusecast.model.config import validate_quantile_levels
 from fusecast.scale.partitions import Partition, check_series_apart, find_partitions
 from fusecast.scale.worker import Outcome, PartitionForecaster, Task, read_record
+from fusecast.workflows.load import load_run
 
 Engine = Literal["local", "ray"]
 FORMAT = 1
@@ -76,7 +76,8 @@ def predict_folder(
     if engine not in get_args(Engine):
         raise ConfigError.not_one_of("engine", engine, get_args(Engine))
     levels = None if quantiles is None else list(validate_quantile_levels(quantiles))
-    ids = id_names(Forecaster.load(run).config.table.id)
+    bundle, config = load_run(run)
+    ids = id_names(config.table.id)
     partitions = find_partitions(data)
     plans = match_plans(partitions, future, ids)
     for source in (data, future):
@@ -84,7 +85,7 @@ def predict_folder(
             raise ArtifactError.inside_input(out, source)
     check_results_folder(out)
     if ids:
-        check_series_apart(partitions, ids)
+        check_series_apart(partitions, ids, bundle.preprocessor.series)
     elif len(partitions) > 1:
         raise DataError.partitions_of_one_series(data, len(partitions))
     options = {"quantiles": levels, "raw": raw, "partial": partial}

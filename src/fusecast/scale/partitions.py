@@ -13,7 +13,8 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from fusecast.data.ids.columns import name_series
+from fusecast.data.ids.columns import name_series, split_names
+from fusecast.data.ids.matching import match_ids
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import to_text
 from fusecast.errors import DataError, DataNote, FusecastError
@@ -64,12 +65,16 @@ class Partition:
         new = [column for name, column in self.columns.items() if name not in frame.columns]
         return frame.with_columns(column.new_from_index(0, len(frame)) for column in new)
 
-    def read_series(self, ids: Sequence[str]) -> pl.Series | None:
-        """Return the names of its series; None where they cannot be read, which its forecast will say."""
+    def read_series(self, ids: Sequence[str], known: Mapping[str, Sequence[str]]) -> pl.Series | None:
+        """Return the names of its series; None where they cannot be read, which its forecast will say.
+
+        Ids are spelled as the `known` ones of the training: 007 is 7 where that is one of them.
+        """
         try:
             texts = pl.concat(self._read_ids(ids)).drop_nulls().unique()
         except (FusecastError, pl.exceptions.PolarsError, OSError, ValueError):
             return None
+        texts = texts.select(c.replace(match_ids(c.unique().to_list(), known[c.name])) for c in texts.iter_columns())
         return pl.Series(name_series(texts), dtype=pl.String)
 
     def _read_ids(self, ids: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -161,11 +166,15 @@ def _type_of(texts: set[str]) -> type[pl.DataType]:
     return pl.String
 
 
-def check_series_apart(partitions: Sequence[Partition], ids: Sequence[str]) -> None:
-    """Raise a DataError where a series is in two partitions. The names alone are read; a series takes 12 bytes."""
+def check_series_apart(partitions: Sequence[Partition], ids: Sequence[str], trained: Sequence[str]) -> None:
+    """Raise a DataError where a series is in two partitions. The names alone are read; a series takes 12 bytes.
+
+    `trained` are the names of the series of the training, by which ids that are written otherwise are recognised.
+    """
+    known = {column.name: column.unique().sort().to_list() for column in split_names(trained, ids).iter_columns()}
     hashes, owners = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int32)]
     for number, partition in enumerate(partitions):
-        names = partition.read_series(ids)
+        names = partition.read_series(ids, known)
         if names is not None:
             hashes.append(names.hash(seed=0).to_numpy())
             owners.append(np.full(len(names), number, dtype=np.int32))
@@ -174,6 +183,6 @@ def check_series_apart(partitions: Sequence[Partition], ids: Sequence[str]) -> N
     owner, equal = owner[order], np.diff(all_hashes[order]) == 0
     for first in np.flatnonzero(equal & (owner[1:] != owner[:-1])).tolist():
         one, other = partitions[owner[first]], partitions[owner[first + 1]]
-        names, others = one.read_series(ids), other.read_series(ids)
+        names, others = one.read_series(ids, known), other.read_series(ids, known)
         if names is not None and others is not None and len(common := names.filter(names.is_in(others.implode()))):
             raise DataError.series_in_two_partitions(common.min(), one.path, other.path)

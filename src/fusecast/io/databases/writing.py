@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -106,22 +107,22 @@ def check_columns(address: Address, table: str, present: Mapping[str, str], want
 
 
 @dataclass
-class Database:
+class Database(ABC):
     """An open database of any kind, in a transaction that ends with :meth:`commit`, or leaves nothing."""
 
     cursor: Any  # of the driver, or its connection
 
+    @abstractmethod
     def begin(self, table: str) -> None:
         """Begin a transaction, one at a time for a table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stage(self, rows: pl.DataFrame) -> None:
         """Make rows a table of the connection alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, names: Sequence[str]) -> dict[str, str] | None:
         """Return the columns of a table and their types; None where there is no such table."""
-        raise NotImplementedError
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Execute a statement."""
