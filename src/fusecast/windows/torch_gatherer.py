@@ -19,8 +19,10 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 CPU = torch.device("cpu")
-WINDOWS_IN_MEMORY = 1024
-"""Windows of a panel in mapped files after which their rows no longer stay in memory."""
+WINDOWS_IN_MEMORY = 128
+"""Windows of a panel in mapped files after which their rows no longer stay in memory: one may take megabytes, since the
+system maps files by pages of up to 2 MiB.
+"""
 
 
 class PanelTensors:
