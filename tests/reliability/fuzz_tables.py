@@ -11,6 +11,7 @@ refusals, by their class, are printed. Whatever is neither is a fault, and makes
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -84,7 +85,7 @@ def require_forecasts(forecasts: Any, forecaster: Forecaster) -> None:
         if (values[~np.isnan(values)] >= 0).all():  # the lower bound is found out
             assert (quantiles >= 0).all(), "below zero"
     steps = frame["step"].cast(pl.Int64)
-    series = [0] * len(frame) if schema.id is None else frame[schema.id].cast(pl.String).to_list()
+    series = list(frame.select(schema.id_names).rows()) or [()] * len(frame)
     by_series: dict[Any, list[int]] = {}
     for name, step in zip(series, steps.to_list(), strict=True):
         by_series.setdefault(name, []).append(step)
@@ -171,7 +172,9 @@ def main() -> int:
 
     began = time.monotonic()
     torch.set_num_threads(1)
-    counts = try_tables(options.tables, options.seed, options.trained, show)
+    with tempfile.TemporaryDirectory(prefix="fusecast-panels-") as folder:
+        os.environ["FUSECAST_PANELS"] = folder
+        counts = try_tables(options.tables, options.seed, options.trained, show)
     for name, value in sorted(counts.items()):
         print(f"{name:40} {value:7,}")
     print(f"seed {options.seed}, {time.monotonic() - began:.0f} s")

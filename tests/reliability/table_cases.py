@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Case:
     lengths: tuple[int, ...]
     ends: str
     ids: str
+    more_ids: tuple[str, ...]  # kinds of further id columns
     target: str
     targets: int
     covariates: tuple[tuple[str, str], ...]  # role and kind
@@ -90,7 +91,11 @@ CASES = st.builds(
     order=mostly("sorted", "reversed", "shuffled", "by time"),
     lengths=mostly((70, 70), (60,), (120, 40, 80), (70, 70, 5), (70, 1), (12, 9), (3,), (1,), (50, 50, 50, 50)),
     ends=mostly("same", "differ"),
-    ids=mostly("text", "none", "int", "float", "bool", "null", "spaces", "category", "constant", "lists"),
+    ids=mostly("text", "none", "int", "float", "bool", "date", "null", "spaces", "category", "constant", "lists"),
+    more_ids=mostly(
+        (),
+        *(("int",), ("text", "date"), ("date",), ("bool",), ("text",), ("float", "bool"), ("null",), ("bool", "int")),
+    ),
     target=mostly(
         "real",
         *("counts", "zeros", "constant", "tiny", "huge", "1e36", "1e160", "sentinel", "negative", "text", "decimal"),
@@ -104,13 +109,17 @@ CASES = st.builds(
     weight=mostly(None, "ones", "random", "zeros", "negative"),
     steps_ahead=mostly("plan", "table", "half", "more", "none"),
     plan=mostly(
-        "same", "other spelling", "holes", "empty column", "lacks a row", "lacks a column", "new level", "no id"
+        "same",
+        *("other spelling", "other ids", "holes", "empty column", "lacks a row", "lacks a column", "new level"),
+        *("no id", "one id"),
     ),
-    newer=st.sampled_from((None, "longer", "few rows", "new series", "one empty", "other spelling", "one row", "same")),
+    newer=st.sampled_from(
+        (None, "longer", "few rows", "new series", "one empty", "other spelling", "other ids", "one row", "same")
+    ),
     kept_in=mostly(
         "polars",
         *("lazy", "pandas", "pandas index", "pandas index kept", "pandas two levels", "pandas odd index", "arrow"),
-        *("dict", "rows", "csv", "parquet", "semicolons"),
+        *("dict", "rows", "csv", "parquet", "streamed", "semicolons"),
     ),
     horizon=st.sampled_from((1, 3, 4, 7)),
     lookback=st.sampled_from((None, 1, 6, 12)),
@@ -146,9 +155,10 @@ def make_tables(case: Case, folder: Path) -> Tables:
     plan = _plan(case, future, roles["known"])
     newer, newer_plan = _newer(case, roles["known"])
     names = ["y", "y2"][: case.targets]
-    options: dict[str, Any] = {**roles, "target": names, "id": None if case.ids == "none" else "unique_id"}
+    options: dict[str, Any] = {**roles, "target": names, "id": _id_names(case) or None}
     if case.declared:
         options["categorical"] = [name for each in roles.values() for name in each]
+    options["streaming"] = True if case.kept_in == "streamed" else None
     options |= {"frequency": case.frequency, "time_zone": case.zone}
     options["network"] = {"hidden_size": 4, "num_heads": 1, "head": case.head}
     options["features"] = {"target_transform": case.transform, "window_scaling": case.scaling}
@@ -174,8 +184,8 @@ def _history(case: Case, more: int) -> tuple[Columns, Columns]:
         end = length + more - (7 * s if case.ends == "differ" and length > 30 else 0)
         every = _written(case, _clock(case, end + case.horizon + 2, s), s)
         columns: Columns = {"ds": every}
-        if case.ids != "none":
-            columns["unique_id"] = [_name(case.ids, s)] * len(every)
+        for name, value in zip(_id_names(case), _name_series(case, s), strict=True):
+            columns[name] = [value] * len(every)
         columns["y"] = _target(case.target, len(every), s, rng)
         columns["y2"] = _target("real", len(every), s, rng)
         columns["w"] = _weights(case.weight, len(every), rng)
@@ -218,8 +228,10 @@ def _plan(case: Case, future: Columns, known: Sequence[str]) -> Columns | None:
     rows = [i for i, step in enumerate(future["step"]) if step < case.horizon]
     if case.plan == "lacks a row":
         rows = rows[1:]
-    keys = [name for name in ("unique_id", "ds") if name in future and not (case.plan == "no id" and name != "ds")]
-    plan = _take({name: future[name] for name in (*keys, *known)}, rows)
+    ids = _id_names(case)[: {"no id": 0, "one id": 1}.get(case.plan)]
+    plan = _take({name: future[name] for name in (*ids, "ds", *known)}, rows)
+    if case.plan == "other ids":
+        plan |= {name: [_spelled_id(value) for value in plan[name]] for name in ids}
     for name in known:
         values = plan[name]
         if case.plan == "other spelling":
@@ -239,16 +251,20 @@ def _newer(case: Case, known: Sequence[str]) -> tuple[Columns | None, Columns | 
     if case.newer is None:
         return None, None
     table, future = _history(case, 9 if case.newer == "longer" else 0)
-    names = table.get("unique_id", [0] * len(table["ds"]))
+    ids = _id_names(case)
+    names: list[Any] = list(zip(*(table[name] for name in ids), strict=True)) or [0] * len(table["ds"])
     if case.newer in ("few rows", "one row"):
         most = 1 if case.newer == "one row" else 5
         table = _take(table, [i for i, name in enumerate(names) if names[i:].count(name) <= most])
     if case.newer == "one empty":
         table["y"] = [None if name == names[0] else value for name, value in zip(names, table["y"], strict=True)]
-    if case.newer == "new series" and "unique_id" in table:
-        new = "another" if isinstance(names[0], str) else names[0]
+    for name in ids if case.newer == "new series" else ():
+        old = table[name][0]
+        new = "another" if isinstance(old, str) else old + timedelta(days=3_000) if isinstance(old, date) else old
         for columns in (table, future):
-            columns["unique_id"] = [new if name == names[0] else name for name in columns["unique_id"]]
+            columns[name] = [new if value == old else value for value in columns[name]]
+    for name in ids if case.newer == "other ids" else ():
+        table[name] = [_spelled_id(value) for value in table[name]]
     if case.newer == "other spelling":
         for name in (name for name in table if name.startswith("x")):
             table[name] = [_spelled(value) for value in table[name]]
@@ -328,8 +344,21 @@ def _written(case: Case, times: list[Any], s: int) -> list[Any]:
     return times
 
 
+def _id_names(case: Case) -> list[str]:
+    return [] if case.ids == "none" else ["unique_id", *(f"id{number}" for number in range(len(case.more_ids)))]
+
+
+def _name_series(case: Case, s: int) -> list[Any]:
+    """Return the ids of a series; of several columns, the first two have each value in several series."""
+    if case.ids == "none":
+        return []
+    kinds = (case.ids, *case.more_ids)
+    return [_name(kind, s if len(kinds) == 1 else (s // 2, s % 2, s)[i]) for i, kind in enumerate(kinds)]
+
+
 def _name(kind: str, s: int) -> Any:
     names: dict[str, Any] = {
+        "date": date(2020, 1, 1 + s),
         "int": 10 * s,
         "float": s + 0.5,
         "bool": s % 2 == 0,
@@ -418,6 +447,15 @@ def _spelled(value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
+def _spelled_id(value: Any) -> Any:
+    """Return an id in another spelling."""
+    if isinstance(value, bool):
+        return "Y" if value else "N"
+    if isinstance(value, int):
+        return f"00{value}"
+    return str(value) if isinstance(value, date | float) else value
+
+
 def _keep(case: Case, columns: Columns, folder: Path, name: str) -> Any:
     """Return columns as the kind of object or file of a case; as a dict where that kind cannot hold them."""
     kind = case.kept_in
@@ -425,7 +463,7 @@ def _keep(case: Case, columns: Columns, folder: Path, name: str) -> Any:
         columns = {**columns, "unique_id": pd.Categorical(columns["unique_id"])}  # type: ignore[dict-item]
     try:
         if kind.startswith("pandas"):
-            return _pandas(kind, pd.DataFrame(columns))
+            return _pandas(kind, pd.DataFrame(columns), _id_names(case))
         if kind == "dict":
             return columns
         if kind == "rows":
@@ -434,7 +472,7 @@ def _keep(case: Case, columns: Columns, folder: Path, name: str) -> Any:
         if kind in ("csv", "semicolons"):
             frame.write_csv(folder / f"{name}.csv", separator="," if kind == "csv" else ";")
             return folder / f"{name}.csv"
-        if kind == "parquet":
+        if kind in ("parquet", "streamed"):
             frame.write_parquet(folder / f"{name}.parquet")
             return folder / f"{name}.parquet"
         return {"lazy": frame.lazy, "arrow": frame.to_arrow}.get(kind, lambda: frame)()
@@ -442,8 +480,8 @@ def _keep(case: Case, columns: Columns, folder: Path, name: str) -> Any:
         return columns
 
 
-def _pandas(kind: str, frame: pd.DataFrame) -> pd.DataFrame:
-    keys = [name for name in ("unique_id", "ds") if name in frame]
+def _pandas(kind: str, frame: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+    keys = [name for name in (*ids, "ds") if name in frame]
     if kind in ("pandas index", "pandas index kept"):
         return frame.set_index("ds", drop=kind == "pandas index")
     if kind == "pandas two levels":

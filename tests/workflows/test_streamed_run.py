@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,15 @@ from fusecast import ConfigError, DataError, DataNote, Forecaster
 from fusecast.data import arrays
 from fusecast.data.arrays import is_mapped
 from fusecast.io import panel_cache, streaming
+from fusecast.workflows import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore::fusecast.DataNote")
 
 
-def rough_table() -> pl.DataFrame:
+def rough_table(series: int = 6) -> pl.DataFrame:
     """A table with holes, absent rows, series of several lengths, and one that is too short to learn from."""
     step = pl.int_range(pl.len()).over("unique_id")
-    rough = shop_table(series=6, steps=260).filter(step % 17 != 5, (pl.col("unique_id") != "shop 1") | (step < 200))
+    rough = shop_table(series, steps=260).filter(step % 17 != 5, (pl.col("unique_id") != "shop 1") | (step < 200))
     rough = rough.filter((pl.col("unique_id") != "shop 4") | (step < 5))
     return rough.with_columns(
         y=pl.when(step % 29 != 3).then("y"),
@@ -107,6 +110,75 @@ def test_future_rows_of_a_streamed_table_are_the_plan(tmp_path: Path) -> None:
     assert_same_panel(streamed.prepared.panel, whole.prepared.panel)
     assert whole.predict()["ds"].min() == table["ds"].max() + table["ds"].diff()[1]
     assert streamed.predict().equals(whole.predict())
+
+
+OTHERWISE: dict[str, tuple[dict[str, list[Any]], list[Any]]] = {
+    "numbers": (
+        {"unique_id": [7, 9, 10]},
+        [
+            pl.format("00{}", "unique_id"),
+            pl.col("unique_id").cast(pl.Float64),
+            pl.format("{}", "unique_id").cast(pl.Categorical),
+            pl.format("{}.0", pl.col("unique_id").replace(9, 11)),  # one of them new
+            pl.col("unique_id").cast(pl.String).replace("9", "new"),  # so that all stay text
+        ],
+    ),
+    "text": ({"unique_id": ["007", "9", "10"]}, [pl.col("unique_id").cast(pl.Int64)]),
+    "dates": ({"unique_id": [date(2020, 1, 9), date(2020, 1, 10), date(2021, 1, 1)]}, [pl.col("unique_id").cast(str)]),
+    "several columns": (
+        {"unique_id": ["b", "a", "a"], "item": [9, 10, 9], "open": [True, False, True]},
+        [[pl.format("0{}", "item").alias("item"), pl.col("open").cast(pl.Int8).replace_strict({1: "Y", 0: "n"})]],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_ids_written_in_another_way_are_the_series_of_the_training_in_a_streamed_table_too(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    ids, rough = pl.DataFrame(OTHERWISE[case][0]), rough_table(3)
+    shops = [int(name.removeprefix("shop ")) for name in rough["unique_id"]]
+    table = pl.concat([ids[shops], rough.drop("unique_id", "city")], how="horizontal")
+    options = {"known": ["promotion"], "observed": ["weather", "visitors"], "id": ids.columns} | TINY
+    fitted = Forecaster(HORIZON, LOOKBACK, **options).fit(table)
+    steps = pl.DataFrame({"step": range(1, HORIZON + 1), "promotion": 1.0})
+    expected = []
+    for otherwise in OTHERWISE[case][1]:
+        newer = table.with_columns(otherwise)
+        last = newer.group_by(ids.columns).agg(pl.col("ds").max()).join(steps, how="cross")
+        plan = last.with_columns(pl.col("ds") + pl.duration(hours="step"))
+        expected.append((newer, plan, *predict_and_note(fitted, plan, newer)))
+
+    request.getfixturevalue("small_blocks")
+    monkeypatch.setattr(prepare, "is_streamed", lambda *_: True)
+    for number, (newer, plan, whole, said) in enumerate(expected):
+        folder = write_folder(newer, tmp_path / f"newer {number}")
+        for _ in ("stored", "reopened"):
+            streamed, notes = predict_and_note(fitted, plan, folder)
+            assert streamed.equals(whole)
+            assert streamed.schema == whole.schema
+            assert [note for note in notes if "is read from" not in note] == said
+
+
+def predict_and_note(forecaster: Forecaster, plan: pl.DataFrame, data: Any) -> tuple[pl.DataFrame, list[str]]:
+    """Return forecasts, and what was said."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        forecasts = forecaster.predict(plan, data=data)
+    return forecasts, [str(each.message) for each in caught]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_two_spellings_of_one_id_are_refused_in_a_streamed_table_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = {"shop 0": 1, "shop 1": 2, "shop 2": 3}
+    table = shop_table().with_columns(pl.col("unique_id").replace_strict(numbers)).drop("city", "promotion")
+    fitted = Forecaster(HORIZON, LOOKBACK, **TINY).fit(table)
+    alike = table.with_columns(pl.col("unique_id").cast(pl.String).replace("3", "01"))
+    monkeypatch.setattr(prepare, "is_streamed", lambda *_: True)
+    with pytest.raises(DataError, match="'unique_id' holds '01' and '1', and the training knows one such series, '1'"):
+        fitted.predict(data=write_folder(alike, tmp_path / "alike"))
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -14,7 +14,7 @@ import polars as pl
 
 from fusecast.data.future import Plan, split_future_rows
 from fusecast.data.ids.columns import id_names
-from fusecast.data.ids.matching import unify_ids, warn_of_ids_alike
+from fusecast.data.ids.matching import unify_ids, unify_panel, warn_of_ids_alike
 from fusecast.data.inspection import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.quality import describe_rows
@@ -180,6 +180,8 @@ def read_panel(
         check_key_columns(schema)
         panel, words = open_streamed(source, schema, allow_empty=allow_empty)
         warn(DataNote.of_facts([words]))
+        if unify is not None:
+            panel = unify_panel(panel, unify, schema.id_types)
         gaps = panel.num_rows - ParquetTable.at(source).rows
     else:
         frame = read_table(source, keys=keys)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from fusecast.data.ids.columns import join_name, read_id_column, split_name, split_names
+from fusecast.data.ids.columns import ids_to_array, join_name, number_series, read_id_column, split_name, split_names
 from fusecast.data.issues import Issues
 from fusecast.data.parsing import match_levels, to_boolean, to_number, to_text
 from fusecast.errors import DataError, DataNote, DataWarning
@@ -53,6 +55,22 @@ def unify_ids(frame: pl.DataFrame, names: Sequence[str], types: Sequence[str], k
         else:
             frame = frame.with_columns(cast_ids(text.replace(matched), type_).alias(name))
     return frame
+
+
+def unify_panel(panel: Panel, unify: Callable[[pl.DataFrame], pl.DataFrame], types: Sequence[str]) -> Panel:
+    """Return the panel of a table in which `unify` has changed the ids, as :func:`unify_ids` does.
+
+    Series are in the order of the changed ids. `types` are as in :func:`unify_ids`.
+    """
+    ids = pl.DataFrame(panel.ids_of(np.arange(panel.num_series)))
+    unified = unify(ids)
+    if unified.schema == ids.schema and unified.equals(ids):
+        return panel
+    columns, series = number_series(unified)
+    if (np.diff(series) < 0).any():
+        panel = panel.select(np.argsort(series))
+    schema = replace(panel.schema, id_types=tuple(types) or tuple(map(str, columns.dtypes)))
+    return replace(panel, schema=schema, ids=ids_to_array(columns), id_columns=columns)
 
 
 def note_matched(name: str, matched: dict[str, str]) -> None:
