@@ -178,9 +178,24 @@ class Forecaster(Generic[FrameT]):
         self.folder = folder
         return folder
 
+    def export(
+        self, folder: str | Path, *, data: TableLike | None = None, scores: bool = True, device: Device = None
+    ) -> Path:
+        """Write a bundle that stands alone, with a model card and a manifest of checksums, in place of an earlier one.
+
+        What `save` writes is part of a run, which knows its table and may be trained on; a bundle holds neither rows
+        nor their place, and is never changed. `scores` of the test rows are in the card, where there is a table.
+        Raises ArtifactError where the folder holds something else than a bundle.
+        """
+        from fusecast.export.bundle import export_bundle
+
+        has_table = scores and not (data is None and self._prepared is None and self.config.data is None)
+        read_table = (lambda: self._model(data, device)) if has_table else None
+        return export_bundle(Path(folder), self._require_bundle(), self.config, read_table)
+
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote; ArtifactError when a file is missing, truncated, foreign or of a newer fusecast."""
+        """Read what `save` or `export` wrote; ArtifactError when a file is missing, changed or of a newer fusecast."""
         from fusecast.workflows.load import load_run
 
         bundle, config = load_run(Path(folder))
@@ -247,12 +262,8 @@ class Forecaster(Generic[FrameT]):
     ) -> Evaluation:
         """Return the scores of the forecasts of the test rows, beside the last value and seasonal naive forecasts.
 
-        Parameters
-        ----------
-        data
-            A table that has grown since the fit: all rows after the start of the test split are scored.
-        stride
-            Steps between cutoffs; None for the horizon, so that each step is forecast once.
+        Of `data`, a table that has grown since the fit, all rows after the start of the test split are scored; `stride`
+        is the number of steps between cutoffs, None for the horizon, so that each step is forecast once.
         """
         from fusecast.workflows.evaluate import evaluate_run
 
@@ -275,19 +286,11 @@ class Forecaster(Generic[FrameT]):
     ) -> Backtest:
         """Forecast from origins `stride` steps apart, beside baselines, and score every forecast.
 
-        Parameters
-        ----------
-        start, end
-            ISO dates or times (or integer steps): all steps forecast lie in [start, end). None: the test split.
-        refit_every
-            Train anew after so many origins on everything known by then; None keeps the model as it is.
-        warm_start
-            Whether training anew starts from the weights of the training before, or from the beginning.
-        baselines
-            Any of last, seasonal, drift, mean; with extra libraries also ets, theta, lightgbm.
-        out
-            Parquet file that the forecasts are written to as they are made; after a kill the same call continues
-            where it stopped. None keeps them in memory.
+        All steps forecast lie in [`start`, `end`), ISO dates or times (or steps), None for the test split. After every
+        `refit_every` origins the model is trained anew on everything known by then (None: never), from the
+        weights of the training before, or without `warm_start` from the beginning. `baselines` are any of last,
+        seasonal, drift, mean; with extra libraries also ets, theta, lightgbm. `out` is a Parquet file that the
+        forecasts are written to as they are made, and where the same call continues after a kill.
         Raises ConfigError, DataError or ArtifactError for impossible options, an empty span, or other part files.
         """
         from fusecast.workflows.backtest import backtest
@@ -311,11 +314,12 @@ class Forecaster(Generic[FrameT]):
         ``adaptive``, or ``cqr`` where the split has fewer origins than the forecast has steps.
         Raises ConfigError for an unknown method, DataError for too few outcomes.
         """
+        from fusecast.inference.manifest import is_exported
         from fusecast.workflows.calibrate import calibrate_bundle
 
         prepared, bundle, predictor = self._model(data, device)
         self._bundle = calibrate_bundle(bundle, prepared, predictor, method)
-        if self.folder is not None:
+        if self.folder is not None and not is_exported(self.folder):
             self.save(self.folder)
         return cast("Conformal", self.calibration)
 
@@ -333,15 +337,9 @@ class Forecaster(Generic[FrameT]):
     ) -> ExplanationReport:
         """Explain the forecasts of all windows of a split: variables, lags, seasons, regimes.
 
-        Parameters
-        ----------
-        split
-            ``test``, ``validation``, ``train``, or ``all`` of the table.
-        max_windows, permutation
-            Largest number of windows, evenly spread (None for all); and of windows over which each variable is permuted
-            as a check on the selection weights (0 leaves it out).
-        threshold
-            Distance of the attention from its average that flags a forecast; None chooses one.
+        `split` is ``test``, ``validation``, ``train``, or ``all`` of the table. `max_windows` (None for all) are spread
+        evenly; each variable is permuted over `permutation` of them, as a check on the selection weights (0: none).
+        `threshold` is the distance of the attention from its average that flags a forecast; None chooses one.
         Raises ConfigError when a series or the split is unknown, or no window lies in it.
         """
         from fusecast.workflows.explain import explain_windows
@@ -388,14 +386,8 @@ class Forecaster(Generic[FrameT]):
     ) -> FrameT:
         """Forecast with other values of known columns, beside the forecast with the values as they are.
 
-        Parameters
-        ----------
-        changes
-            Known column -> a value for the whole horizon, one value a step, or a function from the present values
-            [series, steps] to others.
-        future
-            Known columns of the steps to forecast, of these series. None: the last steps of the table are forecast
-            once more.
+        `changes` are by known column: a value for the whole horizon, one value a step, or a function from the present
+        values [series, steps] to others. Without a `future`, the last steps of the table are forecast once more.
 
         Returns id, time, ``step``, ``target``, ``quantile``, ``before``, ``after``, ``difference``.
         Raises ConfigError for a column, value or series that cannot be; DataError when known values are missing.
@@ -474,7 +466,7 @@ class Forecaster(Generic[FrameT]):
         from fusecast.io.sources import name_source
 
         if data is None and (data := name_source(self.config.data, self.config.query)) is None:
-            raise ConfigError.no_data()
+            raise ConfigError.no_data(saved=self._bundle is not None)
         return data
 
     def _prepared_for(self, data: TableLike | None) -> Prepared:

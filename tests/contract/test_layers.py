@@ -31,6 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("calibration", "explain"),
     ("reporting",),
     ("workflows", "interop", "compat"),
+    ("export",),
     ("forecaster",),
     ("scale",),
     ("serving", "cli"),

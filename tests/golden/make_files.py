@@ -66,6 +66,22 @@ def make_bundle(folder: Path) -> None:
     forecaster.fit(bikes(20)).save(folder)
 
 
+def make_exported(folder: Path) -> None:
+    """An exported bundle with two members, final networks, a calibration and a blend."""
+    forecaster = Forecaster(
+        4,
+        24,
+        known=["holiday"],
+        observed=["weather"],
+        network={"hidden_size": 4, "num_heads": 1, "dropout": 0.0},
+        features={"calendar": ["hour"]},
+        training={**SHORT, "members": 2, "final": "refit"},
+        calibration="cqr",
+        blend="validation",
+    )
+    forecaster.fit(bikes(20)).export(folder)
+
+
 def make_scripts(folder: Path) -> None:
     """What the four scripts leave in their folder."""
     folder.mkdir()
@@ -106,6 +122,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
     folder = folder.resolve()
+    make_exported(folder / "exported")
     make_run(folder / "run")
     make_bundle(folder / "bundle")
     make_scripts(folder / "scripts")

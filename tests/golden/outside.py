@@ -30,7 +30,19 @@ from tests.golden.tables import (
 
 from fusecast import Forecaster
 
-VERBS = ("inspect", "fit", "predict", "evaluate", "backtest", "calibrate", "explain", "report", "migrate", "demo")
+VERBS = (
+    "inspect",
+    "fit",
+    "predict",
+    "evaluate",
+    "backtest",
+    "calibrate",
+    "explain",
+    "report",
+    "export",
+    "migrate",
+    "demo",
+)
 
 
 def help_texts(data: Data, scratch: Path) -> Tables:

@@ -36,6 +36,7 @@ SCENARIOS = {
         saved.saved_run,
         saved.resumed_run,
         saved.saved_bundle,
+        saved.exported_bundle,
         saved.script_checkpoint,
         saved.old_weights,
     )

@@ -84,6 +84,18 @@ def saved_bundle(data: Data, scratch: Path) -> Tables:
     }
 
 
+def exported_bundle(data: Data, scratch: Path) -> Tables:
+    """The folder of `Forecaster.export`: two members, final networks, a calibration and a blend."""
+    folder = Path(shutil.copytree(FILES / "exported", scratch / "exported"))
+    forecaster, table, plan = Forecaster.load(folder), bikes(20), bike_plan(4)
+    return {
+        "predict": forecaster.predict(plan, data=table),
+        "predict_raw": forecaster.predict(plan, data=table, quantiles=LEVELS, raw=True),
+        "what_if": forecaster.what_if({"holiday": 0}, plan, data=table),
+        "evaluate": pl.DataFrame(forecaster.evaluate(data=table).to_rows()),
+    }
+
+
 def script_checkpoint(data: Data, scratch: Path) -> Tables:
     """The folder of the scripts: its checkpoint forecasts, and training goes on from it."""
     folder = Path(shutil.copytree(FILES / "scripts", scratch / "scripts"))

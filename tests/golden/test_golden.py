@@ -64,7 +64,7 @@ def test_training_goes_on_from_a_checkpoint_of_an_earlier_version(name: str, mak
     check(name, make)
 
 
-@of("saved_bundle")
+@of("saved_bundle", "exported_bundle")
 def test_a_bundle_of_an_earlier_version_gives_what_it_gave(name: str, make: Make) -> None:
     check(name, make)
 
@@ -119,4 +119,4 @@ def test_the_comparison_notices_a_value_that_is_a_thousandth_off() -> None:
 def test_the_files_are_small() -> None:
     sizes = {path.relative_to(FILES).as_posix(): path.stat().st_size for path in FILES.rglob("*") if path.is_file()}
     assert {name: size for name, size in sizes.items() if size > 200_000} == {}
-    assert sum(sizes.values()) < 1_500_000
+    assert sum(sizes.values()) < 1_600_000

@@ -172,6 +172,13 @@ def _text_type(annotation: Any) -> tuple[Any, Callable[[Any], Any]]:
     return annotation if annotation in (int, float, bool) else str, lambda value: value
 
 
+def place_of_results(run: Path) -> Path:
+    """Return the folder that results of a run are written into by default: the run, or the present one for a bundle."""
+    from fusecast.inference.manifest import is_exported
+
+    return Path() if is_exported(run) else run
+
+
 def split_names(text: str | None) -> list[str] | None:
     """Split ``a,b`` into its names; None stays None, and an empty text is an empty list."""
     if text is None:

@@ -30,6 +30,20 @@ class ArtifactError(FusecastError):
         return cls(f"folder {folder} already holds a run\nHint: continue with --resume, or choose another with --out")
 
     @classmethod
+    def exported(cls, folder: object) -> Self:
+        return cls(
+            f"folder {folder} is an exported bundle, which nothing else is written into\n"
+            "Hint: change the run that it was exported from, and export again; or choose another folder"
+        )
+
+    @classmethod
+    def no_bundle(cls, folder: object) -> Self:
+        return cls(
+            f"{folder} exists already, and is no exported bundle\n"
+            "Hint: export to a new folder, or to an earlier bundle, which is replaced"
+        )
+
+    @classmethod
     def no_run(cls, folder: object) -> Self:
         return cls(
             f"folder {folder} holds a network and its preprocessor, but not the configuration of their training\n"

@@ -75,8 +75,17 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
-    def no_data(cls) -> Self:
+    def no_data(cls, *, saved: bool = False) -> Self:
+        if saved:
+            return cls(
+                "no table to read: a bundle, and a model that was fitted to a frame, are saved without theirs\n"
+                "Hint: pass the table as data=, or as --data on the command line"
+            )
         return cls("no table to read\nHint: pass a path or a frame")
+
+    @classmethod
+    def nothing_to_export(cls) -> Self:
+        return cls("nothing to export to\nHint: name a folder with --to, or a file with --onnx")
 
     @classmethod
     def heads_do_not_divide(cls, hidden_size: int, num_heads: int) -> Self:

@@ -31,6 +31,7 @@ from fusecast._version import __version__
 from fusecast.config import WindowScaling
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.preprocessor import FittedPreprocessor
+from fusecast.inference.manifest import refuse_exported
 from fusecast.io.atomic import compute_checksum, finish_replacing, replace_files
 from fusecast.io.documents import MAX_BYTES, check_file, parse_json, read_bytes, take
 from fusecast.model.config import ModelConfig
@@ -120,22 +121,35 @@ def save_bundle(
     The folder is created if it does not exist. Files of an older bundle, and `more` files by name, are replaced when
     all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Weights of more
     networks than there are now, and a bundle of `final` networks where there are none now, are removed; other files are
-    not touched. Raise an ArtifactError where weights are NaN or infinite.
+    not touched. Raise an ArtifactError where weights are NaN or infinite, or the folder is an exported bundle.
     """
-    contents: dict[Path, bytes] = {}
-    checksum, own = None, [folder]
-    if final is not None:
-        contents = _contents(folder / FINAL, final.members, final.preprocessor, final.extra)
-        checksum = compute_checksum(contents[folder / FINAL / CONFIG])
-    if final is not None or _has_final(folder):
-        own.append(folder / FINAL)
-    contents |= _contents(folder, members, preprocessor, extra, more, final_checksum=checksum)
+    refuse_exported(folder)
+    contents = bundle_contents(folder, members, preprocessor, extra, more, final=final)
+    own = [folder, folder / FINAL] if final is not None or _has_final(folder) else [folder]
     replace_files(contents)
     for place in own:
         for path in (place / CONFIG, place / PREPROCESSOR, place / WEIGHTS, *place.glob("model-*.safetensors")):
             if path not in contents and (path.suffix == ".json" or re.fullmatch(r"model(-\d+)?", path.stem)):
                 with suppress(OSError):  # it is of no bundle any more
                     path.unlink()
+
+
+def bundle_contents(
+    folder: Path,
+    members: Sequence[Member],
+    preprocessor: FittedPreprocessor,
+    extra: Mapping[str, Any] | None = None,
+    more: Mapping[str, bytes] | None = None,
+    *,
+    final: Bundle | None = None,
+) -> dict[Path, bytes]:
+    """Return the content of each file that :func:`save_bundle` writes, the config last."""
+    contents: dict[Path, bytes] = {}
+    checksum = None
+    if final is not None:
+        contents = _contents(folder / FINAL, final.members, final.preprocessor, final.extra)
+        checksum = compute_checksum(contents[folder / FINAL / CONFIG])
+    return contents | _contents(folder, members, preprocessor, extra, more, final_checksum=checksum)
 
 
 def _contents(

@@ -19,6 +19,7 @@ from fusecast.errors.artifact import translate_os_errors
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.preprocessor import Preprocessor, series_variable
 from fusecast.inference.ensemble_predictor import EnsemblePredictor, combine_quantiles
+from fusecast.inference.manifest import refuse_exported
 from fusecast.inference.model_bundle import FINAL, Bundle, Member
 from fusecast.io.atomic import scratch_folder, write_text_atomically
 from fusecast.io.documents import parse_json, read_bytes
@@ -79,6 +80,8 @@ def fit_prepared(
         raise ConfigError.too_few_members(members, kinds)
     if folder is not None and not resume and config.training.final != "none" and is_first_process():
         RunFiles.in_folder(folder / FINAL).refuse_to_overwrite()
+    if folder is not None:
+        refuse_exported(folder)
     budget = TimeBudget.begin(prepared)
     with scratch_folder("fusecast-fit-") as scratch:
         place = folder or scratch / "run"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from fusecast.config import EARLIER_DEFAULTS, FinalTraining, RunConfig
 from fusecast.errors import ArtifactError, ConfigError
 from fusecast.evaluation.blend import stored_blend
+from fusecast.inference.manifest import EXPORTED, MANIFEST, check_manifest, is_exported
 from fusecast.inference.model_bundle import CONFIG, FINAL, load_bundle
 from fusecast.io.documents import take
 from fusecast.workflows.calibrate import CALIBRATION_AHEAD, stored_calibration, stored_calibration_ahead
@@ -22,9 +23,14 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
     """Return the bundle in a folder, and the configuration of its run.
 
     Raise an ArtifactError as :func:`~fusecast.inference.model_bundle.load_bundle`, and where the bundle holds no run,
-    or one that does not belong to its network.
+    or one that does not belong to its network; and, of an exported bundle, where any of its files is not as exported.
     """
+    exported = is_exported(folder)
+    if exported:
+        check_manifest(folder)
     bundle = load_bundle(folder)
+    if EXPORTED in bundle.extra and not exported:
+        raise ArtifactError.missing(folder / MANIFEST, "the list of the files of the bundle; copy all of it again")
     if not {"run", "split"} <= bundle.extra.keys():
         raise ArtifactError.no_run(folder)
     try:

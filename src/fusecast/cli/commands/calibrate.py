@@ -19,9 +19,11 @@ def calibrate(
     """Calibrate a run by another method than its fit, or on a newer table."""
     from fusecast.cli import output
     from fusecast.forecaster import Forecaster
+    from fusecast.inference.manifest import refuse_exported
     from fusecast.io.output_dir import check_results_folder
     from fusecast.io.sources import name_source
 
+    refuse_exported(run)
     check_results_folder(run)
     calibration = Forecaster.load(run).calibrate(method, data=name_source(data, query), device=device)  # type: ignore[arg-type]  # checked
     output.print_calibration(calibration, run)

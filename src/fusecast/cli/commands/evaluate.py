@@ -16,7 +16,7 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Evaluate a run on its test split, beside seasonal naive forecasts."""
-    from fusecast.cli import output
+    from fusecast.cli import options, output
     from fusecast.forecaster import Forecaster
     from fusecast.io.sources import name_source
 
@@ -28,5 +28,6 @@ def evaluate(
     output.print_note_on_raw(forecaster, raw)
     output.print_scores(evaluation)
     output.print_networks(forecaster)
-    evaluation.write(run / "metrics.json")
-    output.print_path("metrics", run / "metrics.json")
+    path = options.place_of_results(run) / "metrics.json"
+    evaluation.write(path)
+    output.print_path("metrics", path)

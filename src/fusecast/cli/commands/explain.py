@@ -58,7 +58,7 @@ def explain(
         raise ConfigError.not_one_of("the kind of figures", figures, ["none", *figure_kinds])
     if figures != "none":
         check_can_draw()
-    folder = out or run / "explanation"
+    folder = out or options.place_of_results(run) / "explanation"
     changes = options.parse_changes(what_if or [])
     forecaster = Forecaster.load(run)
     check_results_folder(folder)

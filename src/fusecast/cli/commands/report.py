@@ -24,11 +24,11 @@ def report(
     device: Device = None,
 ) -> None:
     """Write one self-contained HTML page about a run."""
-    from fusecast.cli import output
+    from fusecast.cli import options, output
     from fusecast.forecaster import Forecaster
     from fusecast.io.sources import name_source
 
-    page = out or run / "report.html"
+    page = out or options.place_of_results(run) / "report.html"
     Forecaster.load(run).report(
         page,
         data=name_source(data, query),
