@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from fusecast._version import __version__
-from fusecast.cli.commands import backtest, calibrate, demo, evaluate, explain, fit, inspect, migrate, predict, report
+from fusecast.cli.commands import (
+    backtest,
+    calibrate,
+    demo,
+    evaluate,
+    explain,
+    fit,
+    inspect,
+    migrate,
+    predict,
+    report,
+    serve,
+)
 from fusecast.cli.options import Command, ConfigCommand
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.errors.artifact import translate_os_errors
@@ -37,7 +49,7 @@ def _root(
 ) -> None: ...
 
 
-for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, migrate, demo):
+for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, serve, migrate, demo):
     verb = module.__name__.rpartition(".")[2]
     app.command(cls=ConfigCommand if module is fit else Command)(getattr(module, verb))
 
