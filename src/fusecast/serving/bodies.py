@@ -38,6 +38,10 @@ OptionalTable = Annotated[Any, WithJsonSchema({"anyOf": [ROWS, COLUMNS, {"type":
 Change = Annotated[Any, WithJsonSchema({"anyOf": [CELL, {"type": "array", "items": CELL}]})]
 
 
+BODIES = 8
+"""Bodies of the largest size that may be in memory at once; of smaller ones there may be more."""
+
+
 class Options(BaseModel):
     """What may be said beside the tables."""
 
@@ -66,6 +70,35 @@ class WhatIfRequest(Options):
     series: list[str] | None = Field(None, description="names of the series to change; all")
 
 
+class ErrorDetail(BaseModel):
+    """What is wrong, where, and what to do."""
+
+    code: str
+    message: str
+    hint: str
+    field: str | None
+    series: str | None
+    row: int | None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is no result."""
+
+    error: ErrorDetail
+
+
+def describe_body(kind: type[Options], *, tables: bool = False) -> dict[str, Any]:
+    """Return the body of a route for OpenAPI: JSON, a form, and tables by themselves."""
+    schema = kind.model_json_schema()
+    file = {"type": "string", "format": "binary"}
+    parts = {name: {"type": "string"} for name in schema["properties"]} | {"history": file, "plan": file}
+    form = {"type": "object", "properties": parts, "required": schema["required"]}
+    content: dict[str, Any] = {JSON: {"schema": schema}, FORM: {"schema": form}}
+    if tables:
+        content |= {media: {"schema": file} for media in TABLES}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """What a client asks for; its tables are not decoded yet."""
@@ -78,8 +111,12 @@ class Call:
 
 
 def limit_body(request: Request, settings: Settings) -> Request:
-    """Return a request whose body ends in a RequestError where it is too large, or comes too slowly."""
+    """Return a request whose body ends in a RequestError where it is too large, or comes too slowly.
+
+    It does so too where all bodies together take too much memory.
+    """
     read, receive = 0, request.receive
+    gate, facts = request.app.state.gate, request.state.facts
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > settings.max_bytes:
         raise RequestError.too_large("the body", settings.max_bytes, "bytes")
@@ -92,7 +129,12 @@ def limit_body(request: Request, settings: Settings) -> Request:
                 message = await receive()
         except TimeoutError:
             raise RequestError.too_slow(settings.body_timeout) from None
-        read += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        read += size
+        facts.bytes += size
+        gate.body_bytes += size
+        if gate.body_bytes > BODIES * settings.max_bytes:
+            raise RequestError.queue_full(1)
         if read > settings.max_bytes:
             raise RequestError.too_large("the body", settings.max_bytes, "bytes")
         return message
@@ -136,7 +178,7 @@ def read_json(body: bytes, kind: type[Options]) -> Call:
 
 
 async def read_form(request: Request, settings: Settings) -> FormData:
-    """Read the parts of a form."""
+    """Read the parts of a form; the names of its files are not looked at."""
     try:
         return await request.form(max_files=2, max_fields=16, max_part_size=settings.max_bytes)
     except HTTPException as error:

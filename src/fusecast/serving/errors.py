@@ -76,6 +76,12 @@ class RequestError(Exception):
         return cls(413, "too_large", f"{what} has more than {limit:,} {unit}", hint)
 
     @classmethod
+    def too_much_memory(cls, what: str) -> Self:
+        return cls(
+            413, "too_large", f"{what} needs more memory than one request may take", "send fewer rows or columns"
+        )
+
+    @classmethod
     def too_slow(cls, seconds: float) -> Self:
         return cls(408, "slow", f"the body was not whole after {seconds:g} s", headers={"Connection": "close"})
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusecast.data.schema import Kind, Role
+from fusecast.errors import FusecastError
 from fusecast.features.calendar import PREFIX
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import CONFIG
 from fusecast.io.atomic import compute_checksum
+from fusecast.runtime.device import torch_device
+from fusecast.serving.batching import SharedPasses
 from fusecast.serving.errors import RequestError
+from fusecast.serving.middleware import write
 from fusecast.workflows.calibrate import stored_calibration
 from fusecast.workflows.load import load_run
 
@@ -70,9 +75,15 @@ class ServedModel:
         }
 
 
-def load_model(name: str, path: Path) -> ServedModel:
-    """Load a bundle or the folder of a run; raise an ArtifactError as :func:`~fusecast.workflows.load.load_run`."""
+def load_model(name: str, path: Path, device: str | None = None) -> ServedModel:
+    """Load a bundle or the folder of a run onto a device, None for the best there is.
+
+    Raise an ArtifactError as :func:`~fusecast.workflows.load.load_run`.
+    """
     bundle, config = load_run(path)
+    for part in (bundle, bundle.for_future):
+        for member in part.members:
+            member.network.to(torch_device(device))
     file = path / CONFIG
     created = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
     return ServedModel(name=name, bundle=bundle, config=config, model_id=compute_checksum(file)[:16], created=created)
@@ -81,19 +92,47 @@ def load_model(name: str, path: Path) -> ServedModel:
 class Models:
     """The served models by name. The first one answers requests that name none."""
 
-    def __init__(self, paths: Mapping[str, Path] | None = None) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, paths: Mapping[str, Path] | None = None, device: str | None = None) -> None:
+        self.passes = SharedPasses()
+        self.failures: dict[str, str] = {}  # by name, why a newer model could not be loaded
+        self._device = device
         self._models: dict[str, ServedModel] = {}
         self._paths: dict[str, Path] = {}
+        self._states: dict[str, object] = {}
         for name, path in (paths or {}).items():
             self.add(name, path)
 
     def add(self, name: str, path: Path) -> ServedModel:
-        """Load a model and serve it by a name, in place of an earlier one; ArtifactError as :func:`load_model`."""
-        model = load_model(name, path)
-        with self._lock:
-            self._models[name], self._paths[name] = model, path
+        """Load a model and serve it by a name, in place of an earlier one; ArtifactError as :func:`load_model`.
+
+        Requests that have begun go on with the earlier one.
+        """
+        state = _read_state(path)
+        model = load_model(name, path, self._device)
+        networks = {member.network for part in (model.bundle, model.bundle.for_future) for member in part.members}
+        self.passes.attach(networks)
+        self._models = {**self._models, name: model}  # replaced at once, so that no reader sees half of it
+        self._paths[name], self._states[name] = path, state
+        self.failures.pop(name, None)
         return model
+
+    def refresh(self) -> None:
+        """Load the models anew whose files have changed; one that cannot be loaded leaves the present one in place."""
+        for name, path in self._paths.items():
+            state = _read_state(path)
+            if state == self._states[name]:
+                continue
+            self._states[name] = state
+            try:
+                model = self.add(name, path)
+                write("loaded", model=name, model_id=model.model_id)
+            except Exception as error:  # noqa: BLE001  the present model goes on, whatever is wrong with the new one
+                self.failures[name] = str(error) if isinstance(error, FusecastError) else type(error).__name__
+                write("not loaded", logging.ERROR, model=name, error=self.failures[name])
+
+    def all(self) -> list[ServedModel]:
+        """Return the models, the default first."""
+        return list(self._models.values())
 
     def names(self) -> list[str]:
         """Return the names, the default first."""
@@ -107,3 +146,11 @@ class Models:
         if name is None or name not in models:
             raise RequestError.unknown_model(name, list(models))
         return models[name]
+
+
+def _read_state(path: Path) -> object:
+    """Return what changes when a model is replaced: identity and time of the file that names all others."""
+    with suppress(OSError):
+        status = (path / CONFIG).stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    return None

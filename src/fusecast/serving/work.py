@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,8 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.pending = 0  # requests that wait or are worked on
+        self.active = 0  # requests that are worked on
+        self._lock = threading.Lock()
         self._seconds = 0.1  # of a recent request, on average
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="fusecast-request")
 
@@ -44,9 +47,13 @@ class Workers:
 
     def _timed(self, work: Callable[[], Result]) -> Result:
         began = time.monotonic()
+        with self._lock:
+            self.active += 1
         try:
             return work()
         finally:
+            with self._lock:
+                self.active -= 1
             self._seconds += 0.1 * (time.monotonic() - began - self._seconds)
 
     def _finish(self, _: Future[Any]) -> None:

@@ -17,12 +17,14 @@ def serve(
     device: Device = None,
 ) -> None:
     """Answer requests for forecasts over HTTP."""
+    from fusecast.serving.settings import Settings, read_keys, require_packages
+
+    require_packages()
     from fusecast.serving.app import create_app
     from fusecast.serving.models import Models
     from fusecast.serving.server import run
-    from fusecast.serving.settings import Settings, read_keys
 
-    run(create_app(Models(name_bundles(bundles)), Settings(keys=read_keys())), host, port)
+    run(create_app(Models(name_bundles(bundles), device), Settings(keys=read_keys())), host, port)
 
 
 def name_bundles(bundles: list[str]) -> dict[str, Path]:
