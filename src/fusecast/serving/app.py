@@ -14,7 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from fusecast._version import __version__
@@ -28,7 +27,8 @@ from fusecast.serving.bodies import (
     describe_body,
     limit_body,
     read_call,
-    read_form,
+    read_parts,
+    require_file,
 )
 from fusecast.serving.errors import CODES, RequestError
 from fusecast.serving.forecasting import answer_forecast, answer_inspect, answer_what_if
@@ -168,11 +168,11 @@ def add_model_routes(app: FastAPI) -> None:
     workers: Workers = app.state.workers
     protected: dict[str, Any] = {"dependencies": [Depends(check_key)], "responses": refusals(401, 404, 422, 500, 503)}
     posted = protected | {"responses": refusals(*REFUSALS)}
-    answered = {media: {"schema": {"type": "string", "format": "binary"}} for media in answers.TABLES}
-    tables: dict[int | str, dict[str, Any]] = {
-        200: {"content": {answers.JSON: {"schema": {"type": "object"}}, **answered}}
-    }
-    file = {"type": "object", "properties": {"table": {"type": "string", "format": "binary"}}, "required": ["table"]}
+    file = {"type": "string", "format": "binary"}
+    content: dict[str, Any] = {answers.JSON: {"schema": {"type": "object"}}}
+    content |= {media: {"schema": file} for media in answers.TABLES}
+    tables: dict[int | str, dict[str, Any]] = {200: {"content": content}}
+    form = {"type": "object", "properties": {"table": file}, "required": ["table"]}
     name_of_model = Query(None, alias="model", description="name of the model; the first one")
 
     @app.get("/v1/models", **protected)
@@ -212,15 +212,11 @@ def add_model_routes(app: FastAPI) -> None:
     @app.post(
         "/v1/inspect",
         **posted,
-        openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": file}}}},
+        openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": form}}}},
     )
     async def inspect(request: Request) -> Response:
         """Describe a table, and propose the roles of its columns."""
-        form = await read_form(limit_body(request, settings), settings)
-        table = form.get("table")
-        if not isinstance(table, UploadFile):
-            raise RequestError.wrong_request("the form has no file 'table'", field="table")
-        file = await table.read()
+        file = require_file(await read_parts(limit_body(request, settings), settings), "table")
         content, request.state.facts.rows = await workers.run(lambda: answer_inspect(file, settings))
         return Response(content, media_type=answers.JSON)
 

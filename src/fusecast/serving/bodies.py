@@ -150,8 +150,7 @@ async def read_call(request: Request, settings: Settings, kind: type[Options] = 
         body = await request.body()
         return read_json(body, kind)
     if media == FORM:
-        form = await read_form(request, settings)
-        return await read_fields(form, kind)
+        return understand_parts(await read_parts(request, settings), kind)
     if media in TABLES and kind is ForecastRequest:
         body = await request.body()
         options = validate(Options, {name: _from_text(value) for name, value in _options_of(request).items()})
@@ -172,33 +171,48 @@ def read_json(body: bytes, kind: type[Options]) -> Call:
         raise RequestError.wrong_request(f"the body cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise RequestError.wrong_request("the body must be an object with `history`")
-    wanted: Any = validate(kind, values)
-    changes, series = getattr(wanted, "changes", {}), getattr(wanted, "series", None)
-    return Call(history=wanted.history, plan=wanted.plan, options=wanted, changes=changes, series=series)
+    return _to_call(validate(kind, values))
 
 
 async def read_form(request: Request, settings: Settings) -> FormData:
-    """Read the parts of a form; the names of its files are not looked at."""
+    """Read the parts of a form."""
     try:
         return await request.form(max_files=2, max_fields=16, max_part_size=settings.max_bytes)
     except HTTPException as error:
         raise RequestError.wrong_request(f"the form cannot be read: {error.detail}") from None
 
 
-async def read_fields(form: FormData, kind: type[Options]) -> Call:
+async def read_parts(request: Request, settings: Settings) -> dict[str, bytes | str]:
+    """Return the files of a form as bytes, and its other parts as texts; the names of files are not looked at."""
+    form, parts = await read_form(request, settings), dict[str, bytes | str]()
+    try:
+        for name, value in form.multi_items():
+            if name in parts:
+                raise RequestError.wrong_request(f"the form has {name!r} twice", field=name)
+            parts[name] = await value.read() if isinstance(value, UploadFile) else value
+    finally:
+        await form.close()
+    return parts
+
+
+def require_file(parts: Mapping[str, bytes | str], name: str) -> bytes:
+    """Return a file of a form; raise a RequestError where there is none."""
+    file = parts.get(name)
+    if not isinstance(file, bytes):
+        raise RequestError.wrong_request(f"the form has no file {name!r}", field=name)
+    return file
+
+
+def understand_parts(parts: Mapping[str, bytes | str], kind: type[Options]) -> Call:
     """Read a request in the parts of a form: the tables are files, the options texts or JSON."""
-    files: dict[str, bytes] = {}
-    values: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if name in files or name in values:
-            raise RequestError.wrong_request(f"the form has {name!r} twice", field=name)
-        if isinstance(value, UploadFile):
-            files[name] = await value.read()
-        elif name in ("history", "plan"):
-            raise RequestError.wrong_request(f"{name!r} must be a file", field=name)
-        else:
-            values[name] = _from_text(value)
-    wanted: Any = validate(kind, {**values, **files})
+    require_file(parts, "history")
+    if "plan" in parts:
+        require_file(parts, "plan")
+    values = {name: _from_text(part) if isinstance(part, str) else part for name, part in parts.items()}
+    return _to_call(validate(kind, values))
+
+
+def _to_call(wanted: Any) -> Call:
     changes, series = getattr(wanted, "changes", {}), getattr(wanted, "series", None)
     return Call(history=wanted.history, plan=wanted.plan, options=wanted, changes=changes, series=series)
 

@@ -131,6 +131,7 @@ class Reader:
     @staticmethod
     def _start() -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if name != KEYS}
+        environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # others reserve a gigabyte at once
         environment |= {"POLARS_MAX_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "fusecast.serving.decoding"],
@@ -213,13 +214,15 @@ def _limit_memory(limit: int) -> None:
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (now + limit, hard))
+        now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (now + limit, hard))
 
 
 def main() -> None:
     """Read the files that are named on stdin, a line of JSON each, until it ends."""
+    with suppress(OSError):  # where memory runs out all the same, the system ends this process and not the server
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for line in sys.stdin:
         wanted = json.loads(line)
         _limit_memory(wanted["limits"]["bytes"])

@@ -32,8 +32,9 @@ class RequestError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.hint = status, code, message, hint
-        self.field, self.series, self.row, self.headers = field, series, row, dict(headers or {})
+        self.status, self.code, self.message, self.hint = status, code, _clean(message), _clean(hint)
+        self.row, self.headers = row, dict(headers or {})
+        self.field, self.series = (None if name is None else _clean(name) for name in (field, series))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the body of the answer."""
@@ -112,3 +113,8 @@ class RequestError(Exception):
 def _first(pattern: re.Pattern[str], text: str) -> str | None:
     found = pattern.search(text)
     return next((group for group in found.groups() if group is not None), None) if found else None
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be written as UTF-8: JSON may hold halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -59,7 +59,7 @@ class JsonLines(logging.Formatter):
         """Return the line: time, level, message, and the fields of the record."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         values = {"time": at, "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(values | getattr(record, "fields", {}), ensure_ascii=False, default=str)
+        return json.dumps(values | getattr(record, "fields", {}), default=str)
 
 
 def write(message: str, level: int = logging.INFO, **fields: Any) -> None:

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from fusecast.data.schema import Kind, Role
 from fusecast.errors import FusecastError
 from fusecast.features.calendar import PREFIX
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import CONFIG
 from fusecast.io.atomic import compute_checksum
+from fusecast.model.batch import Batch, example_batch
 from fusecast.runtime.device import torch_device
 from fusecast.serving.batching import SharedPasses
 from fusecast.serving.errors import RequestError
@@ -83,7 +86,9 @@ def load_model(name: str, path: Path, device: str | None = None) -> ServedModel:
     bundle, config = load_run(path)
     for part in (bundle, bundle.for_future):
         for member in part.members:
-            member.network.to(torch_device(device))
+            network = member.network.to(torch_device(device))
+            with torch.inference_mode():  # what is only built at the first pass must not take the time of a request
+                network(Batch(*(tensor.to(torch_device(device)) for tensor in example_batch(network.config, 1))))
     file = path / CONFIG
     created = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
     return ServedModel(name=name, bundle=bundle, config=config, model_id=compute_checksum(file)[:16], created=created)

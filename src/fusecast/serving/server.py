@@ -66,10 +66,22 @@ class Connection(H11Protocol):
 class Server(uvicorn.Server):
     """A server that finishes what it has accepted, and answers 503 to what comes after the signal."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self.gate: Gate = app.state.gate
+    def __init__(self, app: FastAPI) -> None:
         settings = app.state.settings
+        kind = type("Connection", (Connection,), {"timeout": settings.header_timeout})
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=kind,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self.gate: Gate = app.state.gate
         self.longest = settings.timeout + settings.body_timeout + GRACE
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
@@ -93,20 +105,17 @@ def run(app: FastAPI, host: str, port: int) -> None:
     """Serve an application until a signal ends the process; raise a ConfigError where the address cannot be used."""
     _log_json()
     torch.set_num_threads(1)  # requests and passes have a thread each
-    settings = app.state.settings
-    with _listen(host, port) as listener:
-        kind = type("Connection", (Connection,), {"timeout": settings.header_timeout})
-        config = uvicorn.Config(app, http=kind, ws="none", lifespan="on", log_config=None, access_log=False)
-        config.server_header, config.timeout_graceful_shutdown = False, 5
-        server = Server(config, app)
-        write("listening", url=_address(listener), models=app.state.models.names(), keys=len(settings.keys))
-        if not settings.keys and not _is_local(listener):
+    keys = app.state.settings.keys
+    with listen(host, port) as listener:
+        write("listening", url=address_of(listener), models=app.state.models.names(), keys=len(keys))
+        if not keys and not _is_local(listener):
             write("no key is needed: who reaches this address can use the server", logging.WARNING)
-        asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(Server(app).serve(sockets=[listener]))
     write("closed")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise a ConfigError where the address cannot be used."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)  # type: ignore[arg-type]
@@ -114,7 +123,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError.cannot_listen(host, port, getattr(error, "strerror", None) or str(error)) from None
 
 
-def _address(listener: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
+    """Return the URL of a socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
