@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 
 MAX_EXAMPLES = 5
@@ -70,8 +72,25 @@ class FusecastWarning(UserWarning):
     """Base of every warning: something that a user has to know to judge a result. Python shows each text once."""
 
 
+_COLLECTED: ContextVar[list[FusecastWarning] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[FusecastWarning]]:
+    """Collect the warnings of this thread in a list instead of showing them: what Python shows is of all threads."""
+    collected: list[FusecastWarning] = []
+    token = _COLLECTED.set(collected)
+    try:
+        yield collected
+    finally:
+        _COLLECTED.reset(token)
+
+
 def warn(warning: FusecastWarning) -> None:
     """Warn at the line that called into the package."""
+    if (collected := _COLLECTED.get()) is not None:
+        collected.append(warning)
+        return
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fusecast":
         level, frame = level + 1, frame.f_back

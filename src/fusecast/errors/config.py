@@ -75,6 +75,13 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def cannot_listen(cls, host: str, port: int, reason: str) -> Self:
+        return cls(
+            f"cannot listen on port {port} of {host}: {reason}\n"
+            "Hint: choose another --port, 0 for a free one, or an address of this machine as --host"
+        )
+
+    @classmethod
     def no_data(cls, *, saved: bool = False) -> Self:
         if saved:
             return cls(

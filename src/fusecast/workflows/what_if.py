@@ -45,13 +45,30 @@ def what_if(
     partial: bool = False,
 ) -> pl.DataFrame:
     """Return forecasts with known columns as they are, and changed; see :meth:`fusecast.Forecaster.what_if`."""
+    panel, *forecasts = forecast_changed(
+        prepared, bundle, judged, changes, future, series=series, raw=raw, partial=partial
+    )
+    before, after = (long_table(panel, each, name) for each, name in zip(forecasts, ("before", "after"), strict=True))
+    return before.with_columns(after["after"], difference=after["after"] - before["before"])
+
+
+def forecast_changed(
+    prepared: Prepared,
+    bundle: Bundle,
+    judged: EnsemblePredictor,
+    changes: Mapping[str, Change],
+    future: TableLike | None = None,
+    *,
+    series: object = None,
+    raw: bool = False,
+    partial: bool = False,
+) -> tuple[Panel, Forecasts, Forecasts]:
+    """Return the panel of the forecasts, those with known columns as they are, and those with them changed."""
     panel, index = latest_windows(prepared, future, series, partial=partial)
     changed = apply_changes(panel, index, changes)
     network = predictor_for(bundle, judged, panel, index)
     predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
-    before = long_table(panel, predictor.predict(panel, index), "before")
-    after = long_table(panel, predictor.predict(changed, index), "after")
-    return before.with_columns(after["after"], difference=after["after"] - before["before"])
+    return panel, predictor.predict(panel, index), predictor.predict(changed, index)
 
 
 def apply_changes(panel: Panel, index: WindowIndex, changes: Mapping[str, Change]) -> Panel:

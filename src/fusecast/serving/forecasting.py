@@ -1,0 +1,180 @@
+"""What the server answers: forecasts, what-if forecasts, explanations and inspections, by the steps of `workflows`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fusecast.data.ids.search import ID_NAMES
+from fusecast.data.inspection import inspect_table
+from fusecast.errors.base import collect_warnings
+from fusecast.serving import answers
+from fusecast.serving.bodies import Call, to_frame
+from fusecast.serving.errors import RequestError
+from fusecast.serving.models import ServedModel
+from fusecast.serving.settings import Settings
+from fusecast.workflows.explain import explain_latest_forecast
+from fusecast.workflows.predict import predict
+from fusecast.workflows.prepare import prepare_for_model
+from fusecast.workflows.what_if import forecast_changed
+
+if TYPE_CHECKING:
+    from fusecast.data.panel import Panel
+    from fusecast.workflows.prepare import Prepared
+
+MAX_EXPLAINED = 20
+"""Series that are explained in an answer at most."""
+PREVIEW_ROWS = 20
+MAX_LEVELS = 100
+
+
+class Forecasting:
+    """One request to a model, its table prepared."""
+
+    def __init__(self, model: ServedModel, call: Call, settings: Settings) -> None:
+        keys = model.bundle.preprocessor.schema.id_names
+        history = to_frame(call.history, "history", keys, settings)
+        assert history is not None
+        self.plan = to_frame(call.plan, "plan", keys, settings)
+        self.model, self.call, self.options = model, call, call.options
+        series = history.select(name for name in keys if name in history.columns).n_unique() if keys else 1
+        forecasts = series * model.bundle.config.horizon
+        if forecasts > settings.max_rows:
+            raise RequestError.too_large("the table of forecasts", settings.max_rows, "rows")
+        self.prepared: Prepared = prepare_for_model(history, model.config, model.bundle)
+        self.rows = len(history)
+        self.how = {"raw": call.options.raw, "partial": call.options.partial}
+
+    def forecast(self) -> pl.DataFrame:
+        """Return the table of ``Forecaster.predict``."""
+        extended, forecasts = predict(
+            self.prepared,
+            self.model.bundle,
+            self.model.predictor(),
+            self.plan,
+            quantiles=self.options.quantiles,
+            **self.how,
+        )
+        return forecasts.to_frame(extended)
+
+    def what_if(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the forecasts with known columns as they are, and changed."""
+        panel, *forecasts = forecast_changed(
+            self.prepared,
+            self.model.bundle,
+            self.model.predictor(),
+            self.call.changes,
+            self.plan,
+            series=self.call.series,
+            **self.how,
+        )
+        if self.options.quantiles is not None:
+            forecasts = [each.at_levels(self.options.quantiles) for each in forecasts]
+        before, after = (each.to_frame(panel) for each in forecasts)
+        return before, after
+
+    def recent_rows(self) -> list[dict[str, Any]] | None:
+        """Return the last known rows of each series; None where none are asked for."""
+        panel, count = self.prepared.panel, self.options.history_rows
+        if not count:
+            return None
+        frame = panel_rows(panel, count)
+        return answers.to_rows(frame)
+
+    def explain(self) -> dict[str, Any] | None:
+        """Return importances and attention, averaged over the series, and those of each; None where not asked for."""
+        if not self.options.explanation:
+            return None
+        explained = {}
+        for name in self.prepared.panel.names[:MAX_EXPLAINED]:
+            explanation = explain_latest_forecast(
+                self.prepared, self.model.bundle, self.model.predictor(), name, self.plan, **self.how
+            )
+            explained[name] = (explanation.variables, explanation.steps)
+        variables = pl.concat(each[0] for each in explained.values())
+        steps = pl.concat(each[1] for each in explained.values())
+        return {**describe(variables, steps), "series": {name: describe(*each) for name, each in explained.items()}}
+
+
+def describe(variables: pl.DataFrame, steps: pl.DataFrame) -> dict[str, Any]:
+    """Return the mean importance of each variable, and the mean attention at each lag."""
+    weights = variables.group_by("group", "variable", maintain_order=True).agg(pl.col("weight").mean())
+    importance = {
+        group: weights.filter(pl.col("group") == group).drop("group").sort("weight", descending=True).to_dicts()
+        for group in ("static", "past", "future")
+    }
+    lags = steps.group_by(pl.col("position").alias("lag")).agg(pl.col("attention").mean().alias("weight")).sort("lag")
+    return {"importance": importance, "attention": lags.to_dicts()}
+
+
+def panel_rows(panel: Panel, count: int) -> pl.DataFrame:
+    """Return the last rows with a known target of each series: ids, time and targets."""
+    known = panel.known_lengths
+    kept = np.minimum(known, count)
+    series = np.repeat(np.arange(panel.num_series), kept)
+    rows = np.concatenate([np.arange(end - size, end) for end, size in zip(known, kept, strict=True)] or [[]])
+    rows = rows.astype(np.int64)
+    columns: dict[str, Any] = {**panel.ids_of(series), panel.schema.time: panel.times_at(series, rows)}
+    for target in panel.schema.targets:
+        columns[target] = panel.reals[target][panel.indptr[series] + rows]
+    return pl.DataFrame(columns)
+
+
+def answer_forecast(model: ServedModel, call: Call, media: str, settings: Settings) -> tuple[bytes, int]:
+    """Return the answer to a forecast in a media type, and the rows of its table."""
+    with collect_warnings() as notes:
+        work = Forecasting(model, call, settings)
+        frame = work.forecast()
+        if media != answers.JSON:
+            return answers.write_frame(frame, media), work.rows
+        values = {
+            "model": model.name,
+            "model_id": model.model_id,
+            "columns": frame.columns,
+            "forecasts": answers.to_rows(frame),
+            "history": work.recent_rows(),
+            "explanation": work.explain(),
+        }
+    return answers.write_json({**values, "notes": list(dict.fromkeys(map(str, notes)))}), work.rows
+
+
+def answer_what_if(model: ServedModel, call: Call, settings: Settings) -> tuple[bytes, int]:
+    """Return the answer to a what-if, and the rows of its table."""
+    with collect_warnings() as notes:
+        work = Forecasting(model, call, settings)
+        before, after = work.what_if()
+    values = {
+        "model": model.name,
+        "model_id": model.model_id,
+        "columns": before.columns,
+        "forecasts": answers.to_rows(before),
+        "changed": answers.to_rows(after),
+        "notes": list(dict.fromkeys(map(str, notes))),
+    }
+    return answers.write_json(values), work.rows
+
+
+def answer_inspect(table: Any, settings: Settings) -> tuple[bytes, int]:
+    """Return how a table is understood, and its rows."""
+    with collect_warnings() as notes:
+        frame = to_frame(table, "table", ID_NAMES, settings)
+        assert frame is not None
+        inspection = inspect_table(frame)
+    levels = {}
+    for column in inspection.columns:
+        if column.kind == "categorical":
+            values = frame[column.name].drop_nulls().cast(pl.String).unique().sort()
+            levels[column.name] = values.head(MAX_LEVELS).to_list()
+    values = asdict(inspection)
+    answer: Mapping[str, Any] = {
+        **values,
+        "warnings": [*inspection.warnings, *map(str, notes)],
+        "arguments": inspection.arguments(),
+        "levels": levels,
+        "preview": answers.to_rows(frame.head(PREVIEW_ROWS)),
+    }
+    return answers.write_json(answer), len(frame)

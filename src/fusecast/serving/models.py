@@ -1,0 +1,161 @@
+"""The models of a server by name; each is loaded anew when the files in its folder change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fusecast.data.schema import Kind, Role
+from fusecast.errors import FusecastError
+from fusecast.features.calendar import PREFIX
+from fusecast.inference.ensemble_predictor import EnsemblePredictor
+from fusecast.inference.model_bundle import CONFIG
+from fusecast.io.atomic import compute_checksum
+from fusecast.model.batch import Batch, example_batch
+from fusecast.runtime.device import torch_device
+from fusecast.serving.batching import SharedPasses
+from fusecast.serving.errors import RequestError
+from fusecast.serving.middleware import write
+from fusecast.workflows.calibrate import stored_calibration
+from fusecast.workflows.load import load_run
+
+if TYPE_CHECKING:
+    from fusecast.config import RunConfig
+    from fusecast.inference.model_bundle import Bundle
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ServedModel:
+    """A loaded bundle."""
+
+    name: str
+    bundle: Bundle = field(repr=False)
+    config: RunConfig = field(repr=False)
+    model_id: str  # digest of the bundle's config, which has the checksums of its other files
+    created: str
+
+    def predictor(self) -> EnsemblePredictor:
+        """Return what forecasts with the judged networks."""
+        return EnsemblePredictor.from_bundle(self.bundle)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a client has to know to send tables, and to judge the forecasts."""
+        schema, network = self.bundle.preprocessor.schema, self.bundle.config
+        inputs = self.bundle.preprocessor.inputs
+        columns: dict[str, list[str]] = {}
+        for role in (Role.STATIC, Role.KNOWN, Role.OBSERVED):
+            for kind in (Kind.REAL, Kind.CATEGORICAL):
+                names = [column.name for column in schema.columns if (column.role, column.kind) == (role, kind)]
+                columns[f"{role.value}_{kind.value}"] = names
+        return {
+            "name": self.name,
+            "model_id": self.model_id,
+            "created": self.created,
+            "version": self.bundle.version,
+            "schema": {
+                "id": list(schema.id_names),
+                "time": schema.time,
+                "frequency": schema.frequency,
+                "targets": list(schema.targets),
+                **columns,
+            },
+            "calendar": [name.removeprefix(PREFIX) for name in inputs.future_names if name.startswith(PREFIX)],
+            "lookback": network.lookback,
+            "horizon": network.horizon,
+            "quantiles": list(network.quantiles),
+            "members": len(self.bundle.members),
+            "calibrated": stored_calibration(self.bundle) is not None,
+            "accuracy": None,
+            "coverage": None,
+            "splits": None,
+        }
+
+
+def load_model(name: str, path: Path, device: str | None = None) -> ServedModel:
+    """Load a bundle or the folder of a run onto a device, None for the best there is.
+
+    Raise an ArtifactError as :func:`~fusecast.workflows.load.load_run`.
+    """
+    bundle, config = load_run(path)
+    for part in (bundle, bundle.for_future):
+        for member in part.members:
+            network = member.network.to(torch_device(device))
+            with torch.inference_mode():  # what is only built at the first pass must not take the time of a request
+                network(Batch(*(tensor.to(torch_device(device)) for tensor in example_batch(network.config, 1))))
+    file = path / CONFIG
+    created = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    return ServedModel(name=name, bundle=bundle, config=config, model_id=compute_checksum(file)[:16], created=created)
+
+
+class Models:
+    """The served models by name. The first one answers requests that name none."""
+
+    def __init__(self, paths: Mapping[str, Path] | None = None, device: str | None = None) -> None:
+        self.passes = SharedPasses()
+        self.failures: dict[str, str] = {}  # by name, why a newer model could not be loaded
+        self._device = device
+        self._models: dict[str, ServedModel] = {}
+        self._paths: dict[str, Path] = {}
+        self._states: dict[str, object] = {}
+        for name, path in (paths or {}).items():
+            self.add(name, path)
+
+    def add(self, name: str, path: Path) -> ServedModel:
+        """Load a model and serve it by a name, in place of an earlier one; ArtifactError as :func:`load_model`.
+
+        Requests that have begun go on with the earlier one.
+        """
+        state = _read_state(path)
+        model = load_model(name, path, self._device)
+        networks = {member.network for part in (model.bundle, model.bundle.for_future) for member in part.members}
+        self.passes.attach(networks)
+        self._models = {**self._models, name: model}  # replaced at once, so that no reader sees half of it
+        self._paths[name], self._states[name] = path, state
+        self.failures.pop(name, None)
+        return model
+
+    def refresh(self) -> None:
+        """Load the models anew whose files have changed; one that cannot be loaded leaves the present one in place."""
+        for name, path in self._paths.items():
+            state = _read_state(path)
+            if state == self._states[name]:
+                continue
+            self._states[name] = state
+            try:
+                model = self.add(name, path)
+                write("loaded", model=name, model_id=model.model_id)
+            except Exception as error:  # noqa: BLE001  the present model goes on, whatever is wrong with the new one
+                self.failures[name] = str(error) if isinstance(error, FusecastError) else type(error).__name__
+                write("not loaded", logging.ERROR, model=name, error=self.failures[name])
+
+    def all(self) -> list[ServedModel]:
+        """Return the models, the default first."""
+        return list(self._models.values())
+
+    def names(self) -> list[str]:
+        """Return the names, the default first."""
+        return list(self._models)
+
+    def get(self, name: str | None = None) -> ServedModel:
+        """Return a model by name, None for the default; raise a RequestError where there is none."""
+        models = self._models
+        if name is None and models:
+            return next(iter(models.values()))
+        if name is None or name not in models:
+            raise RequestError.unknown_model(name, list(models))
+        return models[name]
+
+
+def _read_state(path: Path) -> object:
+    """Return what changes when a model is replaced: identity and time of the file that names all others."""
+    with suppress(OSError):
+        status = (path / CONFIG).stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    return None
