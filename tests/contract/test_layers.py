@@ -34,7 +34,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("export",),
     ("forecaster",),
     ("scale",),
-    ("serving", "cli"),
+    ("serving",),
+    ("cli",),
     ("__main__",),
 )
 LAYER = {name: number for number, names in enumerate(ORDER) for name in names}
