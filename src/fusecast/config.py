@@ -59,6 +59,7 @@ EARLIER_DEFAULTS: Mapping[str, Any] = {
     "blend": "none",
     "calibration": "none",
     "features": {"lower_bound": "none"},
+    "network": {"head": "quantile"},
     "table": {"future_rows": "none"},
     "training": {
         "members": 1,
@@ -228,15 +229,21 @@ class NetworkConfig(Section):
     """Share of units dropped in training."""
     quantiles: tuple[float, ...] = ModelConfig.quantiles
     """Quantile levels to forecast, increasing."""
-    head: Head = ModelConfig.head
-    """What is forecast: `quantile`, or a distribution: `normal`, `student_t`, `negative_binomial`, `tweedie`."""
+    head: Head | Literal["auto"] = "auto"
+    """What is forecast: `quantile`, or a distribution: `normal`, `student_t`, `negative_binomial`, `tweedie`. `auto`:
+    `negative_binomial` where every target is a small count, `quantile` elsewhere."""
     tweedie_power: Float = ModelConfig.tweedie_power
     """Power of the mean in the variance of `tweedie`."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        ModelConfig(horizon=1, lookback=1, **dict(self))  # raises a ConfigError before any table is read
+        self.build_model_config(horizon=1, lookback=1)  # raises a ConfigError before any table is read
         return self
+
+    def build_model_config(self, **sizes: Any) -> ModelConfig:
+        """Return the configuration of a network of further `sizes`; where the head is open, it has quantiles."""
+        options = {name: value for name, value in self if (name, value) != ("head", "auto")}
+        return ModelConfig(**options, **sizes)
 
 
 class TrainingConfig(Section):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
@@ -106,3 +110,49 @@ def test_horizons_of_validation_are_counted_over_all_series(series: int, kinds: 
     prepared = forecaster.prepare(shop_table(series=series))  # 18 validation rows each: four horizons
     assert prepared.config.features.window_scalings == kinds
     assert forecaster.config.features.window_scaling == (kinds[0] if len(kinds) == 1 else kinds)
+
+
+def counts(values: Sequence[float], name: str = "y") -> pl.DataFrame:
+    """Return a table of 200 days whose target repeats some values."""
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 7, 18), eager=True)
+    return pl.DataFrame({"ds": days, name: np.resize(np.asarray(values, dtype=np.float64), 200)})
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "head"),
+    [
+        ([0, 0, 3, 1, 12], {}, "negative_binomial"),
+        ([9, 10, 11], {}, "negative_binomial"),
+        ([10, 11, 12, 13], {}, "quantile"),  # large counts are nearly continuous
+        ([0, 0, 3, 1, 12.5], {}, "quantile"),
+        ([0, 0, 3, -1, 12], {}, "quantile"),
+        ([0, 1], {}, "quantile"),  # a state that is on or off
+        ([0, 0, 3, 1, 12], {"network": {"head": "quantile"}}, "quantile"),
+        ([0, 0, 3, 1, 12], {"features": {"target_transform": "log1p"}}, "quantile"),
+    ],
+)
+def test_small_counts_have_a_distribution_of_counts(values: list[float], options: dict[str, Any], head: str) -> None:
+    prepared = Forecaster(HORIZON, LOOKBACK, **options).prepare(counts(values))
+    assert prepared.config.network.head == prepared.model_config.head == head
+    assert [each.value for each in prepared.choices if each.option == "head"] == [head] * (head != "quantile")
+
+
+def test_one_target_that_is_no_small_count_gives_all_of_them_quantiles() -> None:
+    table = counts([0, 0, 3, 1, 12]).with_columns(counts([100, 200], "other")["other"])
+    prepared = Forecaster(HORIZON, LOOKBACK, target=["y", "other"]).prepare(table)
+    assert prepared.config.network.head == "quantile"
+
+
+def test_counts_outside_the_training_rows_do_not_choose_and_break_nothing() -> None:
+    table = counts([0, 0, 3, 1, 12])
+    last = table.with_columns(pl.when(pl.int_range(pl.len()) == 199).then(0.5).otherwise("y").alias("y"))
+    assert Forecaster(HORIZON, LOOKBACK).prepare(last).config.network.head == "quantile"
+
+
+def test_the_forecasts_of_small_counts_are_whole_numbers(tmp_path: Path) -> None:
+    table = counts([0, 0, 3, 1, 12])
+    forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(table, folder=tmp_path)
+    forecasts = Forecaster.load(tmp_path).predict(data=table).select(pl.selectors.float()).to_numpy()
+    assert forecaster.config.network.head == "negative_binomial"
+    assert (forecasts == np.rint(forecasts)).all()
+    assert (forecasts >= 0).all()

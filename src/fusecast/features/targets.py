@@ -155,6 +155,22 @@ def find_lower_bound(values: FloatArray, option: float | str) -> float | None:
     return None if isinstance(option, str) else float(option)
 
 
+def is_count(values: FloatArray) -> bool:
+    """Whether all values that are present are whole numbers from 0 on, at least one of them above 1."""
+    return (
+        not _is_any(values, _is_negative) and not _is_any(values, _is_fractional) and _is_any(values, lambda x: x > 1)
+    )
+
+
+def compute_share_up_to(values: FloatArray, limit: float) -> float:
+    """Return the share of values that are at most a limit; 0 where there is no value."""
+    count = 0
+    for rows in row_blocks(len(values)):
+        count += int((values[rows] <= limit).sum())
+        release(values)
+    return count / max(len(values), 1)
+
+
 def warn_below_bound(panel: Panel, lowest: FloatArray, begin: IntArray | int = 0, end: IntArray | None = None) -> None:
     """Warn of values of the targets, in rows [begin, end) of each series, below the bounds [Y] of their forecasts.
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from fusecast.data.arrays import FloatArray
 from fusecast.data.frequency import Frequency, format_duration, format_weekdays, seasons_for
+from fusecast.features.scaling import TrainingRows
+from fusecast.features.targets import COUNT_HEAD, compute_share_up_to, is_count
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ MAX_STEPS = 512
 BATCH_OF_MANY, RATE_OF_MANY = 32, 2e-3
 """Windows a step and learning rate where there are more windows than :data:`MANY_WINDOWS`: see docs/accuracy.md."""
 MANY_WINDOWS = 16_384
+SMALL_COUNT, SHARE_OF_SMALL_COUNTS = 10, 0.5
+"""Counts of which such a share is at most so large have a distribution of counts as head: see docs/accuracy.md."""
 HORIZONS_TO_CHOOSE_BY = 100
 """Horizons that the validation rows of all series hold at least where they decide about window scaling and blend."""
 
@@ -48,6 +52,11 @@ def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunC
         typical = int(np.median(lengths)) if len(lengths) else 1
         choices.append(choose_lookback(panel.schema.frequency, config.horizon, typical))
         config = config.model_copy(update={"lookback": choices[-1].value})
+    if config.network.head == "auto":
+        head = choose_head(config, panel, splits)
+        config = config.model_copy(update={"network": config.network.model_copy(update={"head": head.value})})
+        if head.value != "quantile":
+            choices.append(head)
     judged = int(((splits.valid_end - splits.train_end)[splits.train_end > 0] // config.horizon).sum())
     if config.blend == "auto":
         mixes = judged >= HORIZONS_TO_CHOOSE_BY and config.network.head == "quantile"
@@ -65,6 +74,21 @@ def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunC
         steps = {each.option.replace(" ", "_"): each.value for each in chosen}
         config = config.model_copy(update={"training": config.training.model_copy(update=steps)})
     return config, (*choices, *chosen)
+
+
+def choose_head(config: RunConfig, panel: Panel, splits: Split) -> Choice:
+    """Choose a distribution of counts where all targets are small whole numbers from 0 on, and quantiles elsewhere."""
+    if config.features.target_transform != "none":
+        return Choice("head", "quantile", "the target is transformed")
+    training, least = TrainingRows(panel, splits.train_end), 1.0
+    for target in panel.schema.targets:
+        if not is_count(panel.reals[target]):
+            return Choice("head", "quantile", f"{target} is no count")
+        least = min(least, compute_share_up_to(training.values(panel.reals[target])[0], SMALL_COUNT))
+    if least < SHARE_OF_SMALL_COUNTS:
+        return Choice("head", "quantile", f"{least:.0%} of the training values are small counts")
+    reason = f"all values are whole numbers from 0 on, and {least:.0%} of those to train on at most {SMALL_COUNT}"
+    return Choice("head", COUNT_HEAD, reason)
 
 
 def count_training_windows(config: RunConfig, panel: Panel, splits: Split) -> int:

@@ -85,12 +85,8 @@ class Prepared:
     @property
     def model_config(self) -> ModelConfig:
         """Return the configuration of the network for these inputs."""
-        return ModelConfig(
-            horizon=self.config.horizon,
-            lookback=self.lookback,
-            **self.config.network.model_dump(),
-            **self.preprocessor.inputs.sizes(),
-        )
+        sizes = self.preprocessor.inputs.sizes()
+        return self.config.network.build_model_config(horizon=self.config.horizon, lookback=self.lookback, **sizes)
 
     @cached_property
     def train(self) -> WindowIndex:
@@ -130,7 +126,7 @@ class Prepared:
 def check_memory(config: RunConfig) -> None:
     """Raise a ConfigError where the network, or what it reads of one window, cannot fit into memory."""
     lookback = config.lookback or 1  # chosen later
-    network = ModelConfig(horizon=config.horizon, lookback=lookback, **dict(config.network))
+    network = config.network.build_model_config(horizon=config.horizon, lookback=lookback)
     steps = lookback + config.horizon
     require_memory("the network", FLOAT_BYTES * network.least_weights)
     require_memory(f"a window of {steps:,} steps", FLOAT_BYTES * VECTORS_PER_STEP * steps * network.hidden_size)
