@@ -121,7 +121,7 @@ def test_a_bad_body_is_refused_in_words(name: str, client: httpx.Client, table: 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "empty"),
+        (b"", "no rows"),
         (b"\x00\x01\x02", ""),
         (b"PAR1 and no more", "cannot be read"),
         (b"ARROW1\x00\x00", "cannot be read"),
@@ -189,18 +189,18 @@ def test_a_small_file_that_would_fill_the_memory(
     client = serve(max_rows=100_000_000 if kind == "arrow" else 50_000, max_bytes=10**7)
     monkeypatch.setattr(Settings, "max_cells", 1_000_000)
     if kind == "xlsx":
-        content = zip_sheet(f"<row>{'<c><v>1</v></c>' * 4000}</row>" * 3000)
+        content = zip_sheet(f"<row>{'<c><v>1</v></c>' * 4000}</row>" * 900)
     elif kind == "arrow":
         sink = pa.BufferOutputStream()
         batch = pa.record_batch({"y": pa.array([0.0] * 5_000_000)})
         with pa.ipc.new_file(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            for _ in range(40):
+            for _ in range(12):
                 writer.write_batch(batch)
         content = sink.getvalue().to_pybytes()
     else:
         content = b",".join(b"c%d" % n for n in range(10_000)) + b"\n" + b"1\n" * 40_000
     assert len(content) < 10**6
-    assert refusal(client.post("/v1/inspect", files={"table": content}), 413)["code"] == "too_large"
+    assert "memory" in refusal(client.post("/v1/inspect", files={"table": content}), 413)["message"]
     assert client.post("/v1/inspect", files={"table": table.write_csv().encode()}).status_code == 200
 
 
@@ -209,7 +209,7 @@ def test_a_slow_body_ends_in_408(serve: Serve) -> None:
     with connect(client) as connection:
         head = b"POST /v1/forecast HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
         connection.sendall(head + b"{")
-        answer = connection.recv(4000)
+        answer = b"".join(iter(lambda: connection.recv(4000), b""))
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"code":"slow"' in answer
 

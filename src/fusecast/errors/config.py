@@ -82,6 +82,10 @@ class ConfigError(FusecastError):
         )
 
     @classmethod
+    def model_named_twice(cls, name: str) -> Self:
+        return cls(f"two models are called {name!r}\nHint: name them apart, as in first=PATH second=PATH")
+
+    @classmethod
     def no_data(cls, *, saved: bool = False) -> Self:
         if saved:
             return cls(

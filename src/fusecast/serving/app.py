@@ -61,7 +61,7 @@ def check_key(request: Request) -> None:
         return
     header = request.headers.get("authorization", "")
     scheme, _, bearer = header.partition(" ")
-    given = (bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")).strip().encode()
+    given = (bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")).strip().encode("latin-1")
     if not any([hmac.compare_digest(given, key.encode()) for key in keys]):  # noqa: C419  all are compared
         raise RequestError.no_key()
 

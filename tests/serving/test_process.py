@@ -1,0 +1,98 @@
+"""`fusecast serve` as a process: its start, its log, its end under load, and the commands of the container."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import httpx
+import polars as pl
+from tests.helpers.python_server import run_python
+from tests.helpers.serving import server_process, wait_until
+
+from fusecast.forecaster import Forecaster
+from fusecast.serving.answers import to_rows
+
+JSON = {"Content-Type": "application/json"}
+CLIENTS = 6
+
+
+def test_a_signal_under_load_loses_no_accepted_request(
+    run: Path, other_run: Path, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    runs = {"a": run, "b": other_run}
+    expected = {name: to_rows(Forecaster.load(each).predict(data=table)) for name, each in runs.items()}
+    body = json.dumps({"history": to_rows(table)}).encode()
+    log = tmp_path / "log"
+    with server_process(
+        [f"{name}={each}" for name, each in runs.items()], log, FUSECAST_API_KEYS="key-of-a-client"
+    ) as server:
+        url, outcomes = server.url, list[tuple[str, int | str]]()
+        stopped = threading.Event()
+
+        def ask(name: str) -> None:
+            """Ask again and again, now with the same connection, now with a new one, until nobody listens."""
+            with httpx.Client(timeout=60, headers=JSON | {"X-API-Key": "key-of-a-client"}) as client:
+                while not stopped.is_set():
+                    outcome: int | str
+                    try:
+                        one = client if name == "a" else httpx
+                        answer = one.post(
+                            f"{url}/v1/forecast?model={name}", content=body, headers=client.headers, timeout=60
+                        )
+                        outcome = answer.status_code
+                        assert outcome != 200 or answer.json()["forecasts"] == expected[name]
+                    except httpx.ConnectError:
+                        outcome = "nobody listens"
+                    except httpx.HTTPError as error:
+                        outcome = type(error).__name__
+                    outcomes.append((name, outcome))
+                    if outcome == "nobody listens":
+                        return
+
+        threads = [threading.Thread(target=ask, args=("ab"[n % 2],)) for n in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: sum(outcome == 200 for _, outcome in outcomes) >= 2 * CLIENTS)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        stopped.set()
+        for thread in threads:
+            thread.join(30)
+        lines = server.lines()
+    assert {outcome for _, outcome in outcomes} == {200, 503, "nobody listens"}
+    closing = next(n for n, line in enumerate(lines) if line["message"] == "closing")
+    accepted, after = lines[closing]["in_flight"], [line.get("status") for line in lines[closing + 1 :]]
+    assert accepted > 0
+    assert after.count(200) == accepted
+    assert [line["message"] for line in lines if line["message"] != "request"] == ["listening", "closing", "closed"]
+    assert sum(line.get("status") == 200 and line["path"] == "/v1/forecast" for line in lines) == sum(
+        outcome == 200 for _, outcome in outcomes
+    )
+    assert "key-of-a-client" not in log.read_text()
+    assert "price" not in log.read_text()
+
+
+def test_what_cannot_be_served_is_told_in_words(run: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run_python("-m", "fusecast", "serve", run, "--port", port)
+    assert ended.returncode == 2
+    assert f"Error: cannot listen on port {port} of 127.0.0.1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    ended = run_python("-m", "fusecast", "serve", tmp_path)
+    assert ended.returncode == 2
+    assert str(tmp_path) in ended.stderr
+    ended = run_python("-m", "fusecast", "serve", f"a={run}", f"a={run}")
+    assert ended.returncode == 2
+    assert "two models are called 'a'" in ended.stderr
+
+
+def test_a_package_that_is_not_installed_is_named(run: Path) -> None:
+    code = "import sys; sys.modules['fastapi'] = None\nfrom fusecast.cli.app import main; main()"
+    ended = run_python("-c", code, "serve", run)
+    assert ended.returncode == 2
+    assert "pip install 'fusecast[serve]'" in ended.stderr
