@@ -21,6 +21,7 @@ from fusecast.cli.commands import (
     predict,
     report,
     serve,
+    ui,
 )
 from fusecast.cli.options import Command, ConfigCommand
 from fusecast.errors import ArtifactError, FusecastError
@@ -49,7 +50,7 @@ def _root(
 ) -> None: ...
 
 
-for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, serve, migrate, demo):
+for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, serve, ui, migrate, demo):
     verb = module.__name__.rpartition(".")[2]
     app.command(cls=ConfigCommand if module is fit else Command)(getattr(module, verb))
 

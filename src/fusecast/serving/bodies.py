@@ -52,6 +52,7 @@ class Options(BaseModel):
     partial: bool = Field(False, description="mask known values that the plan lacks")
     explanation: bool = Field(False, description="importances of the variables, and attention to past steps")
     history_rows: int = Field(0, ge=0, le=100_000, description="last known rows of each series in the answer")
+    columns: dict[str, str] = Field({}, description="names in the model of columns that the tables name otherwise")
 
 
 class ForecastRequest(Options):

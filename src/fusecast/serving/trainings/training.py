@@ -39,7 +39,9 @@ LARGEST_SHARE = 0.99
 class Training:
     """One training. It writes into ``FOLDER/run``; `on_end` is called when a model is there, before its end is told."""
 
-    def __init__(self, name: str, folder: Path, config: RunConfig, table: pl.DataFrame, on_end: Callable[[Training], None]) -> None:
+    def __init__(
+        self, name: str, folder: Path, config: RunConfig, table: pl.DataFrame, on_end: Callable[[Training], None]
+    ) -> None:
         self.name, self.folder = name, folder
         self.state: State = "running"
         self.message: str | None = None
@@ -169,7 +171,11 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     return [
-        {"step": int(row["step"]), "train": float(row["train_loss"]), "validation": float(row["val_loss"]) if row["val_loss"] else None}
+        {
+            "step": int(row["step"]),
+            "train": float(row["train_loss"]),
+            "validation": float(row["val_loss"]) if row["val_loss"] else None,
+        }
         for row in rows
     ]
 

@@ -64,7 +64,7 @@ class Trainings:
             name = self._choose_name(file_name)
             folder = self.folder / name
             folder.mkdir(parents=True)
-            training = Training(name, folder, config, table, lambda ended: self._serve(ended))
+            training = Training(name, folder, config, table, self._serve)
             self._trainings[name] = training
             return training
 
