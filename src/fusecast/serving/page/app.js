@@ -53,10 +53,10 @@ async function chooseModel(name) {
   state.model = await requestJson(`v1/model?model=${encodeURIComponent(name)}`);
   byId("model").value = name;
   showModel(state.model);
-  const { schema, calendar, horizon } = state.model;
-  const planned = [...(schema.known_real || []), ...(schema.known_categorical || [])].filter((column) => !(calendar || []).includes(column));
+  const { schema, horizon } = state.model;
+  const planned = [...schema.known_real, ...schema.known_categorical];
   show(byId("plan-drop"), planned.length > 0);
-  byId("plan-text").textContent = `with ${planned.join(", ")} of the next ${stepsText(horizon, schema.frequency)}, if the table does not end with ${planned.length > 1 ? "them" : "it"}`;
+  byId("plan-text").textContent = `${planned.join(", ")} of the next ${stepsText(horizon, schema.frequency)}, if the table does not end with ${planned.length > 1 ? "them" : "it"}`;
   for (const id of ["forecast", "what-if", "why"]) show(byId(id), false);
   if (state.inspection) showRoles();
 }

@@ -31,12 +31,17 @@ export function duration(seconds) {
   return rounded < 5400 ? `${Math.round(rounded / 60)} min` : `${significant.format(rounded / 3600)} h`;
 }
 
+/** Return a time of a table as text without what says nothing: seconds of 0 and their fractions. */
+export function plainTime(time) {
+  return String(time ?? "").replace("T", " ").replace(/(\d\d:\d\d:\d\d)\.0+/, "$1").replace(/(\d\d:\d\d):00(?=$|[+-])/, "$1");
+}
+
 /** Return a time of a table as a number to draw it at: milliseconds, or the number that it is. */
 export function position(time) {
   if (typeof time === "number") return time;
   const text = String(time).trim().replace(" ", "T");
   const zoned = /[zZ]$|[+-]\d\d:?\d\d$/.test(text.slice(10));
-  const value = Date.parse(text.length <= 10 ? text : zoned ? text : `${text}Z`);
+  const value = Date.parse(text.length <= 10 ? text : zoned ? text.replace(/([+-]\d\d)(\d\d)$/, "$1:$2") : `${text}Z`);
   return Number.isNaN(value) ? Number(time) : value;
 }
 

@@ -2,7 +2,7 @@
 
 import { byId, fillFacts, fillTable, h, show } from "./dom.js";
 import { bars } from "./figures.js";
-import { number, percent, plural } from "./format.js";
+import { number, percent, plainTime, plural } from "./format.js";
 import { modelColumns } from "./roles.js";
 
 const LARGE_ERROR = 0.05; // of a coverage, which then is marked
@@ -37,7 +37,7 @@ export function showModel(model) {
     "Quantile levels": (model.quantiles || []).join(", "),
     Networks: model.members,
     Calibrated: model.calibrated ? "yes" : "no",
-    Created: model.created,
+    Created: model.created && plainTime(model.created).replace(/\+00:00$/, " UTC"),
   });
   show(byId("about"));
 }

@@ -4,7 +4,7 @@ import { asForm, asJson, request, requestJson } from "./api.js";
 import { FanChart } from "./chart.js";
 import { announce, byId, fillTable, h, show, showError } from "./dom.js";
 import { bars, drawLines } from "./figures.js";
-import { number, position, zoneShift } from "./format.js";
+import { number, plainTime, position, zoneShift } from "./format.js";
 import { state } from "./state.js";
 
 const MOST_STEPS = 1_000; // of history in the chart
@@ -39,6 +39,7 @@ export function showResults(answer) {
   };
   state.forecasts = group(answer.forecasts);
   state.rows = group(answer.history || []);
+  state.plans = group(answer.plan || []);
   const names = [...state.forecasts.keys()];
   byId("series-names").replaceChildren(...names.slice(0, MOST_LISTED).map((value) => h("option", { value })));
   byId("target").replaceChildren(...schema.targets.map((value) => h("option", { value, text: value })));
@@ -60,12 +61,15 @@ function showSeries(id) {
   state.onSeries();
 }
 
-/** Return the rows of the shown series: the past, and those to forecast where they are in the table. */
-export function splitRows() {
-  const { schema } = state.model;
-  const rows = state.rows.get(state.series) || [];
-  const first = position((state.forecasts.get(state.series) || [])[0]?.[schema.time]);
-  return { past: rows.filter((row) => position(row[schema.time]) < first), plan: rows.filter((row) => position(row[schema.time]) >= first) };
+/** Return the rows of the shown series before its forecast, and the known values of the steps after them. */
+export function shownRows() {
+  return { past: state.rows.get(state.series) || [], plan: state.plans.get(state.series) || [] };
+}
+
+/** Return the body of a request about the shown series alone. */
+export function seriesRequest(fields) {
+  const { past, plan } = shownRows();
+  return { history: past, plan: plan.length ? plan : null, ...fields };
 }
 
 /** Draw the chart of the shown series and target; `state.changed` holds its rows and plan after a what-if. */
@@ -76,7 +80,7 @@ export function drawChart() {
   const forecasts = state.forecasts.get(state.series) || [];
   const names = Object.keys(forecasts[0] || {}).filter((name) => name.startsWith(`${prefix}q`) && !Number.isNaN(Number(name.slice(prefix.length + 1))));
   const point = (row) => ({ t: position(row[schema.time]), median: row[`${prefix}y_hat`], values: names.map((name) => row[name]) });
-  const { past, plan } = splitRows();
+  const { past, plan } = shownRows();
   const shown = past.slice(-Math.min(MOST_STEPS, Math.max(HORIZONS_SHOWN * horizon, 60)));
   const known = [...(schema.known_real || []), ...(schema.known_categorical || [])].filter((name) => plan.some((row) => name in row));
   const lanes = known.slice(0, MOST_LANES).map((name) => {
@@ -93,13 +97,13 @@ export function drawChart() {
     lanes,
     isTime: typeof times[0] !== "number",
     shift: typeof times[0] === "number" ? 0 : zoneShift(times[0]),
-    label: `${title}: forecast of ${forecasts.length} steps, ${times[0]} to ${times[times.length - 1]}, after ${shown.length} steps of history. The table below has the numbers.`,
+    label: `${title}: forecast of ${forecasts.length} steps, ${plainTime(times[0])} to ${plainTime(times[times.length - 1])}, after ${shown.length} steps of history. The table below has the numbers.`,
   });
   const changed = state.changed ? ["what if"] : [];
   fillTable(
     byId("forecast-table"),
     [schema.time, "median", ...changed, ...names.map((name) => name.slice(prefix.length))],
-    forecasts.map((row, i) => [String(row[schema.time]), number(row[`${prefix}y_hat`]), ...changed.map(() => number(state.changed.forecasts[i]?.[`${prefix}y_hat`])), ...names.map((name) => number(row[name]))]),
+    forecasts.map((row, i) => [plainTime(row[schema.time]), number(row[`${prefix}y_hat`]), ...changed.map(() => number(state.changed.forecasts[i]?.[`${prefix}y_hat`])), ...names.map((name) => number(row[name]))]),
     title,
   );
 }
@@ -113,8 +117,7 @@ async function explain() {
   explaining = new AbortController();
   showError("why-error", null);
   try {
-    const rows = state.rows.get(state.series) || [];
-    const { explanation } = await requestJson(path("forecast"), asJson({ history: rows, explanation: true }, explaining.signal));
+    const { explanation } = await requestJson(path("forecast"), asJson(seriesRequest({ explanation: true }), explaining.signal));
     show(byId("why"), Boolean(explanation));
     if (explanation) showExplanation(explanation);
   } catch (error) {
@@ -126,11 +129,14 @@ async function explain() {
   }
 }
 
+/** Return the name of an input without the words that mark those that are not columns of the table. */
+const plainName = (name) => name.replace(/^calendar:(.*)$/, "$1 (calendar)").replace(/^series:(.*)$/, "$1 (series)").replace(/_/g, " ");
+
 const GROUPS = { past: "Past variables", future: "Coming variables", static: "Static variables" };
 
 function showExplanation({ importance, attention }) {
   const figures = Object.entries(GROUPS).filter(([name]) => importance[name]?.length).map(([name, title]) => {
-    const rows = importance[name].map(({ variable, weight }) => ({ name: variable, share: weight })).sort((a, b) => b.share - a.share);
+    const rows = importance[name].map(({ variable, weight }) => ({ name: plainName(variable), share: weight })).sort((a, b) => b.share - a.share);
     return h("figure", {}, h("figcaption", {}, h("b", { text: title }), " share of the selection"), bars(rows, 10));
   });
   byId("importance").replaceChildren(...figures);
@@ -138,7 +144,7 @@ function showExplanation({ importance, attention }) {
   show(byId("attention-figure"), points.length > 0);
   const top = [...points].sort((a, b) => b[1] - a[1])[0];
   const label = top ? `Attention over ${points.length} steps; most at lag ${top[0]}.` : "";
-  drawLines(byId("attention"), [{ name: "attention", kind: "median", points }], { label, xName: "steps before the forecast", isArea: true, lowest: 0 });
+  drawLines(byId("attention"), [{ name: "attention", kind: "median", points }], { label, xName: "steps; 0 is the first one forecast", isArea: true, lowest: 0 });
 }
 
 /** Connect the pickers and the downloads. */

@@ -27,6 +27,8 @@ export function editRoles(inspection) {
     enable();
     return h("tr", {}, h("th", { scope: "row", text: name }), h("td", { "data-name": "Role" }, select), h("td", { "data-name": "Category" }, box), h("td", { "data-name": "Type", text: dtype }), h("td", { "data-name": "Missing", text: count(missing) }), h("td", { className: "reason", "data-name": "Because", text: reason }));
   });
+  byId("roles-title").textContent = "Roles of the columns";
+  byId("roles-details").open = true;
   byId("roles").replaceChildren(head("Column", "Role", "Category", "Type", "Missing", "Proposed because"), h("tbody", {}, rows));
 }
 
@@ -59,12 +61,11 @@ export function editMapping(inspection, model) {
     const chosen = alike ?? (names.includes(only) && !taken.has(only) ? only : "");
     taken.add(chosen);
     const select = h("select", { "aria-label": `Column for ${name}`, "data-for": name }, options([["", "not in the table"], ...names.map((each) => [each, each])], chosen));
-    return h("tr", {}, h("th", { scope: "row", text: name }), h("td", { "data-name": "Role", text: ROLES[role] }), h("td", { "data-name": "Kind", text: kind || "number" }), h("td", { "data-name": "Column of the table" }, select));
+    return h("tr", {}, h("th", { scope: "row", text: name }), h("td", { "data-name": "Role", text: ROLES[role] }), h("td", { "data-name": "Kind", text: ["id", "time"].includes(role) ? "" : kind || "number" }), h("td", { "data-name": "Column of the table" }, select));
   });
-  for (const row of rows) {
-    const cell = row.children[2];
-    if (/^(id|time)/.test(row.children[1].textContent)) cell.textContent = "";
-  }
+  const lacking = rows.filter((row) => !row.querySelector("select").value).map((row) => row.children[0].textContent);
+  byId("roles-title").textContent = lacking.length ? `Columns of the model that are not in the table: ${lacking.join(", ")}` : `All ${rows.length} columns of the model are in the table`;
+  byId("roles-details").open = lacking.length > 0;
   byId("roles").replaceChildren(head("The model reads", "Role", "Kind", "Column of your table"), h("tbody", {}, rows));
 }
 

@@ -10,6 +10,7 @@ export const state = {
   ids: [], // the id columns of the model
   forecasts: new Map(), // rows of the forecasts by id of the series
   rows: new Map(), // the newest rows of the table by id of the series
+  plans: new Map(), // the known values of the steps to forecast by id of the series
   series: "", // the id of the shown series
   changed: null, // the forecasts of the shown series after a what-if, and its `values` by column
   onSeries: () => {}, // called when another series is shown

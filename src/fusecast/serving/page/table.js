@@ -2,9 +2,11 @@
 
 import { asForm, requestJson } from "./api.js";
 import { announce, byId, fillFacts, fillTable, h, show, showError } from "./dom.js";
-import { bytes, count, number, plural } from "./format.js";
+import { bytes, count, number, plainTime, plural } from "./format.js";
+import { state } from "./state.js";
 
 const MOST_PREVIEWED = 40; // columns
+const ABOUT_ROLES = /`(fit|id|time|target|known|observed|static|categorical)`/; // notes that a trained model has answered
 
 /** Connect the file inputs and drop zones; `onTable(file)` and `onPlan(file)` are called with each chosen file. */
 export function listenForFiles(onTable, onPlan) {
@@ -54,12 +56,13 @@ function showInspection(table) {
     Series: count(table.num_series),
     "Steps a series": lengths,
     "One step": table.frequency || "unclear",
-    From: table.span?.[0],
-    To: table.span?.[1],
+    From: table.span && plainTime(table.span[0]),
+    To: table.span && plainTime(table.span[1]),
     "Steps to forecast in it": table.future_steps || null,
   });
-  byId("table-notes").replaceChildren(...table.warnings.map((text) => h("li", { text: text.replace(/\nHint: /g, ". ") })));
-  show(byId("table-notes"), table.warnings.length > 0);
+  const notes = state.trains ? table.warnings : table.warnings.filter((text) => !ABOUT_ROLES.test(text));
+  byId("table-notes").replaceChildren(...notes.map((text) => h("li", { text: text.replace(/\nHint: /g, ". ") })));
+  show(byId("table-notes"), notes.length > 0);
   const names = table.columns.slice(0, MOST_PREVIEWED).map((column) => column.name);
   fillTable(byId("preview"), names, table.preview.map((row) => names.map((name) => (typeof row[name] === "number" ? number(row[name]) : String(row[name] ?? "")))));
   show(byId("understood"));

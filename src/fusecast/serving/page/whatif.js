@@ -3,7 +3,7 @@
 import { asJson, requestJson } from "./api.js";
 import { announce, byId, debounce, h, show, showError } from "./dom.js";
 import { number, percent } from "./format.js";
-import { drawChart, idOf, path, splitRows } from "./results.js";
+import { drawChart, idOf, path, seriesRequest, shownRows } from "./results.js";
 import { state } from "./state.js";
 
 const WAIT = 200; // milliseconds after the last movement of a slider
@@ -17,7 +17,7 @@ let running = null;
 /** Build the controls for the shown series. */
 export function showControls() {
   const { schema } = state.model;
-  const { past, plan } = splitRows();
+  const { past, plan } = shownRows();
   const everywhere = [...state.rows.values()];
   const isThere = (rows) => (name) => rows.some((row) => row[name] !== null && row[name] !== undefined);
   controls = [
@@ -100,12 +100,12 @@ async function askNow() {
   running = new AbortController();
   const of = (kind) => Object.fromEntries(changes.filter(([control]) => control.kind === kind).map(([control, value]) => [control.name, value]));
   const [known, statics] = [of("known"), of("static")];
-  const history = (state.rows.get(state.series) || []).map((row) => ({ ...row, ...statics }));
+  const { past, plan } = shownRows();
+  const history = past.map((row) => ({ ...row, ...statics }));
   byId("chart").setAttribute("aria-busy", "true");
   try {
-    const answer = await requestJson(path("what-if"), asJson({ history, changes: known }, running.signal));
-    const horizon = splitRows().plan.length;
-    const values = Object.fromEntries(Object.entries(known).map(([name, value]) => [name, Array.isArray(value) ? value : Array(horizon).fill(value)]));
+    const answer = await requestJson(path("what-if"), asJson(seriesRequest({ history, changes: known }), running.signal));
+    const values = Object.fromEntries(Object.entries(known).map(([name, value]) => [name, Array.isArray(value) ? value : plan.map(() => value)]));
     state.changed = { forecasts: answer.changed.filter((row) => idOf(row) === state.series), values };
     drawChart();
     describe();
