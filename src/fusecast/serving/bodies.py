@@ -60,6 +60,7 @@ class ForecastRequest(Options):
 
     history: Table
     plan: OptionalTable = None
+    series: list[str] | None = Field(None, description="names of the series to forecast; all")
 
 
 class WhatIfRequest(Options):

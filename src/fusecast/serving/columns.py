@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from fusecast.data.schema import Role
+from fusecast.errors import ConfigError
 from fusecast.serving.errors import RequestError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fusecast.data.panel import Panel
 
 
@@ -28,6 +28,19 @@ def rename_columns(frame: pl.DataFrame | None, columns: Mapping[str, str]) -> pl
         raise RequestError.wrong_request(f"two columns stand for {repeated[0]!r}", "choose one", field=repeated[0])
     replaced = [name for name in frame.columns if name in here.values() and name not in here]
     return frame.drop(replaced).rename(here)
+
+
+def keep_series(frame: pl.DataFrame | None, ids: Sequence[str], names: Collection[str] | None) -> pl.DataFrame | None:
+    """Return the rows of the series with these names (None: of all); a ConfigError where there is none of a name.
+
+    A table without the id columns is of all series.
+    """
+    if frame is None or names is None or not ids or not {*ids} <= {*frame.columns}:
+        return frame
+    name = frame.select(pl.concat_str(pl.col(ids).cast(pl.String), separator=",")).to_series()
+    if unknown := [each for each in names if each not in (present := set(name.unique()))]:
+        raise ConfigError.unknown("series", unknown[0], present)
+    return frame.filter(name.is_in(names))
 
 
 def recent_rows(extended: Panel, horizon: int, count: int) -> tuple[pl.DataFrame, pl.DataFrame | None]:

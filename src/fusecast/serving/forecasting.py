@@ -12,8 +12,8 @@ from fusecast.data.ids.search import ID_NAMES
 from fusecast.data.inspection import inspect_table
 from fusecast.errors.base import collect_warnings
 from fusecast.serving import answers
-from fusecast.serving.bodies import Call, to_frame
-from fusecast.serving.columns import recent_rows, rename_columns
+from fusecast.serving.bodies import Call, ForecastRequest, to_frame
+from fusecast.serving.columns import keep_series, recent_rows, rename_columns
 from fusecast.serving.errors import RequestError
 from fusecast.serving.models import ServedModel
 from fusecast.serving.settings import Settings
@@ -41,6 +41,9 @@ class Forecasting:
         history = rename_columns(to_frame(call.history, "history", keys_there, settings), names)
         assert history is not None
         self.plan = rename_columns(to_frame(call.plan, "plan", keys_there, settings), names)
+        if isinstance(call.options, ForecastRequest):
+            history, self.plan = (keep_series(each, keys, call.series) for each in (history, self.plan))
+            assert history is not None
         self.model, self.call, self.options = model, call, call.options
         series = history.select(name for name in keys if name in history.columns).n_unique() if keys else 1
         forecasts = series * model.bundle.config.horizon

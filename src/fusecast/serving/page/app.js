@@ -3,15 +3,12 @@
 import { requestJson } from "./api.js";
 import { byId, goTo, h, show, showError } from "./dom.js";
 import { showModel, stepsText } from "./model.js";
-import { forecastRequest, listenForResults, path, showResults } from "./results.js";
-import { chosenMapping, editMapping, editRoles } from "./roles.js";
+import { forecastTable, listenForResults } from "./results.js";
+import { chosenMapping, editMapping, editRoles, lackingColumns } from "./roles.js";
 import { state } from "./state.js";
 import { inspect, listenForFiles, showFile } from "./table.js";
 import { follow, listenForTraining } from "./training.js";
 import { listenForWhatIf, showControls } from "./whatif.js";
-
-const MOST_ROWS = 200_000; // of the table that an answer brings back, over all series
-const MOST_ROWS_A_SERIES = 1_000;
 
 async function start() {
   state.onSeries = showControls;
@@ -46,7 +43,7 @@ async function startTraining() {
 
 function showModels(models, chosen = "") {
   byId("model").replaceChildren(...models.map(({ name }) => h("option", { value: name, text: name, selected: name === chosen })));
-  show(byId("models"), models.length > 1);
+  show(byId("models"), models.length > (state.trains ? 0 : 1));
 }
 
 async function chooseModel(name) {
@@ -65,7 +62,12 @@ async function chooseTable(file) {
   for (const id of ["forecast", "what-if", "why"]) show(byId(id), false);
   state.file = file;
   state.inspection = await inspect(file);
-  if (state.inspection) showRoles();
+  if (!state.inspection) return;
+  if (state.trains) {
+    editRoles(state.inspection);
+    byId("horizon").value = state.inspection.horizon || 1;
+  }
+  showRoles();
 }
 
 function choosePlan(file) {
@@ -78,11 +80,9 @@ function choosePlan(file) {
 function showRoles() {
   const { inspection, model } = state;
   show(byId("training-form"), state.trains);
-  show(byId("forecast-form"), Boolean(model) && !state.trains);
-  if (state.trains) {
-    editRoles(inspection);
-    byId("horizon").value = inspection.horizon || 1;
-  } else if (model) editMapping(inspection, model);
+  show(byId("forecast-form"), Boolean(model) && !(state.trains && lackingColumns(inspection, model).length));
+  byId("forecast-button").textContent = state.trains ? `Forecast with ${model?.name}` : "Forecast";
+  if (!state.trains && model) editMapping(inspection, model);
 }
 
 async function forecast() {
@@ -92,10 +92,7 @@ async function forecast() {
   document.body.setAttribute("aria-busy", "true");
   try {
     state.columns = state.trains ? {} : chosenMapping();
-    const { horizon, lookback } = state.model;
-    const fair = Math.floor(MOST_ROWS / Math.max(state.inspection.num_series, 1));
-    const rows = Math.max(lookback, Math.min(MOST_ROWS_A_SERIES, Math.max(6 * horizon, lookback, 120), fair));
-    showResults(await requestJson(path("forecast"), forecastRequest({ history_rows: rows + horizon })));
+    await forecastTable();
     goTo("forecast");
   } catch (error) {
     showError("table-error", error);

@@ -37,6 +37,19 @@ export function announce(text) {
   byId("live").textContent = text;
 }
 
+/** Return a text as nodes, in which what stands between backticks is code. */
+export function withCode(text) {
+  return text.split("`").map((part, i) => (i % 2 ? h("code", { text: part }) : part));
+}
+
+/** Fill a list of notes, and hide it where there is none. */
+export function showNotes(id, notes) {
+  byId(id).replaceChildren(...notes.map((text) => h("li", {}, withCode(capitalized(text.replace(/\nHint: (.)/g, (_, first) => `. ${first.toUpperCase()}`))))));
+  show(byId(id), notes.length > 0);
+}
+
+export const capitalized = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
 /** Show an error in the words of the library; null takes it away. */
 export function showError(place, error) {
   const element = byId(place);
@@ -44,10 +57,10 @@ export function showError(place, error) {
   if (!error) return element.replaceChildren();
   const [message, ...hints] = String(error.message || error).split(/\n(?:Hint: )?/);
   const where = [error.field && `column ${error.field}`, error.series && `series ${error.series}`, error.row && `row ${error.row}`];
-  const place_ = where.filter((word) => word && !message.includes(word.split(" ").slice(1).join(" ")));
+  const unnamed = where.filter((word) => word && !message.includes(word.split(" ").slice(1).join(" ")));
   const hint = error.hint || hints.join(" ");
-  element.replaceChildren(h("p", { text: message[0].toUpperCase() + message.slice(1) + (place_.length ? ` (${place_.join(", ")})` : "") }));
-  if (hint) element.append(h("p", { className: "hint", text: hint[0].toUpperCase() + hint.slice(1) }));
+  element.replaceChildren(h("p", {}, withCode(capitalized(message) + (unnamed.length ? ` (${unnamed.join(", ")})` : ""))));
+  if (hint) element.append(h("p", { className: "hint" }, withCode(capitalized(hint))));
 }
 
 /** Fill a table with a head and rows of text; numbers are aligned right by the style sheet. */

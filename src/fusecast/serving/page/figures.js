@@ -27,7 +27,8 @@ export function drawLines(container, lines, { label, xName, isArea = false, lowe
   const [xs, ys] = [points.map((point) => point[0]), points.map((point) => point[1])];
   const [from, to] = [Math.min(...xs), Math.max(...xs)];
   let [low, high] = [lowest ?? Math.min(...ys), Math.max(...ys)];
-  if (high <= low) high = low + (Math.abs(low) || 1) * 0.1;
+  const room = (high - low || Math.abs(low) || 1) * 0.08;
+  [low, high] = [lowest ?? low - room, high + room];
   const ticks = niceTicks(low, high, 4);
   const left = 16 + 6.7 * Math.max(...ticks.map((tick) => number(tick).length), 2);
   const top = lines.length > 1 ? 26 : 8;

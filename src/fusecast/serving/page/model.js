@@ -4,6 +4,7 @@ import { byId, fillFacts, fillTable, h, show } from "./dom.js";
 import { bars } from "./figures.js";
 import { number, percent, plainTime, plural } from "./format.js";
 import { modelColumns } from "./roles.js";
+import { state } from "./state.js";
 
 const LARGE_ERROR = 0.05; // of a coverage, which then is marked
 
@@ -22,7 +23,7 @@ export function showModel(model) {
   document.title = `${target}, ${stepsText(horizon, schema.frequency)} ahead – fusecast`;
   byId("kicker").textContent = model.name;
   byId("title").textContent = `${target}, ${stepsText(horizon, schema.frequency)} ahead`;
-  byId("lead").textContent = `A Temporal Fusion Transformer forecasts ${target} ${stepsText(horizon, schema.frequency)} ahead from the last ${stepsText(lookback, schema.frequency)}. Choose a table with the columns that it was trained on, and it is forecast here.`;
+  byId("lead").textContent = `A Temporal Fusion Transformer forecasts ${target} ${stepsText(horizon, schema.frequency)} ahead from the last ${stepsText(lookback, schema.frequency)}. ${state.trains ? "Choose any table to train another model." : "Choose a table with the columns that it was trained on, and it is forecast here."}`;
   byId("footer").textContent = `fusecast ${model.version || ""} · model ${String(model.model_id || "").slice(0, 12)}`;
   showScores(model);
   const columns = modelColumns(model);

@@ -2,12 +2,13 @@
 
 import { asForm, asJson, request, requestJson } from "./api.js";
 import { FanChart } from "./chart.js";
-import { announce, byId, fillTable, h, show, showError } from "./dom.js";
+import { announce, byId, fillTable, h, show, showError, showNotes } from "./dom.js";
 import { bars, drawLines } from "./figures.js";
 import { number, plainTime, position, zoneShift } from "./format.js";
 import { state } from "./state.js";
 
 const MOST_STEPS = 1_000; // of history in the chart
+const MOST_ROWS = 200_000; // of the table that an answer brings back
 const HORIZONS_SHOWN = 5;
 const MOST_LISTED = 2_000; // series in the list of the picker; any other can be typed
 const MOST_LANES = 4;
@@ -17,45 +18,70 @@ const chart = new FanChart(byId("chart"), byId("reading"));
 export const idOf = (row) => state.ids.map((name) => row[name]).join(",");
 
 /** Return the options of a request for the forecasts of the table, as the files are. */
-export function forecastRequest(fields = {}) {
+function fileRequest(fields = {}) {
   const columns = Object.keys(state.columns).length ? state.columns : null;
   return asForm({ history: state.file, plan: state.plan, columns, ...fields });
 }
 
 export const path = (verb) => `v1/${verb}?model=${encodeURIComponent(state.model.name)}`;
 
-/** Keep an answer of the server, and show its first series. */
-export function showResults(answer) {
+/** Return how many rows of history the chart of a series, and the model, need. */
+function rowsOfSeries() {
+  const { horizon, lookback } = state.model;
+  return Math.max(lookback, Math.min(MOST_STEPS, HORIZONS_SHOWN * horizon, 10 * lookback), 60);
+}
+
+/** Forecast the table, and show its first series. */
+export async function forecastTable() {
   const { schema } = state.model;
+  // Of very many series, the rows of each are asked for when it is shown.
+  const rows = rowsOfSeries() * state.inspection.num_series > MOST_ROWS ? 0 : rowsOfSeries();
+  const answer = await requestJson(path("forecast"), fileRequest({ history_rows: rows }));
   state.ids = [schema.id ?? []].flat();
-  const group = (rows) => {
-    const groups = new Map();
-    for (const row of rows) {
-      const id = idOf(row);
-      if (!groups.has(id)) groups.set(id, []);
-      groups.get(id).push(row);
-    }
-    return groups;
-  };
-  state.forecasts = group(answer.forecasts);
-  state.rows = group(answer.history || []);
-  state.plans = group(answer.plan || []);
+  state.forecasts = groupRows(answer.forecasts);
+  state.rows = new Map();
+  state.plans = new Map();
+  keepRows(answer);
   const names = [...state.forecasts.keys()];
   byId("series-names").replaceChildren(...names.slice(0, MOST_LISTED).map((value) => h("option", { value })));
   byId("target").replaceChildren(...schema.targets.map((value) => h("option", { value, text: value })));
   show(byId("series-picker"), names.length > 1);
   show(byId("target-picker"), schema.targets.length > 1);
-  byId("forecast-notes").replaceChildren(...(answer.notes || []).map((text) => h("li", { text })));
-  show(byId("forecast-notes"), (answer.notes || []).length > 0);
+  showNotes("forecast-notes", answer.notes || []);
   show(byId("forecast"));
-  showSeries(names[0]);
+  await showSeries(names[0]);
+}
+
+/** Return rows by the id of their series. */
+function groupRows(rows) {
+  const groups = new Map();
+  for (const row of rows) {
+    const id = idOf(row);
+    if (!groups.has(id)) groups.set(id, []);
+    groups.get(id).push(row);
+  }
+  return groups;
+}
+
+function keepRows({ history, plan }) {
+  for (const [id, rows] of groupRows(history || [])) state.rows.set(id, rows);
+  for (const [id, rows] of groupRows(plan || [])) state.plans.set(id, rows);
 }
 
 /** Show the series of an id; what depends on it is asked for again. */
-function showSeries(id) {
+async function showSeries(id) {
   state.series = id;
   state.changed = null;
   byId("series").value = id;
+  showError("forecast-error", null);
+  if (!state.rows.has(id)) {
+    try {
+      keepRows(await requestJson(path("forecast"), fileRequest({ history_rows: rowsOfSeries(), series: [id] })));
+    } catch (error) {
+      showError("forecast-error", error);
+    }
+    if (state.series !== id) return; // another one was chosen meanwhile
+  }
   drawChart();
   explain();
   state.onSeries();
@@ -81,7 +107,7 @@ export function drawChart() {
   const names = Object.keys(forecasts[0] || {}).filter((name) => name.startsWith(`${prefix}q`) && !Number.isNaN(Number(name.slice(prefix.length + 1))));
   const point = (row) => ({ t: position(row[schema.time]), median: row[`${prefix}y_hat`], values: names.map((name) => row[name]) });
   const { past, plan } = shownRows();
-  const shown = past.slice(-Math.min(MOST_STEPS, Math.max(HORIZONS_SHOWN * horizon, 60)));
+  const shown = past.slice(-Math.max(Math.min(MOST_STEPS, HORIZONS_SHOWN * horizon), 60));
   const known = [...(schema.known_real || []), ...(schema.known_categorical || [])].filter((name) => plan.some((row) => name in row));
   const lanes = known.slice(0, MOST_LANES).map((name) => {
     const line = (rows) => rows.map((row) => ({ t: position(row[schema.time]), v: row[name] ?? null }));
@@ -158,9 +184,8 @@ export function listenForResults() {
   byId("next").addEventListener("click", step(1));
   byId("target").addEventListener("change", drawChart);
   byId("series").addEventListener("change", ({ target }) => {
-    const isThere = state.forecasts.has(target.value);
-    showError("forecast-error", isThere ? null : new Error(`there is no series ${target.value} in the forecasts`));
-    if (isThere) showSeries(target.value);
+    if (state.forecasts.has(target.value)) showSeries(target.value);
+    else showError("forecast-error", new Error(`there is no series “${target.value}” in the forecasts`));
   });
   byId("series").addEventListener("focus", ({ target }) => target.select());
   for (const button of document.querySelectorAll("[data-download]")) button.addEventListener("click", () => download(button));
@@ -173,7 +198,7 @@ async function download(button) {
   showError("forecast-error", null);
   button.disabled = true;
   try {
-    const blob = kind === "svg" ? new Blob([chart.export()], { type: "image/svg+xml" }) : await (await request(path("forecast"), { ...forecastRequest(), headers: { Accept: TYPES[kind] } })).blob();
+    const blob = kind === "svg" ? new Blob([chart.export()], { type: "image/svg+xml" }) : await (await request(path("forecast"), { ...fileRequest(), headers: { Accept: TYPES[kind] } })).blob();
     const address = URL.createObjectURL(blob);
     h("a", { href: address, download: kind === "svg" && state.series ? `forecast-${state.series}.svg` : `forecasts.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);

@@ -1,7 +1,7 @@
 // The table of the user and its plan: chosen or dropped files, and what the server understood of them.
 
 import { asForm, requestJson } from "./api.js";
-import { announce, byId, fillFacts, fillTable, h, show, showError } from "./dom.js";
+import { announce, byId, fillFacts, fillTable, h, show, showError, showNotes } from "./dom.js";
 import { bytes, count, number, plainTime, plural } from "./format.js";
 import { state } from "./state.js";
 
@@ -61,8 +61,7 @@ function showInspection(table) {
     "Steps to forecast in it": table.future_steps || null,
   });
   const notes = state.trains ? table.warnings : table.warnings.filter((text) => !ABOUT_ROLES.test(text));
-  byId("table-notes").replaceChildren(...notes.map((text) => h("li", { text: text.replace(/\nHint: /g, ". ") })));
-  show(byId("table-notes"), notes.length > 0);
+  showNotes("table-notes", notes);
   const names = table.columns.slice(0, MOST_PREVIEWED).map((column) => column.name);
   fillTable(byId("preview"), names, table.preview.map((row) => names.map((name) => (typeof row[name] === "number" ? number(row[name]) : String(row[name] ?? "")))));
   show(byId("understood"));

@@ -27,7 +27,7 @@ async function start() {
   byId("train-button").disabled = true;
   try {
     const lookback = byId("lookback").value;
-    const options = { ...chosenRoles(state.inspection), frequency: state.inspection.frequency, horizon: Number(byId("horizon").value), time_budget: byId("budget").value, ...(lookback ? { lookback: Number(lookback) } : {}) };
+    const options = { ...chosenRoles(), frequency: state.inspection.frequency, horizon: Number(byId("horizon").value), time_budget: byId("budget").value, ...(lookback ? { lookback: Number(lookback) } : {}) };
     const { id } = await requestJson("v1/trainings", asForm({ table: state.file, options }));
     follow(id);
     goTo("training");

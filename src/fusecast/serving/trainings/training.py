@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 State = Literal["running", "done", "failed", "stopped"]
 FINAL = "training the final networks with all rows"
-TABLE, LOG = "table.parquet", "log.txt"
+LOG = "log.txt"
 STOP_SECONDS = 30.0
 """Time to end with the best weights so far; after it the process is killed."""
 LARGEST_SHARE = 0.99
@@ -46,10 +46,11 @@ class Training:
         self.state: State = "running"
         self.message: str | None = None
         self.has_model = False
-        self._config = config.model_copy(update={"data": str(folder / TABLE)})
+        path = folder / f"{name}.parquet"  # the report has its name
+        self._config = config.model_copy(update={"data": str(path)})
         self._began, self._seconds = time.monotonic(), 0.0
         self._stopping = False
-        write_table(table, folder / TABLE)
+        write_table(table, path)
         write_text_atomically(folder / JOB, json.dumps(self._config.to_dict()))
         with (folder / LOG).open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  a module of ours, in this interpreter

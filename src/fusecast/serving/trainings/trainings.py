@@ -51,13 +51,13 @@ class Trainings:
 
     def __init__(self, folder: Path, models: Models, options: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
-        self._models, self._options = models, options or {}
+        self.models, self.options = models, options or {}
         self._trainings: dict[str, Training] = {}
         self._lock = threading.Lock()
 
     def start(self, file_name: str, table: pl.DataFrame, options: TrainingOptions) -> Training:
         """Start a training; ConfigError for impossible options, and a RequestError while another one runs."""
-        config = RunConfig.parse(options.to_run(), self._options)
+        config = RunConfig.parse(options.to_run(), self.options)
         with self._lock:
             if any(training.state == "running" for training in self._trainings.values()):
                 raise RequestError(409, "training", "another training is running", "wait for its end, or stop it")
@@ -84,13 +84,13 @@ class Trainings:
             training.close()
 
     def _serve(self, training: Training) -> None:
-        self._models.add(training.name, training.run)
+        self.models.add(training.name, training.run)
 
     def _choose_name(self, file_name: str) -> str:
         """Return a name after that of a file, which no other model or folder has."""
         stem = file_name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0] or file_name
         base = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:LONGEST_NAME] or "table"
-        taken = {*self._models.names(), *(path.name for path in self.folder.glob("*"))}
+        taken = {*self.models.names(), *(path.name for path in self.folder.glob("*"))}
         number, name = 1, base
         while name in taken:
             number += 1
