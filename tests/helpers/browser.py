@@ -65,8 +65,9 @@ class Page:
 
     def wait(self, selector: str, text: str = "", seconds: float = SECONDS) -> Any:
         """Return the first visible element of a selector that holds a text, once there is one."""
-        shown = "[...document.querySelectorAll(arguments[0])].find((e) => e.checkVisibility() && e.textContent.includes(arguments[1]))"
-        return wait_until(lambda: self.run(f"return {shown}", selector, text), seconds)
+        shown = "(e) => e.checkVisibility() && e.textContent.includes(text)"
+        script = f"const text = arguments[1]; return [...document.querySelectorAll(arguments[0])].find({shown})"
+        return wait_until(lambda: self.run(script, selector, text), seconds)
 
     def choose(self, selector: str, path: Path) -> None:
         """Choose a file, as in the dialog of a file input."""
@@ -74,8 +75,10 @@ class Page:
 
     def press(self, *keys: str) -> None:
         """Press keys where the focus is."""
+        from selenium.webdriver import ActionChains
+
         for key in keys:
-            self.driver.switch_to.active_element.send_keys(key)
+            ActionChains(self.driver, duration=0).send_keys(key).perform()
 
     def focused(self) -> str:
         """Return the id of the focused element."""
