@@ -12,9 +12,12 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusecast.training.members.process import end_with_parent
+
+if TYPE_CHECKING:
+    from fusecast.forecaster import Forecaster
 
 JOB, PHASE, OUTCOME = "job.json", "phase.txt", "outcome.json"
 RUN, REPORT = "run", "report.html"
@@ -40,18 +43,19 @@ def train(folder: Path) -> dict[str, Any]:
     from fusecast.errors import FusecastError
     from fusecast.errors.training import TrainingInterrupted
 
-    run = folder / RUN
     try:
-        interrupted = fit(folder, run)
+        forecaster = fit(folder)
     except TrainingInterrupted as interruption:
         return {"state": "stopped", "message": str(interruption)}
     except KeyboardInterrupt:
         return {"state": "stopped", "message": "the training was stopped before there was a model"}
     except FusecastError as error:
         return {"state": "failed", "message": str(error)}
-    outcome = {"state": "stopped" if interrupted else "done", "message": None}
+    assert forecaster.result is not None
+    outcome = {"state": "stopped" if forecaster.result.interrupted else "done", "message": None}
     try:
-        write_report(folder, run)
+        enter(folder, REPORTING)
+        forecaster.report(folder / RUN / REPORT)
     except KeyboardInterrupt:
         return outcome
     except FusecastError as error:
@@ -59,26 +63,18 @@ def train(folder: Path) -> dict[str, Any]:
     return outcome
 
 
-def fit(folder: Path, run: Path) -> bool:
-    """Train the model of the job into its run; return whether it was interrupted."""
+def fit(folder: Path) -> Forecaster:
+    """Train the model of the job in a folder into its run."""
+    from fusecast.config import RunConfig
     from fusecast.forecaster import Forecaster
     from fusecast.io.documents import parse_json, read_bytes
 
     enter(folder, READING)
-    forecaster = Forecaster.from_config(_parse(parse_json(read_bytes(folder / JOB))))
+    forecaster = Forecaster.from_config(RunConfig.parse(parse_json(read_bytes(folder / JOB))))
     forecaster.prepare()
     enter(folder, TRAINING)
-    forecaster.fit(folder=run)
-    assert forecaster.result is not None
-    return forecaster.result.interrupted
-
-
-def write_report(folder: Path, run: Path) -> None:
-    """Write the page about the run."""
-    from fusecast.forecaster import Forecaster
-
-    enter(folder, REPORTING)
-    Forecaster.load(run).report(run / REPORT)
+    forecaster.fit(folder=folder / RUN)
+    return forecaster
 
 
 def enter(folder: Path, phase: str) -> None:
@@ -86,12 +82,6 @@ def enter(folder: Path, phase: str) -> None:
     from fusecast.io.atomic import write_text_atomically
 
     write_text_atomically(folder / PHASE, phase)
-
-
-def _parse(options: dict[str, Any]) -> Any:
-    from fusecast.config import RunConfig
-
-    return RunConfig.parse(options)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class OwnPageOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or pass it on."""
         if scope["type"] == "http":
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
             host, origin = headers.get(b"host", ""), headers.get(b"origin")
@@ -57,6 +58,7 @@ def add_training_routes(app: FastAPI, trainings: Trainings) -> None:
             raise RequestError.wrong_request("the form has no file 'table'", field="table")
         options = read_options(text if isinstance(text, str) else "{}")
         file, name = await table.read(), table.filename or ""
+        await form.close()
 
         def begin() -> dict[str, Any]:
             ids = [options.id] if isinstance(options.id, str) else options.id or []
