@@ -12,7 +12,6 @@ import pytest
 from tests.helpers.browser import Page, serve, start_browser, wait_until
 from tests.helpers.shop_table import HORIZON, TINY, fit_shop_model, shop_table
 
-pytest.importorskip("fastapi")
 from fusecast.serving.app import create_app
 from fusecast.serving.models import Models
 from fusecast.serving.settings import Settings

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
-from tests.helpers.browser import wait_until
+from tests.helpers.browser import serve, wait_until
 from tests.helpers.shop_table import HORIZON, LOOKBACK, ROLES, TINY, shop_table
-
-pytest.importorskip("fastapi")
-from fastapi.testclient import TestClient
 
 from fusecast.config import RunConfig
 from fusecast.forecaster import Forecaster
@@ -42,10 +40,10 @@ def trainings(tmp_path: Path) -> Iterator[Trainings]:
 
 
 @pytest.fixture
-def client(trainings: Trainings) -> Iterator[TestClient]:
+def client(trainings: Trainings) -> Iterator[Any]:
     app = create_app(trainings.models)
     add_training_routes(app, trainings)
-    with TestClient(app, base_url="http://127.0.0.1:8080") as client:
+    with serve(app) as address, httpx.Client(base_url=address) as client:
         yield client
 
 
@@ -57,7 +55,7 @@ def write_job(folder: Path, options: dict[str, Any], table: pl.DataFrame | None 
     return folder
 
 
-def post(client: TestClient, **changes: Any) -> Any:
+def post(client: Any, **changes: Any) -> Any:
     """Start a training as the page does."""
     file = ("sales of 2024.csv", shop_table().write_csv().encode())
     return client.post("/v1/trainings", files={"table": file}, data={"options": json.dumps(OPTIONS | changes)})
@@ -94,7 +92,7 @@ def test_a_process_that_dies_is_a_failure_with_its_last_words(tmp_path: Path) ->
     assert "exit code 1" in training.message
 
 
-def test_only_one_training_runs_and_closing_ends_it(client: TestClient, trainings: Trainings) -> None:
+def test_only_one_training_runs_and_closing_ends_it(client: Any, trainings: Trainings) -> None:
     assert post(client).json() == {"id": "sales-of-2024"}
     refused = post(client)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "training")
@@ -110,13 +108,13 @@ def test_only_one_training_runs_and_closing_ends_it(client: TestClient, training
     ("changes", "field"),
     [({"data": "sales.csv"}, "data"), ({"query": "select 1"}, "query"), ({"horizon": "many"}, "horizon")],
 )
-def test_what_a_client_cannot_choose_is_refused(client: TestClient, changes: dict[str, Any], field: str) -> None:
+def test_what_a_client_cannot_choose_is_refused(client: Any, changes: dict[str, Any], field: str) -> None:
     refused = post(client, **changes)
     assert (refused.status_code, refused.json()["error"]["field"]) == (422, field)
     assert client.get("/v1/trainings").json()["trainings"] == []
 
 
-def test_impossible_options_are_refused_before_a_process_starts(client: TestClient) -> None:
+def test_impossible_options_are_refused_before_a_process_starts(client: Any) -> None:
     refused = post(client, time_budget="soon")
     assert refused.status_code == 422
     assert "time_budget" in refused.json()["error"]["message"]
@@ -125,13 +123,13 @@ def test_impossible_options_are_refused_before_a_process_starts(client: TestClie
 @pytest.mark.parametrize(
     "headers", [{"Host": "attacker.example"}, {"Origin": "https://attacker.example"}, {"Origin": "null"}, {"Host": ""}]
 )
-def test_pages_of_other_servers_are_refused(client: TestClient, headers: dict[str, str]) -> None:
+def test_pages_of_other_servers_are_refused(client: Any, headers: dict[str, str]) -> None:
     assert client.get("/v1/models", headers=headers).status_code == 403
     own = client.get("/v1/models", headers={"Host": "localhost:8080", "Origin": "http://localhost:8080"})
     assert own.json() == {"models": [], "trains": True}
 
 
 def test_a_server_without_trainings_has_no_routes_for_them() -> None:
-    with TestClient(create_app(Models())) as client:
+    with serve(create_app(Models())) as address, httpx.Client(base_url=address) as client:
         assert client.get("/v1/models").json()["trains"] is False
         assert client.post("/v1/trainings").status_code in (404, 405)
