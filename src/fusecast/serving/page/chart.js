@@ -4,6 +4,8 @@ import { h, svg } from "./dom.js";
 import { niceTicks, number, percent, timeText, timeTicks } from "./format.js";
 
 const LANE = 46;
+const BEFORE_LANES = 10;
+const PHONE = 560; // pixels of width below which there is less of everything
 const RIGHT = 12;
 const TEXT = 6.7; // pixels a character of small text, about
 
@@ -24,25 +26,27 @@ export class FanChart {
   }
 
   draw() {
-    const { history, forecast, changed, lanes, isTime } = this.data;
+    const { forecast, changed, lanes, isTime } = this.data;
     this.width = Math.max(this.container.clientWidth, 240);
-    const phone = this.width < 560;
+    const phone = this.width < PHONE;
+    const history = (this.history = this.data.history.slice(phone ? -Math.max(2 * forecast.length, 24) : 0));
     const items = this.legendItems();
     const legendRows = this.layLegend(items);
     const top = 22 * legendRows + 14;
     const plot = phone ? 230 : 300;
-    const height = top + plot + 40 + LANE * lanes.length;
+    const below = lanes.length ? BEFORE_LANES + LANE * lanes.length : 0;
+    const height = top + plot + below + 40;
     const [low, high] = this.valueRange();
     const ticks = niceTicks(low, high, 5);
     const left = 16 + TEXT * Math.max(...ticks.map((tick) => number(tick).length), 2);
-    const times = [...history, ...forecast].map((point) => point.t);
+    const times = this.points().map((point) => point.t);
     const [from, to] = [times[0], Math.max(times[times.length - 1], times[0] + 1)];
     this.x = (t) => left + ((t - from) / (to - from)) * (this.width - left - RIGHT);
     const y = (value) => top + plot - ((value - low) / (high - low || 1)) * plot;
-    Object.assign(this, { top, bottom: top + plot + LANE * lanes.length, y });
+    Object.assign(this, { bottom: top + plot + below, y });
 
     const root = svg("svg", { viewBox: `0 0 ${this.width} ${height}`, width: this.width, height, role: "img", tabindex: 0, "aria-label": this.data.label, "aria-describedby": this.reading.id, class: "fan" });
-    root.append(this.drawLegend(items), ...this.drawAxes(ticks, left, top, plot, from, to, phone));
+    root.append(this.drawLegend(items), ...this.drawAxes(ticks, left));
     if (history.length && forecast.length) {
       const now = this.x((history[history.length - 1].t + forecast[0].t) / 2);
       root.append(svg("line", { class: "now", x1: now, x2: now, y1: top, y2: this.bottom }));
@@ -51,7 +55,7 @@ export class FanChart {
     if (changed) this.bands().slice(0, 1).forEach((band) => root.append(this.drawBand(changed, band, "band changed")));
     root.append(this.drawLine(history, (point) => point.y, "actual"), this.drawLine(forecast, (point) => point.median, "median"));
     if (changed) root.append(this.drawLine(changed, (point) => point.median, "median changed"));
-    lanes.forEach((lane, i) => root.append(...this.drawLane(lane, left, top + plot + 4 + LANE * i)));
+    lanes.forEach((lane, i) => root.append(...this.drawLane(lane, left, top + plot + BEFORE_LANES + LANE * i)));
     root.append(...this.drawTimes(timeTicks(from + this.data.shift, to + this.data.shift, isTime, phone ? 4 : 9), left));
     this.crosshair = svg("line", { class: "crosshair", y1: top, y2: this.bottom, visibility: "hidden" });
     root.append(this.crosshair);
@@ -97,7 +101,7 @@ export class FanChart {
   }
 
   valueRange() {
-    const { history, forecast, changed } = this.data;
+    const { history, data: { forecast, changed } } = this;
     const values = [...history.map((point) => point.y), ...[...forecast, ...(changed || [])].flatMap((point) => [point.median, ...point.values])].filter(Number.isFinite);
     let [low, high] = [Math.min(...values), Math.max(...values)];
     if (!values.length) [low, high] = [0, 1];
@@ -106,7 +110,7 @@ export class FanChart {
     return [low === 0 ? 0 : low - room, high + room];
   }
 
-  drawAxes(ticks, left, top, plot) {
+  drawAxes(ticks, left) {
     return ticks.map((tick) => {
       const y = this.y(tick);
       return svg("g", {}, svg("line", { class: "grid", x1: left, x2: this.width - RIGHT, y1: y, y2: y }), svg("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, number(tick)));
@@ -155,7 +159,7 @@ export class FanChart {
     const y = (value) => top + LANE - 6 - (high > low ? (scale(value) - low) / (high - low) : 0) * (LANE - 26);
     const path = (line) => line.filter((point) => point.v !== null).map((point, i) => `${i ? `H${this.x(point.t).toFixed(1)}V` : `M${this.x(point.t).toFixed(1)} `}${y(point.v).toFixed(1)}`).join("");
     const parts = [svg("line", { class: "grid", x1: left, x2: this.width - RIGHT, y1: top, y2: top }), svg("text", { class: "lane-name", x: left, y: top + 13 }, name)];
-    parts.push(svg("path", { class: "lane", d: path(points) || "M0 0" }));
+    parts.push(svg("path", { class: "lane", d: path(points.filter((point) => point.t >= this.points()[0].t)) || "M0 0" }));
     if (changed) parts.push(svg("path", { class: "lane changed", d: path(changed) || "M0 0" }));
     return parts;
   }
@@ -171,7 +175,7 @@ export class FanChart {
     root.addEventListener("pointerleave", () => document.activeElement !== root && this.read(-1));
     root.addEventListener("keydown", (event) => {
       const last = this.points().length - 1;
-      const start = this.at < 0 ? this.data.history.length : this.at;
+      const start = this.at < 0 ? this.history.length : this.at;
       const to = { ArrowLeft: start - 1, ArrowRight: this.at < 0 ? start : start + 1, Home: 0, End: last, Escape: -1 }[event.key];
       if (to === undefined) return;
       event.preventDefault();
@@ -180,7 +184,7 @@ export class FanChart {
   }
 
   points() {
-    return [...this.data.history, ...this.data.forecast];
+    return [...this.history, ...this.data.forecast];
   }
 
   /** Show the values at a point in words, and a line there; -1 for none. */
@@ -192,7 +196,7 @@ export class FanChart {
     const x = this.x(point.t);
     this.crosshair.setAttribute("x1", x);
     this.crosshair.setAttribute("x2", x);
-    const { history, isTime, shift, lanes } = this.data;
+    const { history, data: { isTime, shift, lanes } } = this;
     const step = history.length > 1 ? history[1].t - history[0].t : 0;
     const words = [h("b", { text: timeText(point.t + shift, isTime, step) })];
     if (at < history.length) words.push(`actual ${number(point.y)}`);
