@@ -1,9 +1,8 @@
-"""A headless Chromium, and servers of a page on loopback, for the tests of the page."""
+"""A headless Chromium, for the tests of the page."""
 
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,26 +12,10 @@ from typing import Any
 import pytest
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-SECONDS = 60.0  # of a machine that is busy with other tests
+SECONDS = 240.0  # of a machine that is busy with other tests
 
 
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Serve an application in a thread; its address is yielded."""
-    import uvicorn
-
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def wait_until(holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
+def wait_for(holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """Return the first true value of a function."""
     until = time.monotonic() + seconds
     while not (value := holds()):
@@ -67,7 +50,11 @@ class Page:
         """Return the first visible element of a selector that holds a text, once there is one."""
         shown = "(e) => e.checkVisibility() && e.textContent.includes(text)"
         script = f"const text = arguments[1]; return [...document.querySelectorAll(arguments[0])].find({shown})"
-        return wait_until(lambda: self.run(script, selector, text), seconds)
+        try:
+            return wait_for(lambda: self.run(script, selector, text), seconds)
+        except AssertionError:
+            alerts = [alert.text for alert in self.all("[role=alert]") if alert.is_displayed()]
+            raise AssertionError(f"{selector} with {text!r} did not appear; the page shows {alerts}") from None
 
     def choose(self, selector: str, path: Path) -> None:
         """Choose a file, as in the dialog of a file input."""

@@ -227,7 +227,7 @@ def _from_text(text: str) -> Any:
         return [word.strip() for word in text.split(",")] if "," in text else text
 
 
-def validate(kind: type[Options], values: Mapping[str, Any]) -> Any:
+def validate(kind: type[BaseModel], values: Mapping[str, Any]) -> Any:
     """Return the options of a request; raise a RequestError that names the field where one is wrong."""
     try:
         return kind.model_validate(dict(values))

@@ -21,24 +21,29 @@ def ui(
         typer.Option("--set", help="An option of every training: section.name=value; repeatable.", show_default=False),
     ] = None,
 ) -> None:
-    """Open a page on this machine that trains on a table, shows its forecasts, and explains them."""
+    """Open a page on this machine that trains on a table, forecasts it, and shows the report."""
+    from fusecast.serving.settings import Settings, require_packages
+
+    require_packages()
+    import asyncio
+
     from fusecast.cli import output
     from fusecast.cli.commands.serve import name_bundles
     from fusecast.cli.options import parse_assignments
     from fusecast.serving.app import create_app
     from fusecast.serving.models import Models
-    from fusecast.serving.server import run
-    from fusecast.serving.settings import Settings
+    from fusecast.serving.server import Server, address_of, listen
     from fusecast.serving.trainings.routes import add_training_routes
     from fusecast.serving.trainings.trainings import Trainings
 
     models = Models(name_bundles(runs or []))
-    folder = Path(tempfile.mkdtemp(prefix="fusecast-ui-")) if out is None else out.resolve()
     app = create_app(models, Settings(max_bytes=2**30, max_rows=10_000_000, timeout=600.0, body_timeout=600.0))
-    trainings = Trainings(folder, models, parse_assignments(set_ or []))
-    add_training_routes(app, trainings)
-    output.print_line(f"Runs and reports are written to {folder}.")
-    try:
-        run(app, "127.0.0.1", port)
-    finally:
-        trainings.close()
+    with listen("127.0.0.1", port) as listener:
+        folder = Path(tempfile.mkdtemp(prefix="fusecast-ui-")) if out is None else out.resolve()
+        trainings = Trainings(folder, models, parse_assignments(set_ or []))
+        add_training_routes(app, trainings)
+        output.print_line(f"The page is at {address_of(listener)} until Ctrl+C. Runs and reports go to {folder}.")
+        try:
+            asyncio.run(Server(app).serve(sockets=[listener]))
+        finally:
+            trainings.close()

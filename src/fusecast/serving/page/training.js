@@ -28,7 +28,7 @@ async function start() {
   try {
     const lookback = byId("lookback").value;
     const options = { ...chosenRoles(), frequency: state.inspection.frequency, horizon: Number(byId("horizon").value), time_budget: byId("budget").value, ...(lookback ? { lookback: Number(lookback) } : {}) };
-    const { id } = await requestJson("v1/trainings", asForm({ table: state.file, options }));
+    const { id } = await requestJson("v1/trainings", asForm({ table: state.file, name: state.file.name, options }));
     follow(id);
     goTo("training");
   } catch (error) {

@@ -7,13 +7,11 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import ValidationError
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fusecast.io.documents import parse_json
-from fusecast.serving.bodies import limit_body, read_form, to_frame
+from fusecast.serving.bodies import limit_body, read_parts, require_file, to_frame, validate
 from fusecast.serving.errors import RequestError
 from fusecast.serving.trainings.trainings import TrainingOptions, Trainings
 
@@ -52,19 +50,14 @@ def add_training_routes(app: FastAPI, trainings: Trainings) -> None:
     @app.post("/v1/trainings")
     async def start(request: Request) -> dict[str, Any]:
         """Start to train on a table."""
-        form = await read_form(limit_body(request, settings), settings)
-        table, text = form.get("table"), form.get("options")
-        if not isinstance(table, UploadFile):
-            raise RequestError.wrong_request("the form has no file 'table'", field="table")
-        options = read_options(text if isinstance(text, str) else "{}")
-        file, name = await table.read(), table.filename or ""
-        await form.close()
+        parts = await read_parts(limit_body(request, settings), settings)
+        file, options = require_file(parts, "table"), read_options(parts.get("options"))
 
         def begin() -> dict[str, Any]:
             ids = [options.id] if isinstance(options.id, str) else options.id or []
             frame = to_frame(file, "table", tuple(ids), settings)
             assert frame is not None
-            return {"id": trainings.start(name, frame, options).name}
+            return {"id": trainings.start(str(parts.get("name", "")), frame, options).name}
 
         return await workers.run(begin)
 
@@ -94,14 +87,13 @@ def add_training_routes(app: FastAPI, trainings: Trainings) -> None:
         return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
-def read_options(text: str) -> TrainingOptions:
+def read_options(text: bytes | str | None) -> TrainingOptions:
     """Return the options in a text of JSON; a RequestError that names the field where one is wrong."""
     try:
-        values = parse_json(text)
-        return TrainingOptions.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        raise RequestError.wrong_request(f"{name!r}: {first['msg']}", field=name) from None
+        values = parse_json(text or "{}")
     except ValueError as error:
         raise RequestError.wrong_request(f"the options cannot be read: {error}", field="options") from None
+    if not isinstance(values, dict):
+        raise RequestError.wrong_request("the options must be an object", field="options")
+    options: TrainingOptions = validate(TrainingOptions, values)
+    return options

@@ -111,15 +111,15 @@ class Training:
 
     def close(self) -> None:
         """End the process at once; what it has written stays."""
-        assert self._process.stdin is not None
         self._stopping = True
-        self._process.stdin.close()
         self._process.kill()
         self._watcher.join()
 
     def _watch(self, on_end: Callable[[Training], None]) -> None:
         """Wait for the end of the process, and take over what came of it."""
         code = self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         outcome = self._read_outcome(code)
         try:
             if outcome["state"] != "failed" and (self.run / "config.json").is_file():
