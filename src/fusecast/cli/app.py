@@ -22,6 +22,7 @@ from fusecast.cli.commands import (
     predict,
     report,
     serve,
+    ui,
 )
 from fusecast.cli.options import Command, ConfigCommand
 from fusecast.errors import ArtifactError, FusecastError
@@ -50,7 +51,7 @@ def _root(
 ) -> None: ...
 
 
-for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, export, serve, migrate, demo):
+for module in (inspect, fit, predict, evaluate, backtest, calibrate, explain, report, export, serve, ui, migrate, demo):
     verb = module.__name__.rpartition(".")[2]
     app.command(cls=ConfigCommand if module is fit else Command)(getattr(module, verb))
 

@@ -94,6 +94,8 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
 
 def print_inspection(inspection: Inspection, place: str, query: str | None = None) -> None:
     """Print a description of a table, the roles proposed for its columns, and the command to run next."""
+    from fusecast.workflows.choose import propose_horizon
+
     facts = {"rows": f"{inspection.rows:,}", "series": f"{inspection.num_series:,}"}
     if inspection.lengths is not None:
         shortest, median, longest = inspection.lengths
@@ -122,17 +124,6 @@ def print_inspection(inspection: Inspection, place: str, query: str | None = Non
         words += [f"--{name}", value]
     text = "\nNext, with a horizon of your choice, and roles that you agree with:"
     print_next(shlex.join(words), text=text)
-
-
-def propose_horizon(inspection: Inspection) -> int:
-    """Return a first horizon: the future rows in the table, or a season, within an eighth of the shortest series."""
-    from fusecast.data.frequency import seasons_for
-
-    if inspection.future_steps:
-        return inspection.future_steps
-    seasons = [season for season in seasons_for(inspection.frequency or "1i") if season > 1] or [30]
-    half = max(2, (inspection.lengths[0] if inspection.lengths else 2 * seasons[-1]) // 2)
-    return min(seasons[0], max(1, half // 4))
 
 
 def print_plan(prepared: Prepared) -> None:

@@ -177,8 +177,9 @@ def add_model_routes(app: FastAPI) -> None:
 
     @app.get("/v1/models", **protected)
     async def list_models() -> dict[str, Any]:
-        """List the models by name."""
-        return {"models": [{"name": name, "default": n == 0} for n, name in enumerate(models.names())]}
+        """List the models by name, and say whether this server trains others."""
+        listed = [{"name": name, "default": n == 0} for n, name in enumerate(models.names())]
+        return {"models": listed, "trains": hasattr(app.state, "trainings")}
 
     @app.get("/v1/model", **protected)
     async def describe_model(model: str | None = name_of_model) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Options(BaseModel):
     partial: bool = Field(False, description="mask known values that the plan lacks")
     explanation: bool = Field(False, description="importances of the variables, and attention to past steps")
     history_rows: int = Field(0, ge=0, le=100_000, description="last known rows of each series in the answer")
+    columns: dict[str, str] = Field({}, description="names in the model of columns that the tables name otherwise")
 
 
 class ForecastRequest(Options):
@@ -59,6 +60,7 @@ class ForecastRequest(Options):
 
     history: Table
     plan: OptionalTable = None
+    series: list[str] | None = Field(None, description="names of the series to forecast; all")
 
 
 class WhatIfRequest(Options):
@@ -225,7 +227,7 @@ def _from_text(text: str) -> Any:
         return [word.strip() for word in text.split(",")] if "," in text else text
 
 
-def validate(kind: type[Options], values: Mapping[str, Any]) -> Any:
+def validate(kind: type[BaseModel], values: Mapping[str, Any]) -> Any:
     """Return the options of a request; raise a RequestError that names the field where one is wrong."""
     try:
         return kind.model_validate(dict(values))

@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from fusecast.data.ids.search import ID_NAMES
 from fusecast.data.inspection import inspect_table
 from fusecast.errors.base import collect_warnings
 from fusecast.serving import answers
-from fusecast.serving.bodies import Call, to_frame
+from fusecast.serving.bodies import Call, ForecastRequest, to_frame
+from fusecast.serving.columns import keep_series, recent_rows, rename_columns
 from fusecast.serving.errors import RequestError
 from fusecast.serving.models import ServedModel
 from fusecast.serving.settings import Settings
+from fusecast.workflows.choose import propose_horizon
 from fusecast.workflows.explain import explain_latest_forecast
 from fusecast.workflows.predict import predict
 from fusecast.workflows.prepare import prepare_for_model
 from fusecast.workflows.what_if import forecast_changed
 
 if TYPE_CHECKING:
-    from fusecast.data.panel import Panel
     from fusecast.workflows.prepare import Prepared
 
 MAX_EXPLAINED = 20
@@ -36,10 +36,14 @@ class Forecasting:
     """One request to a model, its table prepared."""
 
     def __init__(self, model: ServedModel, call: Call, settings: Settings) -> None:
-        keys = model.bundle.preprocessor.schema.id_names
-        history = to_frame(call.history, "history", keys, settings)
+        keys, names = model.bundle.preprocessor.schema.id_names, call.options.columns
+        keys_there = tuple(name for name in (*names, *keys) if names.get(name, name) in keys)
+        history = rename_columns(to_frame(call.history, "history", keys_there, settings), names)
         assert history is not None
-        self.plan = to_frame(call.plan, "plan", keys, settings)
+        self.plan = rename_columns(to_frame(call.plan, "plan", keys_there, settings), names)
+        if isinstance(call.options, ForecastRequest):
+            history, self.plan = (keep_series(each, keys, call.series) for each in (history, self.plan))
+            assert history is not None
         self.model, self.call, self.options = model, call, call.options
         series = history.select(name for name in keys if name in history.columns).n_unique() if keys else 1
         forecasts = series * model.bundle.config.horizon
@@ -51,7 +55,7 @@ class Forecasting:
 
     def forecast(self) -> pl.DataFrame:
         """Return the table of ``Forecaster.predict``."""
-        extended, forecasts = predict(
+        self.extended, forecasts = predict(
             self.prepared,
             self.model.bundle,
             self.model.predictor(),
@@ -59,7 +63,7 @@ class Forecasting:
             quantiles=self.options.quantiles,
             **self.how,
         )
-        return forecasts.to_frame(extended)
+        return forecasts.to_frame(self.extended)
 
     def what_if(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the forecasts with known columns as they are, and changed."""
@@ -77,13 +81,12 @@ class Forecasting:
         before, after = (each.to_frame(panel) for each in forecasts)
         return before, after
 
-    def recent_rows(self) -> list[dict[str, Any]] | None:
-        """Return the last known rows of each series; None where none are asked for."""
-        panel, count = self.prepared.panel, self.options.history_rows
-        if not count:
-            return None
-        frame = panel_rows(panel, count)
-        return answers.to_rows(frame)
+    def recent_rows(self) -> dict[str, list[dict[str, Any]] | None]:
+        """Return the last rows before the forecasts, and the plan of the steps after them, where they are asked for."""
+        count = self.options.history_rows
+        tables = recent_rows(self.extended, self.model.bundle.config.horizon, count) if count else (None, None)
+        rows = [None if table is None else answers.to_rows(table) for table in tables]
+        return dict(zip(("history", "plan"), rows, strict=True))
 
     def explain(self) -> dict[str, Any] | None:
         """Return importances and attention, averaged over the series, and those of each; None where not asked for."""
@@ -111,19 +114,6 @@ def describe(variables: pl.DataFrame, steps: pl.DataFrame) -> dict[str, Any]:
     return {"importance": importance, "attention": lags.to_dicts()}
 
 
-def panel_rows(panel: Panel, count: int) -> pl.DataFrame:
-    """Return the last rows with a known target of each series: ids, time and targets."""
-    known = panel.known_lengths
-    kept = np.minimum(known, count)
-    series = np.repeat(np.arange(panel.num_series), kept)
-    rows = np.concatenate([np.arange(end - size, end) for end, size in zip(known, kept, strict=True)] or [[]])
-    rows = rows.astype(np.int64)
-    columns: dict[str, Any] = {**panel.ids_of(series), panel.schema.time: panel.times_at(series, rows)}
-    for target in panel.schema.targets:
-        columns[target] = panel.reals[target][panel.indptr[series] + rows]
-    return pl.DataFrame(columns)
-
-
 def answer_forecast(model: ServedModel, call: Call, media: str, settings: Settings) -> tuple[bytes, int]:
     """Return the answer to a forecast in a media type, and the rows of its table."""
     with collect_warnings() as notes:
@@ -136,7 +126,7 @@ def answer_forecast(model: ServedModel, call: Call, media: str, settings: Settin
             "model_id": model.model_id,
             "columns": frame.columns,
             "forecasts": answers.to_rows(frame),
-            "history": work.recent_rows(),
+            **work.recent_rows(),
             "explanation": work.explain(),
         }
     return answers.write_json({**values, "notes": list(dict.fromkeys(map(str, notes)))}), work.rows
@@ -174,6 +164,7 @@ def answer_inspect(table: Any, settings: Settings) -> tuple[bytes, int]:
         **values,
         "warnings": [*inspection.warnings, *map(str, notes)],
         "arguments": inspection.arguments(),
+        "horizon": propose_horizon(inspection),
         "levels": levels,
         "preview": answers.to_rows(frame.head(PREVIEW_ROWS)),
     }

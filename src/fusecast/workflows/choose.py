@@ -16,6 +16,7 @@ from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
     from fusecast.config import RunConfig, TrainingConfig
+    from fusecast.data.inspection import Inspection
     from fusecast.data.panel import Panel
     from fusecast.data.splits import Split
 
@@ -157,3 +158,12 @@ def choose_lookback(frequency: str, horizon: int, rows: int) -> Choice:
         seasons = "one season" if count == 1 else f"{count} seasons"
         reason = f"{seasons} of {format_duration(season, frequency)}, for a horizon of {horizon}"
     return Choice("lookback", steps, reason)
+
+
+def propose_horizon(inspection: Inspection) -> int:
+    """Return a first horizon: the future rows in the table, or a season, within an eighth of the shortest series."""
+    if inspection.future_steps:
+        return inspection.future_steps
+    seasons = [season for season in seasons_for(inspection.frequency or "1i") if season > 1] or [30]
+    half = max(2, (inspection.lengths[0] if inspection.lengths else 2 * seasons[-1]) // 2)
+    return min(seasons[0], max(1, half // 4))
