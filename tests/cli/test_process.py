@@ -22,7 +22,20 @@ SMALL = [
     *("--horizon", "6", "--lookback", "24", "--hidden-size", "8", "--num-heads", "2"),
     *("--known", "holiday,workingday", "--observed", "weather,temp"),
 ]
-SHORT = ["--batch-size", "16", "--max-steps", "4", "--test", "2", "--validation", "2"]
+SHORT = [
+    "--batch-size",
+    "16",
+    "--max-steps",
+    "4",
+    "--test",
+    "2",
+    "--validation",
+    "2",
+    "--members",
+    "1",
+    "--final",
+    "none",
+]
 
 
 def fusecast(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -53,7 +66,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_inspect_proposes_a_command_that_runs(data: Path, tmp_path: Path) -> None:
-    shown = start_anew("inspect", data)
+    shown = fusecast("inspect", data).stdout
     command = next(line for line in shown.splitlines() if line.strip().startswith("fusecast fit"))
     words = command.split()[1:]
     words[words.index("--out") + 1] = str(tmp_path / "run")
@@ -64,7 +77,7 @@ def test_inspect_proposes_a_command_that_runs(data: Path, tmp_path: Path) -> Non
 
 def check_proposal(table: Path, run: Path, words: str) -> None:
     """Run the command that `inspect` proposes, with few steps, and forecast."""
-    shown = start_anew("inspect", table)
+    shown = fusecast("inspect", table).stdout
     command = next(line for line in shown.splitlines() if line.strip().startswith("fusecast fit"))
     assert words in command
     given = shlex.split(command)[1:]

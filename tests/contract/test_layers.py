@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -59,13 +60,16 @@ MAX_LINES = 500
 MAX_MODULES = 13
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Yield the dotted name of every module without ``fusecast.``, and its syntax tree."""
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module, by its dotted name without ``fusecast.``."""
+    trees = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if name:
-            yield name, ast.parse(path.read_text(encoding="utf-8"))
+            trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return trees
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -105,8 +109,9 @@ def upward(module: str, names: set[str]) -> list[str]:
     )
 
 
+@cache
 def graph() -> dict[str, set[str]]:
-    trees = dict(modules())
+    trees = modules()
     return {name: dependencies(tree, set(trees)) - {name} for name, tree in trees.items()}
 
 
@@ -132,7 +137,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_the_model_needs_torch_alone() -> None:
     foreign = {
         (module.replace(".", "/") + ".py", name)
-        for module, tree in modules()
+        for module, tree in modules().items()
         if module.startswith("model.")
         for name in {found.rpartition(".")[0] or found for found in imported(tree)}
         if name.split(".")[0] not in sys.stdlib_module_names | MODEL_MAY_IMPORT
@@ -177,7 +182,7 @@ def test_docstrings_open_with_an_imperative_of_plain_english() -> None:
     openings = ("Give ", "Say ", "Tell ", "Judge ", "Look ", "Make out ")
     wrong = [
         f"{module}: {doc.splitlines()[0]}"
-        for module, tree in modules()
+        for module, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and (doc := ast.get_docstring(node))
         if doc.startswith(openings)

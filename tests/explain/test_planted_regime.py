@@ -47,6 +47,7 @@ def forecaster() -> Forecaster:
             "learning_rate": 0.005,
             "early_stopping_patience": None,
             "seed": SEED,
+            "members": 1,
             "final": "none",
             "logger": "none",
             "progress": False,

@@ -231,6 +231,7 @@ def test_the_command_line_calibrates_and_shows_both(folder: Path, fitted: Foreca
     future = tmp_path / "future.parquet"
     future_of(shop_table()).write_parquet(future)
     options = ["--horizon", "4", "--lookback", "12", "--known", "promotion", "--max-steps", "2", "--hidden-size", "4"]
+    options += ["--members", "1", "--final", "none", "--blend", "none"]
     quiet = ["--set", "training.logger=none", "--set", "training.progress=false", "--set", "features.calendar=[]"]
     said("fit", str(table), "--out", str(run), *options, *quiet, "--calibration", "cqr")
     assert "TFT raw" in said("evaluate", str(run))

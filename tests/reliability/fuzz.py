@@ -53,7 +53,7 @@ COLUMNS = (SAME, REFUSED, OTHER, *FAULTS)
 SIZES = [
     *("--horizon", "4", "--lookback", "12", "--hidden-size", "8", "--num-heads", "2", "--known", "holiday"),
     *("--observed", "weather,temp", "--batch-size", "16", "--max-epochs", "2", "--accelerator", "cpu"),
-    *("--final", "none"),
+    *("--members", "1", "--final", "none"),
     *("--set", "training.logger=none", "--set", "training.progress=false", "--set", "training.checkpoint_steps=3"),
 ]
 

@@ -169,6 +169,7 @@ class Soak:
         self.layout = layout
         self.base = base
         self.counts: Counter[str] = Counter()
+        self.numbers = itertools.count()
         self.printed = base / "printed.txt"
         steps = np.arange(ROWS)
         noise = np.random.default_rng(0).normal(scale=0.2, size=ROWS)
@@ -198,7 +199,7 @@ class Soak:
 
     def train(self, disturbances: Iterator[tuple[Callable[[], None], float | None]]) -> None:
         """Train and resume until the end: with disturbances first, without any then; count how it went."""
-        folder = self.base / f"run{self.counts['trainings']}"
+        folder = self.base / f"run{next(self.numbers)}"
         self.counts["trainings"] += 1
         resume = False
         for prepare, seconds in itertools.chain(disturbances, itertools.repeat((nothing, None))):
@@ -282,16 +283,15 @@ def main() -> None:
     options = parser.parse_args()
     rows, faults = [], 0
     for layout in LAYOUTS:
-        for name in ("at random moments", "at every rename"):
-            with tempfile.TemporaryDirectory() as base:
-                soak = Soak(layout, Path(base))
-                if name == "at random moments":
-                    soak.at_random_moments(options.kills, options.seed)
-                else:
-                    soak.at_renames(options.renames)
-            rows.append([layout.name, name, *(str(soak.counts[column]) for column in COLUMNS)])
-            faults += sum(soak.counts[fault] for fault in FAULTS)
-            print(f"{layout.name}, {name}: {soak.duration:.1f} s undisturbed, {soak.renames} renames", flush=True)
+        with tempfile.TemporaryDirectory() as base:
+            soak = Soak(layout, Path(base))
+            soak.at_random_moments(options.kills, options.seed)
+            at_moments, soak.counts = soak.counts, Counter()
+            soak.at_renames(options.renames)
+        for name, counts in (("at random moments", at_moments), ("at every rename", soak.counts)):
+            rows.append([layout.name, name, *(str(counts[column]) for column in COLUMNS)])
+            faults += sum(counts[fault] for fault in FAULTS)
+        print(f"{layout.name}: {soak.duration:.1f} s undisturbed, {soak.renames} renames", flush=True)
     rows.insert(0, ["layout", "killed", *COLUMNS])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -17,7 +17,7 @@ NOT_FINITE = 4
 TINY = [
     *("--horizon", "4", "--lookback", "12", "--hidden-size", "8", "--num-heads", "2", "--batch-size", "16"),
     *("--max-steps", "1", "--max-epochs", "1", "--accelerator", "cpu"),
-    *("--set", "training.logger=none", "--set", "training.progress=false", "--final", "none"),
+    *("--set", "training.logger=none", "--set", "training.progress=false", "--members", "1", "--final", "none"),
 ]
 BEGIN, STEPS, HORIZON = datetime(2024, 1, 1), 120, 4
 ODD_NAMES = (

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.tables import HORIZON, LOOKBACK, TINY
 
 from fusecast import Forecaster
 from fusecast.calibration.calibrated_predictor import CalibratedPredictor
@@ -20,8 +21,6 @@ from fusecast.workflows.calibrate import calibrate, calibrate_bundle
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.report import break_down_scores, collect_report_data, forecast_next_steps, training_curves
 
-HORIZON, LOOKBACK = 4, 12
-
 
 @pytest.fixture(scope="module")
 def forecaster() -> Forecaster:
@@ -34,8 +33,8 @@ def forecaster() -> Forecaster:
         for s in range(3)
     ]
     options = {
-        "network": {"hidden_size": 8, "num_heads": 2},
-        "training": {"max_steps": 5, "max_epochs": 1, "batch_size": 16, "logger": "none", "progress": False},
+        "network": TINY["network"],
+        "training": TINY["training"] | {"max_steps": 5},
         "calibration": "none",
     }
     return Forecaster(HORIZON, LOOKBACK, frequency="1i", **options).fit(pl.concat(frames))
@@ -94,9 +93,7 @@ def test_nothing_of_a_page_is_missing(page: ReportData) -> None:
 def test_without_values_of_known_columns_there_are_no_next_steps(tmp_path: Path) -> None:
     steps = np.arange(80)
     table = pl.DataFrame({"ds": steps, "y": np.sin(steps), "price": np.cos(steps)})
-    options = {"training": {"max_steps": 1, "max_epochs": 1, "logger": "none", "progress": False}}
-    network = {"hidden_size": 8, "num_heads": 2}
-    forecaster = Forecaster(HORIZON, 8, frequency="1i", known=["price"], network=network, **options).fit(table)
+    forecaster = Forecaster(HORIZON, 8, frequency="1i", known=["price"], **TINY).fit(table)
     model, first = (forecaster.prepared, forecaster._bundle, forecaster.predictor), np.zeros(1, dtype=np.int64)
     assert forecast_next_steps(*model, None, first) is None
     future = pl.DataFrame({"ds": [80, 81, 82, 83], "price": [0.0] * 4})
