@@ -17,7 +17,10 @@ help:  ## List the targets
 demo: $(VENV)/.core  ## Train a small TFT on the bundled data; write forecasts and an HTML report
 	$(BIN)/fusecast demo
 
-test: lint types tests-stats tests  ## Lint, type-check, run all tests
+# What takes one core is done two at a time before the tests, which take both.
+test:  ## Lint, type-check, run all tests
+	@$(MAKE) --no-print-directory -j 2 lint types tests-stats browser
+	@$(MAKE) --no-print-directory tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -36,7 +39,7 @@ tests-stats: $(VENV)/.dev $(STATS)/.installed  ## Run the tests of AutoETS and A
 
 $(STATS)/.installed: $(VENV)/.python constraints.txt
 	@rm -rf $(STATS)
-	-$(PIP) install -q --target $(STATS) -c constraints.txt 'pandas<3' 'statsforecast>=2.0'
+	-$(PIP) install -q --no-compile --target $(STATS) -c constraints.txt 'pandas<3' 'statsforecast>=2.0'
 	@mkdir -p $(STATS) && touch $@
 
 # docs/reliability.md explains the table that is printed. FUZZ_ARGS="--only tables --tables 50" runs a part.
@@ -66,12 +69,13 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# Few of the modules that are installed are ever imported: these are compiled then.
 $(VENV)/.core: $(VENV)/.python $(SOURCES)
-	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q --no-compile -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.python $(SOURCES)
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) install -q --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.core
 
 # Each library that the benchmarks compare with has an environment of its own, .venv-<name>. FUSECAST_BENCH_VENVS names a folder of environments that are there already.

@@ -26,8 +26,11 @@ from benchmarks import fev
 from fusecast import Forecaster
 
 Find = Callable[[str], Path]
-TINY = {"network": {"hidden_size": 4}, "training": {"max_steps": 2, "validation_windows": 8, "final": "none"}}
-ARGUMENTS = ["--set", "network.hidden_size=4", "--set", "training.max_steps=2", "--set", "training.members=1"]
+TINY = {
+    "network": {"hidden_size": 4},
+    "training": {"max_steps": 2, "validation_windows": 8, "members": 1, "final": "none"},
+}
+ARGUMENTS = ["--set", "network.hidden_size=4", "--set", "training={max_steps: 2, members: 1, final: none}"]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from fusecast.interop import convert
 FIT = [
     *("fit", "{data}", "--horizon", "4", "--lookback", "12", "--hidden-size", "8", "--num-heads", "2"),
     *("--static", "city", "--known", "promotion", "--observed", "weather,visitors", "--max-steps", "4"),
-    *("--set", "training.checkpoint_steps=1", "--final", "none"),
+    *("--set", "training.checkpoint_steps=1", "--members", "1", "--final", "none"),
 ]
 COMMANDS = {
     "fit": [*FIT, "--out", "{folder}/new"],

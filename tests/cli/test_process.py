@@ -110,6 +110,7 @@ def test_the_command_for_tourism_runs(dataset: Callable[[str], Path], tmp_path: 
     assert len(pl.read_parquet(tmp_path / "run" / "forecasts.parquet")) == 304 * 4
 
 
+@pytest.mark.slow
 def test_a_run_holds_what_reproduces_it(run: Path, tmp_path: Path) -> None:
     files = {path.name for path in run.iterdir()}
     assert {"run.yaml", "config.json", "preprocessor.json", "model.safetensors", "history.csv", "checkpoints"} <= files

@@ -42,7 +42,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
 
     def small(**options: Any) -> Forecaster:
-        training = {"max_steps": 2, "batch_size": 8, "logger": "none", "progress": False}
+        training = {"members": 1, "max_steps": 2, "batch_size": 8, "logger": "none", "progress": False}
         return Forecaster(**options, network={"hidden_size": 8, "num_heads": 2}, training=training)
 
     last = table().group_by("unique_id", maintain_order=True).last()

@@ -174,6 +174,7 @@ def test_forecasts_know_the_holidays_to_come(tmp_path: Path) -> None:
     table.write_csv(tmp_path / "table.csv")
     words = [*("--out", str(tmp_path / "run"), "--horizon", "6", "--lookback", "14", "--country", "DE,DE-BY")]
     words += ["--hidden-size", "8", "--num-heads", "2", "--max-steps", "4", "--set", "training.logger=none"]
+    words += ["--members", "1", "--final", "none", "--calibration", "none", "--blend", "none"]
     ran = CliRunner().invoke(app, ["fit", str(tmp_path / "table.csv"), *words])
     assert ran.exit_code == 0, ran.output
     assert "holiday:DE, holiday:DE-BY" in ran.output

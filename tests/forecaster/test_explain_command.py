@@ -6,19 +6,21 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.helpers.images import needs_kaleido
+from tests.helpers.images import write_empty_images
 from tests.helpers.tables import future_of
 from typer.testing import CliRunner
 
 from fusecast import Forecaster
 from fusecast.cli.app import app
 from fusecast.errors import ArtifactError, ConfigError, DataError
+from fusecast.reporting import explanation_report
 
 
-@needs_kaleido
 def test_the_command_line_writes_tables_figures_and_words(
-    fitted: Forecaster, table: pl.DataFrame, tmp_path: Path
+    fitted: Forecaster, table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The figures are drawn in tests/reporting/test_explanation_report.py."""
+    monkeypatch.setattr(explanation_report, "write_images", write_empty_images)
     run, data = fitted.save(tmp_path / "run"), tmp_path / "table.parquet"
     table.write_parquet(data)
     options = ["--series", "shop 1", "--what-if", "promotion=0", "--figures", "svg", "--shuffle", "20"]

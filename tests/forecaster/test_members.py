@@ -106,6 +106,7 @@ def test_the_command_line_trains_and_predicts_with_members(in_turn: None, tmp_pa
     table = shop_table().select("unique_id", "ds", "y")
     table.write_csv(tmp_path / "table.csv")
     sizes = ["--horizon", "4", "--lookback", "12", "--hidden-size", "8", "--num-heads", "2", "--max-steps", "3"]
+    sizes += ["--final", "none", "--calibration", "none", "--blend", "none"]
     out = str(tmp_path / "run")
     fit_command = ["fit", str(tmp_path / "table.csv"), "--out", out, "--members", "2", *sizes]
     ran = CliRunner().invoke(app, fit_command)

@@ -26,7 +26,7 @@ from fusecast.cli.app import main
 
 SIZES = [
     *("--horizon", "2", "--lookback", "8", "--hidden-size", "8", "--heads", "2"),
-    *("--batch-size", "4", "--epochs", "3", "--lr", "0.05"),
+    *("--batch-size", "4", "--epochs", "2", "--lr", "0.05", "--members", "1"),
 ]
 OPTIONS = [*SIZES, "--set", "training.windows_per_epoch=400", "--set", "training.checkpoint_steps=5", "--final", "none"]
 STEPS_AN_EPOCH = 100

@@ -216,8 +216,8 @@ def test_memory_does_not_grow_with_the_rows(names: str, tmp_path):
         pl.DataFrame({**keys, **values}).write_parquet(tmp_path / name, row_group_size=50_000)
 
     write("small.parquet", 20)
-    write("large.parquet", 300)
+    write("large.parquet", 200)
     arguments = [str(tmp_path / name) for name in ("small.parquet", "large.parquet", "panel")]
     result = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True)
-    whole = 3_000_000 * 6 * 8 / 2**20  # 137 MiB of values
+    whole = 2_000_000 * 6 * 8 / 2**20  # 92 MiB of values
     assert float(result.stdout) < whole / 3

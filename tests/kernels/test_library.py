@@ -74,15 +74,6 @@ with ThreadPoolExecutor(8) as pool:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_a_damaged_library_is_compiled_anew(tmp_path: Path) -> None:
-    run_program(XDG_CACHE_HOME=str(tmp_path))
-    (built,) = (tmp_path / "fusecast" / "kernels").iterdir()
-    whole = built.read_bytes()
-    built.write_bytes(whole[:1000])
-    assert run_program(XDG_CACHE_HOME=str(tmp_path))[0] == "True"
-    assert len(built.read_bytes()) == len(whole)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library, compiled."""
@@ -92,11 +83,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> Path:
+def compiler(tmp_path: Path, whole: Path) -> Path:
+    """A compiler that only copies, and counts how often."""
+    path = tmp_path / "compiler"
+    path.write_text(f'#!/bin/sh\nfor last; do :; done\ncp {whole} "$last"\necho once >> {tmp_path}/compiled\n')
+    path.chmod(0o700)
+    return path
+
+
+def test_a_damaged_library_is_compiled_anew(tmp_path: Path, compiler: Path) -> None:
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "CC": str(compiler)}
+    for _ in range(2):
+        assert run_program(**environment)[0] == "True"
+        assert (tmp_path / "compiled").read_text() == "once\n"
+    (built,) = (tmp_path / "fusecast" / "kernels").iterdir()
+    whole = built.read_bytes()
+    built.write_bytes(whole[:1000])
+    assert run_program(**environment)[0] == "True"
+    assert built.read_bytes() == whole
+    assert (tmp_path / "compiled").read_text() == "once\nonce\n"
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: Path) -> Path:
     """A library in a cache folder of its own, of a name of its own, and a compiler that only copies."""
-    compiler = tmp_path / "compiler"
-    compiler.write_text(f'#!/bin/sh\nfor last; do :; done\ncp {whole} "$last"\n')
-    compiler.chmod(0o700)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("CC", str(compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -60,7 +60,7 @@ panels = st.fixed_dictionaries(
     stride=st.integers(1, 4),
     data=st.data(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_batches_on_a_device_equal_those_of_the_plain_gatherer(columns, lookback, horizon, stride, data):
     encoded = make_encoded(**columns)
     index = every_cutoff(columns["lengths"], lookback, horizon, stride)

@@ -437,6 +437,7 @@ def test_the_time_is_shared_out_and_a_resumed_run_keeps_the_shares(
             assert f"{done[0]} of {done[1]} steps" in forecaster.networks
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_each_phase_and_resumed_is_the_one_that_nothing_disturbed(
     fitted: Forecaster, folder: Path, tmp_path: Path
 ) -> None:
@@ -459,7 +460,7 @@ def test_a_run_that_is_killed_in_each_phase_and_resumed_is_the_one_that_nothing_
 def test_options_are_refused_and_shown_on_the_command_line(tmp_path: Path) -> None:
     table().write_csv(tmp_path / "table.csv")
     words = ["--horizon", "4", "--lookback", "12", "--hidden-size", "8", "--num-heads", "2", "--max-steps", "2"]
-    words += ["--set", "training.logger=none", "--out", str(tmp_path / "run")]
+    words += ["--members", "1", "--set", "training.logger=none", "--out", str(tmp_path / "run")]
     ran = CliRunner().invoke(app, ["fit", str(tmp_path / "table.csv"), *words, "--final", "finetune"])
     assert ran.exit_code == 0, ran.output
     line = "networks trained on rows up to 2024-01-04 11:00:00; forecasts: the same networks, trained on with all rows"

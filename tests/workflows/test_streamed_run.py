@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from datetime import date
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.python_server import run_python
 from tests.helpers.small_table import assert_same_panel
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 
@@ -225,6 +225,8 @@ def test_a_truncated_store_is_written_again(tmp_path: Path, monkeypatch: pytest.
 
 
 WRITER = """
+import os
+import signal
 import sys
 from fusecast import Forecaster
 from fusecast.io import streaming
@@ -236,8 +238,7 @@ begun = streaming.write_batch
 def write_batch(*arguments):
     begun(*arguments)
     if arguments[0].piece == int(sys.argv[2]):
-        print("half", flush=True)
-        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 streaming.write_batch = write_batch
@@ -254,11 +255,8 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_a_panel_and_the_next_g
 ) -> None:
     panels, folder = tmp_path / "panels", write_folder(shop_table(), tmp_path / "t")
     monkeypatch.setenv("FUSECAST_PANELS", str(panels))
-    command = [sys.executable, "-c", WRITER, str(folder), str(piece)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "half\n"
-        process.send_signal(signal.SIGKILL)
+    ran = run_python("-c", WRITER, folder, piece)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
     assert not [file for file in panels.glob("*/panel.json") if not file.parent.name.endswith(".partial")]
 
     pieces: list[int] = []

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = ("tft_lightning_model", "train_tft_lightning", "dataset", "config_lightning")
 BLOCK = """
@@ -22,27 +20,41 @@ sys.meta_path.insert(0, Block())
 """
 
 
-def last_lines(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    return "\n".join(done.stderr.splitlines()[-2:])
+IMPORT_EACH = f"""
+for name in {MODULES}:
+    try:
+        __import__(name)
+    except ImportError as error:
+        print(name, type(error).__name__, *str(error).splitlines(), sep="|")
+"""
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_without_fusecast_the_error_names_the_command(name: str) -> None:
-    error = last_lines("-S", "-E", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {name}")
-    assert error.startswith("ImportError: No module named 'fusecast'")
-    assert f'Hint: pip install -e "{ROOT}"' in error
+def errors_of(*flags: str, code: str) -> dict[str, list[str]]:
+    """Return the type and the lines of the error of each module, in one process."""
+    command = [sys.executable, *flags, "-c", code + IMPORT_EACH]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = {name: rest for name, *rest in (line.split("|") for line in done.stdout.splitlines())}
+    assert tuple(found) == MODULES
+    return found
+
+
+def test_without_fusecast_the_error_names_the_command() -> None:
+    errors = errors_of("-S", "-E", code=f"import sys; sys.path.insert(0, {str(ROOT)!r})")
+    for kind, what, hint in errors.values():
+        assert (kind, what) == ("ImportError", "No module named 'fusecast'")
+        assert hint.startswith(f'Hint: pip install -e "{ROOT}"')
 
 
 def test_the_training_script_itself_says_so() -> None:
-    error = last_lines("-S", "-E", "train_tft_lightning.py")
-    assert f'Hint: pip install -e "{ROOT}"' in error
+    command = [sys.executable, "-S", "-E", "train_tft_lightning.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f'Hint: pip install -e "{ROOT}"' in "\n".join(done.stderr.splitlines()[-2:])
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_without_what_fusecast_needs_the_error_names_that_and_the_command(name: str) -> None:
-    paths = f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'src')!r}]"
-    error = last_lines("-c", f"{BLOCK}\n{paths}\nimport {name}")
-    assert error.startswith(("ImportError: No module named 'pydantic", "ImportError: No module named 'polars"))
-    assert f'Hint: pip install -e "{ROOT}"' in error
+def test_without_what_fusecast_needs_the_error_names_that_and_the_command() -> None:
+    errors = errors_of(code=f"{BLOCK}\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'src')!r}]")
+    for kind, what, hint in errors.values():
+        assert kind == "ImportError"
+        assert what.startswith(("No module named 'pydantic", "No module named 'polars"))
+        assert hint.startswith(f'Hint: pip install -e "{ROOT}"')
