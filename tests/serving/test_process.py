@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import httpx
 import polars as pl
 import pytest
+from tests.helpers.dockerfile import command
 from tests.helpers.serving import server_process, wait_until
 from typer.testing import CliRunner
 
@@ -36,7 +38,11 @@ def test_a_signal_under_load_loses_no_accepted_request(
         [f"{name}={each}" for name, each in runs.items()], log, FUSECAST_API_KEYS="key-of-a-client"
     ) as server:
         url, outcomes = server.url, list[tuple[str, int | str]]()
-        stopped = threading.Event()
+        stopped, port = threading.Event(), url.rpartition(":")[2]
+        program, *check = command("HEALTHCHECK")
+        assert program == "python"
+        check = [word.replace("8000", port) for word in check]
+        assert subprocess.run([sys.executable, *check], check=False, timeout=60).returncode == 0
 
         def ask(name: str) -> None:
             """Ask again and again, now with the same connection, now with a new one, until nobody listens."""
