@@ -71,7 +71,7 @@ def test_every_answer_is_one_of_the_schema(route: str, method: str, mode: Genera
 
         @given(cases)
         @settings(
-            max_examples=20, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            max_examples=10, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
         )
         def check(case: Any) -> None:
             case.call_and_validate(headers={"X-API-Key": "key"}, checks=CHECKS)
