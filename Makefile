@@ -9,7 +9,7 @@ STATS := .venv-stats
 WORKERS ?= 2
 
 .PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables clean help \
-	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu
+	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -123,6 +123,10 @@ bench-folders: $(VENV)/.core  ## Measure memory and time of forecasting folders 
 
 bench-streaming: $(VENV)/.dev  ## Run a Parquet file in pieces, beside the same in memory: STREAM_ARGS="--rows 1000000,10000000"
 	$(BIN)/python -m benchmarks.streaming $(STREAM_ARGS)
+
+# SERVING_ARGS="--clients 10 --seconds 20 --run RUN" measures another load.
+bench-serving: $(VENV)/.dev  ## Latency of the server with 50 clients at once, for a minute
+	$(BIN)/python -m benchmarks.serving $(SERVING_ARGS)
 
 bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
 	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)

@@ -85,8 +85,8 @@ class ServerProcess:
 
 @contextmanager
 def server_process(words: Sequence[object], log: Path, **environment: str) -> Iterator[ServerProcess]:
-    """Run `fusecast serve` on a free port until the block ends."""
-    server = ServerProcess([*words, "--port", 0], log, **environment)
+    """Run `fusecast serve` until the block ends."""
+    server = ServerProcess(words, log, **environment)
     try:
         yield server
     finally:

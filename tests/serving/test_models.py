@@ -80,3 +80,23 @@ def test_a_server_without_models(table: pl.DataFrame) -> None:
         assert client.get("/v1/model").status_code == 404
         body = json.dumps({"history": to_rows(table)})
         assert client.post("/v1/forecast", content=body, headers=JSON).json()["error"]["code"] == "no_model"
+
+
+def test_scores_of_a_model_card_are_told(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "bundle")
+    assert Models({"model": folder}).get().describe()["accuracy"] is None
+    rows = [
+        {"predictor": "TFT", "target": "y", "baseline": False, "WQL": 0.1, "skill": 0.2},
+        {"predictor": "last value", "target": "y", "baseline": True, "WQL": 0.3, "skill": None},
+    ]
+    card = {"created": "2026-01-02T03:04:05+00:00", "splits": {"test": {"rows": 3}}}
+    card |= {"scores": {"windows": 9, "rows": rows}, "coverage": {"y": {"80": 0.7}, "z": {"80": 0.9}}}
+    (folder / "model_card.json").write_text(json.dumps(card))
+    model = Models({"model": folder}).get().describe()
+    assert model["accuracy"] == [
+        {"model": "TFT", "WQL": 0.1, "skill": 0.2},
+        {"model": "last value", "WQL": 0.3, "skill": None},
+    ]
+    assert model["coverage"] == {"80": pytest.approx(0.8)}
+    assert model["splits"] == {"test": {"rows": 3}}
+    assert model["created"] == "2026-01-02T03:04:05+00:00"

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import httpx
 import polars as pl
-from tests.helpers.python_server import run_python
+import pytest
+from tests.helpers.dockerfile import command
 from tests.helpers.serving import server_process, wait_until
+from typer.testing import CliRunner
 
+from fusecast.cli.app import app
+from fusecast.cli.commands.serve import name_bundles
+from fusecast.errors import FusecastError
 from fusecast.forecaster import Forecaster
 from fusecast.serving.answers import to_rows
 
@@ -31,7 +38,11 @@ def test_a_signal_under_load_loses_no_accepted_request(
         [f"{name}={each}" for name, each in runs.items()], log, FUSECAST_API_KEYS="key-of-a-client"
     ) as server:
         url, outcomes = server.url, list[tuple[str, int | str]]()
-        stopped = threading.Event()
+        stopped, port = threading.Event(), url.rpartition(":")[2]
+        program, *check = command("HEALTHCHECK")
+        assert program == "python"
+        check = [word.replace("8000", port) for word in check]
+        assert subprocess.run([sys.executable, *check], check=False, timeout=60).returncode == 0
 
         def ask(name: str) -> None:
             """Ask again and again, now with the same connection, now with a new one, until nobody listens."""
@@ -76,23 +87,30 @@ def test_a_signal_under_load_loses_no_accepted_request(
     assert "price" not in log.read_text()
 
 
-def test_what_cannot_be_served_is_told_in_words(run: Path, tmp_path: Path) -> None:
+def refused(*words: object) -> str:
+    """Return the error of a command that serves nothing."""
+    ended = CliRunner().invoke(app, ["serve", *map(str, words)])
+    assert isinstance(ended.exception, FusecastError), ended.output
+    return str(ended.exception)
+
+
+def test_what_cannot_be_served_is_told_in_words(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = run_python("-m", "fusecast", "serve", run, "--port", port)
-    assert ended.returncode == 2
-    assert f"Error: cannot listen on port {port} of 127.0.0.1" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    ended = run_python("-m", "fusecast", "serve", tmp_path)
-    assert ended.returncode == 2
-    assert str(tmp_path) in ended.stderr
-    ended = run_python("-m", "fusecast", "serve", f"a={run}", f"a={run}")
-    assert ended.returncode == 2
-    assert "two models are called 'a'" in ended.stderr
+        assert f"cannot listen on port {port} of 127.0.0.1" in refused(run, "--port", port)
+    assert "cannot listen" in refused(run, "--host", "no host")
+    assert str(tmp_path) in refused(tmp_path)
+    assert "two models are called 'a'" in refused(f"a={run}", f"a={run}")
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert "pip install 'fusecast[serve]'" in refused(run)
 
 
-def test_a_package_that_is_not_installed_is_named(run: Path) -> None:
-    code = "import sys; sys.modules['fastapi'] = None\nfrom fusecast.cli.app import main; main()"
-    ended = run_python("-c", code, "serve", run)
-    assert ended.returncode == 2
-    assert "pip install 'fusecast[serve]'" in ended.stderr
+def test_bundles_are_named_by_their_folder_or_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    assert name_bundles(["runs/shop", "x=runs/other", "a=b", "."]) == {
+        "shop": Path("runs/shop"),
+        "x": Path("runs/other"),
+        "a=b": Path("a=b"),
+        tmp_path.name: Path(),
+    }

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fusecast.data.schema import Kind, Role
-from fusecast.errors import FusecastError
+from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.calendar import PREFIX
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import CONFIG
 from fusecast.io.atomic import compute_checksum
+from fusecast.io.documents import parse_json, read_bytes
 from fusecast.model.batch import Batch, example_batch
 from fusecast.runtime.device import torch_device
 from fusecast.serving.batching import SharedPasses
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from fusecast.config import RunConfig
     from fusecast.inference.model_bundle import Bundle
 
+CARD = "model_card.json"
+"""File of a bundle with what is known of the model."""
+NO_SCORES = ("predictor", "target", "baseline")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ServedModel:
@@ -40,6 +45,7 @@ class ServedModel:
     config: RunConfig = field(repr=False)
     model_id: str  # digest of the bundle's config, which has the checksums of its other files
     created: str
+    card: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the model card of an exported bundle
 
     def predictor(self) -> EnsemblePredictor:
         """Return what forecasts with the judged networks."""
@@ -72,10 +78,43 @@ class ServedModel:
             "quantiles": list(network.quantiles),
             "members": len(self.bundle.members),
             "calibrated": stored_calibration(self.bundle) is not None,
-            "accuracy": None,
-            "coverage": None,
-            "splits": None,
+            **_describe_scores(self.card),
+            "splits": self.card.get("splits"),
         }
+
+
+def _describe_scores(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores in a model card, a row a forecaster, and the coverage of the intervals; None without them."""
+    scores, coverage = card.get("scores"), card.get("coverage")
+    rows = scores["rows"] if scores else []
+    several = len({row["target"] for row in rows}) > 1
+    accuracy = [
+        {
+            "model": f"{row['predictor']}, {row['target']}" if several else row["predictor"],
+            **{name: value for name, value in row.items() if name not in NO_SCORES},
+        }
+        for row in rows
+    ]
+    shares: dict[str, list[float]] = {}
+    for of_target in (coverage or {}).values():
+        for level, share in of_target.items():
+            shares.setdefault(level, []).append(share)
+    return {
+        "accuracy": accuracy or None,
+        "coverage": {level: sum(values) / len(values) for level, values in shares.items()} or None,
+    }
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    """Return the model card of an exported bundle; an empty one for a run, which has none."""
+    path = folder / CARD
+    if not path.is_file():
+        return {}
+    try:
+        card = parse_json(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ArtifactError.unreadable(path, str(error)) from None
+    return card if isinstance(card, dict) else {}
 
 
 def load_model(name: str, path: Path, device: str | None = None) -> ServedModel:
@@ -90,8 +129,15 @@ def load_model(name: str, path: Path, device: str | None = None) -> ServedModel:
             with torch.inference_mode():  # what is only built at the first pass must not take the time of a request
                 network(Batch(*(tensor.to(torch_device(device)) for tensor in example_batch(network.config, 1))))
     file = path / CONFIG
-    created = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    return ServedModel(name=name, bundle=bundle, config=config, model_id=compute_checksum(file)[:16], created=created)
+    card, written = _read_card(path), datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    return ServedModel(
+        name=name,
+        bundle=bundle,
+        config=config,
+        model_id=compute_checksum(file)[:16],
+        created=str(card.get("created") or written.isoformat(timespec="seconds")),
+        card=card,
+    )
 
 
 class Models:

@@ -103,10 +103,10 @@ class Server(uvicorn.Server):
 
 def run(app: FastAPI, host: str, port: int) -> None:
     """Serve an application until a signal ends the process; raise a ConfigError where the address cannot be used."""
-    _log_json()
-    torch.set_num_threads(1)  # requests and passes have a thread each
     keys = app.state.settings.keys
     with listen(host, port) as listener:
+        _log_json()
+        torch.set_num_threads(1)  # requests and passes have a thread each
         write("listening", url=address_of(listener), models=app.state.models.names(), keys=len(keys))
         if not keys and not _is_local(listener):
             write("no key is needed: who reaches this address can use the server", logging.WARNING)

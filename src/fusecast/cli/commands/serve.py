@@ -13,7 +13,7 @@ def serve(
         list[str], typer.Argument(help="Bundles or folders of runs; NAME=PATH names one.", show_default=False)
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 8000,
     max_rows: Annotated[int, typer.Option(help="Rows of a table at most, and of forecasts.", min=1)] = 200_000,
     max_bytes: Annotated[int, typer.Option(help="Bytes of a request at most.", min=1)] = 32 * 2**20,
     timeout: Annotated[float, typer.Option(help="Seconds until an answer at most.", min=0.1)] = 30.0,
