@@ -96,7 +96,7 @@ def test_a_process_that_dies_is_a_failure_with_its_last_words(tmp_path: Path, ta
     assert "exit code 1" in training.message
 
 
-def test_one_training_runs_at_a_time_and_ends_when_it_is_stopped_or_the_server_closes(
+def test_one_training_runs_at_a_time_until_it_is_stopped_or_the_server_closes(
     client: Any, trainings: Trainings, table: pl.DataFrame
 ) -> None:
     assert post(client, table).json() == {"id": "sales-of-2024"}

@@ -100,7 +100,7 @@ class Training:
         }
 
     def stop(self) -> None:
-        """Let the training end with its best weights so far, which are calibrated and saved; the second time, at once."""
+        """Let the training end with its best weights so far, calibrated and saved; the second time, at once."""
         if self.state == "running":
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL if self._stopping else signal.SIGINT)
