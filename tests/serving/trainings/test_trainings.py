@@ -96,7 +96,9 @@ def test_a_process_that_dies_is_a_failure_with_its_last_words(tmp_path: Path, ta
     assert "exit code 1" in training.message
 
 
-def test_only_one_training_runs_and_closing_ends_it(client: Any, trainings: Trainings, table: pl.DataFrame) -> None:
+def test_one_training_runs_at_a_time_until_it_is_stopped_or_the_server_closes(
+    client: Any, trainings: Trainings, table: pl.DataFrame
+) -> None:
     assert post(client, table).json() == {"id": "sales-of-2024"}
     refused = post(client, table)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "training")
@@ -104,8 +106,12 @@ def test_only_one_training_runs_and_closing_ends_it(client: Any, trainings: Trai
     assert (described["state"], described["share"], described["model"]) == ("running", None, None)
     assert Path(described["folder"]).parent.parent == trainings.folder
     assert client.get("/v1/trainings/sales-of-2024/report").status_code == 404
+    for _ in range(2):  # the second time at once
+        client.delete("/v1/trainings/sales-of-2024")
+    wait_until(lambda: client.get("/v1/trainings/sales-of-2024").json()["state"] == "stopped")
+    assert post(client, table).json() == {"id": "sales-of-2024-2"}
     trainings.close()
-    assert client.get("/v1/trainings").json()["trainings"][0]["state"] == "stopped"
+    assert [each["state"] for each in client.get("/v1/trainings").json()["trainings"]] == ["stopped", "stopped"]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ export function bytes(value) {
 /** Return seconds in words. */
 export function duration(seconds) {
   const rounded = Math.round(seconds);
-  if (rounded < 90) return `${rounded} s`;
-  return rounded < 5400 ? `${Math.round(rounded / 60)} min` : `${significant.format(rounded / 3600)} h`;
+  if (rounded < 60) return `${rounded} s`;
+  const [minutes, rest] = [Math.floor(rounded / 60), rounded % 60];
+  return minutes < 60 ? `${minutes} min${rest ? ` ${rest} s` : ""}` : `${significant.format(minutes / 60)} h`;
 }
 
 /** Return a time of a table as text without what says nothing: seconds of 0 and their fractions. */

@@ -58,7 +58,7 @@ function showInspection(table) {
     "One step": table.frequency || "unclear",
     From: table.span && plainTime(table.span[0]),
     To: table.span && plainTime(table.span[1]),
-    "Steps to forecast in it": table.future_steps || null,
+    "To forecast": table.future_steps ? plural(table.future_steps, "step") : null,
   });
   const notes = state.trains ? table.warnings : table.warnings.filter((text) => !ABOUT_ROLES.test(text));
   showNotes("table-notes", notes);

@@ -43,7 +43,7 @@ export async function follow(id) {
   show(byId("training"));
   show(byId("training-done"), false);
   show(byId("stop"));
-  byId("stop").disabled = false;
+  byId("stop").textContent = "Stop";
   byId("train-button").disabled = true;
   showError("training-error", null);
   let phase = "";
@@ -66,13 +66,13 @@ export async function follow(id) {
   byId("train-button").disabled = false;
 }
 
-function showTraining({ state: name, phase, step, steps, share, seconds, losses, folder }) {
+function showTraining({ state: name, phase, step, steps, share, seconds, budget, losses, folder }) {
   const bar = byId("progress");
   if (share === null || share === undefined) bar.removeAttribute("value");
   else bar.value = name === "running" ? share : 1;
   const words = [phase[0].toUpperCase() + phase.slice(1)];
   if (step) words.push(steps ? `step ${count(step)} of about ${count(steps)}` : `step ${count(step)}`);
-  words.push(duration(seconds));
+  words.push(budget && name === "running" ? `${duration(seconds)} of ${duration(budget)}` : duration(seconds));
   byId("training-status").textContent = words.join(" · ");
   byId("training-text").textContent = `It runs in a process of its own, in ${folder}. A stopped training keeps what it has learned so far.`;
   const line = (key) => losses.filter((row) => Number.isFinite(row[key])).map((row) => [row.step, row[key]]);
@@ -94,13 +94,13 @@ async function finish(id, training) {
   if (training.model) await onModel(training.model);
 }
 
+/** Stop with the best weights so far, which takes a while; the second time, at once and without a model. */
 async function stop() {
-  byId("stop").disabled = true;
+  byId("stop").textContent = "Stop at once";
   announce("The training is being stopped.");
   try {
     await requestJson(`v1/trainings/${current}`, { method: "DELETE" });
   } catch (error) {
     showError("training-error", error);
-    byId("stop").disabled = false;
   }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 
 State = Literal["running", "done", "failed", "stopped"]
 FINAL = "training the final networks with all rows"
+STOPPING = "stopping with the best weights so far"
 LOG = "log.txt"
-STOP_SECONDS = 30.0
-"""Time to end with the best weights so far; after it the process is killed."""
 LARGEST_SHARE = 0.99
 """Share of a training at most that is shown as done while it runs."""
 
@@ -80,7 +80,7 @@ class Training:
         losses = _read_history(self.run / "history.csv")
         phase, step, steps = self._read_phase(), losses[-1]["step"] if losses else 0, self._config.training.max_steps
         if phase == FINAL:
-            steps = max(plan["steps"] for plan in _read_plan(self.run / "final" / "plan.json")["plans"])
+            steps = _read_steps(self.run / "final" / "plan.json")
             step = max((row["step"] for row in _read_history(self.run / "final" / "history.csv")), default=0)
         seconds = self._seconds or time.monotonic() - self._began
         return {
@@ -91,6 +91,7 @@ class Training:
             "steps": steps,
             "share": self._share(phase, step, steps, len(losses), seconds),
             "seconds": round(seconds, 1),
+            "budget": self._config.budget_seconds,
             "losses": losses,
             "message": self.message,
             "model": self.name if self.has_model and self.state != "running" else None,
@@ -99,15 +100,11 @@ class Training:
         }
 
     def stop(self) -> None:
-        """Let the training end with its best weights so far; it is killed where that takes too long."""
-        if self.state != "running" or self._stopping:
-            return
-        self._stopping = True
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGINT)
-        timer = threading.Timer(STOP_SECONDS, self._process.kill)
-        timer.daemon = True
-        timer.start()
+        """Let the training end with its best weights so far, calibrated and saved; the second time, at once."""
+        if self.state == "running":
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL if self._stopping else signal.SIGINT)
+            self._stopping = True
 
     def close(self) -> None:
         """End the process at once; what it has written stays."""
@@ -143,6 +140,8 @@ class Training:
         return {"state": "failed", "message": TrainingError.failed_process(code, last)}
 
     def _read_phase(self) -> str:
+        if self._stopping and self.state == "running":
+            return STOPPING
         try:
             phase = (self.folder / PHASE).read_text(encoding="utf-8")
         except OSError:
@@ -172,15 +171,19 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     return [
-        {
-            "step": int(row["step"]),
-            "train": float(row["train_loss"]),
-            "validation": float(row["val_loss"]) if row["val_loss"] else None,
-        }
+        {"step": int(row["step"]), "train": _to_loss(row["train_loss"]), "validation": _to_loss(row["val_loss"])}
         for row in rows
     ]
 
 
-def _read_plan(path: Path) -> dict[str, Any]:
-    plan: dict[str, Any] = parse_json(read_bytes(path))
-    return plan
+def _to_loss(text: str) -> float | None:
+    """Return a number that JSON has, None where there is none."""
+    return float(text) if text and math.isfinite(float(text)) else None
+
+
+def _read_steps(path: Path) -> int | None:
+    """Return the steps of the longest final training; None where they are not written down yet."""
+    try:
+        return max(plan["steps"] for plan in parse_json(read_bytes(path))["plans"])
+    except (OSError, ValueError):
+        return None
