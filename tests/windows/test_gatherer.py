@@ -14,7 +14,7 @@ from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, load, 
 
 from fusecast.kernels import library as build
 from fusecast.model.batch import Batch
-from fusecast.windows import gatherer, sampler
+from fusecast.windows import gatherer, sampler, torch_gatherer
 from fusecast.windows.gatherer import make_gatherer
 from fusecast.windows.sampler import Permutation
 from fusecast.windows.window_index import WindowIndex
@@ -84,6 +84,30 @@ def test_batches_that_are_kept_are_never_written_again(monkeypatch):
     plain = loader.dataset.gatherer.plain
     for batch in batches:
         assert_same_batch(batch, plain(batch.window.numpy().copy()))
+
+
+def test_memory_of_mapped_files_is_returned_after_few_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_gatherer, "WINDOWS_IN_MEMORY", 10)
+    gathered, between = [0], []
+    np.save(tmp_path / "reals.npy", ENCODED.reals)
+    mapped = replace(ENCODED, reals=np.load(tmp_path / "reals.npy", mmap_mode="r"))
+    gather = make_gatherer(mapped, INDEX)
+    fill = gatherer.Gatherer._fill
+
+    def counted(self, fields, size):
+        gathered[0] += len(fields["window"])
+        return fill(self, fields, size)
+
+    def released(*arrays):
+        assert [array.ctypes.data for array in arrays] == [mapped.reals.ctypes.data]
+        between.append(gathered[0])
+        gathered[0] = 0
+
+    monkeypatch.setattr(gatherer.Gatherer, "_fill", counted)
+    monkeypatch.setattr(torch_gatherer, "release", released)
+    for batch, same in zip(gather.batches(np.arange(48), 5), load(ENCODED, INDEX, batch_size=5), strict=True):
+        assert_same_batch(batch, same)
+    assert between == [10, 10, 10, 10]
 
 
 def test_a_batch_may_be_changed_while_gradients_of_its_neighbour_are_awaited():

@@ -101,7 +101,8 @@ class Gatherer:
         if not self.has_kernel():
             yield from self.plain.batches(windows, size)
             return
-        per_call = size * max(1, MAX_BYTES_PER_CALL // (size * self._bytes_per_window))
+        most = min(MAX_BYTES_PER_CALL // self._bytes_per_window, self.plain.panel.most_windows)
+        per_call = size * max(1, int(most // size))
         for begin in range(0, len(windows), per_call):
             yield from self._gather(windows[begin : begin + per_call], size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from enum import IntFlag
@@ -19,7 +20,7 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 CPU = torch.device("cpu")
-WINDOWS_IN_MEMORY = 128
+WINDOWS_IN_MEMORY = 64
 """Windows of a panel in mapped files after which their rows no longer stay in memory: one may take megabytes, since the
 system maps files by pages of up to 2 MiB.
 """
@@ -52,6 +53,11 @@ class PanelTensors:
         self.has_position = encoded.has_position
         rows = (encoded.reals, encoded.reals_present, encoded.categories)
         self._mapped, self._windows = [array for array in rows if is_mapped(array)], 0
+
+    @property
+    def most_windows(self) -> float:
+        """Return how many windows may be gathered at once."""
+        return WINDOWS_IN_MEMORY if self._mapped else math.inf
 
     def count(self, windows: int) -> None:
         """Count windows that were gathered; now and then, memory that mapped files take is returned to the system."""
