@@ -105,9 +105,10 @@ def test_memory_of_mapped_files_is_returned_after_few_windows(tmp_path, monkeypa
 
     monkeypatch.setattr(gatherer.Gatherer, "_fill", counted)
     monkeypatch.setattr(torch_gatherer, "release", released)
-    for batch, same in zip(gather.batches(np.arange(48), 5), load(ENCODED, INDEX, batch_size=5), strict=True):
-        assert_same_batch(batch, same)
+    batches = list(gather.batches(np.arange(48), 5))
     assert between == [10, 10, 10, 10]
+    for batch, same in zip(batches, load(ENCODED, INDEX, batch_size=5), strict=True):
+        assert_same_batch(batch, same)
 
 
 def test_a_batch_may_be_changed_while_gradients_of_its_neighbour_are_awaited():
