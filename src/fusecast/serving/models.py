@@ -23,7 +23,6 @@ from fusecast.model.batch import Batch, example_batch
 from fusecast.runtime.device import torch_device
 from fusecast.serving.batching import SharedPasses
 from fusecast.serving.errors import RequestError
-from fusecast.serving.middleware import write
 from fusecast.workflows.calibrate import stored_calibration
 from fusecast.workflows.load import load_run
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from fusecast.config import RunConfig
     from fusecast.inference.model_bundle import Bundle
 
+log = logging.getLogger("fusecast.serving")
 CARD = "model_card.json"
 """File of a bundle with what is known of the model."""
 NO_SCORES = ("predictor", "target", "baseline")
@@ -176,10 +176,10 @@ class Models:
             self._states[name] = state
             try:
                 model = self.add(name, path)
-                write("loaded", model=name, model_id=model.model_id)
+                log.info("loaded", extra={"fields": {"model": name, "model_id": model.model_id}})
             except Exception as error:  # noqa: BLE001  the present model goes on, whatever is wrong with the new one
                 self.failures[name] = str(error) if isinstance(error, FusecastError) else type(error).__name__
-                write("not loaded", logging.ERROR, model=name, error=self.failures[name])
+                log.error("not loaded", extra={"fields": {"model": name, "error": self.failures[name]}})
 
     def all(self) -> list[ServedModel]:
         """Return the models, the default first."""
