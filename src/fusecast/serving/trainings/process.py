@@ -1,7 +1,7 @@
 """The process of one training: ``python -m fusecast.serving.trainings.process FOLDER``.
 
-FOLDER has the job (see :class:`~fusecast.serving.trainings.training.Training`), and gets the run, its bundle and report,
-and what became of it.
+FOLDER has the job (see :class:`~fusecast.serving.trainings.training.Training`), and gets the run, its bundle, its
+report, and what became of it.
 """
 
 from __future__ import annotations
