@@ -215,6 +215,8 @@ def test_a_model_is_trained_and_its_report_shown(page: Page, training_address: s
     assert page.all("#loss path.median")
     page.wait(MEDIAN)
     assert "temp" not in page.find("#model-facts").text
+    assert "TFT" in page.find("#accuracy tr.model").text
+    assert "80% interval" in page.find("#coverage").text
     page.driver.get(page.find("#training-done a").get_attribute("href"))
     page.wait("h1", "y, 3 h ahead")
     page.wait("#forecast .main-svg")

@@ -75,7 +75,8 @@ def test_a_stopped_training_keeps_what_it_has_learned(tmp_path: Path, table: pl.
     threading.Thread(target=interrupt).start()
     assert process.train(folder) == {"state": "stopped", "message": None}
     assert Forecaster.load(folder / process.RUN).predict().shape[0] == 3 * 3
-    assert (folder / process.RUN / process.REPORT).is_file()
+    assert Forecaster.load(folder / process.BUNDLE).folder is not None
+    assert (folder / process.REPORT).is_file()
 
 
 def test_a_failed_training_says_why_in_the_words_of_the_library(tmp_path: Path, table: pl.DataFrame) -> None:
@@ -104,7 +105,7 @@ def test_one_training_runs_at_a_time_until_it_is_stopped_or_the_server_closes(
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "training")
     described = client.get("/v1/trainings/sales-of-2024").json()
     assert (described["state"], described["share"], described["model"]) == ("running", None, None)
-    assert Path(described["folder"]).parent.parent == trainings.folder
+    assert Path(described["folder"]).parent == trainings.folder
     assert client.get("/v1/trainings/sales-of-2024/report").status_code == 404
     for _ in range(2):  # the second time at once
         client.delete("/v1/trainings/sales-of-2024")

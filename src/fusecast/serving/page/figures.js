@@ -5,22 +5,32 @@ import { count, niceTicks, number, percent } from "./format.js";
 
 const HEIGHT = 190;
 
-/** Return bars of shares with their names, the largest first: `[{name, share, text}]`. */
-export function bars(rows, most = 12) {
-  const largest = Math.max(...rows.map((row) => row.share), 1e-9);
+/** Return bars of shares with their names, `[{name, share, text, mark}]`; a bar of the share `full` is as wide as it can be. */
+export function bars(rows, { most = 12, full = Math.max(...rows.map((row) => row.share), 1e-9) } = {}) {
   const list = h("ul", { className: "bars" });
   for (const { name, share, text, mark } of rows.slice(0, most)) {
     const bar = svg("svg", { class: "bar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
-    bar.append(svg("rect", { class: "bar-fill", width: Math.max((100 * share) / largest, 0.5), height: 10 }));
-    if (mark) bar.append(svg("line", { class: "bar-mark", x1: (100 * mark) / largest, x2: (100 * mark) / largest, y1: 0, y2: 10 }));
+    bar.append(svg("rect", { class: "bar-fill", width: Math.max((100 * share) / full, 0.5), height: 10 }));
+    if (mark) bar.append(svg("line", { class: "bar-mark", x1: (100 * mark) / full, x2: (100 * mark) / full, y1: 0, y2: 10 }));
     list.append(h("li", {}, h("span", { className: "bar-name", text: name, title: name }), bar, h("span", { className: "bar-value", text: text || percent(share) })));
   }
   if (rows.length > most) list.append(h("li", { className: "more", text: `and ${count(rows.length - most)} more` }));
   return list;
 }
 
+const drawn = new Map(); // what each container shows, to be drawn again at another width
+const observer = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const { width, draw } = drawn.get(target);
+    if (target.clientWidth && target.clientWidth !== width) draw();
+  }
+});
+
 /** Draw lines `[{name, kind, points: [[x, y]]}]` into a container. */
-export function drawLines(container, lines, { label, xName, isArea = false, lowest = null }) {
+export function drawLines(container, lines, options) {
+  drawn.set(container, { width: container.clientWidth, draw: () => drawLines(container, lines, options) });
+  observer.observe(container);
+  const { label, xName, isArea = false, lowest = null } = options;
   const width = Math.max(container.clientWidth, 240);
   const points = lines.flatMap((line) => line.points);
   if (!points.length) return container.replaceChildren();

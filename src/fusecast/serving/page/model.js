@@ -43,15 +43,17 @@ export function showModel(model) {
   show(byId("about"));
 }
 
+const scoreText = (name, value) => (name === "skill" && value !== null ? `${value > 0 ? "+" : ""}${percent(value)}` : number(value));
+
 function showScores(model) {
   const rows = (model.accuracy || []).length ? model.accuracy : [];
   const names = rows.length ? Object.keys(rows[0]).filter((name) => name !== "model") : [];
-  fillTable(byId("accuracy"), ["Forecast", ...names], rows.map((row) => [row.model, ...names.map((name) => number(row[name]))]), "Accuracy beside simple forecasts");
+  fillTable(byId("accuracy"), ["Forecast", ...names], rows.map((row) => [row.model, ...names.map((name) => scoreText(name, row[name]))]), "Accuracy beside simple forecasts");
   byId("accuracy").querySelector("tbody tr")?.classList.add("model");
   show(byId("accuracy-figure"), rows.length > 0);
   const coverage = Object.entries(model.coverage || {});
   const shares = coverage.map(([level, share]) => ({ name: `${level}% interval`, share, mark: Number(level) / 100, text: percent(share) }));
-  byId("coverage").replaceChildren(bars(shares));
+  byId("coverage").replaceChildren(bars(shares, { full: 1 }));
   const wrong = coverage.filter(([level, share]) => Math.abs(share - Number(level) / 100) > LARGE_ERROR);
   if (wrong.length) byId("coverage").append(h("p", { className: "status", text: "The mark is what the interval promises." }));
   show(byId("coverage-figure"), shares.length > 0);

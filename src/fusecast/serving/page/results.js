@@ -163,7 +163,7 @@ const GROUPS = { past: "Past variables", future: "Coming variables", static: "St
 function showExplanation({ importance, attention }) {
   const figures = Object.entries(GROUPS).filter(([name]) => importance[name]?.length).map(([name, title]) => {
     const rows = importance[name].map(({ variable, weight }) => ({ name: plainName(variable), share: weight })).sort((a, b) => b.share - a.share);
-    return h("figure", {}, h("figcaption", {}, h("b", { text: title }), " share of the selection"), bars(rows, 10));
+    return h("figure", {}, h("figcaption", {}, h("b", { text: title }), " share of the selection"), bars(rows));
   });
   byId("importance").replaceChildren(...figures);
   const points = attention.map(({ lag, weight }) => [lag, weight]).sort((a, b) => a[0] - b[0]);

@@ -1,7 +1,7 @@
 """The process of one training: ``python -m fusecast.serving.trainings.process FOLDER``.
 
-FOLDER has the job (see :class:`~fusecast.serving.trainings.training.Training`), and gets the run, its report, and what
-became of it.
+FOLDER has the job (see :class:`~fusecast.serving.trainings.training.Training`), and gets the run, its bundle, its
+report, and what became of it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from fusecast.forecaster import Forecaster
 
 JOB, PHASE, OUTCOME = "job.json", "phase.txt", "outcome.json"
-RUN, REPORT = "run", "report.html"
-READING, TRAINING, REPORTING = "reading the table", "training", "writing the report"
+RUN, BUNDLE, REPORT = "run", "bundle", "report.html"
+READING, TRAINING, REPORTING = "reading the table", "training", "writing the scores and the report"
 NICENESS = 5
 
 
 def main(folder: Path) -> None:
-    """Train, write the report and the outcome: SIGINT ends the training with its best weights so far."""
+    """Train, write a bundle, the report and the outcome: SIGINT ends the training with its best weights so far."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
@@ -55,11 +55,12 @@ def train(folder: Path) -> dict[str, Any]:
     outcome = {"state": "stopped" if forecaster.result.interrupted else "done", "message": None}
     try:
         enter(folder, REPORTING)
-        forecaster.report(folder / RUN / REPORT)
+        forecaster.export(folder / BUNDLE)
+        forecaster.report(folder / REPORT)
     except KeyboardInterrupt:
         return outcome
     except FusecastError as error:
-        return {**outcome, "message": f"there is no report: {error}"}
+        return {**outcome, "message": f"the report is incomplete: {error}"}
     return outcome
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusecast.errors import TrainingError
+from fusecast.inference.model_bundle import CONFIG
 from fusecast.io.atomic import write_text_atomically
 from fusecast.io.documents import parse_json, read_bytes
 from fusecast.io.tables import write_table
-from fusecast.serving.trainings.process import JOB, OUTCOME, PHASE, READING, REPORT, RUN, TRAINING
+from fusecast.serving.trainings.process import BUNDLE, JOB, OUTCOME, PHASE, READING, REPORT, RUN, TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ LARGEST_SHARE = 0.99
 
 
 class Training:
-    """One training. It writes into ``FOLDER/run``; `on_end` is called when a model is there, before its end is told."""
+    """One training, in a folder of its own; `on_end` is called when a model is there, before its end is told."""
 
     def __init__(
         self, name: str, folder: Path, config: RunConfig, table: pl.DataFrame, on_end: Callable[[Training], None]
@@ -70,9 +71,14 @@ class Training:
         return self.folder / RUN
 
     @property
+    def model(self) -> Path | None:
+        """The folder of the model: the bundle, which has scores, or else the run; None where there is none."""
+        return next((path for path in (self.folder / BUNDLE, self.run) if (path / CONFIG).is_file()), None)
+
+    @property
     def report(self) -> Path | None:
         """The HTML file about the run; None where there is none."""
-        path = self.run / REPORT
+        path = self.folder / REPORT
         return path if self.state != "running" and path.is_file() else None
 
     def describe(self) -> dict[str, Any]:
@@ -96,7 +102,7 @@ class Training:
             "message": self.message,
             "model": self.name if self.has_model and self.state != "running" else None,
             "report": self.report is not None,
-            "folder": str(self.run),
+            "folder": str(self.folder),
         }
 
     def stop(self) -> None:
@@ -119,7 +125,7 @@ class Training:
         self._process.stdin.close()
         outcome = self._read_outcome(code)
         try:
-            if outcome["state"] != "failed" and (self.run / "config.json").is_file():
+            if outcome["state"] != "failed" and self.model is not None:
                 on_end(self)
                 self.has_model = True
         except Exception as error:  # noqa: BLE001  whatever is wrong with the model is what became of the training

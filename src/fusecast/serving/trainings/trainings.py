@@ -84,7 +84,8 @@ class Trainings:
             training.close()
 
     def _serve(self, training: Training) -> None:
-        self.models.add(training.name, training.run)
+        assert training.model is not None
+        self.models.add(training.name, training.model)
 
     def _choose_name(self, file_name: str) -> str:
         """Return a name after that of a file, which no other model or folder has."""
