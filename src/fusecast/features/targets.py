@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -23,7 +23,7 @@ COUNT_HEAD: Head = "negative_binomial"
 AMOUNT_HEAD: Head = "tweedie"
 
 
-def check_targets(panel: Panel, head: Head, transform: TargetTransform) -> None:
+def check_targets(panel: Panel, head: Head | Literal["auto"], transform: TargetTransform) -> None:
     """Refuse targets outside the support of the network's head, before any training. Missing values are accepted.
 
     ``negative_binomial`` needs whole numbers from 0 on, ``tweedie`` any numbers from 0 on, both untransformed; other
