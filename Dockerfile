@@ -15,12 +15,12 @@ FROM python:3.11-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home fusecast \
-    && install -d -o fusecast -m 700 /home/fusecast/.cache
+    && useradd --uid 10001 --home-dir /srv/fusecast --create-home fusecast \
+    && install -d -o fusecast -m 700 /srv/cache
 COPY --from=build /opt/fusecast /opt/fusecast
-ENV PATH=/opt/fusecast/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/fusecast/bin:$PATH PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/srv/cache
 USER 10001
-WORKDIR /home/fusecast
+WORKDIR /srv/fusecast
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \

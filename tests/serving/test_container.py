@@ -54,6 +54,8 @@ def test_compose_publishes_ports_of_this_machine_alone() -> None:
         named = [volume.partition(":")[0] for volume in service["volumes"] if not volume.startswith((".", "$"))]
         assert set(named) <= set(compose["volumes"])
     server = services["fusecast"]
+    environment = " ".join(rest for word, rest in instructions() if word == "ENV").split()
+    assert f"XDG_CACHE_HOME={server['volumes'][1].partition(':')[2]}" in environment
     assert server["read_only"]
     assert server["cap_drop"] == ["ALL"]
     assert "/model:ro" in server["volumes"][0]

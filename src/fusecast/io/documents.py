@@ -82,14 +82,18 @@ def check_values(values: Any) -> None:
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for value in level:
-            if isinstance(value, Mapping):
-                below += (*value, *value.values())
+            if value is None or isinstance(value, str):  # most values; the check of a mapping is slow
+                continue
+            if isinstance(value, float):
+                if not math.isfinite(value):
+                    raise ValueError(f"it holds {value}, which is no number, or one that is too large")
+            elif isinstance(value, int):
+                if value.bit_length() > 63:
+                    raise ValueError("it holds a whole number of more than 64 bits")
             elif isinstance(value, list | tuple):
                 below += value
-            elif isinstance(value, int) and value.bit_length() > 63:
-                raise ValueError("it holds a whole number of more than 64 bits")
-            elif isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"it holds {value}, which is no number, or one that is too large")
+            elif isinstance(value, Mapping):
+                below += (*value, *value.values())
         level = below
         if not level:
             return

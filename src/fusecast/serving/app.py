@@ -196,9 +196,11 @@ def add_model_routes(app: FastAPI) -> None:
         """Forecast the steps after the last row of each series."""
         served = models.get(model)
         request.state.facts.model = served.name
-        call = await read_call(request, settings, ForecastRequest)
+        understand = await read_call(request, settings, ForecastRequest)
         media = answers.choose_media(request.headers.get("accept", ""))
-        content, request.state.facts.rows = await workers.run(lambda: answer_forecast(served, call, media, settings))
+        content, request.state.facts.rows = await workers.run(
+            lambda: answer_forecast(served, understand(), media, settings)
+        )
         return Response(content, media_type=media)
 
     @app.post("/v1/what-if", **posted, openapi_extra=describe_body(WhatIfRequest))
@@ -206,8 +208,8 @@ def add_model_routes(app: FastAPI) -> None:
         """Forecast with other values of known columns, beside the forecast as it is."""
         served = models.get(model)
         request.state.facts.model = served.name
-        call = await read_call(request, settings, WhatIfRequest)
-        content, request.state.facts.rows = await workers.run(lambda: answer_what_if(served, call, settings))
+        understand = await read_call(request, settings, WhatIfRequest)
+        content, request.state.facts.rows = await workers.run(lambda: answer_what_if(served, understand(), settings))
         return Response(content, media_type=answers.JSON)
 
     @app.post(

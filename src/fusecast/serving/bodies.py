@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -144,19 +144,24 @@ def limit_body(request: Request, settings: Settings) -> Request:
     return Request(request.scope, receive_limited)
 
 
-async def read_call(request: Request, settings: Settings, kind: type[Options] = ForecastRequest) -> Call:
-    """Read the body of a forecast or a what-if; raise a RequestError where it cannot be understood."""
+async def read_call(request: Request, settings: Settings, kind: type[Options] = ForecastRequest) -> Callable[[], Call]:
+    """Read the body of a forecast or a what-if, and return what understands it, in the thread of a worker.
+
+    Both raise a RequestError where that cannot be.
+    """
     request = limit_body(request, settings)
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media == JSON:
         body = await request.body()
-        return read_json(body, kind)
+        return lambda: read_json(body, kind)
     if media == FORM:
-        return understand_parts(await read_parts(request, settings), kind)
+        parts = await read_parts(request, settings)
+        return lambda: understand_parts(parts, kind)
     if media in TABLES and kind is ForecastRequest:
-        body = await request.body()
-        options = validate(Options, {name: _from_text(value) for name, value in _options_of(request).items()})
-        return Call(history=body, options=options)
+        body, query = await request.body(), _options_of(request)
+        return lambda: Call(
+            history=body, options=validate(Options, {name: _from_text(value) for name, value in query.items()})
+        )
     kinds = [JSON, FORM, *(TABLES if kind is ForecastRequest else ())]
     raise RequestError.unsupported(media or "unknown", kinds)
 

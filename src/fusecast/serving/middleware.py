@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from fusecast.serving.errors import RequestError
@@ -35,6 +36,8 @@ HEADERS = {
 ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics")
 """Paths that are answered during the shutdown too."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLIENT_LEFT = 499
+"""Status in the log of a request whose client has gone before it was whole."""
 PLACES = 8
 """Calls, up to the one that failed, that are written to the log."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -155,6 +158,8 @@ class Middleware:
                 await _answer(RequestError.closing())(scope, receive, send_marked)
             else:
                 await self.app(scope, receive, send_marked)
+        except ClientDisconnect:
+            facts.status = facts.status or CLIENT_LEFT
         except Exception as error:  # noqa: BLE001  whatever it is, the client learns nothing of it but an id
             write("failed", logging.ERROR, id=facts.id, error=type(error).__name__, at=_places(error))
             if not facts.status:

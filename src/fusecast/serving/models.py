@@ -16,7 +16,7 @@ from fusecast.data.schema import Kind, Role
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.calendar import PREFIX
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
-from fusecast.inference.model_bundle import CONFIG
+from fusecast.inference.model_bundle import CONFIG, FINAL, PREPROCESSOR
 from fusecast.io.atomic import compute_checksum
 from fusecast.io.documents import parse_json, read_bytes
 from fusecast.model.batch import Batch, example_batch
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("fusecast.serving")
 CARD = "model_card.json"
 """File of a bundle with what is known of the model."""
+FILES = (CONFIG, PREPROCESSOR, CARD, "manifest.json")
+"""Files of a bundle beside its weights."""
 NO_SCORES = ("predictor", "target", "baseline")
 
 
@@ -169,7 +171,7 @@ class Models:
 
     def refresh(self) -> None:
         """Load the models anew whose files have changed; one that cannot be loaded leaves the present one in place."""
-        for name, path in self._paths.items():
+        for name, path in list(self._paths.items()):
             state = _read_state(path)
             if state == self._states[name]:
                 continue
@@ -200,8 +202,12 @@ class Models:
 
 
 def _read_state(path: Path) -> object:
-    """Return what changes when a model is replaced: identity and time of the file that names all others."""
-    with suppress(OSError):
-        status = (path / CONFIG).stat()
-        return status.st_mtime_ns, status.st_size, status.st_ino
-    return None
+    """Return what changes when any file of a bundle is replaced: identity, size and time of each."""
+    state = []
+    for folder in (path, path / FINAL):
+        with suppress(OSError):
+            for file in sorted(folder.iterdir()):
+                if file.name in FILES or file.suffix == ".safetensors":
+                    status = file.stat()
+                    state.append((file.name, status.st_mtime_ns, status.st_size, status.st_ino))
+    return state

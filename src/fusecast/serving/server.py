@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 import time
@@ -82,19 +81,22 @@ class Server(uvicorn.Server):
             )
         )
         self.gate: Gate = app.state.gate
+        self._told = False
         self.longest = settings.timeout + settings.body_timeout + GRACE
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  of uvicorn
         """Close the gate; at a second signal end at once."""
         if self.gate.closing:
             self.force_exit = self.should_exit = True
             return
         self.gate.close()
-        write("closing", signal=signal.Signals(sig).name, in_flight=self.gate.in_flight)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end now: all that was accepted is answered, or that takes too long."""
         if self.gate.closing:
+            if not self._told:  # not in the handler of the signal, which may have interrupted a line of the log
+                write("closing", in_flight=self.gate.in_flight)
+                self._told = True
             seconds = time.monotonic() - self.gate.closed_at
             if seconds > self.longest or (seconds > GRACE and not self.gate.in_flight):
                 self.should_exit = True
