@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,22 +103,21 @@ def write_graph(graph: OnnxForecast, windows: dict[str, torch.Tensor], path: Pat
     """Trace a graph with windows, any number of them, and write it with its metadata, without traces of this machine."""
     import onnx
 
-    batch = torch.export.Dim("batch")
     graph.eval()
+    file = BytesIO()
+    axes = {name: {0: "batch"} for name in (*windows, *graph.output_names)}
     with _quietly(), torch.no_grad():
-        program = torch.onnx.export(
+        torch.onnx.export(
             graph,
-            (),
-            kwargs={"windows": windows},
-            dynamo=True,
+            (windows, {}),
+            file,
+            dynamo=False,
             opset_version=OPSET,
-            dynamic_shapes={"windows": {name: {0: batch} for name in windows}},
+            dynamic_axes=axes,
             input_names=list(windows),
             output_names=graph.output_names,
-            verbose=False,
         )
-        assert program is not None
-        model = program.model_proto
+    model = onnx.load_model_from_string(file.getvalue())
     for part in (model.graph, *model.functions):
         for node in part.node:
             del node.metadata_props[:]

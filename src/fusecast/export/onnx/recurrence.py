@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -52,16 +54,26 @@ class OnnxRecurrence(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run one layer over the first steps of ``x [B, T, d]``: its outputs, and the last state."""
         weights = (getattr(self, f"{name}_{kind}{layer}") for kind in "WRB")
-        B, T, d = x.shape[0], x.shape[1], self.d
-        output, last_hidden, last_cell = torch.onnx.ops.symbolic_multi_out(
-            "LSTM",
-            (x.transpose(0, 1), *weights, lengths.to(torch.int32), hidden.unsqueeze(0), cell.unsqueeze(0)),
-            {"hidden_size": d},
-            dtypes=(x.dtype, x.dtype, x.dtype),
-            shapes=((T, 1, B, d), (1, B, d), (1, B, d)),
-            version=OPSET,
+        output, last_hidden, last_cell = _Lstm.apply(
+            self.d, x.transpose(0, 1), *weights, lengths.to(torch.int32), hidden.unsqueeze(0), cell.unsqueeze(0)
         )
         return output.squeeze(1).transpose(0, 1), last_hidden.squeeze(0), last_cell.squeeze(0)
+
+
+class _Lstm(torch.autograd.Function):
+    """The operator LSTM of ONNX; in torch it has results of the right shapes, which are not used."""
+
+    @staticmethod
+    def forward(
+        _: Any, d: int, x: Tensor, w: Tensor, r: Tensor, b: Tensor, lengths: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return x.unsqueeze(1).clone(), hidden.clone(), cell.clone()
+
+    @staticmethod
+    def symbolic(
+        g: Any, d: int, x: Any, w: Any, r: Any, b: Any, lengths: Any, hidden: Any, cell: Any
+    ) -> Any:
+        return g.op("LSTM", x, w, r, b, lengths, hidden, cell, hidden_size_i=d, outputs=3)
 
 
 def _reorder(gates: Tensor) -> Tensor:
