@@ -116,7 +116,7 @@ class OnnxForecast(nn.Module):
         values = scaled.double() * scale[:, None, :, None] + center[:, None, :, None]
         match self.transform:
             case "log1p":
-                values = torch.expm1(values)
+                values = torch.exp(values) - 1  # expm1 is no operator of ONNX
             case "asinh":
                 sinh = (torch.exp(values) - torch.exp(-values)) / 2
                 values = sinh * self.encoder.target_scale[:, None] + self.encoder.target_center[:, None]
