@@ -54,7 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a zone": {"zone": "Europe/Berlin", "features": {"calendar": ["hour", "day_of_week"]}},
     "days and holidays": {"frequency": "1d", "features": {"country": ["DE"]}},
     "members": {**EVERYTHING, "members": ["mean", "last", "season", "none"], "holes": 0.1},
-    "members with one bound": {"features": {"lower_bound": 40.0}, "members": ["mean", "last"]},
+    "members with one bound": {"features": {"lower_bound": 0.5}, "members": ["mean", "last"]},
     "cqr": {**EVERYTHING, "calibration": "cqr", "members": ["mean", "last"]},
     "split": {"calibration": "split", "features": {"lower_bound": 0.0}},
     "adaptive": {"calibration": "adaptive"},
@@ -173,7 +173,9 @@ def test_forecasts_are_those_of_fusecast(name: str, tmp_path: Path) -> None:
         outputs = EnsemblePredictor.from_bundle(bundle, "cpu").outputs(bundle.preprocessor.encode(panel), index)
         _, _, output = next(iter(outputs))
         assert set(found) - {"forecast"} == {
-            each for each in ("static_weights", "past_weights", "future_weights", "attention") if getattr(output, each).numel()
+            each
+            for each in ("static_weights", "past_weights", "future_weights", "attention")
+            if getattr(output, each).numel()
         }
         for each in set(found) - {"forecast"}:
             np.testing.assert_allclose(found[each], getattr(output, each).numpy(), atol=1e-5)

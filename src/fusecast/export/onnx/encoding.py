@@ -55,7 +55,9 @@ class WindowEncoder(nn.Module):
         self.num_series = len(fitted.series)
         missing = np.array([name in fitted.without_values for name in inputs.past_real])
         self.unread = torch.from_numpy(missing) if missing.any() else None
-        self.unread_static = torch.tensor([name in fitted.without_values for name in inputs.static_real], dtype=torch.bool)
+        self.unread_static = torch.tensor(
+            [name in fitted.without_values for name in inputs.static_real], dtype=torch.bool
+        )
         tables = np.empty((len(fitted.series) + 1, 2, len(inputs.past_real)))  # row 0: a series that is not known
         known = np.arange(len(fitted.series))
         for column, name in enumerate(inputs.past_real):

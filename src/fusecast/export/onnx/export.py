@@ -24,7 +24,6 @@ from fusecast.io.atomic import replace_file, scratch_folder
 from fusecast.workflows.calibrate import stored_calibration_ahead
 
 if TYPE_CHECKING:
-    from fusecast.calibration.conformal import Conformal
     from fusecast.inference.model_bundle import Bundle
 
 PACKAGES = ("onnx", "onnxruntime")

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fusecast.calibration.conformal import MIN_WIDTH
+from fusecast.data.frequency import seasons_for
 from fusecast.export.onnx.encoding import EncodedWindows, WindowEncoder
 from fusecast.export.onnx.inputs import GraphInputs
 from fusecast.export.onnx.quantiles import compute_median, mix_quantiles, sort_last
 from fusecast.export.onnx.recurrence import OnnxRecurrence
-from fusecast.calibration.conformal import MIN_WIDTH
-from fusecast.data.frequency import seasons_for
 from fusecast.features.targets import AMOUNT_HEAD
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.network_predictor import ZERO_TOLERANCE
@@ -148,5 +148,3 @@ class OnnxForecast(nn.Module):
             base = compute_median(quantiles, self.config.quantiles).unsqueeze(-1)
         shifted = sort_last(base + self.shifts * unit.unsqueeze(-1))
         return torch.maximum(shifted, self.lowest[:, None])
-
-

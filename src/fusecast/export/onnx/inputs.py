@@ -72,9 +72,7 @@ class GraphInputs:
                 columns = list(getattr(self, f"{group}_{kind}"))
                 if columns:
                     shape_of = [*shape, len(columns)]
-                    described.append(
-                        {"name": f"{group}_{kind}", "type": dtype, "shape": shape_of, "columns": columns}
-                    )
+                    described.append({"name": f"{group}_{kind}", "type": dtype, "shape": shape_of, "columns": columns})
         return described
 
     def gather(self, fitted: FittedPreprocessor, panel: Panel, index: WindowIndex) -> dict[str, Array]:
@@ -100,7 +98,8 @@ class GraphInputs:
             gathered["series"] = (fitted.locate_series(panel)[series] + 1).astype(np.int32)
         if self.has_time:
             times = panel.times_at(np.repeat(series, T), np.where(outside, 0, row).ravel())
-            local = to_local_times(times, fitted.schema.time_zone).dt.replace_time_zone(None)
+            local = to_local_times(times, fitted.schema.time_zone)
+            local = local.dt.replace_time_zone(None) if isinstance(local.dtype, pl.Datetime) else local
             seconds = local.cast(pl.Datetime("us")).to_physical().to_numpy().reshape(-1, T) / SECONDS
             gathered["time"] = np.where(outside, np.nan, seconds)
         for group, part in (("past", past), ("future", future)):

@@ -70,9 +70,7 @@ class _Lstm(torch.autograd.Function):
         return x.unsqueeze(1).clone(), hidden.clone(), cell.clone()
 
     @staticmethod
-    def symbolic(
-        g: Any, d: int, x: Any, w: Any, r: Any, b: Any, lengths: Any, hidden: Any, cell: Any
-    ) -> Any:
+    def symbolic(g: Any, d: int, x: Any, w: Any, r: Any, b: Any, lengths: Any, hidden: Any, cell: Any) -> Any:
         return g.op("LSTM", x, w, r, b, lengths, hidden, cell, hidden_size_i=d, outputs=3)
 
 

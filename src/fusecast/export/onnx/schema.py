@@ -28,7 +28,9 @@ def describe_graph(bundle: Bundle, conformal: Conformal | None, graph: OnnxForec
     networks = bundle.for_future
     fitted, config, inputs = networks.preprocessor, networks.config, networks.preprocessor.inputs
     schema, batch, T = fitted.schema, "batch", networks.config.lookback + networks.config.horizon
-    columns = {name: list(fitted.vocabularies[name]) for name in (*graph.inputs.past_category, *graph.inputs.static_category)}
+    columns = {
+        name: list(fitted.vocabularies[name]) for name in (*graph.inputs.past_category, *graph.inputs.static_category)
+    }
     shapes: dict[str, tuple[list[Any], list[str]]] = {
         "forecast": ([batch, config.horizon, config.num_targets, len(config.quantiles)], []),
         "static_weights": ([batch, config.num_static], list(inputs.static_names)),

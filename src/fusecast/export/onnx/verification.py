@@ -100,9 +100,7 @@ def draw_windows(networks: Bundle, split: dict[str, Any], seed: int) -> tuple[Pa
     pairs = {name: fitted.static_scales[name] for name in statics}
     is_integer = schema.frequency.endswith("i")
     dtype = "int64" if is_integer else "datetime[us]"
-    grid = TimeGrid(
-        frequency=schema.frequency, time_zone=schema.time_zone, month_day=schema.month_day, dtype=dtype
-    )
+    grid = TimeGrid(frequency=schema.frequency, time_zone=schema.time_zone, month_day=schema.month_day, dtype=dtype)
     panel = Panel(
         schema=schema,
         time_grid=grid,
@@ -111,10 +109,10 @@ def draw_windows(networks: Bundle, split: dict[str, Any], seed: int) -> tuple[Pa
         start=np.full(count, max(split["test"], default=0), dtype=np.int64),
         reals=reals,
         categories={name: varying[name] for name in levels if name not in schema.names(Role.STATIC)},
-        static_reals={name: pairs[name].pooled_center + pairs[name].pooled_scale * random.normal(size=count) for name in statics},
-        static_categories={
-            name: varying[name][:count] for name in levels if name in schema.names(Role.STATIC)
+        static_reals={
+            name: pairs[name].pooled_center + pairs[name].pooled_scale * random.normal(size=count) for name in statics
         },
+        static_categories={name: varying[name][:count] for name in levels if name in schema.names(Role.STATIC)},
         levels=levels,
     )
     return panel, WindowIndex.at_end(lengths=lengths - H, lookback=L, horizon=H)
