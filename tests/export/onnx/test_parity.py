@@ -1,4 +1,4 @@
-"""ONNX Runtime forecasts what `Forecaster.predict` forecasts, over every kind of table, head, member and calibration."""
+"""ONNX Runtime forecasts what `Forecaster.predict` forecasts, whatever the table, head, members and calibration."""
 
 from __future__ import annotations
 
@@ -66,14 +66,16 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+START = datetime(2023, 12, 20)
+
+
 def draw_table(case: dict[str, Any], random: np.random.Generator) -> pl.DataFrame:
     frequency, frames = case.get("frequency", "1h"), []
     for s in range(case.get("series", 3)):
         steps = STEPS - (25 if case.get("short") and s else 0)
-        begin = datetime(2023, 12, 20)
         times: list[Any] = {
-            "1h": lambda t: begin + timedelta(hours=t),
-            "30m": lambda t: begin + timedelta(minutes=30 * t),
+            "1h": lambda t: START + timedelta(hours=t),
+            "30m": lambda t: START + timedelta(minutes=30 * t),
             "1d": lambda t: date(2023, 12, 20) + timedelta(days=t),
             "1mo": lambda t: date(2010 + t // 12, t % 12 + 1, 1),
             "1i": lambda t: t,
@@ -115,9 +117,8 @@ def make_bundle(case: dict[str, Any], table: pl.DataFrame) -> tuple[Forecaster, 
     model = Forecaster(HORIZON, LOOKBACK, **roles, **frequency, **{**TINY, "network": network}, **options)
     prepared = prepare(table, model.config)
     torch.manual_seed(0)
-    members = []
-    for scaling in case.get("members", [prepared.preprocessor.config.window_scalings[0]]):
-        members.append(Member(TemporalFusionTransformer(prepared.model_config).eval(), scaling))
+    scalings = case.get("members", [prepared.preprocessor.config.window_scalings[0]])
+    members = [Member(TemporalFusionTransformer(prepared.model_config).eval(), scaling) for scaling in scalings]
     extra: dict[str, Any] = {"run": prepared.config.to_dict(), "split": record_split(prepared.panel, prepared.splits)}
     if (method := case.get("calibration")) is not None:
         levels, targets = prepared.config.network.quantiles, len(prepared.panel.schema.targets)

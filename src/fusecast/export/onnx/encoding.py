@@ -92,7 +92,7 @@ class WindowEncoder(nn.Module):
         center, scale = pairs[:, 0], pairs[:, 1]
         past_real, past_present = self._scale(self._transform_targets(past), center, scale, self.unread)
         derived = self._derive(windows)
-        past_cat = self._join(windows, "past_category", past, derived[:, :L])
+        past_cat = self._join(windows, "past_category", derived[:, :L])
         first = past.shape[2] - len(self.inputs.future_real)
         future = windows.get("future_real")
         if future is None:
@@ -121,7 +121,7 @@ class WindowEncoder(nn.Module):
             past_mask=past_mask,
             future_real=future_real,
             future_present=future_present,
-            future_cat=self._join(windows, "future_category", future, derived[:, L:]),
+            future_cat=self._join(windows, "future_category", derived[:, L:]),
             static_real=static,
             static_present=static_present,
             static_cat=torch.cat(codes, dim=1) if codes else series.new_zeros(series.shape[0], 0),
@@ -149,7 +149,7 @@ class WindowEncoder(nn.Module):
         column = position[None, :, None].expand(reals.shape[0], -1, 1)
         return torch.cat((reals, column), dim=2), torch.cat((present, torch.ones_like(column, dtype=torch.bool)), dim=2)
 
-    def _join(self, windows: Mapping[str, Tensor], name: str, like: Tensor, derived: Tensor) -> Tensor:
+    def _join(self, windows: Mapping[str, Tensor], name: str, derived: Tensor) -> Tensor:
         """Return the codes of the columns of an input, and of what is derived from the time."""
         codes = windows.get(name)
         return derived if codes is None else torch.cat((codes.long(), derived), dim=2)

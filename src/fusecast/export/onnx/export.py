@@ -48,7 +48,8 @@ class OnnxExport:
         windows = f"on {found.windows:,} random windows, relative to forecasts or the scale of their series"
         said = f"ONNX Runtime and fusecast differ by {found.largest:.1e} at most {windows}."
         if self.int8:
-            said = f"With 8 bits forecasts change by {found.mean:.2%} on average and {found.largest:.1%} at most {windows}."
+            change = f"{found.mean:.2%} on average and {found.largest:.1%} at most"
+            said = f"With 8 bits forecasts change by {change} {windows}."
         if self.description["calibration"].startswith("adaptive"):
             said += " The adaptive calibration stays as it is now: outcomes after the export do not move it."
         return said
@@ -112,7 +113,7 @@ def trace_inputs(graph: OnnxForecast, bundle: Bundle) -> dict[str, torch.Tensor]
 
 
 def write_graph(graph: OnnxForecast, windows: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Trace a graph with windows, any number of them, and write it with its metadata, without traces of this machine."""
+    """Trace a graph with windows, any number of them, and write it with its metadata and no trace of this machine."""
     import onnx
 
     graph.eval()

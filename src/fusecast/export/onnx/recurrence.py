@@ -1,5 +1,7 @@
 """The LSTMs of a network as nodes of ONNX, which have lengths of sequences but no masks."""
 
+# ruff: noqa: ARG004  the weights are arguments of the operator
+
 from __future__ import annotations
 
 from typing import Any
