@@ -9,7 +9,7 @@ STATS := .venv-stats
 WORKERS ?= 2
 
 .PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables clean help \
-	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving
+	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -131,6 +131,15 @@ bench-serving: $(VENV)/.dev  ## Latency of the server with 50 clients at once, f
 bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one call
 	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
 
+bench-onnx: $(VENV)/.dev  ## Measure one forecast of an ONNX file on one core beside PyTorch: ONNX_ARGS="--rounds 500"
+	FUSECAST_KERNELS=0 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.onnx_latency $(ONNX_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.onnx_latency $(ONNX_ARGS)
+
+# examples/onnx_forecast.js needs it; `FUSECAST_ORT_WEB=$(ORT_WEB) make tests` runs the example.
+ORT_WEB ?= .ort-web
+ort-web:  ## Install onnxruntime-web for the example in JavaScript into a folder of its own
+	npm install --no-audit --no-fund --prefix $(ORT_WEB) onnxruntime-web@1.30.0
+
 calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (a quarter of an hour)
 	$(BIN)/python -m benchmarks.calibration
 
@@ -138,4 +147,4 @@ soak: $(VENV)/.dev  ## Kill trainings at random moments and at every rename, and
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/soak.py $(SOAK_ARGS)
 
 clean:  ## Remove what make and the tests have created, the environment too
-	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info
+	rm -rf $(VENV) .venv-* $(ORT_WEB) .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation, ProgressCallback
     from fusecast.explain.single_forecast import ForecastExplanation
+    from fusecast.export.onnx.export import OnnxExport
     from fusecast.inference.ensemble_predictor import EnsemblePredictor
     from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
@@ -192,6 +193,17 @@ class Forecaster(Generic[FrameT]):
         has_table = scores and not (data is None and self._prepared is None and self.config.data is None)
         read_table = (lambda: self._model(data, device)) if has_table else None
         return export_bundle(Path(folder), self._require_bundle(), self.config, read_table)
+
+    def export_onnx(
+        self, path: str | Path, *, explain: bool = False, raw: bool = False, int8: bool = False
+    ) -> OnnxExport:
+        """Write the forecast of raw values as one ONNX file, see docs/onnx.md; ConfigError for counts and blends.
+
+        `explain` adds importances and attention, `raw` leaves blend and calibration out, `int8` stores small weights.
+        """
+        from fusecast.export.onnx.export import export_onnx
+
+        return export_onnx(Path(path), self._require_bundle(), explain=explain, raw=raw, int8=int8)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -198,6 +198,13 @@ class ArtifactError(FusecastError):
         )
 
     @classmethod
+    def other_forecasts_in_onnx(cls, path: object, difference: float, allowed: float) -> Self:
+        return cls(
+            f"{path} is not written: ONNX Runtime forecasts otherwise than fusecast, by {difference:.1e} of the scale, "
+            f"and {allowed:.0e} is allowed\nHint: update onnxruntime and onnxscript, and please report this"
+        )
+
+    @classmethod
     def inside_input(cls, folder: object, source: object) -> Self:
         return cls.cannot_write(folder, f"lies in {source}, which these results are computed from")
 

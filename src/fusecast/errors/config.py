@@ -99,6 +99,11 @@ class ConfigError(FusecastError):
         return cls("nothing to export to\nHint: name a folder with --to, or a file with --onnx")
 
     @classmethod
+    def not_in_onnx(cls, what: str, reason: str, other: str, *, raw: bool = False) -> Self:
+        alone = ", or export the networks alone with --raw (raw=True), without blend and calibration" if raw else ""
+        return cls(f"{what} cannot be exported to ONNX: {reason}\nHint: train with {other}{alone}; or export a bundle")
+
+    @classmethod
     def heads_do_not_divide(cls, hidden_size: int, num_heads: int) -> Self:
         fits = [n for n in range(1, min(hidden_size, 16) + 1) if hidden_size % n == 0]
         return cls(

@@ -48,7 +48,7 @@ def compute_window_scales(values: Tensor, present: Tensor | None, count: int) ->
     scale = (deviation.square().sum(dim=1) / known.clamp(min=1)).sqrt().clamp(min=MIN_WINDOW_SCALE)
     scale = scale.masked_fill(known == 0, 1.0)
     if count:
-        is_late = known[:, None] - present.cumsum(dim=1) < count  # fewer present values come after it
+        is_late = known[:, None] - present.long().cumsum(dim=1) < count  # fewer present values come after it
         center = values.masked_fill(~is_late, 0.0).sum(dim=1) / known.clamp(min=1, max=count)
     return center, scale
 

@@ -1,0 +1,157 @@
+"""What is refused before anything is written; the command; the file; and the two examples that read it alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.export.conftest import Exported
+from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
+from typer.testing import CliRunner
+
+from fusecast import ConfigError, Forecaster
+from fusecast.cli.app import app, main
+from fusecast.evaluation.blend import BLEND, Blend
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+ORT_WEB = "FUSECAST_ORT_WEB"
+"""Variable with a folder in which `npm install onnxruntime-web` was run, see the Makefile."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("run")
+    table = shop_table()
+    table.write_csv(place / "history.csv")
+    future_of(table).write_csv(place / "plan.csv")
+    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(place / "history.csv")
+    return forecaster.save(place / "run")
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Path:
+    path = run.parent / "model.onnx"
+    said = CliRunner().invoke(app, ["export", str(run), "--onnx", str(path), "--explain"], catch_exceptions=False)
+    assert said.exit_code == 0
+    assert "ONNX Runtime and fusecast differ by" in said.output
+    return path
+
+
+def expected(run: Path) -> list[float]:
+    forecasts = Forecaster.load(run).predict(run.parent / "plan.csv")
+    return forecasts.select("q0.1", "q0.5", "q0.9").to_numpy().ravel().tolist()
+
+
+def check(output: str, run: Path) -> None:
+    lines = [line.split(",") for line in output.strip().splitlines()]
+    assert lines[0] == ["unique_id", "step", "target", "q0.1", "q0.5", "q0.9"]
+    assert [line[:3] for line in lines[1:3]] == [["shop 0", "1", "y"], ["shop 0", "2", "y"]]
+    np.testing.assert_allclose([float(cell) for line in lines[1:] for cell in line[3:]], expected(run), rtol=1e-4)
+
+
+def test_the_example_in_python_needs_neither_fusecast_nor_torch(model: Path, run: Path) -> None:
+    guard = "import sys; sys.modules['fusecast'] = sys.modules['torch'] = None; sys.argv = sys.argv[1:]"
+    code = f"{guard}; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [str(EXAMPLES / "onnx_forecast.py"), str(model), "history.csv", "plan.csv"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=run.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    check(done.stdout, run)
+
+
+def test_the_example_in_javascript_forecasts_the_same(model: Path, run: Path) -> None:
+    folder = os.environ.get(ORT_WEB)
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    if folder is None or not (Path(folder) / "node_modules" / "onnxruntime-web").is_dir():
+        pytest.skip(f"{ORT_WEB} names no folder with onnxruntime-web: `make ort-web` makes one")
+    done = subprocess.run(
+        ["node", str(EXAMPLES / "onnx_forecast.js"), str(model), "history.csv", "plan.csv"],
+        cwd=run.parent,
+        env={**os.environ, "NODE_PATH": str(Path(folder) / "node_modules")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    check(done.stdout, run)
+
+
+def test_the_file_says_what_it_reads_and_nothing_of_this_machine(model: Path) -> None:
+    import onnx
+
+    loaded = onnx.load(model)
+    about = json.loads({each.key: each.value for each in loaded.metadata_props}["fusecast"])
+    assert [each["name"] for each in about["inputs"]] == [each.name for each in loaded.graph.input]
+    assert [each["name"] for each in about["outputs"]] == [each.name for each in loaded.graph.output]
+    assert about["levels"] == [0.1, 0.5, 0.9]
+    assert about["vocabularies"]["weather"] == ["rain", "sun"]
+    assert about["series"] == ["shop 0", "shop 1", "shop 2"]
+    past = next(each for each in about["outputs"] if each["name"] == "past_weights")
+    assert past["columns"][:2] == ["y", "visitors"]
+    content = model.read_bytes()
+    assert b"/src/fusecast" not in content
+    assert os.fsencode(Path.home()) + b"/" not in content
+
+
+def test_a_series_that_is_not_known_has_no_forecast(model: Path, run: Path) -> None:
+    from fusecast.export.onnx.inputs import GraphInputs
+    from fusecast.export.onnx.verification import draw_windows, run_session
+
+    bundle = Forecaster.load(run)._require_bundle()
+    panel, index = draw_windows(bundle, bundle.extra["split"], 0)
+    inputs = GraphInputs.of(bundle.preprocessor).gather(bundle.preprocessor, panel, index)
+    for code in (0, -1, 99):
+        inputs["series"][0] = code
+        forecast = run_session(model, inputs)["forecast"]
+        assert np.isnan(forecast[0]).all()
+        assert np.isfinite(forecast[1:]).all()
+
+
+def test_the_loss_of_eight_bits_is_measured_and_said(run: Path, tmp_path: Path) -> None:
+    exported = Forecaster.load(run).export_onnx(tmp_path / "small.onnx", int8=True)
+    assert 1e-4 < exported.difference.largest < 0.2
+    assert "With 8 bits forecasts change by" in exported.words
+
+
+def test_a_blend_and_counts_are_refused_in_words_and_raw_networks_are_not(exported: Exported, tmp_path: Path) -> None:
+    model, path = Forecaster.load(exported.run), tmp_path / "model.onnx"
+    bundle = model._require_bundle()
+    blend = Blend(series=("shop 0",), baseline=("drift",), weight=(0.5,))
+    model._bundle = replace(bundle, extra={**bundle.extra, BLEND: blend.to_dict()})
+    with pytest.raises(ConfigError, match="a blend with baselines cannot be exported to ONNX"):
+        model.export_onnx(path)
+    assert not path.exists()
+    said = model.export_onnx(path, raw=True)  # two members, and the final networks
+    assert said.description["raw"]
+    assert said.description["members"] == 2
+    counts = Forecaster(
+        2, 6, network={"hidden_size": 4, "num_heads": 1, "head": "negative_binomial"}, training=TINY["training"]
+    )
+    counts.fit(shop_table(steps=40).with_columns(pl.col("y").round()))
+    with pytest.raises(ConfigError, match="quantiles have no closed form"):
+        counts.export_onnx(tmp_path / "counts.onnx")
+
+
+@pytest.mark.parametrize(("name", "message"), [("model.pt", "ending"), ("no/model.onnx", "does not exist")])
+def test_a_place_that_cannot_be_is_refused(
+    run: Path,
+    name: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fusecast", "export", str(run), "--onnx", str(tmp_path / name)])
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capsys.readouterr().err
