@@ -61,3 +61,15 @@ def test_a_full_disk_is_an_error_before_anything_is_written(
     monkeypatch.setattr(arrays.os, "posix_fallocate", refuse)
     with pytest.raises(ArtifactError, match="No space left on device"):
         arrays.empty(10, np.float64, mapped)
+
+
+def test_windows_of_mapped_arrays_are_taken_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    np.save(tmp_path / "values.npy", values)
+    mapped, rows, released = np.load(tmp_path / "values.npy", mmap_mode="r"), np.arange(40).reshape(20, 2), []
+    monkeypatch.setattr(arrays, "WINDOWS_IN_MEMORY", 8)
+    monkeypatch.setattr(arrays, "release", released.append)
+    np.testing.assert_array_equal(arrays.take_windows(mapped[:, :2], rows), values[:, :2][rows])
+    assert len(released) == 3
+    np.testing.assert_array_equal(arrays.take_windows(values, rows), values[rows])
+    assert len(released) == 3

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.encoded_panels import assert_same_batch, every_cutoff, load, make_encoded
 
+from fusecast.data import arrays
 from fusecast.kernels import library as build
 from fusecast.model.batch import Batch
 from fusecast.windows import gatherer, sampler, torch_gatherer
@@ -87,7 +88,7 @@ def test_batches_that_are_kept_are_never_written_again(monkeypatch):
 
 
 def test_memory_of_mapped_files_is_returned_after_few_windows(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch_gatherer, "WINDOWS_IN_MEMORY", 10)
+    monkeypatch.setattr(arrays, "WINDOWS_IN_MEMORY", 10)
     gathered, between = [0], []
     np.save(tmp_path / "reals.npy", ENCODED.reals)
     mapped = replace(ENCODED, reals=np.load(tmp_path / "reals.npy", mmap_mode="r"))

@@ -26,6 +26,9 @@ BoolArray = NDArray[np.bool_]
 
 BLOCK_ROWS = 2**19
 """Rows of a block at most, where a series has not more by itself."""
+WINDOWS_IN_MEMORY = 64
+"""Windows of an array in a mapped file after which their rows no longer stay in memory: one may take megabytes, since
+the system maps files by pages of up to 2 MiB."""
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
@@ -125,6 +128,17 @@ class Collector:
 def copy(values: NDArray[_ScalarT]) -> NDArray[_ScalarT]:
     """Return a copy, mapped where the values are."""
     return map_values(values, lambda block: block, values.dtype)
+
+
+def take_windows(values: NDArray[_ScalarT], rows: IntArray) -> NDArray[_ScalarT]:
+    """Return the rows [W, ...] of windows of an array; of a mapped one few windows are in memory at once."""
+    if not is_mapped(values):
+        return values[rows]
+    taken = np.empty((*rows.shape, *values.shape[1:]), dtype=values.dtype)
+    for begin in range(0, len(rows), WINDOWS_IN_MEMORY):
+        taken[begin : begin + WINDOWS_IN_MEMORY] = values[rows[begin : begin + WINDOWS_IN_MEMORY]]
+        release(values)
+    return taken
 
 
 def map_values(values: NDArray[Any], function: Callable[[Any], Any], dtype: DTypeLike) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusecast.data.arrays import BoolArray, FloatArray, IntArray, empty, release, row_blocks
+from fusecast.data.arrays import BoolArray, FloatArray, IntArray, empty, release, row_blocks, take_windows
 from fusecast.data.panel import Panel
 
 
@@ -42,7 +42,7 @@ def gather_rows(values: FloatArray, panel: Panel, series: IntArray, rows: IntArr
         return np.full((*rows.shape, values.shape[1]), np.nan)
     exists = (rows >= 0) & (rows < panel.lengths[series][:, None])
     flat = np.where(exists, panel.indptr[series][:, None] + rows, 0)
-    return np.where(exists[..., None], values[flat], np.nan)
+    return np.where(exists[..., None], take_windows(values, flat), np.nan)
 
 
 def carry_forward(values: FloatArray, panel: Panel) -> FloatArray:

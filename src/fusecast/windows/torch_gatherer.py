@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from fusecast.data import arrays
 from fusecast.data.arrays import IntArray, is_mapped, release
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.model.batch import Batch
@@ -20,10 +21,6 @@ from fusecast.windows.window_index import WindowIndex
 from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 CPU = torch.device("cpu")
-WINDOWS_IN_MEMORY = 64
-"""Windows of a panel in mapped files after which their rows no longer stay in memory: one may take megabytes, since the
-system maps files by pages of up to 2 MiB.
-"""
 
 
 class PanelTensors:
@@ -57,12 +54,12 @@ class PanelTensors:
     @property
     def most_windows(self) -> float:
         """Return how many windows may be gathered at once."""
-        return WINDOWS_IN_MEMORY if self._mapped else math.inf
+        return arrays.WINDOWS_IN_MEMORY if self._mapped else math.inf
 
     def count(self, windows: int) -> None:
         """Count windows that were gathered; now and then, memory that mapped files take is returned to the system."""
         self._windows += windows
-        if self._mapped and self._windows >= WINDOWS_IN_MEMORY:
+        if self._mapped and self._windows >= arrays.WINDOWS_IN_MEMORY:
             release(*self._mapped)
             self._windows = 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusecast.data.arrays import FloatArray, IntArray
+from fusecast.data.arrays import FloatArray, IntArray, take_windows
 from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.features.new_series import NewSeries, weigh_deviation
 from fusecast.model.batch import Batch, find_present
@@ -90,8 +90,8 @@ def _compute_lookback_scales(
     present = np.repeat((rows >= begin)[:, :, None], Y, axis=2)
     rows = np.maximum(rows, begin)
     if encoded.reals_present.shape[1]:
-        present &= encoded.reals_present[rows, :Y]
-    values = torch.from_numpy(np.where(present, encoded.reals[rows, :Y], 0.0))  # float64
+        present &= take_windows(encoded.reals_present[:, :Y], rows)
+    values = torch.from_numpy(np.where(present, take_windows(encoded.reals[:, :Y], rows), 0.0))  # float64
     count = count_values_of_center(encoded.window_scaling, encoded.season, lookback)
     shift, factor = compute_window_scales(values, torch.from_numpy(present), count)
     return shift.double().numpy(), factor.double().numpy()

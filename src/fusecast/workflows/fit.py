@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fusecast.data.arrays import take_windows
 from fusecast.data.splits import record_last_values, record_split
 from fusecast.errors import ConfigError, DataError, FusecastError, TrainingError
 from fusecast.errors.artifact import translate_os_errors
@@ -383,7 +384,7 @@ def scaled_loss(forecasts: Forecasts, encoded: EncodedPanel, index: WindowIndex,
     """Return the quantile loss of forecasts, in units of each series, averaged over all values and levels."""
     series, cutoff, targets = forecasts.series, forecasts.cutoff, len(encoded.inputs.targets)
     rows = (encoded.indptr[series] + cutoff)[:, None] + np.arange(index.horizon)
-    actual = encoded.reals[rows, :targets]  # [W, H, Y]
+    actual = take_windows(encoded.reals[:, :targets], rows)  # [W, H, Y]
     transformed = fitted.apply(forecasts.quantiles)
     center, scale = (numbers[series][:, None, :, None] for numbers in (encoded.center, encoded.scale))
     error = actual[..., None] - (transformed - center) / scale
@@ -391,7 +392,7 @@ def scaled_loss(forecasts: Forecasts, encoded: EncodedPanel, index: WindowIndex,
     loss = np.maximum(levels * error, (levels - 1) * error).mean(axis=-1)
     weights = np.broadcast_to(encoded.weights[rows], loss.shape) if encoded.weights.shape[1] else np.ones_like(loss)
     if encoded.reals_present.shape[1]:
-        present = encoded.reals_present[rows, :targets]
+        present = take_windows(encoded.reals_present[:, :targets], rows)
         loss, weights = loss[present], weights[present]
     return float((loss * weights).mean() / weights.mean()) if weights.any() else math.inf
 
