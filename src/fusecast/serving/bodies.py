@@ -105,9 +105,9 @@ def describe_body(kind: type[Options], *, tables: bool = False) -> dict[str, Any
 class Call:
     """What a client asks for; its tables are not decoded yet."""
 
+    options: Options
     history: Any  # bytes of a file, or plain values
     plan: Any = None
-    options: Options = field(default_factory=Options)
     changes: Mapping[str, Any] = field(default_factory=dict)
     series: list[str] | None = None
 
