@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import httpx
@@ -190,6 +191,23 @@ def test_inspect(client: httpx.Client, table: pl.DataFrame) -> None:
     assert answer["levels"]["promo"] == ["no", "yes"]
     assert len(answer["preview"]) == 20
     assert answer["arguments"]["static"] == "size,kind"
+
+
+def test_columns_of_any_type_are_shown(client: httpx.Client, table: pl.DataFrame) -> None:
+    odd = table.head(3).with_columns(
+        lists=pl.Series([[datetime(2021, 1, 1)], [], None]),
+        structs=pl.struct("y", "ds"),
+        infinite=pl.Series([float("inf"), float("nan"), 1.0]),
+        clock=pl.Series([time(1, 2), None, time(3, 4)]),
+        length=pl.Series([timedelta(days=1), None, timedelta(seconds=3)]),
+        bytes=pl.Series([b"\xff", b"a", None]),
+        kinds=pl.Series(["a", "b", "a"], dtype=pl.Categorical),
+    )
+    preview = client.post("/v1/inspect", files={"table": to_bytes(odd, "write_parquet")}).json()["preview"]
+    assert [row["infinite"] for row in preview] == [None, None, 1.0]
+    assert "datetime(2021, 1, 1" in preview[0]["lists"]
+    assert preview[2]["lists"] is None
+    assert preview[1]["kinds"] == "b"
 
 
 def test_models_are_described(client: httpx.Client, app: FastAPI, forecaster: Forecaster) -> None:

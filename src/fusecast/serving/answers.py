@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from fusecast.errors.base import shorten
+
 JSON, CSV, PARQUET, ARROW = (
     "application/json",
     "text/csv",
@@ -37,13 +39,22 @@ def write_frame(frame: pl.DataFrame, media: str) -> bytes:
 
 
 def to_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as plain values; times are texts as ISO 8601 has them."""
+    """Return the rows of a table as plain values: times as ISO 8601 has them, NaN and infinite numbers as None.
+
+    Lists and the like, which a table may hold in columns that nobody uses, are texts.
+    """
     times = [name for name, dtype in frame.schema.items() if dtype.is_temporal()]
-    return (
-        frame.with_columns(pl.col(times).dt.to_string("iso:strict").str.replace(".000000", "", literal=True))
-        .fill_nan(None)
-        .to_dicts()
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    texts = [
+        pl.Series(column.name, [None if value is None else shorten(value) for value in column.to_list()])
+        for column in frame.iter_columns()
+        if column.dtype.is_nested() or column.dtype == pl.Object
+    ]
+    plain = frame.with_columns(*texts).with_columns(
+        pl.col(times).dt.to_string("iso:strict").str.replace(".000000", "", literal=True),
+        *(pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in floats),
     )
+    return plain.to_dicts()
 
 
 def write_json(values: Any) -> bytes:

@@ -157,11 +157,10 @@ def answer_inspect(table: Any, settings: Settings) -> tuple[bytes, int]:
     levels = {}
     for column in inspection.columns:
         if column.kind == "categorical":
-            values = frame[column.name].drop_nulls().cast(pl.String).unique().sort()
-            levels[column.name] = values.head(MAX_LEVELS).to_list()
-    values = asdict(inspection)
+            texts = frame[column.name].drop_nulls().cast(pl.String).unique().sort()
+            levels[column.name] = texts.head(MAX_LEVELS).to_list()
     answer: Mapping[str, Any] = {
-        **values,
+        **asdict(inspection),
         "warnings": [*inspection.warnings, *map(str, notes)],
         "arguments": inspection.arguments(),
         "horizon": propose_horizon(inspection),

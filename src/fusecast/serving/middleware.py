@@ -75,7 +75,7 @@ class Metrics:
 
     def __init__(self, models: Models, waiting: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
-        labels = {"registry": self.registry, "namespace": "fusecast"}
+        labels: dict[str, Any] = {"registry": self.registry, "namespace": "fusecast"}
         self.requests = Counter("requests", "Answers by route and status.", ["route", "status"], **labels)
         self.seconds = Histogram("request_seconds", "Time to an answer by route.", ["route"], buckets=SECONDS, **labels)
         self.rows = Counter("rows", "Rows of the tables sent.", **labels)

@@ -120,7 +120,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; raise a ConfigError where the address cannot be used."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)  # type: ignore[arg-type]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise ConfigError.cannot_listen(host, port, getattr(error, "strerror", None) or str(error)) from None
 
@@ -132,7 +132,8 @@ def address_of(listener: socket.socket) -> str:
 
 
 def _is_local(listener: socket.socket) -> bool:
-    return listener.getsockname()[0].startswith("127.") or listener.getsockname()[0] == "::1"
+    host = str(listener.getsockname()[0])
+    return host.startswith("127.") or host == "::1"
 
 
 def _log_json() -> None:
