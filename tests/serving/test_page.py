@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import polars as pl
 import pytest
 from tests.helpers.browser import Page, start_browser, wait_for
 from tests.helpers.serving import running
 
+from fusecast.forecaster import Forecaster
 from fusecast.serving.app import create_app
 from fusecast.serving.models import Models
 from fusecast.serving.settings import Settings
@@ -41,8 +43,12 @@ def file(folder: Path, table: pl.DataFrame) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(run: Path) -> Iterator[str]:
-    with running(create_app(Models({"shop": run}))) as address:
+def address(run: Path, folder: Path) -> Iterator[str]:
+    steps = np.arange(80)
+    levels = pl.DataFrame({"n": steps, "high": np.sin(steps / 4) + 5, "low": np.cos(steps / 4)})
+    levels.write_csv(folder / "levels.csv")
+    Forecaster(4, 8, id=None, time="n", target=["high", "low"], **TINY).fit(levels, folder=folder / "levels")
+    with running(create_app(Models({"shop": run, "levels": folder / "levels"}))) as address:
         yield address
 
 
@@ -141,6 +147,36 @@ def test_a_file_that_is_no_table_is_refused_in_words(
     assert not page.find("#table-error").is_displayed()
 
 
+def test_a_plan_in_a_file_of_its_own_is_added(page: Page, address: str, folder: Path, table: pl.DataFrame) -> None:
+    is_plan = pl.col("y").is_null()
+    table.filter(~is_plan).write_parquet(folder / "past.parquet")
+    table.filter(is_plan).select("unique_id", "ds", "price", "promo").write_csv(folder / "plan.csv")
+    page.open(address)
+    page.wait("#about")
+    page.choose("#file", folder / "past.parquet")
+    page.wait("#forecast-button").click()
+    assert "price" in page.wait("#table-error").text
+    page.choose("#plan", folder / "plan.csv")
+    page.wait(MEDIAN)
+    assert not page.find("#table-error").is_displayed()
+    assert [lane.text for lane in page.all("#chart .lane-name")] == ["price", "promo"]
+
+
+def test_one_series_of_counted_steps_with_two_targets(page: Page, address: str, folder: Path) -> None:
+    page.open(address)
+    page.wait("#about")
+    page.find("#model").send_keys("levels")
+    page.wait("#title", "high, low")
+    page.choose("#file", folder / "levels.csv")
+    page.wait("#forecast-button").click()
+    high = page.wait(MEDIAN).get_attribute("d")
+    assert not page.find("#series-picker").is_displayed()
+    page.find("#target").send_keys("low")
+    page.wait("#chart svg[aria-label^=low]")
+    assert page.find(MEDIAN).get_attribute("d") != high
+    assert page.find("#forecast-table tbody th").get_attribute("textContent") == "80"
+
+
 def test_columns_under_other_names_are_assigned(page: Page, address: str, folder: Path, table: pl.DataFrame) -> None:
     table.rename({"price": "cost", "ds": "when"}).write_csv(folder / "renamed.csv")
     page.open(address)
@@ -155,7 +191,7 @@ def test_columns_under_other_names_are_assigned(page: Page, address: str, folder
 def test_the_keyboard_alone_is_enough(page: Page, address: str, file: Path) -> None:
     page.open(address)
     page.wait("#about")
-    page.press(TAB, TAB)  # past the link that skips the head of the page
+    page.press(TAB, TAB, TAB)  # the link that skips the head of the page, the choice of a model, and the file
     assert page.focused() == "file"
     page.choose("#file", file)
     page.wait("#forecast-button")

@@ -88,7 +88,9 @@ function showRoles() {
 async function forecast() {
   const button = byId("forecast-button");
   showError("table-error", null);
+  const text = button.textContent;
   button.disabled = true;
+  button.textContent = "Forecasting …";
   document.body.setAttribute("aria-busy", "true");
   try {
     state.columns = state.trains ? {} : chosenMapping();
@@ -99,6 +101,7 @@ async function forecast() {
     byId("table-error").scrollIntoView({ block: "center" });
   } finally {
     button.disabled = false;
+    button.textContent = text;
     document.body.removeAttribute("aria-busy");
   }
 }
