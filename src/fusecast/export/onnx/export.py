@@ -67,7 +67,9 @@ def check_exportable(bundle: Bundle, *, raw: bool) -> None:
             raise ConfigError.missing_extra("the export to ONNX", package, "onnx") from None
     networks, blend = bundle.for_future, stored_blend(bundle)
     if networks.config.head == COUNT_HEAD:
-        raise ConfigError.not_in_onnx(f"the head {COUNT_HEAD!r}", "its quantiles have no closed form", "another head")
+        raise ConfigError.not_in_onnx(
+            f"the head {COUNT_HEAD!r}", "its quantiles have no closed form", "network.head='quantile'"
+        )
     if networks.preprocessor.counted_holidays:
         reason = "they are counted in steps longer than a day, whose length the graph does not know"
         raise ConfigError.not_in_onnx("public holidays", reason, "features.country=[]")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fusecast.export.onnx.inputs import GraphInputs
     from fusecast.inference.model_bundle import Bundle
 
-MAX_WINDOWS = 64
+WINDOWS = 64
+"""Windows that are drawn."""
 SHARE_MISSING = 0.1
 TOLERANCE = 1e-4
 """Largest difference of a forecast, relative to itself or to the scale of its series, with which a file is written."""
@@ -77,9 +78,8 @@ def draw_windows(networks: Bundle, split: dict[str, Any], seed: int) -> tuple[Pa
     """
     random, fitted, config = np.random.default_rng(seed), networks.preprocessor, networks.config
     schema, L, H = fitted.schema, networks.config.lookback, networks.config.horizon
-    count = max(2, min(len(fitted.series), MAX_WINDOWS))
-    chosen = random.choice(len(fitted.series), count, replace=count > len(fitted.series))
-    # a series that is drawn twice gives two windows of its own
+    count = WINDOWS
+    chosen = random.integers(0, len(fitted.series), count)  # one that is drawn twice has two windows of its own
     lengths = np.where(np.arange(count) % 3 == 1, random.integers(1, L + 1, count), L) + H
     indptr = np.concatenate(([0], np.cumsum(lengths)))
     series = np.repeat(chosen, lengths)
