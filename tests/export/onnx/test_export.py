@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from tests.export.conftest import Exported
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
@@ -134,12 +133,6 @@ def test_a_blend_and_counts_are_refused_in_words_and_raw_networks_are_not(export
     said = model.export_onnx(path, raw=True)  # two members, and the final networks
     assert said.description["raw"]
     assert said.description["members"] == 2
-    counts = Forecaster(
-        2, 6, network={"hidden_size": 4, "num_heads": 1, "head": "negative_binomial"}, training=TINY["training"]
-    )
-    counts.fit(shop_table(steps=40).with_columns(pl.col("y").round()))
-    with pytest.raises(ConfigError, match="quantiles have no closed form"):
-        counts.export_onnx(tmp_path / "counts.onnx")
 
 
 @pytest.mark.parametrize(("name", "message"), [("model.pt", "ending"), ("no/model.onnx", "does not exist")])

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import nbinom
 from tests.helpers.tables import TINY
 
 from fusecast import Forecaster
@@ -18,6 +19,7 @@ from fusecast.data.future import extend_panel
 from fusecast.data.splits import record_ends, record_split
 from fusecast.export.onnx.export import export_onnx
 from fusecast.export.onnx.inputs import GraphInputs
+from fusecast.export.onnx.quantiles import MOST_COUNTED, count_quantiles
 from fusecast.export.onnx.verification import measure, run_session
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import Bundle, Member
@@ -61,6 +63,12 @@ CASES: dict[str, dict[str, Any]] = {
     "normal": {"network": {"head": "normal"}, "members": ["mean", "none"], "calibration": "cqr"},
     "student_t": {"network": {"head": "student_t"}},
     "tweedie": {"network": {"head": "tweedie"}, "features": {"window_scaling": "none"}},
+    "counts": {"network": {"head": "negative_binomial", "quantiles": [0.05, 0.5, 0.95]}, "holes": 0.1},
+    "counts, members, calibrated": {
+        "network": {"head": "negative_binomial"},
+        "members": ["mean", "season"],
+        "calibration": "cqr",
+    },
     "two LSTM layers": {**EVERYTHING, "network": {"num_lstm_layers": 2}, "short": True},
     "no position": {"features": {"relative_position": False, "series_embedding": False, "calendar": []}},
 }
@@ -103,6 +111,8 @@ def draw_table(case: dict[str, Any], random: np.random.Generator) -> pl.DataFram
     for name in ("y", "z", "visitors", "weather", "price") if case.get("holes") else ():
         hole = pl.Series(random.random(len(table)) < case["holes"])
         table = table.with_columns(pl.when(hole).then(None).otherwise(name).alias(name))
+    if case.get("network", {}).get("head") == "negative_binomial":
+        table = table.with_columns(y=(pl.col("y") / 20).round())
     if case.get("network", {}).get("head") == "tweedie":
         table = table.with_columns(y=pl.when(pl.col("y") < 60).then(0.0).otherwise("y"))
     return table
@@ -169,7 +179,8 @@ def test_forecasts_are_those_of_fusecast(name: str, tmp_path: Path) -> None:
     ]
     values = expected.select(columns).to_numpy().reshape(len(index), HORIZON, len(targets), -1)
     scale = bundle.preprocessor.encode(panel).scale[:, None, :, None]
-    assert measure(found["forecast"], values, scale, len(index)).largest < 1e-4
+    whole = bundle.config.head == "negative_binomial"
+    assert measure(found["forecast"], values, scale, len(index), whole=whole).largest < 1e-4
     if len(found) > 1:
         outputs = EnsemblePredictor.from_bundle(bundle, "cpu").outputs(bundle.preprocessor.encode(panel), index)
         _, _, output = next(iter(outputs))
@@ -182,3 +193,14 @@ def test_forecasts_are_those_of_fusecast(name: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(found[each], getattr(output, each).numpy(), atol=1e-5)
     one = {each: array[:1] for each, array in inputs.items()}  # any number of windows
     np.testing.assert_allclose(run_session(tmp_path / "model.onnx", one)["forecast"], found["forecast"][:1], rtol=1e-6)
+
+
+def test_quantiles_of_counts_are_those_of_scipy_and_nan_beyond_those_that_are_summed() -> None:
+    random = np.random.default_rng(0)
+    mean, dispersion = np.exp(random.uniform(-6, 7, 400)), np.exp(random.uniform(-5, 1.5, 400))
+    levels = [0.01, 0.3, 0.5, 0.9, 0.99]
+    found = count_quantiles(torch.from_numpy(mean), torch.from_numpy(dispersion), levels).numpy()
+    size = 1 / dispersion[:, None]
+    expected = nbinom.ppf(levels, size, size / (size + mean[:, None]))
+    assert (expected > MOST_COUNTED).sum() > 5
+    np.testing.assert_array_equal(found, np.where(expected > MOST_COUNTED, np.nan, expected))

@@ -19,7 +19,6 @@ from fusecast.export.onnx.graph import OnnxForecast
 from fusecast.export.onnx.recurrence import OPSET
 from fusecast.export.onnx.schema import describe_graph, to_metadata
 from fusecast.export.onnx.verification import TOLERANCE, Comparison, compare, draw_windows
-from fusecast.features.targets import COUNT_HEAD
 from fusecast.io.atomic import replace_file, scratch_folder
 from fusecast.workflows.calibrate import stored_calibration_ahead
 
@@ -58,7 +57,7 @@ class OnnxExport:
 def check_exportable(bundle: Bundle, *, raw: bool) -> None:
     """Raise a ConfigError, before anything is written, where forecasts cannot be computed in a graph.
 
-    Those of counts have no quantiles in closed form; a blend needs baselines that were fitted to rows of the table.
+    A blend needs baselines that were fitted to rows of the table.
     """
     for package in PACKAGES:
         try:
@@ -66,10 +65,6 @@ def check_exportable(bundle: Bundle, *, raw: bool) -> None:
         except ImportError:
             raise ConfigError.missing_extra("the export to ONNX", package, "onnx") from None
     networks, blend = bundle.for_future, stored_blend(bundle)
-    if networks.config.head == COUNT_HEAD:
-        raise ConfigError.not_in_onnx(
-            f"the head {COUNT_HEAD!r}", "its quantiles have no closed form", "network.head='quantile'"
-        )
     if networks.preprocessor.counted_holidays:
         reason = "they are counted in steps longer than a day, whose length the graph does not know"
         raise ConfigError.not_in_onnx("public holidays", reason, "features.country=[]")

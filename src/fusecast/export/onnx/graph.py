@@ -13,9 +13,9 @@ from fusecast.calibration.conformal import MIN_WIDTH
 from fusecast.data.frequency import seasons_for
 from fusecast.export.onnx.encoding import EncodedWindows, WindowEncoder
 from fusecast.export.onnx.inputs import GraphInputs
-from fusecast.export.onnx.quantiles import compute_median, mix_quantiles, sort_last
+from fusecast.export.onnx.quantiles import compute_median, count_quantiles, mix_quantiles, sort_last
 from fusecast.export.onnx.recurrence import OnnxRecurrence
-from fusecast.features.targets import AMOUNT_HEAD
+from fusecast.features.targets import AMOUNT_HEAD, COUNT_HEAD
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.network_predictor import ZERO_TOLERANCE
 from fusecast.model.batch import Batch
@@ -65,9 +65,15 @@ class OnnxForecast(nn.Module):
         outputs, quantiles = [], []
         for network, scaling in zip(self.networks, self.scalings, strict=True):
             batch, center, scale = self._scale_windows(encoded, scaling)
-            output = network(batch)
+            counts = self.config.head == COUNT_HEAD
+            output = network(batch, () if counts else None)
             outputs.append(output)
-            quantiles.append(sort_last(self._to_units(output.quantiles, batch, center, scale)))
+            if counts:
+                mean, dispersion = output.parameters.double().unbind(-1)
+                values = torch.maximum(count_quantiles(mean, dispersion, self.config.quantiles), self.bound[:, None])
+            else:
+                values = sort_last(self._to_units(output.quantiles, batch, center, scale))
+            quantiles.append(values)
         forecast = self._calibrate(self._combine(quantiles), series)
         if not self.encoder.scales_all_series:
             forecast = torch.where((series > 0)[:, None, None, None], forecast, torch.nan)
@@ -132,7 +138,8 @@ class OnnxForecast(nn.Module):
             return quantiles[0]
         if self.config.head == "quantile":
             return mix_quantiles(torch.stack(quantiles, dim=-2), self.config.quantiles)
-        return torch.stack(quantiles).mean(dim=0)
+        average = torch.stack(quantiles).mean(dim=0)
+        return torch.round(average) if self.config.head == COUNT_HEAD else average
 
     def _calibrate(self, quantiles: Tensor, series: Tensor) -> Tensor:
         """As :meth:`fusecast.calibration.conformal.Conformal.apply`."""

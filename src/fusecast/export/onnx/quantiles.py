@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+MOST_COUNTED = 2_047
+"""Counts up to which the quantiles of their distribution are found, by summing probabilities."""
+
 
 def sort_last(values: Tensor) -> Tensor:
     """Return values in rising order along the last dimension."""
@@ -49,6 +52,23 @@ def _levels_after(passed: Tensor, values: Tensor, quantiles: Tensor, level: Tens
     high = 1.0 - rest * torch.exp((x1 - values).clamp(max=0.0) / (slope * rest))
     low, high = torch.where(x1 > x0, low, 0.0), torch.where(x1 > x0, high, 1.0)
     return torch.where(below, low, torch.where(above, high, inner))
+
+
+def count_quantiles(mean: Tensor, dispersion: Tensor, levels: Sequence[float]) -> Tensor:
+    """Return the quantiles ``[..., Q]`` of negative binomial distributions, NaN where one is above MOST_COUNTED.
+
+    As :meth:`fusecast.model.distributions.negative_binomial.NegativeBinomial.quantiles`: how many counts have a
+    cumulative probability below the level.
+    """
+    size, level = 1 / dispersion, torch.tensor(levels, dtype=mean.dtype)
+    count = torch.arange(MOST_COUNTED, dtype=mean.dtype)
+    success = mean / (size + mean)
+    growth = torch.log((count + size.unsqueeze(-1)) / (count + 1) * success.unsqueeze(-1))  # of the probability
+    first = -size * torch.log1p(dispersion * mean)
+    later = first.unsqueeze(-1) + growth.cumsum(dim=-1)
+    cumulative = torch.cat((first.unsqueeze(-1), later), dim=-1).exp().cumsum(dim=-1)
+    quantiles = (cumulative.unsqueeze(-2) < level.unsqueeze(-1)).to(torch.int64).sum(dim=-1)
+    return torch.where(quantiles <= MOST_COUNTED, quantiles.to(mean.dtype), torch.nan)
 
 
 def compute_median(quantiles: Tensor, levels: Sequence[float]) -> Tensor:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WINDOWS = 64
 """Windows that are drawn."""
 SHARE_MISSING = 0.1
+SHARE_OF_NEIGHBOURS = 0.002
 TOLERANCE = 1e-4
 """Largest difference of a forecast, relative to itself or to the scale of its series, with which a file is written."""
 
@@ -45,12 +46,21 @@ def compare(path: Path, inputs: GraphInputs, bundle: Bundle, conformal: Conforma
     found = run_session(path, inputs.gather(networks.preprocessor, panel, index))["forecast"]
     expected = predict(networks, conformal, panel, index)
     scale = networks.preprocessor.encode(panel).scale[index.locate(np.arange(len(index)))[0]][:, None, :, None]
-    return measure(found, expected, scale, len(index))
+    return measure(found, expected, scale, len(index), whole=networks.config.head == COUNT_HEAD)
 
 
-def measure(found: FloatArray, expected: FloatArray, scale: FloatArray, windows: int) -> Comparison:
-    """Return the differences of forecasts."""
+def measure(
+    found: FloatArray, expected: FloatArray, scale: FloatArray, windows: int, *, whole: bool = False
+) -> Comparison:
+    """Return the differences of forecasts.
+
+    Quantiles of counts are `whole` numbers, and a level that the rounded probabilities just reach, or just miss, is
+    the next one: :data:`SHARE_OF_NEIGHBOURS` of them are left out.
+    """
     difference = np.abs(found - expected) / np.maximum(np.abs(expected), scale)
+    if whole:
+        difference = np.sort(difference, axis=None)
+        difference = difference[: len(difference) - int(SHARE_OF_NEIGHBOURS * len(difference))]
     return Comparison(largest=float(difference.max()), mean=float(difference.mean()), windows=windows)
 
 
