@@ -1,7 +1,7 @@
 # The server: `docker build -t fusecast .`; docs/serving.md has the rest.
 FROM python:3.11-slim AS build
-RUN python -m venv /opt/fusecast
-ENV PATH=/opt/fusecast/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /srv/venv
+ENV PATH=/srv/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY constraints.txt ./
 # without the libraries of CUDA, which are ten times as large
@@ -17,8 +17,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --home-dir /srv/fusecast --create-home fusecast \
     && install -d -o fusecast -m 700 /srv/cache
-COPY --from=build /opt/fusecast /opt/fusecast
-ENV PATH=/opt/fusecast/bin:$PATH PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/srv/cache
+COPY --from=build /srv/venv /srv/venv
+ENV PATH=/srv/venv/bin:$PATH PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/srv/cache
 USER 10001
 WORKDIR /srv/fusecast
 EXPOSE 8000
