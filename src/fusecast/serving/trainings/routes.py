@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fusecast.io.documents import parse_json
 from fusecast.serving.bodies import limit_body, read_parts, require_file, to_frame, validate
 from fusecast.serving.errors import RequestError
+from fusecast.serving.settings import Settings
 from fusecast.serving.trainings.trainings import TrainingOptions, Trainings
+from fusecast.serving.work import Workers
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 REPORT_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -43,7 +45,8 @@ class OwnPageOnly:
 
 def add_training_routes(app: FastAPI, trainings: Trainings) -> None:
     """Add the routes; `app.state.trainings` has the trainings then."""
-    settings, workers = app.state.settings, app.state.workers
+    settings: Settings = app.state.settings
+    workers: Workers = app.state.workers
     app.state.trainings = trainings
     app.add_middleware(OwnPageOnly)
 

@@ -190,6 +190,6 @@ def _to_loss(text: str) -> float | None:
 def _read_steps(path: Path) -> int | None:
     """Return the steps of the longest final training; None where they are not written down yet."""
     try:
-        return max(plan["steps"] for plan in parse_json(read_bytes(path))["plans"])
+        return max(int(plan["steps"]) for plan in parse_json(read_bytes(path))["plans"])
     except (OSError, ValueError):
         return None
