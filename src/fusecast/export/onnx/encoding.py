@@ -41,6 +41,8 @@ class EncodedWindows(NamedTuple):
 class WindowEncoder(nn.Module):
     """Encodes raw windows as a fitted preprocessor encodes a panel. Names of inputs as in :class:`GraphInputs`."""
 
+    target_center: Tensor
+    target_scale: Tensor
     tables: Tensor
     statics: Tensor
     position: Tensor

@@ -120,7 +120,7 @@ def write_graph(graph: OnnxForecast, windows: dict[str, torch.Tensor], path: Pat
         torch.onnx.export(
             graph,
             (windows, {}),
-            file,
+            file,  # type: ignore[arg-type]  # this exporter writes to files that are open, too
             dynamo=False,
             opset_version=OPSET,
             dynamic_axes=axes,

@@ -61,17 +61,21 @@ class GraphInputs:
 
     def describe(self, lookback: int, horizon: int) -> list[dict[str, Any]]:
         """Return name, type, shape and columns of each input that is there, in their order."""
-        rows = {"past": ["batch", lookback], "future": ["batch", horizon], "static": ["batch"]}
+        rows: dict[str, list[str | int]] = {
+            "past": ["batch", lookback],
+            "future": ["batch", horizon],
+            "static": ["batch"],
+        }
         described: list[dict[str, Any]] = []
         if self.has_series:
             described.append({"name": "series", "type": "int32", "shape": ["batch"]})
         if self.has_time:
             described.append({"name": "time", "type": "float64", "shape": ["batch", lookback + horizon]})
-        for group, shape in rows.items():
+        for group, sizes in rows.items():
             for kind, dtype in (("real", "float64"), ("category", "int32")):
                 columns = list(getattr(self, f"{group}_{kind}"))
                 if columns:
-                    shape_of = [*shape, len(columns)]
+                    shape_of = [*sizes, len(columns)]
                     described.append({"name": f"{group}_{kind}", "type": dtype, "shape": shape_of, "columns": columns})
         return described
 
