@@ -4,8 +4,9 @@ RUN python -m venv /srv/venv
 ENV PATH=/srv/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY constraints.txt ./
-# without the libraries of CUDA, which are ten times as large
-RUN pip install -c constraints.txt --index-url https://download.pytorch.org/whl/cpu torch
+# An index of wheels of torch without the libraries of CUDA, which are ten times as large: --build-arg TORCH_INDEX=URL
+ARG TORCH_INDEX=
+RUN pip install -c constraints.txt ${TORCH_INDEX:+--index-url $TORCH_INDEX} torch
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip install -c constraints.txt '.[serve]'

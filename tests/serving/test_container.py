@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 import yaml
 from tests.helpers.dockerfile import ROOT, command, instructions
 
-WORDS = {"FROM", "RUN", "ENV", "WORKDIR", "COPY", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "CMD"}
+WORDS = {"ARG", "FROM", "RUN", "ENV", "WORKDIR", "COPY", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "CMD"}
 
 
 def test_the_image_is_built_from_slim_python_and_runs_as_an_ordinary_user() -> None:
@@ -27,10 +27,12 @@ def test_the_image_is_built_from_slim_python_and_runs_as_an_ordinary_user() -> N
     assert "healthz" in command("HEALTHCHECK")[-1]
 
 
-def test_torch_is_the_one_without_cuda_in_the_pinned_version() -> None:
+def test_torch_is_the_pinned_version_of_an_index_that_is_named_at_the_build() -> None:
     assert re.search(r"^torch==", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
     installs = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
-    assert "https://download.pytorch.org/whl/cpu torch" in installs[0]
+    assert installs[0].endswith("${TORCH_INDEX:+--index-url $TORCH_INDEX} torch")
+    assert ("ARG", "TORCH_INDEX=") in instructions()
+    assert not any("://" in rest for rest in installs)
     assert all("-c constraints.txt" in rest for rest in installs)
 
 
