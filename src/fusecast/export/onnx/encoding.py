@@ -44,6 +44,8 @@ class WindowEncoder(nn.Module):
     tables: Tensor
     statics: Tensor
     position: Tensor
+    target_center: Tensor
+    target_scale: Tensor
 
     def __init__(self, fitted: FittedPreprocessor, inputs: GraphInputs, lookback: int, horizon: int) -> None:
         super().__init__()

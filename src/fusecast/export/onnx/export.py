@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,20 +118,19 @@ def write_graph(graph: OnnxForecast, windows: dict[str, torch.Tensor], path: Pat
     import onnx
 
     graph.eval()
-    file = BytesIO()
     axes = {name: {0: "batch"} for name in (*windows, *graph.output_names)}
     with _quietly(), torch.no_grad():
         torch.onnx.export(
             graph,
             (windows, {}),
-            file,
+            str(path),
             dynamo=False,
             opset_version=OPSET,
             dynamic_axes=axes,
             input_names=list(windows),
             output_names=graph.output_names,
         )
-    model = onnx.load_model_from_string(file.getvalue())
+    model = onnx.load(str(path))
     for part in (model.graph, *model.functions):
         for node in part.node:
             del node.metadata_props[:]

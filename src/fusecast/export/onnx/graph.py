@@ -31,7 +31,10 @@ EXPLANATIONS = ("static_weights", "past_weights", "future_weights", "attention")
 class OnnxForecast(nn.Module):
     """The networks of a bundle with all that stands around them: scaling, members, calibration, bounds, order."""
 
+    bound: Tensor
     lowest: Tensor
+    shifts: Tensor
+    usual: Tensor
 
     def __init__(self, bundle: Bundle, conformal: Conformal | None, *, explain: bool) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ class GraphInputs:
 
     def describe(self, lookback: int, horizon: int) -> list[dict[str, Any]]:
         """Return name, type, shape and columns of each input that is there, in their order."""
-        rows = {"past": ["batch", lookback], "future": ["batch", horizon], "static": ["batch"]}
+        rows: dict[str, list[Any]] = {"past": ["batch", lookback], "future": ["batch", horizon], "static": ["batch"]}
         described: list[dict[str, Any]] = []
         if self.has_series:
             described.append({"name": "series", "type": "int32", "shape": ["batch"]})
