@@ -19,7 +19,7 @@ demo: $(VENV)/.core  ## Train a small TFT on the bundled data; write forecasts a
 
 # What takes one core is done two at a time before the tests, which take both.
 test:  ## Lint, type-check, run all tests
-	@$(MAKE) --no-print-directory -j 2 lint types tests-stats browser
+	@$(MAKE) --no-print-directory -j 2 lint types tests-stats browser ort-web
 	@$(MAKE) --no-print-directory tests
 
 lint: $(VENV)/.dev
@@ -29,8 +29,8 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-tests: $(VENV)/.dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+tests: $(VENV)/.dev browser ort-web
+	FUSECAST_ORT_WEB=$(abspath $(ORT_WEB)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # statsforecast holds pandas below 3. It is installed into a folder of its own, added to the path for its tests alone; where it
 # cannot be installed, they are skipped.
@@ -64,6 +64,13 @@ browser:  ## Install Debian's chromium for the browser tests where it is missing
 	if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-dejavu-core >/dev/null; \
 	else echo "chromium is missing and cannot be installed here: browser tests will be skipped"; fi
+
+# The example in JavaScript, examples/onnx_forecast.js, needs it; its test is skipped where npm is missing, or finds nothing.
+ORT_WEB ?= .ort-web
+ort-web: $(ORT_WEB)/.installed
+$(ORT_WEB)/.installed:
+	-@if command -v npm >/dev/null 2>&1; then npm install --silent --no-audit --no-fund --prefix $(ORT_WEB) onnxruntime-web@1.30.0; fi
+	@mkdir -p $(ORT_WEB) && touch $@
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -134,11 +141,6 @@ bench-gpu: $(VENV)/.core  ## Measure training and inference on the GPU, in one c
 bench-onnx: $(VENV)/.dev  ## Measure one forecast of an ONNX file on one core beside PyTorch: ONNX_ARGS="--rounds 500"
 	FUSECAST_KERNELS=0 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.onnx_latency $(ONNX_ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.onnx_latency $(ONNX_ARGS)
-
-# examples/onnx_forecast.js needs it; `FUSECAST_ORT_WEB=$(ORT_WEB) make tests` runs the example.
-ORT_WEB ?= .ort-web
-ort-web:  ## Install onnxruntime-web for the example in JavaScript into a folder of its own
-	npm install --no-audit --no-fund --prefix $(ORT_WEB) onnxruntime-web@1.30.0
 
 calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw and calibrated (a quarter of an hour)
 	$(BIN)/python -m benchmarks.calibration
