@@ -60,6 +60,17 @@ class Page:
         """Choose a file, as in the dialog of a file input."""
         self.find(selector).send_keys(str(path))
 
+    def drop(self, selector: str, path: Path) -> None:
+        """Drop a file of text on an element."""
+        script = """
+            const files = new DataTransfer();
+            files.items.add(new File([arguments[1]], arguments[2]));
+            for (const kind of ["dragenter", "dragover", "drop"]) {
+              const event = new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: files });
+              document.querySelector(arguments[0]).dispatchEvent(event);
+            }"""
+        self.run(script, selector, path.read_text(encoding="utf-8"), path.name)
+
     def press(self, *keys: str) -> None:
         """Press keys where the focus is."""
         from selenium.webdriver import ActionChains

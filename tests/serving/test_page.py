@@ -107,10 +107,12 @@ def test_a_table_is_understood_and_forecast(forecast: Callable[..., Page], folde
     assert len(rows) == 3
     page.find("#next").click()
     page.wait("#forecast-table caption", "y of s1")
-    for name in ("csv", "svg"):
+    for name in ("csv", "parquet", "svg"):
         page.find(f"[data-download={name}]").click()
     forecasts = wait_for(lambda: next(folder.glob("forecasts.csv"), None))
     assert len(pl.read_csv(forecasts)) == 3 * 3
+    forecasts = wait_for(lambda: next(folder.glob("forecasts.parquet"), None))
+    assert len(pl.read_parquet(forecasts)) == 3 * 3
     picture = wait_for(lambda: next(folder.glob("forecast-s1.svg"), None))
     assert ET.parse(picture).getroot().tag.endswith("svg")
 
@@ -167,7 +169,7 @@ def test_one_series_of_counted_steps_with_two_targets(page: Page, address: str, 
     page.wait("#about")
     page.find("#model").send_keys("levels")
     page.wait("#title", "high, low")
-    page.choose("#file", folder / "levels.csv")
+    page.drop("#drop", folder / "levels.csv")
     page.wait("#forecast-button").click()
     high = page.wait(MEDIAN).get_attribute("d")
     assert not page.find("#series-picker").is_displayed()
