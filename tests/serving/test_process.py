@@ -74,15 +74,15 @@ def test_a_signal_under_load_loses_no_accepted_request(
         for thread in threads:
             thread.join(30)
         lines = server.lines()
-    assert {outcome for _, outcome in outcomes} == {200, 503, "nobody listens"}
+    # a connection that the system has made, and the server has not taken up before it ends, is reset
+    assert {outcome for _, outcome in outcomes} - {"ReadError"} == {200, 503, "nobody listens"}
     closing = next(n for n, line in enumerate(lines) if line["message"] == "closing")
     accepted, after = lines[closing]["in_flight"], [line.get("status") for line in lines[closing + 1 :]]
     assert accepted > 0
     assert after.count(200) == accepted
     assert [line["message"] for line in lines if line["message"] != "request"] == ["listening", "closing", "closed"]
-    assert sum(line.get("status") == 200 and line["path"] == "/v1/forecast" for line in lines) == sum(
-        outcome == 200 for _, outcome in outcomes
-    )
+    answered = [line["status"] for line in lines if line.get("path") == "/v1/forecast"]
+    assert sorted(answered) == sorted(outcome for _, outcome in outcomes if isinstance(outcome, int))
     assert "key-of-a-client" not in log.read_text()
     assert "price" not in log.read_text()
 
