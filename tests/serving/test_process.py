@@ -32,7 +32,8 @@ def test_a_signal_under_load_loses_no_accepted_request(
 ) -> None:
     runs = {"a": run, "b": other_run}
     expected = {name: to_rows(Forecaster.load(each).predict(data=table)) for name, each in runs.items()}
-    body = json.dumps({"history": to_rows(table)}).encode()
+    # explanations make an answer slow, so that the server has some to give at any time
+    body = json.dumps({"history": to_rows(table), "explanation": True}).encode()
     log = tmp_path / "log"
     with server_process(
         [f"{name}={each}" for name, each in runs.items()], log, FUSECAST_API_KEYS="key-of-a-client"
@@ -74,8 +75,9 @@ def test_a_signal_under_load_loses_no_accepted_request(
         for thread in threads:
             thread.join(30)
         lines = server.lines()
-    # a connection that the system has made, and the server has not taken up before it ends, is reset
-    assert {outcome for _, outcome in outcomes} - {"ReadError"} == {200, 503, "nobody listens"}
+    # a request that reaches a connection as the server closes it, or one that was never taken up, was not accepted
+    not_accepted = {"ReadError", "RemoteProtocolError"}
+    assert {outcome for _, outcome in outcomes} - not_accepted == {200, 503, "nobody listens"}
     closing = next(n for n, line in enumerate(lines) if line["message"] == "closing")
     accepted, after = lines[closing]["in_flight"], [line.get("status") for line in lines[closing + 1 :]]
     assert accepted > 0
