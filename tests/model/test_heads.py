@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,20 @@ def test_a_distribution_gives_its_parameters_and_its_quantiles(head: str) -> Non
     wide = network(batch, (0.01, *config.quantiles, 0.99)).quantiles
     torch.testing.assert_close(wide[..., 1:-1], output.quantiles, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(network(batch, ()).parameters, output.parameters)
+
+
+@pytest.mark.parametrize("head", DISTRIBUTIONS)
+@pytest.mark.parametrize("broken", [math.inf, math.nan])
+@pytest.mark.parametrize("parameter", [0, 1])
+def test_parameters_that_are_not_finite_give_no_forecast(head: str, broken: float, parameter: int) -> None:
+    config = config_with(head)
+    network, batch = build_network(config).eval(), draw_counts(config)
+    with torch.no_grad():
+        network.head.projection.bias[parameter] = broken  # of the first target
+        for levels in (None, (0.01, 0.99)):
+            quantiles = network(batch, levels).quantiles
+            assert quantiles[:, :, 0].isnan().all()
+            assert quantiles[:, :, 1].isfinite().all()
 
 
 def test_a_head_of_quantiles_has_no_parameters_and_levels_of_its_own() -> None:

@@ -302,6 +302,7 @@ def test_a_failure_tells_an_id_and_nothing_else(
     assert "mine-1" in refusal(answer, 500)["hint"]
     assert answer.headers["x-request-id"] == "mine-1"
     assert "secret" not in answer.text
+    wait_until(lambda: len(caplog.records) > 1)  # the second line is written after the answer
     failed, request = (record.__dict__ for record in caplog.records)
     assert failed["fields"]["error"] == "RuntimeError"
     assert failed["fields"]["at"][-1].endswith(" fail")

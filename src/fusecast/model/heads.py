@@ -66,7 +66,8 @@ class DistributionHead(_LinearHead):
         """Return scaled quantiles ``[B, H, Y, Q]``, and the parameters ``[B, H, Y, P]`` of the distributions.
 
         `center` and `scale` are ``[B, Y]``: ``value = scaled * scale + center``, in the units of the data. `levels` is
-        None for those of the network; an empty list for no quantiles, which saves computing them.
+        None for those of the network; an empty list for no quantiles, which saves computing them. Parameters that are
+        not finite have quantiles that are NaN.
         """
         with torch.autocast(x.device.type, enabled=False):
             raw = self(x)
@@ -74,7 +75,9 @@ class DistributionHead(_LinearHead):
             parameters = self.distribution.constrain(raw, *units)
             if levels is not None and not len(levels):
                 return raw[..., :0], parameters
-            return self.distribution.quantiles(parameters, *units, levels).to(raw.dtype), parameters
+            quantiles = self.distribution.quantiles(parameters, *units, levels).to(raw.dtype)
+            broken = ~parameters.isfinite().all(dim=-1, keepdim=True)
+            return quantiles.masked_fill(broken, torch.nan), parameters
 
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
         """Return the logarithm of the density or probability of scaled targets ``[B, H, Y]``."""

@@ -204,3 +204,5 @@ def test_quantiles_of_counts_are_those_of_scipy_and_nan_beyond_those_that_are_su
     expected = nbinom.ppf(levels, size, size / (size + mean[:, None]))
     assert (expected > MOST_COUNTED).sum() > 5
     np.testing.assert_array_equal(found, np.where(expected > MOST_COUNTED, np.nan, expected))
+    broken = count_quantiles(torch.tensor([torch.nan, torch.inf, 1.0]), torch.tensor([1.0, 1.0, torch.nan]), levels)
+    assert broken.isnan().all()

@@ -68,7 +68,8 @@ def count_quantiles(mean: Tensor, dispersion: Tensor, levels: Sequence[float]) -
     later = first.unsqueeze(-1) + growth.cumsum(dim=-1)
     cumulative = torch.cat((first.unsqueeze(-1), later), dim=-1).exp().cumsum(dim=-1)
     quantiles = (cumulative.unsqueeze(-2) < level.unsqueeze(-1)).to(torch.int64).sum(dim=-1)
-    return torch.where(quantiles <= MOST_COUNTED, quantiles.to(mean.dtype), torch.nan)
+    counted = (quantiles <= MOST_COUNTED) & ~cumulative[..., -1:].isnan()
+    return torch.where(counted, quantiles.to(mean.dtype), torch.nan)
 
 
 def compute_median(quantiles: Tensor, levels: Sequence[float]) -> Tensor:

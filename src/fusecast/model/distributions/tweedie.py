@@ -103,7 +103,7 @@ def _interpolate(table: Tensor, level: Tensor, rate: Tensor) -> Tensor:
     start = -level.log()  # at lower rates the quantile is 0
     position = (rate / start).clamp(min=1.0).log().sqrt() / (math.log(MAX_RATE) - start.log()).sqrt() * (len(table) - 1)
     inner = position.floor().clamp(1, len(table) - 3)
-    t, row = position - inner, inner.long()
+    t, row = position - inner, inner.nan_to_num(1.0).long()
     column = torch.arange(len(level), device=rate.device).expand_as(row)
     y0, y1, y2, y3 = (table[row + k, column] for k in (-1, 0, 1, 2))
     value = (
