@@ -174,10 +174,11 @@ class Forecaster(Generic[FrameT]):
         from fusecast.inference.model_bundle import save_bundle
         from fusecast.workflows.fit import RUN_FILE
 
-        folder, bundle, run = Path(folder), self._require_bundle(), {RUN_FILE: self.config.to_yaml().encode()}
-        save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra, run, final=bundle.final)
-        self.folder = folder
-        return folder
+        bundle, run = self._require_bundle(), {RUN_FILE: self.config.to_yaml().encode()}
+        parts = bundle.members, bundle.preprocessor, bundle.extra, run
+        save_bundle(Path(folder), *parts, arrays=bundle.arrays, final=bundle.final)
+        self.folder = Path(folder)
+        return self.folder
 
     def export(
         self, folder: str | Path, *, data: TableLike | None = None, scores: bool = True, device: Device = None

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from tests.helpers.evaluation_fixtures import make_panel
 from tests.helpers.tables import TINY
 
-from fusecast import Forecaster
+from fusecast import ArtifactError, Forecaster
 from fusecast.data.future import extend_panel
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.blend import GRID, PSEUDO_WINDOWS, Blend, learn_blend
@@ -174,3 +175,49 @@ def test_a_damaged_blend_is_refused() -> None:
     for name, wrong in (("weight", [2.0]), ("series", []), ("baseline", [1])):
         with pytest.raises(ValueError):  # noqa: PT011
             Blend.from_dict({**values, name: wrong})
+
+
+def test_rows_since_the_training_are_enough_for_the_same_forecasts(folder: Path, tmp_path: Path) -> None:
+    """The spreads of baselines are saved: they do not depend on which rows of the training come with a request."""
+    forecaster = Forecaster.load(folder)
+    newest = pl.read_parquet(folder.parent / "table.parquet").group_by("unique_id", maintain_order=True).tail(16)
+    expected = forecaster.predict(device="cpu")
+    assert_frame_equal(forecaster.predict(data=newest, device="cpu"), expected, rel_tol=1e-6)
+    exported = Forecaster.load(forecaster.export(tmp_path / "bundle", scores=False))
+    assert_frame_equal(exported.predict(data=newest, device="cpu"), expected, rel_tol=1e-6)
+    assert Forecaster.load(forecaster.save(tmp_path / "again")).predict(data=newest, device="cpu").equals(
+        exported.predict(data=newest, device="cpu")
+    )  # fmt: skip
+
+
+def test_a_bundle_without_spreads_takes_them_from_the_training_rows_of_its_table(folder: Path) -> None:
+    forecaster = Forecaster.load(folder)
+    bundle = forecaster._require_bundle()
+    assert set(bundle.arrays) == {"spread of seasonal naive 7", "typical"}
+    expected = forecaster.predict(device="cpu")
+    object.__setattr__(bundle, "arrays", {})  # as in bundles of earlier versions
+    assert forecaster.predict(device="cpu").equals(expected)
+    newest = pl.read_parquet(folder.parent / "table.parquet").group_by("unique_id", maintain_order=True).tail(16)
+    assert not np.allclose(forecaster.predict(data=newest, device="cpu")["q0.9"], expected["q0.9"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spread of seasonal naive 7": np.zeros((2, 0, 1, 3))}, "the spread of 'seasonal naive 7' is that of other"),
+        ({"spread of seasonal naive 7": np.zeros((3, 1, 1, 3))}, "the spread of 'seasonal naive 7' is that of other"),
+        ({"spread of seasonal naive 7": np.zeros((2, 1, 1, 2))}, "the spread of 'seasonal naive 7' is that of other"),
+        ({"spread of seasonal naive 7": None}, "there is no spread of 'seasonal naive 7'"),
+        ({"typical": np.zeros(2)}, "there are medians of other targets"),
+    ],
+)
+def test_spreads_that_are_not_those_of_the_blend_are_refused(
+    folder: Path, tmp_path: Path, change: dict[str, np.ndarray | None], message: str
+) -> None:
+    forecaster = Forecaster.load(folder)
+    bundle = forecaster._require_bundle()
+    arrays = {name: array for name, array in (dict(bundle.arrays) | change).items() if array is not None}
+    object.__setattr__(bundle, "arrays", arrays)
+    forecaster.save(tmp_path / "run")
+    with pytest.raises(ArtifactError, match=f"its blend is damaged .{message}"):
+        Forecaster.load(tmp_path / "run")

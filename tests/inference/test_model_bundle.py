@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,7 +32,8 @@ def network(world: World) -> TemporalFusionTransformer:
 
 @pytest.fixture
 def folder(world: World, network: TemporalFusionTransformer, tmp_path: Path) -> Path:
-    save_bundle(tmp_path / "bundle", alone(network), world.preprocessor, {"name": "wave", "numbers": [1, 2]})
+    extra, arrays = {"name": "wave", "numbers": [1, 2]}, {"spread": np.arange(3.0)}
+    save_bundle(tmp_path / "bundle", alone(network), world.preprocessor, extra, arrays=arrays)
     return tmp_path / "bundle"
 
 
@@ -62,9 +64,11 @@ def test_a_loaded_bundle_equals_the_saved_one(folder: Path, network: TemporalFus
     )
     assert bundle.preprocessor.to_json() == world.preprocessor.to_json()
     assert bundle.extra == {"name": "wave", "numbers": [1, 2]}
+    assert bundle.arrays["spread"].tolist() == [0.0, 1.0, 2.0]
     assert bundle.version == __version__
     assert not bundle.members[0].network.training
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "preprocessor.json"]
+    files = ["arrays.safetensors", "config.json", "model.safetensors", "preprocessor.json"]
+    assert sorted(path.name for path in folder.iterdir()) == files
 
 
 def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World) -> None:
@@ -72,6 +76,7 @@ def test_a_bundle_is_replaced_and_its_neighbours_stay(folder: Path, world: World
     other = TemporalFusionTransformer(world.model)
     save_bundle(folder, alone(other), world.preprocessor)
     assert torch.equal(load_bundle(folder).members[0].network.head.projection.weight, other.head.projection.weight)
+    assert not (folder / "arrays.safetensors").exists()
     assert (folder / "history.csv").read_text() == "epoch\n"
 
 
@@ -102,7 +107,7 @@ def test_a_bundle_stays_whole_on_a_full_disk(folder: Path, network: TemporalFusi
         assert len(list(disk.iterdir())) == 3
 
 
-@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors", "arrays.safetensors"])
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
 def test_a_truncated_file_is_refused(folder: Path, name: str, kept: float) -> None:
     content = (folder / name).read_bytes()
@@ -111,7 +116,7 @@ def test_a_truncated_file_is_refused(folder: Path, name: str, kept: float) -> No
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors", "arrays.safetensors"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=rf"{name} does not exist"):
@@ -220,7 +225,7 @@ def test_a_config_of_other_types_is_refused(folder: Path, changes: dict[str, Any
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.safetensors", "arrays.safetensors"])
 def test_what_is_no_file_is_called_what_it_is(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (folder / name).mkdir()
@@ -232,8 +237,9 @@ def test_what_is_no_file_is_called_what_it_is(folder: Path, name: str) -> None:
         load_bundle(folder)
 
 
-def test_a_file_of_weights_is_not_read_where_it_is_larger_than_its_tensors(folder: Path) -> None:
-    os.truncate(folder / "model.safetensors", 2**40)
+@pytest.mark.parametrize("name", ["model.safetensors", "arrays.safetensors"])
+def test_a_file_of_tensors_is_not_read_where_it_is_larger_than_they_are(folder: Path, name: str) -> None:
+    os.truncate(folder / name, 2**40)
     with pytest.raises(ArtifactError, match=r"it has 1,099,511,627,776 bytes, and its tensors at most"):
         load_bundle(folder)
 

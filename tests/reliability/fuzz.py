@@ -53,7 +53,7 @@ COLUMNS = (SAME, REFUSED, OTHER, *FAULTS)
 SIZES = [
     *("--horizon", "4", "--lookback", "12", "--hidden-size", "8", "--num-heads", "2", "--known", "holiday"),
     *("--observed", "weather,temp", "--batch-size", "16", "--max-epochs", "2", "--accelerator", "cpu"),
-    *("--members", "1", "--final", "none"),
+    *("--members", "1", "--final", "none", "--blend", "validation"),
     *("--set", "training.logger=none", "--set", "training.progress=false", "--set", "training.checkpoint_steps=3"),
 ]
 
@@ -128,6 +128,7 @@ KINDS = {  # kind of file: (what is done with it, where it is)
     "config.json": ("predict", "run/config.json"),
     "preprocessor.json": ("predict", "run/preprocessor.json"),
     "model.safetensors": ("predict", "run/model.safetensors"),
+    "arrays.safetensors": ("predict", "run/arrays.safetensors"),
     "last.ckpt, resumed": ("resume", "killed/checkpoints/last.ckpt"),
     "last.ckpt, loaded": ("load", "killed/checkpoints/last.ckpt"),
     "backtest parts": ("backtest", "found.parquet.parts/part-*.parquet"),

@@ -20,8 +20,8 @@ START = datetime(2024, 1, 5)
 SPLIT = {"validation": 3, "test": "2024-01-05"}
 
 
-def fitted(table: pl.DataFrame) -> Forecaster:
-    return Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, **TINY).fit(table)
+def fitted(table: pl.DataFrame, blend: str = "none") -> Forecaster:
+    return Forecaster(HORIZON, LOOKBACK, **ROLES, split=SPLIT, blend=blend, **TINY).fit(table)
 
 
 def tampered(after: datetime) -> pl.DataFrame:
@@ -55,12 +55,18 @@ def test_no_forecast_of_a_refitted_backtest_depends_on_what_came_after_its_origi
     assert not late.drop("actual").equals(other.filter(pl.col("cutoff") >= moment).drop("actual"))
 
 
-def test_a_run_that_has_seen_the_span_lends_it_neither_model_nor_weights(untouched) -> None:
-    """From an origin inside the training span, block 0 is trained from the beginning, on what was known then."""
+@pytest.mark.parametrize("blend", ["none", "validation"])
+def test_a_run_that_has_seen_the_span_lends_it_neither_model_nor_weights(untouched, blend: str) -> None:
+    """From an origin inside the training span, block 0 is trained from the beginning, on what was known then.
+
+    So it has weights and spreads of baselines of its own, too.
+    """
+    if blend != "none":
+        untouched = fitted(shop_table(), blend)
     start = datetime(2024, 1, 3)
     options = {"start": "2024-01-03", "end": "2024-01-03 16:00", "stride": 4, "refit_every": 2, "baselines": []}
     plain = untouched.backtest(**options)
-    other = fitted(tampered(start)).backtest(**options)
+    other = fitted(tampered(start), blend).backtest(**options)
     first = start + timedelta(hours=4)
     a, b = (forecasts_before(found.table, start) for found in (plain, other))
     assert a.height == 3 * HORIZON

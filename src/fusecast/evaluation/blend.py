@@ -13,6 +13,7 @@ from fusecast.data.panel import Panel
 from fusecast.errors.base import join_words
 from fusecast.evaluation.actuals import gather_actuals
 from fusecast.evaluation.baseline_comparison import compute_window_losses
+from fusecast.evaluation.baselines.registry import point_formulas
 from fusecast.evaluation.baselines.simple import FittedFormula
 from fusecast.inference.forecasts import Forecasts, Predictor
 from fusecast.inference.model_bundle import Bundle
@@ -99,15 +100,21 @@ def learn_blend(panel: Panel, model: Forecasts, baselines: Mapping[str, Forecast
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class BlendPart:
+    """A baseline, and its weight in each series that has a part of it."""
+
+    formula: FittedFormula  # with the spread of these series, in their order
+    weight: Mapping[str, float]  # by name of the series
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BlendedPredictor:
     """A :class:`~fusecast.inference.forecasts.Predictor` whose forecasts are mixed with those of baselines, level by
     level.
     """
 
     predictor: Predictor
-    blend: Blend
-    baselines: Mapping[str, FittedFormula]  # by name
-    rows: Mapping[str, int]  # name of each series that they are fitted to -> its row there
+    parts: Sequence[BlendPart]
 
     @property
     def name(self) -> str:
@@ -117,21 +124,16 @@ class BlendedPredictor:
     def predict(self, panel: Panel, index: WindowIndex) -> Forecasts:
         """Forecast every window of the index, in its order."""
         forecasts = self.predictor.predict(panel, index)
-        chosen = {
-            name: (baseline, weight)
-            for name, baseline, weight in zip(self.blend.series, self.blend.baseline, self.blend.weight, strict=True)
-            if weight > 0 and name in self.rows and baseline in self.baselines
-        }
-        weights = np.array([chosen.get(name, ("", 0.0))[1] for name in panel.names])
-        rows = np.array([self.rows.get(name, 0) for name in panel.names], dtype=np.int64)
         quantiles = forecasts.quantiles.copy()
-        for name in dict.fromkeys(baseline for baseline, _ in chosen.values()):
-            mask = np.array([chosen.get(each, ("", 0.0))[0] == name for each in panel.names])
-            windows = mask[forecasts.series]
+        for part in self.parts:
+            weights = np.array([part.weight.get(name, 0.0) for name in panel.names])
+            windows = (weights > 0)[forecasts.series]
             if not windows.any():
                 continue
-            baseline = replace(self.baselines[name], spread=self.baselines[name].spread[rows])
-            mixed = baseline.predict(panel, index.subset(mask)).quantiles
+            row = {name: row for row, name in enumerate(part.weight)}
+            rows = np.array([row.get(name, 0) for name in panel.names], dtype=np.int64)
+            baseline = replace(part.formula, spread=part.formula.spread[rows])
+            mixed = baseline.predict(panel, index.subset(weights > 0)).quantiles
             weight = weights[forecasts.series[windows]][:, None, None, None]
             quantiles[windows] = (1 - weight) * forecasts.quantiles[windows] + weight * mixed
         return replace(forecasts, quantiles=quantiles).bounded()
@@ -151,10 +153,57 @@ def stored_blend(bundle: Bundle) -> Blend | None:
     return None if bundle.extra.get(BLEND) is None else Blend.from_dict(bundle.extra[BLEND])
 
 
-def with_blend(bundle: Bundle, blend: Blend) -> Bundle:
-    """Return a bundle that keeps a blend among its extra values."""
-    return replace(bundle, extra={**bundle.extra, BLEND: blend.to_dict()})
+def with_blend(bundle: Bundle, blend: Blend, parts: Sequence[BlendPart]) -> Bundle:
+    """Return a bundle that keeps a blend among its extra values, and the spreads of its baselines among its arrays."""
+    arrays = dict(bundle.arrays) | {SPREAD + part.formula.name: part.formula.spread for part in parts}
+    if parts:
+        arrays[TYPICAL] = parts[0].formula.typical
+    return replace(bundle, extra={**bundle.extra, BLEND: blend.to_dict()}, arrays=arrays)
+
+
+def select_parts(blend: Blend, fitted: Sequence[FittedFormula], rows: Mapping[str, int]) -> list[BlendPart]:
+    """Return the parts of a blend, of baselines `fitted` to the series whose numbers are `rows`; others have none."""
+    parts = []
+    for formula in fitted:
+        weight = {name: weight for name, weight in _weights(blend, formula.name).items() if name in rows}
+        if weight:
+            spread = formula.spread[[rows[name] for name in weight]]
+            parts.append(BlendPart(formula=replace(formula, spread=spread), weight=weight))
+    return parts
+
+
+def stored_parts(bundle: Bundle) -> list[BlendPart] | None:
+    """Return the parts of the blend of a bundle; None where it has none, or is one of an earlier version, without.
+
+    Raise a ValueError where arrays are missing, or are not those of the blend.
+    """
+    blend = stored_blend(bundle)
+    if blend is None or (TYPICAL not in bundle.arrays and any(blend.weight)):
+        return None
+    config, parts = bundle.config, []
+    formulas = point_formulas(bundle.preprocessor.schema.frequency, config.quantiles)
+    known = {formula.name: formula for group in formulas.values() for formula in group}
+    for name in sorted({name for name, weight in zip(blend.baseline, blend.weight, strict=True) if weight > 0}):
+        if name not in known or SPREAD + name not in bundle.arrays:
+            raise ValueError(f"there is no spread of {name!r}")
+        spread, typical, weight = bundle.arrays[SPREAD + name], bundle.arrays[TYPICAL], _weights(blend, name)
+        sizes = len(weight), config.num_targets, len(config.quantiles)
+        if spread.ndim != 4 or not spread.shape[1] or (spread.shape[0], *spread.shape[2:]) != sizes:
+            raise ValueError(f"the spread of {name!r} is that of other series or levels")
+        if typical.shape != (config.num_targets,):
+            raise ValueError("there are medians of other targets")
+        formula = FittedFormula(name=name, formula=known[name], spread=spread, typical=typical)
+        parts.append(BlendPart(formula=formula, weight=weight))
+    return parts
+
+
+def _weights(blend: Blend, baseline: str) -> dict[str, float]:
+    """Return the weight of a baseline in each series that has a part of it."""
+    of_series = zip(blend.series, blend.baseline, blend.weight, strict=True)
+    return {series: weight for series, name, weight in of_series if weight > 0 and name == baseline}
 
 
 BLEND = "blend"
 """Key of the blend among the extra values of a bundle."""
+SPREAD, TYPICAL = "spread of ", "typical"
+"""Keys among its arrays: of the spread ``[S, K, Y, Q]`` of each baseline, and of the medians ``[Y]`` of the targets."""

@@ -65,6 +65,7 @@ def export_bundle(
         bundle.preprocessor,
         {**bundle.extra, "run": config.to_dict(), EXPORTED: FORMAT},
         {RUN_FILE: config.to_yaml().encode(), CARD: render_card(card).encode(), CARD_VALUES: to_json(card).encode()},
+        arrays=bundle.arrays,
         final=bundle.final,
     )
     files = {path.relative_to(folder).as_posix(): content for path, content in contents.items()}

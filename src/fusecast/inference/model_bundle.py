@@ -5,6 +5,7 @@ config.json          format, versions, the ``ModelConfig``, extra values, and th
 preprocessor.json    the fitted preprocessor
 model.safetensors    the weights, by the names of ``TemporalFusionTransformer.state_dict()``
 model-2.safetensors  the weights of the second network, and so on, where there are several
+arrays.safetensors   arrays saved with them, where there are any
 final                folder with a bundle of the networks that forecast the future, where these are others
 ===================  ================================================================================
 """
@@ -23,12 +24,15 @@ from typing import Any, get_args
 
 import numpy as np
 from safetensors import SafetensorError
+from safetensors.numpy import load as arrays_from_bytes
+from safetensors.numpy import save as arrays_to_bytes
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from fusecast._version import __version__
 from fusecast.config import WindowScaling
+from fusecast.data.arrays import FloatArray
 from fusecast.errors import ArtifactError, FusecastError
 from fusecast.features.preprocessor import FittedPreprocessor
 from fusecast.inference.manifest import refuse_exported
@@ -40,7 +44,7 @@ from fusecast.model.tft import TemporalFusionTransformer, limit_weights, require
 FORMAT = 3
 """The newest format, of bundles with final networks. Others are written in format 2, and a network alone, scaled as its
 preprocessor says, in format 1, without its members."""
-CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor.json", "model.safetensors"
+CONFIG, PREPROCESSOR, WEIGHTS, ARRAYS = "config.json", "preprocessor.json", "model.safetensors", "arrays.safetensors"
 FINAL = "final"
 """The folder of the final networks, and the checksum of their config among the values of the other one."""
 MAX_HEADER_BYTES = 10**8
@@ -72,6 +76,7 @@ class Bundle:
     members: tuple[Member, ...]
     preprocessor: FittedPreprocessor
     extra: Mapping[str, Any] = field(default_factory=dict)  # as passed to save_bundle
+    arrays: Mapping[str, FloatArray] = field(default_factory=dict)  # as passed to save_bundle
     version: str = __version__  # of the fusecast that wrote it
     final: Bundle | None = None
 
@@ -114,9 +119,10 @@ def save_bundle(
     extra: Mapping[str, Any] | None = None,
     more: Mapping[str, bytes] | None = None,
     *,
+    arrays: Mapping[str, FloatArray] | None = None,
     final: Bundle | None = None,
 ) -> None:
-    """Write networks, on any device, and the preprocessor that they were trained with, and plain `extra` values.
+    """Write networks, on any device, the preprocessor that they were trained with, plain `extra` values and `arrays`.
 
     The folder is created if it does not exist. Files of an older bundle, and `more` files by name, are replaced when
     all are complete, the config first; :func:`load_bundle` does what a kill in between has left undone. Weights of more
@@ -124,12 +130,13 @@ def save_bundle(
     not touched. Raise an ArtifactError where weights are NaN or infinite, or the folder is an exported bundle.
     """
     refuse_exported(folder)
-    contents = bundle_contents(folder, members, preprocessor, extra, more, final=final)
+    contents = bundle_contents(folder, members, preprocessor, extra, more, arrays=arrays, final=final)
     own = [folder, folder / FINAL] if final is not None or _has_final(folder) else [folder]
     replace_files(contents)
     for place in own:
-        for path in (place / CONFIG, place / PREPROCESSOR, place / WEIGHTS, *place.glob("model-*.safetensors")):
-            if path not in contents and (path.suffix == ".json" or re.fullmatch(r"model(-\d+)?", path.stem)):
+        parts = (CONFIG, PREPROCESSOR, WEIGHTS, ARRAYS)
+        for path in (*(place / name for name in parts), *place.glob("model-*.safetensors")):
+            if path not in contents and (path.name in parts or re.fullmatch(r"model-\d+", path.stem)):
                 with suppress(OSError):  # it is of no bundle any more
                     path.unlink()
 
@@ -141,15 +148,16 @@ def bundle_contents(
     extra: Mapping[str, Any] | None = None,
     more: Mapping[str, bytes] | None = None,
     *,
+    arrays: Mapping[str, FloatArray] | None = None,
     final: Bundle | None = None,
 ) -> dict[Path, bytes]:
     """Return the content of each file that :func:`save_bundle` writes, the config last."""
     contents: dict[Path, bytes] = {}
     checksum = None
     if final is not None:
-        contents = _contents(folder / FINAL, final.members, final.preprocessor, final.extra)
+        contents = _contents(folder / FINAL, final.members, final.preprocessor, final.extra, arrays=final.arrays)
         checksum = compute_checksum(contents[folder / FINAL / CONFIG])
-    return contents | _contents(folder, members, preprocessor, extra, more, final_checksum=checksum)
+    return contents | _contents(folder, members, preprocessor, extra, more, arrays=arrays, final_checksum=checksum)
 
 
 def _contents(
@@ -159,6 +167,7 @@ def _contents(
     extra: Mapping[str, Any] | None,
     more: Mapping[str, bytes] | None = None,
     *,
+    arrays: Mapping[str, FloatArray] | None = None,
     final_checksum: str | None = None,
 ) -> dict[Path, bytes]:
     """Return the content of each file of a bundle in a folder, the config last."""
@@ -167,6 +176,8 @@ def _contents(
         weights = {key: tensor.detach().cpu().contiguous() for key, tensor in member.network.state_dict().items()}
         require_finite(weights, folder / name)
         contents[name] = tensors_to_bytes(weights, metadata={"format": "pt"})
+    if arrays:
+        contents[ARRAYS] = arrays_to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     scalings = [member.window_scaling for member in members]
     is_plain = scalings == [preprocessor.config.window_scaling]
     version = FORMAT if final_checksum is not None else 1 if is_plain else 2
@@ -218,7 +229,9 @@ def load_bundle(folder: Path) -> Bundle:
         Member(_read_network(folder / name, model, sum(map(prod, sizes.values())), config), scaling)
         for name, sizes, scaling in zip(files, shapes, scalings or [fitted.config.window_scalings[0]], strict=True)
     )
-    return Bundle(members=members, preprocessor=fitted, extra=config["extra"], version=config["fusecast"], final=final)
+    arrays = _read_arrays(folder / ARRAYS, config) if ARRAYS in config["sha256"] else {}
+    extra, version = config["extra"], config["fusecast"]
+    return Bundle(members=members, preprocessor=fitted, extra=extra, arrays=arrays, version=version, final=final)
 
 
 def _has_final(folder: Path) -> bool:
@@ -295,6 +308,20 @@ def _read_network(path: Path, model: ModelConfig, numbers: int, config: Mapping[
         raise ArtifactError.unreadable(path, str(error)) from None
     load_weights(network, weights, path)
     return network.eval()
+
+
+def _read_arrays(path: Path, config: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """Return the arrays in a file, which are numbers that are finite."""
+    read_shapes(path)
+    content = _read(path, 2**63)  # of a size that the shapes allow
+    _require_checksum(path, content, config)
+    try:
+        arrays = arrays_from_bytes(content)
+    except (SafetensorError, ValueError) as error:
+        raise ArtifactError.unreadable(path, str(error)) from None
+    if not all(array.dtype == np.float64 and np.isfinite(array).all() for array in arrays.values()):
+        raise ArtifactError.unreadable(path, "its values are not finite numbers of 8 bytes")
+    return arrays
 
 
 def _read_members(path: Path, config: Mapping[str, Any]) -> list[WindowScaling] | None:

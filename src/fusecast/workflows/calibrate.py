@@ -20,7 +20,7 @@ from fusecast.data.splits import record_ends, restore_rows
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
 from fusecast.evaluation.baselines.simple import FittedFormula
-from fusecast.evaluation.blend import BlendedPredictor, stored_blend
+from fusecast.evaluation.blend import BlendedPredictor, select_parts, stored_blend, stored_parts
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.windows.window_index import WindowIndex
 
@@ -207,17 +207,16 @@ def predictor_ahead(
 def mix_in_baselines(prepared: Prepared, bundle: Bundle, predictor: Predictor) -> Predictor:
     """Return a predictor with the baselines of a bundle mixed in; the predictor itself where it has none.
 
-    Baselines need the training rows for their spread: series without any in this table have the networks alone.
+    A bundle of an earlier version has no spreads of baselines: they are those in the training rows of this table, and
+    series without any here have the networks alone.
     """
-    blend = stored_blend(bundle)
+    blend, parts = stored_blend(bundle), stored_parts(bundle)
     if blend is None:
         return predictor
-    return BlendedPredictor(
-        predictor=predictor,
-        blend=blend,
-        baselines={each.name: each for each in fit_formulas(prepared)},
-        rows={name: row for row, name in enumerate(prepared.panel.names) if prepared.splits.train_end[row] > 0},
-    )
+    if parts is None:
+        rows = {name: row for row, name in enumerate(prepared.panel.names) if prepared.splits.train_end[row] > 0}
+        parts = select_parts(blend, fit_formulas(prepared), rows)
+    return BlendedPredictor(predictor=predictor, parts=parts)
 
 
 _FORMULAS: WeakKeyDictionary[Prepared, list[FittedFormula]] = WeakKeyDictionary()

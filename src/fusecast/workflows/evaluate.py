@@ -11,7 +11,7 @@ from fusecast.data.frequency import seasons_for
 from fusecast.evaluation.actuals import seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
 from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
-from fusecast.evaluation.blend import learn_blend, with_blend
+from fusecast.evaluation.blend import learn_blend, select_parts, with_blend
 from fusecast.evaluation.evaluate import Evaluation, ProgressCallback, evaluate
 from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
@@ -92,7 +92,9 @@ def blend_bundle(bundle: Bundle, prepared: Prepared) -> tuple[Bundle, str]:
     device = "cpu" if prepared.config.training.accelerator == "cpu" else None
     panel, train_end = prepared.panel, prepared.splits.train_end
     model = EnsemblePredictor.from_bundle(bundle, device).predict(prepared.encoded, index)
-    baselines = {each.name: each.predict(panel, index) for each in fit_formulas(prepared)}
+    formulas = fit_formulas(prepared)
+    baselines = {each.name: each.predict(panel, index) for each in formulas}
     scale = seasonal_error(panel, train_end, seasons_for(panel.schema.frequency)[0])
     blend = learn_blend(panel, model, baselines, scale)
-    return with_blend(bundle, blend), blend.summary
+    parts = select_parts(blend, formulas, {name: row for row, name in enumerate(panel.names)})
+    return with_blend(bundle, blend, parts), blend.summary

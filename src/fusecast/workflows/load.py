@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fusecast.config import EARLIER_DEFAULTS, FinalTraining, RunConfig
 from fusecast.errors import ArtifactError, ConfigError
-from fusecast.evaluation.blend import stored_blend
+from fusecast.evaluation.blend import stored_parts
 from fusecast.inference.manifest import EXPORTED, MANIFEST, check_manifest, is_exported
 from fusecast.inference.model_bundle import CONFIG, FINAL, load_bundle
 from fusecast.io.documents import take
@@ -42,7 +42,7 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
     except (ConfigError, ValueError) as error:
         raise ArtifactError.unreadable(folder / CONFIG, str(error)) from None
     try:
-        stored_blend(bundle)
+        stored_parts(bundle)
     except ValueError as error:
         raise ArtifactError.unreadable(folder / CONFIG, f"its blend is damaged ({error})") from None
     _check_calibrations(bundle, folder)

@@ -18,6 +18,7 @@ from fusecast.inference.model_bundle import CONFIG, Bundle, load_bundle, save_bu
 from fusecast.model.config import ModelConfig
 from fusecast.training.members.ensemble import LoadInitialWeights
 from fusecast.windows.window_index import WindowIndex
+from fusecast.workflows.evaluate import blend_bundle
 from fusecast.workflows.fit import train_bundle, with_calibration
 from fusecast.workflows.prepare import Prepared
 
@@ -32,9 +33,9 @@ class Refits:
     """The models of the blocks of a backtest, each trained when it is first needed and kept in a folder.
 
     A model is trained on the rows of each series before the first origin of its block; the last of them, as many as
-    the run keeps for validation, choose its weights, and calibrate it. With `warm_start` training begins with the
-    weights of the block before, and keeps its preprocessor, so that scales and categories mean the same; without it,
-    with new weights and a preprocessor fitted anew.
+    the run keeps for validation, choose its weights, blend it with baselines where the run does, and calibrate it. With
+    `warm_start` training begins with the weights of the block before, and keeps its preprocessor, so that scales and
+    categories mean the same; without it, with new weights and a preprocessor fitted anew.
 
     The first block has the model of the run itself, unless that was trained or chosen on rows from the origins of the
     block on: then it is trained from the beginning, so that nothing that the run has seen reaches a forecast.
@@ -62,7 +63,7 @@ class Refits:
                 bundle = self._train(block, before)
             except TrainingInterrupted:
                 raise TrainingInterrupted.within_refit(block) from None
-            save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra)
+            save_bundle(folder, bundle.members, bundle.preprocessor, bundle.extra, arrays=bundle.arrays)
         return load_bundle(folder)
 
     @property
@@ -104,11 +105,12 @@ class Refits:
             valid=WindowIndex.between(lengths=known, begin=valid_begin, end=known, lookback=lookback, horizon=horizon),
             scalings=[member.window_scaling for member in self.bundle.members],
             initial=[LoadInitialWeights(member.network.state_dict()) for member in before.members] if before else [],
-            extra={BLEND: self.bundle.extra[BLEND]} if BLEND in self.bundle.extra else None,
         )
         if result.interrupted:  # unlike in `fit`, half trained weights are no result
             raise TrainingInterrupted
         trained = Prepared(
             config=config, panel=panel, splits=Split(train_end=valid_begin, valid_end=known), preprocessor=preprocessor
         )
+        if BLEND in self.bundle.extra:
+            bundle, _ = blend_bundle(bundle, trained)
         return with_calibration(bundle, trained, self.calibration)[0]

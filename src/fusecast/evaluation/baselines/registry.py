@@ -32,18 +32,12 @@ def build_baselines(
     needs is not installed.
     """
     levels = tuple(levels)
-    seasons = [season for season in seasons_for(panel.schema.frequency) if season > 1]
-    formulas: dict[str, list[PointFormula]] = {
-        "last": [SeasonalNaive(season=1, levels=levels)],
-        "seasonal": [SeasonalNaive(season=season, levels=levels) for season in seasons],
-        "drift": [Drift(levels=levels)],
-        "mean": [SeasonalMean(season=season, levels=levels) for season in seasons or [1]],
-    }
+    formulas = point_formulas(panel.schema.frequency, levels)
     baselines: list[Predictor] = []
     for name in dict.fromkeys(names):
         match name:
             case "ets" | "theta":
-                season = (seasons or [1])[0]
+                season = (_seasons(panel.schema.frequency) or [1])[0]
                 baselines.append(Statistical.fit(name, panel, train_end, season, levels))
             case "lightgbm":
                 baselines.append(Boosting.fit(panel, train_end, horizon, levels))
@@ -52,3 +46,18 @@ def build_baselines(
             case _:
                 raise ConfigError.not_one_of("baseline", name, BASELINES)
     return baselines
+
+
+def point_formulas(frequency: str, levels: tuple[float, ...]) -> dict[str, list[PointFormula]]:
+    """Return the baselines by formula, by the names that ask for them."""
+    seasons = _seasons(frequency)
+    return {
+        "last": [SeasonalNaive(season=1, levels=levels)],
+        "seasonal": [SeasonalNaive(season=season, levels=levels) for season in seasons],
+        "drift": [Drift(levels=levels)],
+        "mean": [SeasonalMean(season=season, levels=levels) for season in seasons or [1]],
+    }
+
+
+def _seasons(frequency: str) -> list[int]:
+    return [season for season in seasons_for(frequency) if season > 1]
