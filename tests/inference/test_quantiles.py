@@ -132,8 +132,13 @@ def slow_mixture(parts: list[np.ndarray], levels: list[float]) -> np.ndarray:
     return np.interp(levels, heights, knots)
 
 
+def are_apart(levels: list[float]) -> bool:
+    """Return whether there are several levels, and none next to each other that rounding would exchange."""
+    return len(levels) > 1 and min(np.diff(levels)) > 1e-6
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32 - 1), level_lists.filter(lambda levels: len(levels) > 1), st.integers(1, 4))
+@given(st.integers(0, 2**32 - 1), level_lists.filter(are_apart), st.integers(1, 4))
 def test_a_mixture_has_the_mean_of_the_distribution_functions(seed, levels, members) -> None:
     rng = np.random.default_rng(seed)
     parts = [
