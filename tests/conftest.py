@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Give torch one thread again after a test: with more of them on a core, all that follow would wait for each other."""
+    """Give torch one thread again after each test: several of them on one core would wait for each other."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
