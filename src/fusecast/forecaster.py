@@ -55,13 +55,12 @@ class Forecaster(Generic[FrameT]):
     horizon, lookback
         Steps to forecast, and steps of history that the network reads (None: chosen from the table).
     id, time, target
-        Columns of the series (several as a list), the time and the values to forecast (likewise). A table without the
-        default id column is one series.
+        Columns of the series, the time and the values to forecast; lists for several. Without `unique_id`: one series.
     static, known, observed, categorical
         Columns with one value a series; known in the future too; known up to the present only; and which of these are
         categories although they are numbers (text and booleans always are).
     weight
-        Column of how much each row counts in the losses of training and validation; 0 leaves the row out of both.
+        Column of how much each row counts in the losses of training and validation; 0 leaves it out of both.
     frequency, time_zone
         Length of a step, such as ``"30m"``, ``"1h"``, ``"1mo"`` or ``"1i"``, inferred when None; and the zone in which
         times are read, such as ``"Europe/Berlin"``, None for that of the column, if it has one.
@@ -198,7 +197,7 @@ class Forecaster(Generic[FrameT]):
     def export_onnx(
         self, path: str | Path, *, explain: bool = False, raw: bool = False, int8: bool = False
     ) -> OnnxExport:
-        """Write the forecast of raw values as one ONNX file, see docs/onnx.md; ConfigError for counts and blends.
+        """Write the forecast of raw values as one ONNX file, see docs/onnx.md; ConfigError where it cannot be one.
 
         `explain` adds importances and attention, `raw` leaves blend and calibration out, `int8` stores small weights.
         """

@@ -17,6 +17,7 @@ from fusecast import Forecaster
 from fusecast.calibration.conformal import Conformal
 from fusecast.data.future import extend_panel
 from fusecast.data.splits import record_ends, record_split
+from fusecast.evaluation.blend import Blend, select_parts, with_blend
 from fusecast.export.onnx.export import export_onnx
 from fusecast.export.onnx.inputs import GraphInputs
 from fusecast.export.onnx.quantiles import MOST_COUNTED, count_quantiles
@@ -26,7 +27,7 @@ from fusecast.inference.model_bundle import Bundle, Member
 from fusecast.io.tables import read_future
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import CALIBRATION, CALIBRATION_AHEAD
+from fusecast.workflows.calibrate import CALIBRATION, CALIBRATION_AHEAD, fit_formulas
 from fusecast.workflows.prepare import prepare
 
 HORIZON, LOOKBACK, STEPS = 3, 10, 60
@@ -69,6 +70,16 @@ CASES: dict[str, dict[str, Any]] = {
         "members": ["mean", "season"],
         "calibration": "cqr",
     },
+    "blended": {
+        **EVERYTHING,
+        "blend": ["last value", "seasonal naive 24"],
+        "holes": 0.2,
+        "calibration": "cqr",
+    },
+    "blended, short": {"blend": ["seasonal mean 24", "drift"], "holes": 0.5, "short": True},
+    "blended, one of days": {"series": 1, "frequency": "1d", "blend": ["seasonal naive 7"], "short": True},
+    "blended, bounded": {"blend": ["drift"] * 2, "features": {"lower_bound": 0.5}, "members": ["mean", "last"]},
+    "blended, integers": {"frequency": "1i", "blend": ["mean of 4 values", "last value"], "holes": 0.3},
     "two LSTM layers": {**EVERYTHING, "network": {"num_lstm_layers": 2}, "short": True},
     "no position": {"features": {"relative_position": False, "series_embedding": False, "calendar": []}},
 }
@@ -140,6 +151,12 @@ def make_bundle(case: dict[str, Any], table: pl.DataFrame) -> tuple[Forecaster, 
         ahead = {"shifts": conformal["shifts"], "windows": 1, **record_ends(prepared.panel)}
         extra |= {CALIBRATION: conformal, CALIBRATION_AHEAD: ahead}
     bundle = Bundle(members=tuple(members), preprocessor=prepared.preprocessor, extra=extra)
+    if "blend" in case:  # the baselines of the first series; others have the networks alone
+        names = prepared.panel.names[: len(case["blend"])]
+        weight = tuple(0.3 + 0.3 * s for s in range(len(names)))
+        blend = Blend(series=tuple(names), baseline=tuple(case["blend"]), weight=weight)
+        rows = {each: row for row, each in enumerate(prepared.panel.names)}
+        bundle = with_blend(bundle, blend, select_parts(blend, fit_formulas(prepared), rows))
     model = Forecaster.from_config(prepared.config)
     model._bundle, model._prepared, model._source = bundle, prepared, table
     return model, bundle
@@ -168,7 +185,8 @@ def test_forecasts_are_those_of_fusecast(name: str, tmp_path: Path) -> None:
 
     panel = extend_panel(model.prepared.panel, HORIZON, read_future(future, ("unique_id",)), None)
     index = WindowIndex.at_end(lengths=panel.lengths - HORIZON, lookback=LOOKBACK, horizon=HORIZON)
-    inputs = GraphInputs.of(bundle.preprocessor).gather(bundle.preprocessor, panel, index)
+    read = GraphInputs.of(bundle.preprocessor, has_history="blend" in case)
+    inputs = read.gather(bundle.preprocessor, panel, index)
     found = run_session(tmp_path / "model.onnx", inputs)
     expected = model.predict(future)
     targets = model.config.table.target

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fusecast.errors import ArtifactError, ConfigError
-from fusecast.evaluation.blend import stored_blend
+from fusecast.evaluation.blend import stored_blend, stored_parts
 from fusecast.export.onnx.graph import OnnxForecast
 from fusecast.export.onnx.recurrence import OPSET
 from fusecast.export.onnx.schema import describe_graph, to_metadata
@@ -57,7 +57,7 @@ class OnnxExport:
 def check_exportable(bundle: Bundle, *, raw: bool) -> None:
     """Raise a ConfigError, before anything is written, where forecasts cannot be computed in a graph.
 
-    A blend needs baselines that were fitted to rows of the table.
+    The spreads of baselines are not saved in bundles of earlier versions.
     """
     for package in PACKAGES:
         try:
@@ -68,8 +68,8 @@ def check_exportable(bundle: Bundle, *, raw: bool) -> None:
     if networks.preprocessor.counted_holidays:
         reason = "they are counted in steps longer than a day, whose length the graph does not know"
         raise ConfigError.not_in_onnx("public holidays", reason, "features.country=[]")
-    if blend is not None and any(blend.weight) and not raw:
-        reason = f"{blend.summary}: baselines are computed from all rows of a series"
+    if blend is not None and stored_parts(bundle) is None and not raw:
+        reason = f"{blend.summary}, and a run of fusecast {bundle.version} has no spreads of them"
         raise ConfigError.not_in_onnx("a blend with baselines", reason, "blend='none'", raw=True)
 
 
@@ -85,17 +85,18 @@ def export_onnx(
     """
     check_exportable(bundle, raw=raw)
     conformal = None if raw else stored_calibration_ahead(bundle)
-    graph = OnnxForecast(bundle.for_future, conformal, explain=explain)
+    parts = [] if raw else stored_parts(bundle) or []
+    graph = OnnxForecast(bundle.for_future, conformal, parts, explain=explain)
     description = describe_graph(bundle, conformal, graph, raw=raw)
     with scratch_folder("fusecast-onnx-") as scratch:
         whole, small = scratch / "whole.onnx", scratch / "small.onnx"
         write_graph(graph, trace_inputs(graph, bundle), whole, to_metadata(description))
-        difference = compare(whole, graph.inputs, bundle, conformal)
+        difference = compare(whole, graph.inputs, bundle, conformal, parts)
         if not difference.largest <= TOLERANCE:  # not for NaN either
             raise ArtifactError.other_forecasts_in_onnx(path, difference.largest, TOLERANCE)
         if int8:
             quantize(whole, small)
-            difference = compare(small, graph.inputs, bundle, conformal)
+            difference = compare(small, graph.inputs, bundle, conformal, parts)
         content = (small if int8 else whole).read_bytes()
         with replace_file(path) as temporary:
             temporary.write_bytes(content)
@@ -116,6 +117,7 @@ def write_graph(graph: OnnxForecast, windows: dict[str, torch.Tensor], path: Pat
     graph.eval()
     file = BytesIO()
     axes = {name: {0: "batch"} for name in (*windows, *graph.output_names)}
+    axes |= {"history": {0: "batch", 1: "rows"}} if graph.inputs.has_history else {}
     with _quietly(), torch.no_grad():
         torch.onnx.export(
             graph,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fusecast.calibration.conformal import MIN_WIDTH
 from fusecast.data.frequency import seasons_for
+from fusecast.export.onnx.baselines import BlendedBaseline
 from fusecast.export.onnx.encoding import EncodedWindows, WindowEncoder
 from fusecast.export.onnx.inputs import GraphInputs
 from fusecast.export.onnx.quantiles import compute_median, count_quantiles, mix_quantiles, sort_last
@@ -22,7 +23,10 @@ from fusecast.model.batch import Batch
 from fusecast.windows.window_scaling import compute_window_scales, count_values_of_center
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusecast.calibration.conformal import Conformal
+    from fusecast.evaluation.blend import BlendPart
     from fusecast.inference.model_bundle import Bundle
 
 EXPLANATIONS = ("static_weights", "past_weights", "future_weights", "attention")
@@ -37,10 +41,12 @@ class OnnxForecast(nn.Module):
     usual: Tensor
     encoder: WindowEncoder
 
-    def __init__(self, bundle: Bundle, conformal: Conformal | None, *, explain: bool) -> None:
+    def __init__(
+        self, bundle: Bundle, conformal: Conformal | None, parts: Sequence[BlendPart] = (), *, explain: bool
+    ) -> None:
         super().__init__()
         fitted, self.config = bundle.preprocessor, bundle.config
-        self.inputs, self.explain = GraphInputs.of(fitted), explain
+        self.inputs, self.explain = GraphInputs.of(fitted, has_history=bool(parts)), explain
         self.encoder = WindowEncoder(fitted, self.inputs, self.config.lookback, self.config.horizon)
         self.networks = nn.ModuleList(copy.deepcopy(member.network).eval() for member in bundle.members)
         for network in self.networks:
@@ -50,6 +56,8 @@ class OnnxForecast(nn.Module):
         self.transform, self.targets = fitted.targets.transform, fitted.targets
         self.register_buffer("bound", torch.from_numpy(fitted.targets.lowest))
         self.register_buffer("lowest", torch.from_numpy(EnsemblePredictor.from_bundle(bundle, "cpu").lowest))
+        baselines = [BlendedBaseline(part, fitted.series, self.config.horizon) for part in parts]
+        self.baselines = nn.ModuleList(baselines)
         self.method = None if conformal is None else conformal.method
         if conformal is not None:
             by_series = [conformal.scales.get(name, conformal.usual) for name in fitted.series]
@@ -78,7 +86,12 @@ class OnnxForecast(nn.Module):
             else:
                 values = sort_last(self._to_units(output.quantiles, batch, center, scale))
             quantiles.append(values)
-        forecast = self._calibrate(self._combine(quantiles), series)
+        forecast = self._combine(quantiles)
+        for baseline in self.baselines:
+            forecast = baseline(forecast, windows["history"], series)
+        if len(self.baselines):
+            forecast = torch.maximum(forecast, self.lowest[:, None])
+        forecast = self._calibrate(forecast, series)
         if not self.encoder.scales_all_series:
             forecast = torch.where((series > 0)[:, None, None, None], forecast, torch.nan)
         names = self.output_names[1:]

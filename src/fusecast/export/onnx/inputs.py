@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusecast.data.arrays import FloatArray, IntArray
     from fusecast.data.panel import Panel
     from fusecast.features.preprocessor import FittedPreprocessor
     from fusecast.windows.window_index import WindowIndex
@@ -42,10 +43,12 @@ class GraphInputs:
     static_category: tuple[str, ...]
     has_series: bool  # whether `series` [B] is read: the position among the series of the training from 1 on, or 0
     has_time: bool  # whether `time` [B, L + H] is read: seconds of local time since 1970, NaN before the first row
+    targets: tuple[str, ...]
+    has_history: bool  # whether `history` [B, N, Y] is read: targets of any number of rows before the forecast
 
     @classmethod
-    def of(cls, fitted: FittedPreprocessor) -> GraphInputs:
-        """Return the inputs of a forecast with a fitted preprocessor."""
+    def of(cls, fitted: FittedPreprocessor, *, has_history: bool = False) -> GraphInputs:
+        """Return the inputs of a forecast with a fitted preprocessor; of one with baselines if it `has_history`."""
         names = fitted.schema.names
         known = names(Role.KNOWN, Kind.REAL), names(Role.KNOWN, Kind.CATEGORICAL)
         return cls(
@@ -57,6 +60,8 @@ class GraphInputs:
             static_category=names(Role.STATIC, Kind.CATEGORICAL),
             has_series=len(fitted.series) > 1,
             has_time=bool(fitted.calendar or fitted.holidays),
+            targets=fitted.schema.targets,
+            has_history=has_history,
         )
 
     def describe(self, lookback: int, horizon: int) -> list[dict[str, Any]]:
@@ -77,6 +82,9 @@ class GraphInputs:
                 if columns:
                     shape_of = [*sizes, len(columns)]
                     described.append({"name": f"{group}_{kind}", "type": dtype, "shape": shape_of, "columns": columns})
+        if self.has_history:
+            columns, shape = list(self.targets), ["batch", "rows", len(self.targets)]
+            described.append({"name": "history", "type": "float64", "shape": shape, "columns": columns})
         return described
 
     def gather(self, fitted: FittedPreprocessor, panel: Panel, index: WindowIndex) -> dict[str, Array]:
@@ -114,12 +122,22 @@ class GraphInputs:
             gathered["static_real"] = np.stack([panel.static_reals[name][series] for name in self.static_real], axis=-1)
         if self.static_category:
             gathered["static_category"] = np.stack([codes(name)[series] for name in self.static_category], axis=-1)
+        if self.has_history:
+            gathered["history"] = gather_history(panel, series, cutoff)
         order = [each["name"] for each in self.describe(L, index.horizon)]
         kinds = {"category": np.int32, "series": np.int32}
         return {
             name: np.ascontiguousarray(gathered[name].astype(kinds.get(name.rpartition("_")[2], np.float64)))
             for name in order
         }
+
+
+def gather_history(panel: Panel, series: IntArray, cutoff: IntArray) -> FloatArray:
+    """Return the targets of all rows before each cutoff, [B, N, Y]: N of the longest, NaN before the first row."""
+    row = cutoff[:, None] + np.arange(-cutoff.max(initial=0), 0)
+    rows = panel.indptr[series][:, None] + row.clip(min=0)
+    values = np.stack([panel.reals[name][rows] for name in panel.schema.targets], axis=-1)
+    return np.where(row[..., None] < 0, np.nan, values)
 
 
 def embeds_series(fitted: FittedPreprocessor) -> bool:

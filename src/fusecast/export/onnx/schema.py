@@ -18,6 +18,7 @@ FORMAT = 1
 UNITS = {
     "series": "position in `series` from 1 on, 0 for a series that is not among them",
     "time": "seconds since 1970-01-01 of the local time of each step, lookback first; NaN before the first row",
+    "history": "units of the table: targets of any number of rows before the forecast, oldest first, NaN where missing",
     "real": "units of the table, NaN where missing, and before the first row",
     "category": "position in `vocabularies` from 1 on, 0 where missing, unknown, and before the first row",
 }
@@ -43,6 +44,7 @@ def describe_graph(bundle: Bundle, conformal: Conformal | None, graph: OnnxForec
         for name in graph.output_names
     ]
     calibration = "none" if conformal is None else conformal.method
+    blend = [each.name for each in graph.baselines]
     return {
         "format": FORMAT,
         "fusecast": __version__,
@@ -62,6 +64,7 @@ def describe_graph(bundle: Bundle, conformal: Conformal | None, graph: OnnxForec
         "unknown_series": "forecast" if graph.encoder.scales_all_series else "NaN",
         "vocabularies": columns,
         "members": len(networks.members),
+        "blend": blend,
         "calibration": f"{calibration}, as of the export" if calibration == "adaptive" else calibration,
         "raw": raw,
     }

@@ -10,15 +10,18 @@ import numpy as np
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Kind, Role
 from fusecast.data.time_grid import TimeGrid
+from fusecast.evaluation.blend import BlendedPredictor
 from fusecast.features.targets import COUNT_HEAD
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fusecast.calibration.conformal import Conformal
     from fusecast.data.arrays import FloatArray
+    from fusecast.evaluation.blend import BlendPart
     from fusecast.export.onnx.inputs import GraphInputs
     from fusecast.inference.model_bundle import Bundle
 
@@ -39,12 +42,19 @@ class Comparison:
     windows: int
 
 
-def compare(path: Path, inputs: GraphInputs, bundle: Bundle, conformal: Conformal | None, seed: int = 0) -> Comparison:
+def compare(
+    path: Path,
+    inputs: GraphInputs,
+    bundle: Bundle,
+    conformal: Conformal | None,
+    parts: Sequence[BlendPart] = (),
+    seed: int = 0,
+) -> Comparison:
     """Return how far the forecasts of a file are from those of a bundle's networks for the future."""
     networks = bundle.for_future
     panel, index = draw_windows(networks, bundle.extra["split"], seed)
     found = run_session(path, inputs.gather(networks.preprocessor, panel, index))["forecast"]
-    expected = predict(networks, conformal, panel, index)
+    expected = predict(networks, conformal, parts, panel, index)
     scale = networks.preprocessor.encode(panel).scale[index.locate(np.arange(len(index)))[0]][:, None, :, None]
     return measure(found, expected, scale, len(index), whole=networks.config.head == COUNT_HEAD)
 
@@ -64,9 +74,12 @@ def measure(
     return Comparison(largest=float(difference.max()), mean=float(difference.mean()), windows=windows)
 
 
-def predict(networks: Bundle, conformal: Conformal | None, panel: Panel, index: WindowIndex) -> FloatArray:
-    """Return the quantiles of the windows of an index, calibrated."""
-    forecasts = EnsemblePredictor.from_bundle(networks, "cpu").predict(panel, index)
+def predict(
+    networks: Bundle, conformal: Conformal | None, parts: Sequence[BlendPart], panel: Panel, index: WindowIndex
+) -> FloatArray:
+    """Return the quantiles of the windows of an index, mixed with baselines and calibrated."""
+    predictor = EnsemblePredictor.from_bundle(networks, "cpu")
+    forecasts = BlendedPredictor(predictor=predictor, parts=parts).predict(panel, index)
     return (forecasts if conformal is None else conformal.apply(panel, forecasts)).quantiles
 
 
