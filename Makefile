@@ -8,7 +8,7 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables clean help \
+.PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables wheel clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
 
 help:  ## List the targets
@@ -148,5 +148,9 @@ calibration: $(VENV)/.core  ## Coverage on the test span of every real set, raw 
 soak: $(VENV)/.dev  ## Kill trainings at random moments and at every rename, and resume them (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/soak.py $(SOAK_ARGS)
 
+# WHEEL_ARGS="--demo '--max-minutes 0.5'" trains for a shorter time.
+wheel: $(VENV)/.dev  ## Build dist/, and run the demo of the wheel in a new environment without a compiler (ten minutes)
+	$(BIN)/python -m tests.packaging.wheel $(WHEEL_ARGS)
+
 clean:  ## Remove what make and the tests have created, the environment too
-	rm -rf $(VENV) .venv-* $(ORT_WEB) .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info
+	rm -rf $(VENV) .venv-* $(ORT_WEB) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -2,7 +2,8 @@
 
     python examples/onnx_forecast.py model.onnx history.csv [plan.csv] > forecasts.csv
 
-A row of `history.csv` is a step of a series, without gaps; `plan.csv` has the known columns of the steps to forecast.
+A row of `history.csv` is a step of a series, in order, without gaps. `plan.csv` has the times and known columns of the
+steps to forecast; a model without calendar features and known columns needs none.
 """
 
 import csv
@@ -14,60 +15,44 @@ import numpy as np
 import onnxruntime
 
 
-def read(path):
+def read(path):  # the rows of each series
+    series = {}
     with open(path, newline="", encoding="utf-8") as file:  # noqa: PTH123
-        return list(csv.DictReader(file))
+        for row in csv.DictReader(file):
+            series.setdefault(tuple(row.get(name, "") for name in ids), []).append(row)
+    return series
 
 
-def seconds(text):
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-
-
-def main(model, history, plan=None):
-    session = onnxruntime.InferenceSession(model)
-    about = json.loads(session.get_modelmeta().custom_metadata_map["fusecast"])
-    L, H, id_column, time = about["lookback"], about["horizon"], ",".join(about["id"]), about["time"]
-    past, future = {}, {}
-    for rows, groups in ((read(history), past), (read(plan) if plan else [], future)):
-        for row in rows:
-            groups.setdefault(row.get(id_column, ""), []).append(row)
-    names = list(past)
-    steps = {}  # of each series, lookback first; None where there is no row
-    for name, rows in past.items():
-        before = rows[-L:]
-        steps[name] = [None] * (L - len(before)) + before + (future.get(name) or [None] * H)
-
-    def value(row, column, kind):
-        text = (row or {}).get(column) or ""
-        if kind == "float64":
-            return float(text) if text else np.nan
-        levels = about["vocabularies"][column]
+def value(row, column, kind):
+    text, levels = (row or {}).get(column) or "", about["vocabularies"].get(column)
+    if kind == "int32":
         return levels.index(text) + 1 if text in levels else 0
-
-    feeds = {}
-    for each in about["inputs"]:
-        name, kind = each["name"], each["type"]
-        if name == "series":
-            known = {series: code for code, series in enumerate(about["series"], start=1)}
-            array = [known.get(series, 0) for series in names]
-        elif name == "time":
-            step = seconds(past[names[0]][-1][time]) - seconds(past[names[0]][-2][time])
-            last = {series: seconds(past[series][-1][time]) for series in names}
-            array = [
-                [last[s] + step * (t - L + 1) if t >= L or steps[s][t] else np.nan for t in range(L + H)] for s in names
-            ]
-        else:
-            part = {"past": slice(0, L), "future": slice(L, L + H), "static": slice(L - 1, L)}[name.partition("_")[0]]
-            array = [[[value(row, c, kind) for c in each["columns"]] for row in steps[s][part]] for s in names]
-            array = [rows[0] for rows in array] if name.startswith("static") else array
-        feeds[name] = np.array(array, dtype=kind)
-
-    forecasts = session.run(["forecast"], feeds)[0]  # [series, steps, targets, levels]
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow([id_column or "series", "step", "target", *(f"q{level:g}" for level in about["levels"])])
-    for s, h, y in np.ndindex(*forecasts.shape[:3]):
-        out.writerow([names[s], h + 1, about["targets"][y], *(repr(float(q)) for q in forecasts[s, h, y])])
+    if column == about["time"] and text:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    return float(text or "nan")
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+model, history, *plan = sys.argv[1:]
+session = onnxruntime.InferenceSession(model)
+about = json.loads(session.get_modelmeta().custom_metadata_map["fusecast"])
+L, H, ids, inputs = about["lookback"], about["horizon"], about["id"], about["inputs"]
+past, future = read(history), read(plan[0]) if plan else {}
+windows = [[None] * (L - len(rows)) + rows[-L:] + future.get(key, [])[:H] for key, rows in past.items()]
+if any(each["name"].startswith(("time", "future")) for each in inputs) and min(map(len, windows)) < L + H:
+    sys.exit(f"the plan needs the {H} steps after the last one of each series")
+parts = {"time": slice(L + H), "past": slice(L), "future": slice(L, None), "static": slice(L - 1, L)}
+feeds = {}
+for each in inputs:
+    if each["name"] == "series":  # those of several ids are written as lines of CSV
+        known = [tuple(next(csv.reader([name]))) if len(ids) > 1 else (name,) for name in about["series"]]
+        values = [known.index(key) + 1 if key in known else 0 for key in past]
+    else:
+        part, columns = parts[each["name"].partition("_")[0]], each.get("columns", [about["time"]])
+        values = [[value(row, c, each["type"]) for row in rows[part] for c in columns] for rows in windows]
+    feeds[each["name"]] = np.array(values, dtype=each["type"]).reshape(-1, *each["shape"][1:])
+
+forecasts = session.run(["forecast"], feeds)[0]  # [series, steps, targets, levels]
+out, keys = csv.writer(sys.stdout, lineterminator="\n"), list(past)
+out.writerow([*ids, "step", "target", *(f"q{level:g}" for level in about["levels"])])
+for s, h, y in np.ndindex(*forecasts.shape[:3]):
+    out.writerow([*keys[s], h + 1, about["targets"][y], *map(float, forecasts[s, h, y])])

@@ -172,7 +172,7 @@ def test_no_folder_has_too_many_modules() -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    of_no_folder = {"helpers", "reliability", "contract", "golden", "docs", "benchmarks", "forecaster"}
+    of_no_folder = {"helpers", "reliability", "contract", "golden", "docs", "benchmarks", "forecaster", "packaging"}
     folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
     wrong = {name for name in folders if name not in of_no_folder | {"."} and not (PACKAGE / name).is_dir()}
     assert wrong == set()

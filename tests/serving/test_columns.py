@@ -107,6 +107,7 @@ def test_columns_under_other_names_are_those_of_the_model(client: Any) -> None:
 def test_series_are_forecast_alone(client: Any) -> None:
     every = post(client, "zoned", zoned_table())["forecasts"]
     alone = post(client, "zoned", zoned_table(), series='["a,2"]')["forecasts"]
+    assert post(client, "zoned", zoned_table(), series="a,2")["forecasts"] == alone
     assert [row["y_hat"] for row in alone] == pytest.approx([row["y_hat"] for row in every[HORIZON : 2 * HORIZON]])
     unknown = post(client, "zoned", zoned_table(), series='["a,3"]')
     assert "a,3" in unknown["error"]["message"]

@@ -96,9 +96,13 @@ def test_a_form_of_files_whatever_their_names(
 
 
 def test_options_of_a_file_are_in_the_query(client: httpx.Client, table: pl.DataFrame, forecaster: Forecaster) -> None:
-    answer = post(client, "/v1/forecast?model=other&quantiles=[0.3]&raw=true", to_bytes(table, "write_csv"), "text/csv")
-    assert answer.json()["model"] == "other"
-    assert set(rows_of(answer)[0]) == {"unique_id", "ds", "cutoff", "step", "y_hat", "q0.3"}
+    for options in ("quantiles=[0.3]&raw=true", "quantiles=0.3&raw=true&series=s1"):
+        answer = post(client, f"/v1/forecast?model=other&{options}", to_bytes(table, "write_csv"), "text/csv")
+        assert answer.json()["model"] == "other"
+        assert set(rows_of(answer)[0]) == {"unique_id", "ds", "cutoff", "step", "y_hat", "q0.3"}
+    assert {row["unique_id"] for row in rows_of(answer)} == {"s1"}
+    wrong = client.post("/v1/forecast?quantile=0.3", content=b"a", headers={"Content-Type": "text/csv"}).json()["error"]
+    assert (wrong["message"], wrong["hint"]) == ("there is no option 'quantile'", "did you mean 'quantiles'?")
 
 
 @pytest.mark.parametrize(
@@ -181,6 +185,9 @@ def test_history_rows_are_the_last_known_ones(client: httpx.Client, table: pl.Da
 
 def test_inspect(client: httpx.Client, table: pl.DataFrame) -> None:
     answer = client.post("/v1/inspect", files={"table": ("x", to_xlsx(table))}).json()
+    body = client.post("/v1/inspect", content=table.write_csv(), headers={"Content-Type": "text/csv"}).json()
+    assert (body["rows"], body["num_series"]) == (answer["rows"], answer["num_series"])
+    assert client.post("/v1/inspect", json={"table": []}).status_code == 415
     roles = {column["name"]: column["role"] for column in answer["columns"]}
     assert roles["unique_id"] == "id"
     assert roles["ds"] == "time"

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from fusecast.errors.base import FusecastWarning, warn
 from fusecast.kernels.bindings import define_structures
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
@@ -44,19 +45,29 @@ DEFINING = Lock()
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None where they are switched off or cannot be built; decided once a process."""
+    """Return the compiled kernels, or None where they are switched off or cannot be built; decided once a process.
+
+    Where they cannot be built, a FusecastWarning says why.
+    """
     if os.environ.get(SWITCH, "1") == "0" or platform.system() != "Linux":
         return None
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
     try:
         with _open_cache() as folder:
             path = _build(folder, compiler)
-            if path is None:
-                return None
-            _share_openmp()
-            return load_checked(path)
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # no home folder, or one that cannot be written to
-        return None
+            if path is not None:
+                _share_openmp()
+                return load_checked(path)
+            problem = f"{compiler} cannot compile them" if compiler else "no C compiler (cc, gcc, clang) is on the PATH"
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # such as a home folder that is read only
+        problem = str(error)
+    warn(
+        FusecastWarning(
+            f"the kernels in C are not used, torch computes the same more slowly: {problem}\n"
+            f"Hint: install gcc for a faster network, or set {SWITCH}=0 to do without and without this note"
+        )
+    )
+    return None
 
 
 def load_checked(path: Path) -> ctypes.CDLL | None:

@@ -21,14 +21,13 @@ from fusecast.errors import FusecastError
 from fusecast.serving import answers
 from fusecast.serving.bodies import (
     FORM,
+    TABLES,
     ErrorAnswer,
     ForecastRequest,
     WhatIfRequest,
     describe_body,
-    limit_body,
     read_call,
-    read_parts,
-    require_file,
+    read_file,
 )
 from fusecast.serving.errors import CODES, RequestError
 from fusecast.serving.forecasting import answer_forecast, answer_inspect, answer_what_if
@@ -173,6 +172,7 @@ def add_model_routes(app: FastAPI) -> None:
     content |= {media: {"schema": file} for media in answers.TABLES}
     tables: dict[int | str, dict[str, Any]] = {200: {"content": content}}
     form = {"type": "object", "properties": {"table": file}, "required": ["table"]}
+    bodies = {media: {"schema": file} for media in TABLES}
     name_of_model = Query(None, alias="model", description="name of the model; the first one")
 
     @app.get("/v1/models", **protected)
@@ -215,11 +215,11 @@ def add_model_routes(app: FastAPI) -> None:
     @app.post(
         "/v1/inspect",
         **posted,
-        openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": form}}}},
+        openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": form}, **bodies}}},
     )
     async def inspect(request: Request) -> Response:
         """Describe a table, and propose the roles of its columns."""
-        file = require_file(await read_parts(limit_body(request, settings), settings), "table")
+        file = await read_file(request, settings, "table")
         content, request.state.facts.rows = await workers.run(lambda: answer_inspect(file, settings))
         return Response(content, media_type=answers.JSON)
 

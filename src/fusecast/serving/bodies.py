@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from fusecast.errors.base import did_you_mean
 from fusecast.io.documents import parse_json
 from fusecast.io.tables import read_table
 from fusecast.serving.decoding import decode_table
@@ -149,8 +150,7 @@ async def read_call(request: Request, settings: Settings, kind: type[Options] = 
 
     Both raise a RequestError where that cannot be.
     """
-    request = limit_body(request, settings)
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    request, media = limit_body(request, settings), _media_of(request)
     if media == JSON:
         body = await request.body()
         return lambda: read_json(body, kind)
@@ -159,11 +159,13 @@ async def read_call(request: Request, settings: Settings, kind: type[Options] = 
         return lambda: understand_parts(parts, kind)
     if media in TABLES and kind is ForecastRequest:
         body, query = await request.body(), _options_of(request)
-        return lambda: Call(
-            history=body, options=validate(Options, {name: _from_text(value) for name, value in query.items()})
-        )
+        return lambda: _to_call(validate(kind, {**_from_texts(query), "history": body}))
     kinds = [JSON, FORM, *(TABLES if kind is ForecastRequest else ())]
     raise RequestError.unsupported(media or "unknown", kinds)
+
+
+def _media_of(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _options_of(request: Request) -> dict[str, str]:
@@ -202,6 +204,16 @@ async def read_parts(request: Request, settings: Settings) -> dict[str, bytes | 
     return parts
 
 
+async def read_file(request: Request, settings: Settings, name: str) -> bytes:
+    """Return the file that is a body by itself, or has a name in a form; raise a RequestError where there is none."""
+    request, media = limit_body(request, settings), _media_of(request)
+    if media in TABLES:
+        return await request.body()
+    if media == FORM:
+        return require_file(await read_parts(request, settings), name)
+    raise RequestError.unsupported(media or "unknown", [FORM, *TABLES])
+
+
 def require_file(parts: Mapping[str, bytes | str], name: str) -> bytes:
     """Return a file of a form; raise a RequestError where there is none."""
     file = parts.get(name)
@@ -215,8 +227,8 @@ def understand_parts(parts: Mapping[str, bytes | str], kind: type[Options]) -> C
     require_file(parts, "history")
     if "plan" in parts:
         require_file(parts, "plan")
-    values = {name: _from_text(part) if isinstance(part, str) else part for name, part in parts.items()}
-    return _to_call(validate(kind, values))
+    texts = {name: part for name, part in parts.items() if isinstance(part, str)}
+    return _to_call(validate(kind, {**parts, **_from_texts(texts)}))
 
 
 def _to_call(wanted: Any) -> Call:
@@ -224,12 +236,17 @@ def _to_call(wanted: Any) -> Call:
     return Call(history=wanted.history, plan=wanted.plan, options=wanted, changes=changes, series=series)
 
 
-def _from_text(text: str) -> Any:
-    """Return the value of an option that is written as JSON, or as numbers with commas between them."""
-    try:
-        return parse_json(text)
-    except ValueError:
-        return [word.strip() for word in text.split(",")] if "," in text else text
+def _from_texts(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of options: JSON; `quantiles` also as numbers with commas between, `series` also as a name."""
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        try:
+            values[name] = parse_json(text)
+        except ValueError:
+            values[name] = text.split(",") if name == "quantiles" else text
+        if name in ("quantiles", "series") and not isinstance(values[name], list | None):
+            values[name] = [values[name] if name == "quantiles" else text]
+    return values
 
 
 def validate(kind: type[BaseModel], values: Mapping[str, Any]) -> Any:
@@ -239,6 +256,9 @@ def validate(kind: type[BaseModel], values: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(name, kind.model_fields).removeprefix("Hint: ")
+            raise RequestError.wrong_request(f"there is no option {name!r}", hint, field=name) from None
         raise RequestError.wrong_request(f"{name!r}: {first['msg']}", field=name) from None
 
 

@@ -29,9 +29,9 @@ from fusecast.serving.settings import KEYS, Settings
 
 MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".stream", b"PK\x03\x04": ".xlsx"}
 UNREADABLE = {
-    b"\x1f\x8b": "it is compressed by gzip: send it as it was before",
-    b"\xd0\xcf\x11\xe0": "it is a spreadsheet of the format before 2007: save it as .xlsx",
-    b"%PDF": "it is a PDF",
+    b"\x1f\x8b": "the file is compressed by gzip\nHint: send it as it was before",
+    b"\xd0\xcf\x11\xe0": "the file is a spreadsheet of the format before 2007\nHint: save it as .xlsx",
+    b"%PDF": "the file is a PDF\nHint: send a table: CSV, Parquet, Arrow or .xlsx",
 }
 READERS = 2
 """Files that are read at once."""
@@ -43,7 +43,7 @@ def find_kind(content: bytes) -> str:
     """Return the ending that files with this content have; raise a DataError where no such file is read."""
     for magic, why in UNREADABLE.items():
         if content.startswith(magic):
-            raise DataError.unreadable_file("the file", why)
+            raise DataError(why)
     return next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), ".csv")
 
 

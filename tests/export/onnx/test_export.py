@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.export.conftest import Exported
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
@@ -21,6 +22,7 @@ from fusecast.cli.app import app, main
 from fusecast.evaluation.blend import BLEND, Blend
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+IDS = ["region", "unique_id"]
 ORT_WEB = "FUSECAST_ORT_WEB"
 """Variable with a folder in which `npm install onnxruntime-web` was run, see the Makefile."""
 
@@ -28,10 +30,10 @@ ORT_WEB = "FUSECAST_ORT_WEB"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run")
-    table = shop_table()
-    table.write_csv(place / "history.csv")
-    future_of(table).write_csv(place / "plan.csv")
-    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(place / "history.csv")
+    table, region = shop_table(), pl.lit("north").alias("region")
+    table.with_columns(region).write_csv(place / "history.csv")
+    future_of(table).with_columns(region).write_csv(place / "plan.csv")
+    forecaster = Forecaster(HORIZON, LOOKBACK, id=IDS, **ROLES, **TINY).fit(place / "history.csv")
     return forecaster.save(place / "run")
 
 
@@ -51,20 +53,21 @@ def expected(run: Path) -> list[float]:
 
 def check(output: str, run: Path) -> None:
     lines = [line.split(",") for line in output.strip().splitlines()]
-    assert lines[0] == ["unique_id", "step", "target", "q0.1", "q0.5", "q0.9"]
-    assert [line[:3] for line in lines[1:3]] == [["shop 0", "1", "y"], ["shop 0", "2", "y"]]
-    np.testing.assert_allclose([float(cell) for line in lines[1:] for cell in line[3:]], expected(run), rtol=1e-4)
+    assert lines[0] == [*IDS, "step", "target", "q0.1", "q0.5", "q0.9"]
+    assert [line[:4] for line in lines[1:3]] == [["north", "shop 0", "1", "y"], ["north", "shop 0", "2", "y"]]
+    np.testing.assert_allclose([float(cell) for line in lines[1:] for cell in line[4:]], expected(run), rtol=1e-4)
 
 
 def test_the_example_in_python_needs_neither_fusecast_nor_torch(model: Path, run: Path) -> None:
     guard = "import sys; sys.modules['fusecast'] = sys.modules['torch'] = None; sys.argv = sys.argv[1:]"
     code = f"{guard}; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
-    words = [str(EXAMPLES / "onnx_forecast.py"), str(model), "history.csv", "plan.csv"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=run.parent, capture_output=True, text=True, check=False
-    )
+    words = [sys.executable, "-c", code, str(EXAMPLES / "onnx_forecast.py"), str(model), "history.csv"]
+    done = subprocess.run([*words, "plan.csv"], cwd=run.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     check(done.stdout, run)
+    done = subprocess.run(words, cwd=run.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"the plan needs the {HORIZON} steps after the last one of each series\n"
 
 
 def test_the_example_in_javascript_forecasts_the_same(model: Path, run: Path) -> None:
@@ -94,7 +97,7 @@ def test_the_file_says_what_it_reads_and_nothing_of_this_machine(model: Path) ->
     assert [each["name"] for each in about["outputs"]] == [each.name for each in loaded.graph.output]
     assert about["levels"] == [0.1, 0.5, 0.9]
     assert about["vocabularies"]["weather"] == ["rain", "sun"]
-    assert about["series"] == ["shop 0", "shop 1", "shop 2"]
+    assert about["series"] == ["north,shop 0", "north,shop 1", "north,shop 2"]
     past = next(each for each in about["outputs"] if each["name"] == "past_weights")
     assert past["columns"][:2] == ["y", "visitors"]
     content = model.read_bytes()

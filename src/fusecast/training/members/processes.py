@@ -26,6 +26,7 @@ from fusecast.errors.artifact import translate_os_errors
 from fusecast.features.encoded_panel import EncodedPanel, Inputs
 from fusecast.features.new_series import NewSeries
 from fusecast.io.atomic import scratch_folder
+from fusecast.kernels.library import SWITCH, library
 from fusecast.model.config import ModelConfig
 from fusecast.training.callbacks.progress import notify
 from fusecast.training.final import StepPlan
@@ -132,6 +133,7 @@ class MemberProcesses:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            **({SWITCH: "0"} if library() is None else {}),  # why there are no kernels has been said here
         }
         process = subprocess.Popen(  # noqa: S603  this module, in this interpreter
             [sys.executable, "-P", "-m", "fusecast.training.members.process", str(self.scratch), str(number)],
