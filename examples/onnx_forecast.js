@@ -34,27 +34,27 @@ async function main(modelPath, historyPath, planPath) {
   const model = fs.readFileSync(modelPath), about = readMetadata(model), session = await ort.InferenceSession.create(model);
   const { lookback: L, horizon: H, id: ids, time, inputs } = about, [Q, Y] = [about.levels.length, about.targets.length];
   const past = readRows(historyPath, ids), future = planPath ? readRows(planPath, ids) : new Map(), keys = [...past.keys()];
-  const steps = keys.map((key) => [...Array(L).fill(null), ...past.get(key)].slice(-L).concat((future.get(key) ?? []).slice(0, H)));
-  if (inputs.some(({ name }) => /^(time|future)/.test(name)) && steps.some((rows) => rows.length < L + H))
+  const N = Math.max(L, ...keys.map((key) => past.get(key).length)); // the network reads L rows, baselines all of them
+  const steps = keys.map((key) => [...Array(N).fill(null), ...past.get(key)].slice(-N).concat((future.get(key) ?? []).slice(0, H)));
+  if (inputs.some(({ name }) => /^(time|future)/.test(name)) && steps.some((rows) => rows.length < N + H))
     throw new Error(`the plan needs the ${H} steps after the last one of each series`);
   const value = (row, column, type) => {
     const text = row?.[column] ?? "";
     if (type === "int32") return about.vocabularies[column].indexOf(text) + 1;
     return text === "" ? NaN : column === time ? seconds(text) : Number(text);
   };
-  const parts = { time: [0, L + H], past: [0, L], future: [L, L + H], static: [L - 1, L] }, feeds = {};
+  const parts = { time: [N - L], past: [N - L, N], history: [0, N], future: [N], static: [N - 1, N] }, feeds = {};
   for (const { name, type, shape, columns = [time] } of inputs) {
     const values = name === "series" ? keys.map((key) => about.series.indexOf(key) + 1) : steps.map((rows) =>
       rows.slice(...parts[name.split("_")[0]]).map((row) => columns.map((column) => value(row, column, type))));
     const numbers = (type === "int32" ? Int32Array : Float64Array).from(values.flat(2));
-    feeds[name] = new ort.Tensor(type, numbers, [keys.length, ...shape.slice(1)]);
+    feeds[name] = new ort.Tensor(type, numbers, [keys.length, ...shape.slice(1).map((n) => (n === "rows" ? N : n))]);
   }
   const { data } = (await session.run(feeds, ["forecast"])).forecast; // [series, steps, targets, levels]
   console.log([...ids, "step", "target", ...about.levels.map((level) => `q${level}`)].join(","));
   for (let at = 0; at < data.length / Q; at++) {
-    const labels = [keys[Math.floor(at / Y / H)], (Math.floor(at / Y) % H) + 1, about.targets[at % Y]];
-    console.log([...labels, ...data.slice(at * Q, (at + 1) * Q)].join(","));
+    const series = keys[Math.floor(at / Y / H)], step = (Math.floor(at / Y) % H) + 1;
+    console.log([series, step, about.targets[at % Y], ...data.slice(at * Q, (at + 1) * Q)].join(","));
   }
 }
-
 main(...process.argv.slice(2));

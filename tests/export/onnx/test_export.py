@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table, region = shop_table(), pl.lit("north").alias("region")
     table.with_columns(region).write_csv(place / "history.csv")
     future_of(table).with_columns(region).write_csv(place / "plan.csv")
-    forecaster = Forecaster(HORIZON, LOOKBACK, id=IDS, **ROLES, **TINY).fit(place / "history.csv")
+    forecaster = Forecaster(HORIZON, LOOKBACK, id=IDS, blend="validation", **ROLES, **TINY).fit(place / "history.csv")
     return forecaster.save(place / "run")
 
 
@@ -96,6 +96,13 @@ def test_the_file_says_what_it_reads_and_nothing_of_this_machine(model: Path) ->
     assert [each["name"] for each in about["inputs"]] == [each.name for each in loaded.graph.input]
     assert [each["name"] for each in about["outputs"]] == [each.name for each in loaded.graph.output]
     assert about["levels"] == [0.1, 0.5, 0.9]
+    assert about["blend"]  # which the examples have to read the history for
+    assert about["inputs"][-1] == {
+        "name": "history",
+        "type": "float64",
+        "shape": ["batch", "rows", 1],
+        "columns": ["y"],
+    }
     assert about["vocabularies"]["weather"] == ["rain", "sun"]
     assert about["series"] == ["north,shop 0", "north,shop 1", "north,shop 2"]
     past = next(each for each in about["outputs"] if each["name"] == "past_weights")
@@ -111,7 +118,7 @@ def test_a_series_that_is_not_known_has_no_forecast(model: Path, run: Path) -> N
 
     bundle = Forecaster.load(run)._require_bundle()
     panel, index = draw_windows(bundle, bundle.extra["split"], 0)
-    inputs = GraphInputs.of(bundle.preprocessor).gather(bundle.preprocessor, panel, index)
+    inputs = GraphInputs.of(bundle.preprocessor, has_history=True).gather(bundle.preprocessor, panel, index)
     for code in (0, -1, 99):
         inputs["series"][0] = code
         forecast = run_session(model, inputs)["forecast"]
