@@ -67,7 +67,10 @@ def make_bundle(folder: Path) -> None:
 
 
 def make_exported(folder: Path) -> None:
-    """An exported bundle with two members, final networks, a calibration and a blend."""
+    """An exported bundle with two members, final networks, a calibration and a blend.
+
+    In `exported` is one of an earlier version, whose blend has no spreads.
+    """
     forecaster = Forecaster(
         4,
         24,
@@ -122,7 +125,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
     folder = folder.resolve()
-    make_exported(folder / "exported")
+    make_exported(folder / "blended")
     make_run(folder / "run")
     make_bundle(folder / "bundle")
     make_scripts(folder / "scripts")

@@ -37,6 +37,7 @@ SCENARIOS = {
         saved.resumed_run,
         saved.saved_bundle,
         saved.exported_bundle,
+        saved.blended_bundle,
         saved.script_checkpoint,
         saved.old_weights,
     )

@@ -85,8 +85,17 @@ def saved_bundle(data: Data, scratch: Path) -> Tables:
 
 
 def exported_bundle(data: Data, scratch: Path) -> Tables:
-    """The folder of `Forecaster.export`: two members, final networks, a calibration and a blend."""
-    folder = Path(shutil.copytree(FILES / "exported", scratch / "exported"))
+    """A folder of `Forecaster.export`: two members, final networks, a calibration, and a blend without its spreads."""
+    return _exported("exported", scratch)
+
+
+def blended_bundle(data: Data, scratch: Path) -> Tables:
+    """The same with the spreads of the blend."""
+    return _exported("blended", scratch)
+
+
+def _exported(name: str, scratch: Path) -> Tables:
+    folder = Path(shutil.copytree(FILES / name, scratch / name))
     forecaster, table, plan = Forecaster.load(folder), bikes(20), bike_plan(4)
     return {
         "predict": forecaster.predict(plan, data=table),

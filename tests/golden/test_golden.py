@@ -64,7 +64,7 @@ def test_training_goes_on_from_a_checkpoint_of_an_earlier_version(name: str, mak
     check(name, make)
 
 
-@of("saved_bundle", "exported_bundle")
+@of("saved_bundle", "exported_bundle", "blended_bundle")
 def test_a_bundle_of_an_earlier_version_gives_what_it_gave(name: str, make: Make) -> None:
     check(name, make)
 
