@@ -24,7 +24,7 @@ test:  ## Lint, type-check, run all tests
 
 # Nothing is downloaded, neither here nor by a reader; site/index.html may be opened as a file.
 docs: $(VENV)/.dev  ## Build the documentation site in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
