@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -17,6 +18,10 @@ from mkdocs.structure.pages import Page
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", flags=re.MULTILINE | re.DOTALL)
+
+CELL = re.compile(r"<td[ >].*?</td>", flags=re.DOTALL)
+NAME = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
+JOINT = re.compile(r"::|[/_.=(](?=\w)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -50,6 +55,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = CODE.split(markdown)  # every second one is code
     return "".join(part if n % 2 else LINK.sub(rewrite, part) for n, part in enumerate(parts))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let names in cells of tables break where they have parts, and nowhere else."""
+    return CELL.sub(lambda cell: NAME.sub(lambda name: JOINT.sub(r"\g<0><wbr>", name[0]), cell[0]), html)
 
 
 def _resolve(source: str, link: str) -> str:
