@@ -8,7 +8,7 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables wheel clean help \
+.PHONY: demo test docs lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables wheel clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
 
 help:  ## List the targets
@@ -21,6 +21,10 @@ demo: $(VENV)/.core  ## Train a small TFT on the bundled data; write forecasts a
 test:  ## Lint, type-check, run all tests
 	@$(MAKE) --no-print-directory -j 2 lint types tests-stats browser ort-web
 	@$(MAKE) --no-print-directory tests
+
+# Nothing is downloaded, neither here nor by a reader; site/index.html may be opened as a file.
+docs: $(VENV)/.dev  ## Build the documentation site in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -153,4 +157,4 @@ wheel: $(VENV)/.dev  ## Build dist/, and run the demo of the wheel in a new envi
 	$(BIN)/python -m tests.packaging.wheel $(WHEEL_ARGS)
 
 clean:  ## Remove what make and the tests have created, the environment too
-	rm -rf $(VENV) .venv-* $(ORT_WEB) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) .venv-* $(ORT_WEB) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site src/*.egg-info

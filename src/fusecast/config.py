@@ -369,11 +369,11 @@ class RunConfig(Section):
     blend: BlendMethod = "auto"
     """Mix the forecasts with those of simple baselines: `validation`, by weights that suit the validation rows; `auto`
     does so where these hold 100 horizons of all series together; `none`."""
-    table: TableConfig = Field(default_factory=TableConfig)
-    split: SplitConfig = Field(default_factory=SplitConfig)
-    features: FeatureConfig = Field(default_factory=FeatureConfig)
-    network: NetworkConfig = Field(default_factory=NetworkConfig)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    table: TableConfig = Field(default_factory=TableConfig)  # the role of each column
+    split: SplitConfig = Field(default_factory=SplitConfig)  # the sizes of the validation and the test split
+    features: FeatureConfig = Field(default_factory=FeatureConfig)  # how columns become numbers
+    network: NetworkConfig = Field(default_factory=NetworkConfig)  # the sizes of the network
+    training: TrainingConfig = Field(default_factory=TrainingConfig)  # how it is trained
 
     @field_validator("time_budget")
     @classmethod
@@ -391,7 +391,7 @@ class RunConfig(Section):
 
     @classmethod
     def parse(cls, *layers: Mapping[str, Any]) -> Self:
-        """Validate plain values, nested by section; each layer overrides single options of those before it.
+        """Validate plain values, nested by section; each of the `layers` overrides single options of those before.
 
         Raises
         ------

@@ -48,7 +48,8 @@ class Forecaster(Generic[FrameT]):
     without the calibration (scores show them beside as ``TFT raw``); ``device``, where the network computes (``cpu``,
     ``cuda``, ``cuda:1``, ``mps``; None for the best there is), while that of the forecaster itself stays where it is.
     ``series`` is an id or several (with two id columns ``("a", 3)`` or ``"a,3"``), None for all; ``on_progress`` is
-    called with the windows done and their total.
+    called with the windows done and their total. These verbs raise a TrainingError without a model, a SchemaError or
+    DataError where a table contradicts the schema, and a ConfigError for a device that is not there.
 
     Parameters
     ----------
@@ -70,8 +71,6 @@ class Forecaster(Generic[FrameT]):
         Whether a Parquet file or folder is read in pieces, and its numbers stay on disk; None by its size.
     time_budget, calibration, blend, network, features, split, training
         The other options of a run, sections as mappings; see :class:`fusecast.RunConfig`.
-
-    >>> Forecaster(horizon=24, lookback=168, known=["holiday"]).fit(table).predict(future)  # doctest: +SKIP
     """
 
     def __init__(
@@ -146,6 +145,8 @@ class Forecaster(Generic[FrameT]):
     ) -> Forecaster[OtherT]:
         """Train on a table; None continues from `prepare`, or reads the path in the configuration.
 
+        Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
+
         Parameters
         ----------
         folder
@@ -154,7 +155,6 @@ class Forecaster(Generic[FrameT]):
             Continue from the newest intact checkpoint in `folder`, exactly where that run stopped.
         callbacks, logger
             Of Lightning: more callbacks, and loggers in place of the configured one; the first network alone has them.
-        Raises SchemaError, DataError, ConfigError or TrainingError, naming column, series and row.
         """
         from fusecast.runtime.distributed import is_first_process
         from fusecast.workflows.fit import fit_prepared, with_features_of_checkpoint

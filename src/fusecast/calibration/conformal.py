@@ -45,8 +45,8 @@ MIN_WIDTH = 0.01  # part of a series' usual change that widens its intervals, so
 class Conformal:
     """A fitted calibration; plain numbers, to and from JSON."""
 
-    method: ConformalMethod
-    levels: tuple[float, ...]
+    method: ConformalMethod  # what is shifted, and when
+    levels: tuple[float, ...]  # quantile levels, Q
     shifts: FloatArray = field(repr=False)  # [H, Y, Q] in units of the window
     scales: Mapping[str, tuple[float, ...]] = field(repr=False)  # series -> usual seasonal change of each target
     usual: tuple[float, ...]  # the same, for series that are not among them
@@ -110,7 +110,10 @@ class Conformal:
         return replace(conformal, shifts=shifts_by_step(scores, forecasts.levels, back), rate=rate)
 
     def compute_scores(self, panel: Panel, forecasts: Forecasts, actual: FloatArray) -> FloatArray:
-        """Return how far actuals lay above each quantile (split: the median), in units of the window, [W, H, Y, Q]."""
+        """Return how far `actual` [W, H, Y] lay above each quantile (split: the median), in units of the window.
+
+        The result is [W, H, Y, Q].
+        """
         base = self._base(forecasts)
         return (actual[..., None] - base) / self._unit(panel, forecasts)[..., None]
 

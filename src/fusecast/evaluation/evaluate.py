@@ -30,10 +30,10 @@ ProgressCallback = Callable[[int, int], None]  # called with the windows that ar
 class Evaluation:
     """The scores of every predictor on every target, over the same windows."""
 
-    targets: tuple[str, ...]
+    targets: tuple[str, ...]  # names, Y
     season: int  # steps of a season, for MASE
-    windows: int
-    horizon: int
+    windows: int  # W, the windows that are scored
+    horizon: int  # H, the steps of each
     scores: dict[str, tuple[Scores, ...]]  # name of the predictor -> its scores, one a target
     baselines: tuple[str, ...] = ()  # names of the predictors that the others are compared with
     series_without_training_rows: int = 0  # series evaluated of which the table holds no training row: see :attr:`note`
@@ -64,8 +64,9 @@ class Evaluation:
         return min(wql, key=lambda name: math.inf if math.isnan(wql[name]) else wql[name], default=None)
 
     def skill(self, name: str, target: int = 0) -> dict[str, float]:
-        """Return how much better a predictor is than the best baseline, column by column: 1 - score / best score.
+        """Return how much better the predictor `name` is than the best baseline, by column: 1 - score / best score.
 
+        `target` is the position of a target, from 0.
         0.2 is 20% better, below 0 is worse. The best is taken for each column apart, so that no single baseline has
         to be chosen. NaN where there is no baseline.
         """

@@ -38,19 +38,19 @@ PERIODICITY_TYPES = {"period": int, "words": str, "autocorrelation": float, "per
 class Explanation:
     """Why a model forecasts what it forecasts, over many windows. Every window has the same weight."""
 
-    panel: Panel
-    windows: int
+    panel: Panel  # the table
+    windows: int  # W, the windows that are explained
     gap: int  # most steps between flagged forecasts of one event: the horizon, or the stride of the windows
-    importances: list[Importance]
+    importances: list[Importance]  # of each group and variable, the largest first
     importance_by_step: pl.DataFrame  # see ImportanceByStep.by_position
     importance_over_time: pl.DataFrame  # see ImportanceByStep.over_time
     attention: AttentionProfile  # averaged over the steps ahead
     attention_by_step: list[AttentionProfile]  # one a step ahead, H of them
-    seasonal_lags: list[SeasonalLag]
-    periodicities: list[Periodicity]
-    regimes: Regimes
+    seasonal_lags: list[SeasonalLag]  # lags with more attention than those around them
+    periodicities: list[Periodicity]  # lags at which the attention repeats itself
+    regimes: Regimes  # stretches of time in which the attention differs from its average
     permutation: pl.DataFrame | None = None  # see permutation_importance
-    agreement: Agreement | None = None
+    agreement: Agreement | None = None  # of selection weights and permutation
     blend: Blend | None = None  # baselines that the forecasts are mixed with
 
     @classmethod

@@ -26,7 +26,7 @@ MAX_NAMED = 3  # variables of a group, and past steps, that the words name
 class ForecastExplanation:
     """Why one forecast is what it is."""
 
-    series: str
+    series: str  # its name
     words: str
     """A few sentences."""
     forecast: pl.DataFrame

@@ -23,9 +23,9 @@ MOST_WEIGHTS = 4
 class Migration:
     """A network with old weights, and how they matched."""
 
-    kind: str
+    kind: str  # of the old file, as in :func:`convert`
     module: ResumableModule  # on the CPU, in eval mode
-    matching: Matching
+    matching: Matching  # which tensors matched
     notes: tuple[str, ...]
     """What was assumed, and what the user should know."""
     path: Path | None

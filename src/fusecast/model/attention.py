@@ -15,7 +15,7 @@ from fusecast.model.gating import active_dropout
 
 
 class InterpretableMultiHeadAttention(nn.Module):
-    """Attend from each step of the horizon to all steps up to it.
+    """Attend from each step of the horizon to all steps up to it (equations 13 to 16).
 
         A_m    = softmax(Q W_Qm (K W_Km)' / sqrt(d_head))        one a head m, rows sum to 1
         out    = (mean_m A_m) (V W_V) W_H                        one W_V for all heads, of width d_head

@@ -96,7 +96,7 @@ def example_batch(
     dtype: torch.dtype = torch.float32,
     generator: torch.Generator | None = None,
 ) -> Batch:
-    """Draw a batch for a network of this config, with H and L as configured.
+    """Draw a batch of `batch_size` windows, B, for a network of this config, with H and L as configured.
 
     With `missing` above 0 no mask has width 0, and that share of values, past steps and targets is masked; the past of
     the first window is also padded on the left. With 0 all masks have width 0.

@@ -46,19 +46,19 @@ class ModelConfig:
     are often 0)."""
     tweedie_power: float = 1.5
     """Power of the mean in the variance of "tweedie"."""
-    num_targets: int = 1
-    static_reals: int = 0
-    static_categories: tuple[int, ...] = ()
+    num_targets: int = 1  # Y
+    static_reals: int = 0  # real inputs with one value a series
+    static_categories: tuple[int, ...] = ()  # cardinalities, as of the other categories
     observed_reals: int = 1
     """Real inputs known in the past only, including the targets, which come first."""
-    observed_categories: tuple[int, ...] = ()
+    observed_categories: tuple[int, ...] = ()  # known in the past only
     known_reals: int = 0
     """Real inputs known in past and future."""
-    known_categories: tuple[int, ...] = ()
-    hidden_size: int = 32
-    num_heads: int = 4
-    num_lstm_layers: int = 1
-    dropout: float = 0.1
+    known_categories: tuple[int, ...] = ()  # known in past and future
+    hidden_size: int = 32  # d
+    num_heads: int = 4  # attention heads; they must divide d
+    num_lstm_layers: int = 1  # of the encoder, and of the decoder
+    dropout: float = 0.1  # share of units dropped in training
 
     # The defaults of the following are the paper's. Weights that were trained elsewhere may need others.
     layer_norm_eps: float = 1e-5

@@ -34,14 +34,14 @@ class EmbeddingWeights(NamedTuple):
 
 
 class VariableEmbedding(nn.Module):
-    """Embeddings of reals (a ``Linear(1, d)`` each) and categories (an ``Embedding(cardinality, d)`` each).
+    """Embeddings of reals (a ``Linear(1, d)`` each) and categories (an ``Embedding(cardinality, d)``), section 4.2.
 
     ``real_weight[v]`` and ``real_bias[v]`` are those of real v; `table` holds the categories' tables end to end.
     Code 0, unknown, is a row like any other. Codes must lie below their cardinality, which the preprocessor ensures;
     it is not checked here, because reading values of a GPU waits for its queue.
     """
 
-    offsets: Tensor
+    offsets: Tensor  # int64 [Vc]: first row of each category in `table`
 
     def __init__(self, num_reals: int, cardinalities: Sequence[int], d_model: int) -> None:
         super().__init__()

@@ -83,7 +83,7 @@ class GatedResidualNetwork(nn.Module):
         return self.finish(self.from_input(x), skip if skip_norm is None else skip_norm(skip), context)
 
     def finish(self, from_input: Tensor, skip: Tensor, context: Tensor | None) -> Tensor:
-        """Compute all that follows the two maps of `x`, for callers that compute those in a cheaper way."""
+        """Compute all that follows the maps `from_input` and `skip` of `x`, for callers that have them."""
         assert (context is None) == (self.from_context is None)
         if self.from_context is not None:
             context = self.from_context(context)

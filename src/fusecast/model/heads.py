@@ -1,4 +1,4 @@
-"""Heads: from the decoded steps to quantiles (equation 22) or to a distribution."""
+"""Heads: from the decoded steps to quantiles (equation 23) or to a distribution."""
 
 # ruff: noqa: ARG002  center and scale are arguments of every head
 
@@ -38,13 +38,14 @@ class _LinearHead(nn.Module):
 
 
 class QuantileHead(_LinearHead):
-    """A linear map for each target and quantile level (equation 22): ``[B, H, d] -> [B, H, Y, Q]``."""
+    """A linear map for each target and quantile level (equation 23): ``[B, H, d] -> [B, H, Y, Q]``."""
 
     def forecast(
         self, x: Tensor, center: Tensor, scale: Tensor, levels: Sequence[float] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return quantiles ``[B, H, Y, Q]`` at the levels of the network, and no parameters ``[B, H, Y, 0]``.
 
+        `x` are the decoded steps ``[B, H, d]``; `center` and `scale` are not used.
         Raise a ConfigError when other levels are requested.
         """
         if levels is not None:
@@ -54,7 +55,7 @@ class QuantileHead(_LinearHead):
 
 
 class DistributionHead(_LinearHead):
-    """A linear map for each target and parameter of a distribution, and the quantiles of that distribution."""
+    """A linear map for each target and parameter of a distribution, and its quantiles; not in the paper."""
 
     def __init__(self, d_model: int, num_targets: int, distribution: Distribution) -> None:
         super().__init__(d_model, num_targets, len(distribution.parameter_names))
@@ -65,9 +66,9 @@ class DistributionHead(_LinearHead):
     ) -> tuple[Tensor, Tensor]:
         """Return scaled quantiles ``[B, H, Y, Q]``, and the parameters ``[B, H, Y, P]`` of the distributions.
 
-        `center` and `scale` are ``[B, Y]``: ``value = scaled * scale + center``, in the units of the data. `levels` is
-        None for those of the network; an empty list for no quantiles, which saves computing them. Parameters that are
-        not finite have quantiles that are NaN.
+        `x` are the decoded steps ``[B, H, d]``. `center` and `scale` are ``[B, Y]``: ``value = scaled * scale +
+        center``, in the units of the data. `levels` is None for those of the network; an empty list for no quantiles,
+        which saves computing them. Parameters that are not finite have quantiles that are NaN.
         """
         with torch.autocast(x.device.type, enabled=False):
             raw = self(x)
@@ -80,7 +81,10 @@ class DistributionHead(_LinearHead):
             return quantiles.masked_fill(broken, torch.nan), parameters
 
     def log_prob(self, parameters: Tensor, target: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-        """Return the logarithm of the density or probability of scaled targets ``[B, H, Y]``."""
+        """Return the logarithm of the density or probability of scaled targets ``[B, H, Y]``.
+
+        `parameters`, `center` and `scale` are as in :meth:`forecast`.
+        """
         with torch.autocast(target.device.type, enabled=False):
             return self.distribution.log_prob(parameters, target, center.unsqueeze(1), scale.unsqueeze(1))
 

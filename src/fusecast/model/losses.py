@@ -18,7 +18,7 @@ def quantile_loss(
     weight: Tensor | None = None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    """Compute the pinball loss, summed over the quantile levels and averaged over the entries that count (equation 24).
+    """Compute the pinball loss, summed over levels and averaged over the entries that count (equations 24 and 25).
 
         loss_q = q * max(0, y - y_q) + (1 - q) * max(0, y_q - y)
 
@@ -62,10 +62,11 @@ def likelihood_loss(
 ) -> Tensor:
     """Compute the negative log-likelihood, averaged over the entries that count, as in :func:`quantile_loss`.
 
-    `log_prob` is float ``[B, H, Y]``, and finite where an entry does not count. `weight` is how much the entries of a
-    window count; it does not scale errors: a density in other units differs by a constant. But a window counts for as
-    much of the sum as its pinball loss would: in proportion to its scale. Since that scale is known before the
-    forecast, such weights do not bias the distribution. `sample_weight` is that of :func:`quantile_loss`.
+    `log_prob` is float ``[B, H, Y]``, and finite where an entry does not count; `mask` is that of
+    :func:`quantile_loss`. `weight` is how much the entries of a window count; it does not scale errors: a density in
+    other units differs by a constant. But a window counts for as much of the sum as its pinball loss would: in
+    proportion to its scale. Since that scale is known before the forecast, such weights do not bias the distribution.
+    `sample_weight` is that of :func:`quantile_loss`.
     """
     loss = -log_prob.to(torch.promote_types(log_prob.dtype, torch.float32))
     if weight is not None and weight.shape[-1]:

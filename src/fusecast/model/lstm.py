@@ -21,7 +21,7 @@ GATE_SATURATION = 1e4
 
 
 class SequenceToSequence(nn.Module):
-    """Encode the past, decode the future.
+    """Encode the past, decode the future (section 4.5.1).
 
     Every layer starts from the same initial state: the static contexts, or zeros where there are none. Several layers
     have the dropout of ``nn.LSTM`` between them. Masked steps of the past are skipped exactly: the result is that of
@@ -43,7 +43,8 @@ class SequenceToSequence(nn.Module):
     ) -> Tensor:
         """Run over ``past [B, L, d]`` and ``future [B, H, d]`` from the contexts ``[B, d]``: ``[B, T, d]``.
 
-        `past_mask` is bool ``[B, L]``, or None when all steps are valid. Outputs of masked steps are 0.
+        The contexts `hidden` and `cell` are the initial states; None for zeros. `past_mask` is bool ``[B, L]``, or None
+        when all steps are valid. Outputs of masked steps are 0.
         """
         # Autocast runs cuDNN's LSTM in float16, whatever its own type; and oneDNN has no bfloat16 one for most CPUs.
         with torch.autocast(past.device.type, enabled=False):

@@ -63,13 +63,15 @@ def require_finite(weights: Mapping[str, Tensor], path: object) -> None:
 
 
 class TemporalFusionTransformer(nn.Module):
-    """Forecast quantiles of the targets over the horizon, together with the weights that explain them.
+    """Forecast quantiles of the targets over the horizon, together with the weights that explain them (section 4).
 
     Dropout acts where the paper has it: on the inner layer of every gated residual network before its gate, on the
     outputs of the LSTM and of the attention before theirs, and on the attention weights; between LSTM layers where
     there are several. The last gate has none, as in the paper's code.
 
     Masked values and steps never influence an output. Known variables have one embedding for past and future.
+
+    Raise an ArtifactError, before memory is requested, where a saved file has fewer numbers than its sizes need.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -165,10 +167,11 @@ class TemporalFusionTransformer(nn.Module):
         units: tuple[Tensor, Tensor],
         levels: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]`` (equations 17 to 22).
+        """Forecast from the selected vectors ``past [B, L, d]`` and ``future [B, H, d]`` (equations 17 to 23).
 
-        `units` are `center` and `scale` ``[B, Y]`` of the batch, `levels` are as in :meth:`forward`. Return the
-        quantiles ``[B, H, Y, Q]``, the attention ``[B, H, T]``, and the parameters ``[B, H, Y, P]``.
+        `past_mask` is bool ``[B, L]``, False where a step is masked; None when none is. `units` are `center` and
+        `scale` ``[B, Y]`` of the batch, `levels` are as in :meth:`forward`. Return the quantiles ``[B, H, Y, Q]``, the
+        attention ``[B, H, T]``, and the parameters ``[B, H, Y, P]``.
         """
         horizon = future.shape[1]
         decoder = self.fused_decoder(horizon, past, future)
@@ -196,7 +199,7 @@ class TemporalFusionTransformer(nn.Module):
         return quantiles, attention, parameters
 
     def fused_decoder(self, horizon: int, *inputs: Tensor) -> FusedDecoder | None:
-        """Return the decoder for prediction on a CPU in one pass; None where that must be done module by module."""
+        """Return the decoder of `inputs` on a CPU in one pass, for prediction; None where it runs module by module."""
         if self.training or torch.is_grad_enabled():
             return None
         layers = DecoderLayers(**{name: getattr(self, name) for name in DecoderLayers._fields})
@@ -231,7 +234,10 @@ class StaticEncoder(nn.Module):
         )
 
     def forward(self, reals: Tensor, codes: Tensor, present: Tensor | None) -> tuple[StaticContexts, Tensor]:
-        """Encode ``reals [B, Vr]`` and ``codes [B, Vc]``: the contexts, and the selection weights ``[B, V]``."""
+        """Encode ``reals [B, Vr]`` and ``codes [B, Vc]``: the contexts, and the selection weights ``[B, V]``.
+
+        `present` is bool ``[B, V]``, or None when nothing is missing.
+        """
         if self.select is None:
             lines = self.embedding.real_weight  # [0, d]
             selected, weights = reals @ lines, reals

@@ -28,7 +28,7 @@ class EmbeddedVariables(NamedTuple):
 
 
 class VariableSelection(nn.Module):
-    """Weigh the variables of a group, transform each, and add them up.
+    """Weigh the variables of a group, transform each, and add them up (equations 6 to 8).
 
         weights  = softmax(GRN([e_1 ... e_V], context))      e = embeddings, `xi`; weights = `v` in the paper
         selected = sum_v weights_v * GRN_v(e_v)
@@ -82,7 +82,7 @@ class VariableSelection(nn.Module):
     def embed(
         self, embedding: EmbeddingWeights, reals: Tensor, codes: Tensor, present: Tensor | None
     ) -> EmbeddedVariables:
-        """Embed the variables and apply the first maps to the embeddings; arguments as of `forward`."""
+        """Embed the variables, and apply the first maps to that; `reals`, `codes`, `present` as in `forward`."""
         first_maps = self._first_maps()
         kinds = []
         if self.num_reals:

@@ -30,8 +30,8 @@ MAX_NOTED = 20
 class FolderForecasts:
     """What a call of :func:`predict_folder` has done."""
 
-    folder: Path
-    partitions: int
+    folder: Path  # of the forecasts, a Parquet file for each partition
+    partitions: int  # of the table
     kept: int  # of the partitions, forecast by an earlier call
     rows: int  # written by this call
 
@@ -53,7 +53,8 @@ def predict_folder(
 
     A partition is a file (Parquet, CSV, Arrow), or all files of a folder ``column=value``; every series is in one of
     them. One partition is in memory at a time. Its forecasts are a Parquet file of the same name in `out`, which
-    appears when it is complete; where `out` has those of the same files, model and options, they are kept.
+    appears when it is complete; where `out` has those of the same files, model and options, they are kept. `quantiles`,
+    `raw`, `partial` and `device` are those of :meth:`Forecaster.predict`.
 
     Parameters
     ----------
@@ -67,9 +68,15 @@ def predict_folder(
     on_progress
         Called with the partitions done and their total.
 
-    Other arguments are those of :meth:`Forecaster.predict`. Raise a DataError, before anything is written, where a
-    series is in two partitions or plans are missing; and at the end, where some partitions could not be forecast.
-    Raise an ArtifactError where `out` holds anything but forecasts of this table, model and options.
+    Raises
+    ------
+    DataError
+        Before anything is written, where a series is in two partitions or plans are missing; and at the end, where
+        some partitions could not be forecast.
+    ArtifactError
+        Where `out` holds anything but forecasts of this table, model and options.
+    ConfigError
+        For an unknown `engine`, or wrong `quantiles`.
     """
     run, data, out = Path(run).resolve(), Path(data).resolve(), Path(out).resolve()
     future = None if future is None else Path(future).resolve()

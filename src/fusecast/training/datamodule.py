@@ -26,7 +26,7 @@ SAMPLE_TOLERANCE = 1e-3
 
 
 class WindowDataModule(pl.LightningDataModule):
-    """Windows of one encoded panel, for training and validation.
+    """Windows of one encoded panel, for training (`train`) and validation (`valid`; None, or an index of length 0).
 
     The order of training windows follows from seed and epoch, and every process takes its share of them. Lightning
     must not put its samplers in between: ``Trainer(use_distributed_sampler=False)``.

@@ -53,8 +53,8 @@ class FitResult:
     best_loss: float  # scaled validation loss of these weights (training loss of an epoch where nothing validates)
     checkpoint: Path  # that the weights are from
     history: list[dict[str, Any]]  # one row an epoch, columns as in History
-    seconds: float
-    stopped_why: str
+    seconds: float  # of training
+    stopped_why: str  # what ended training
     window_scaling: WindowScaling  # of the windows that it was trained on
     members: tuple[FitResult, ...] = ()
     """The result of each network of an ensemble. The fields above are then those of the first, but `best_loss`, the

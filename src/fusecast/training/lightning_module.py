@@ -63,9 +63,12 @@ class TFTModule(ResumableModule):
 
     The loss is the quantile loss or, where the head is a distribution, the negative log-likelihood. Logs
     ``train_loss``, ``val_loss``, ``val_mae`` (of the median) and the same of a test in scaled units, under any
-    ``Trainer``. Its checkpoints
-    hold plain values only, and alone suffice for ``load_from_checkpoint(path)``. A resumed run equals an undisturbed
-    one.
+    ``Trainer``. Its checkpoints hold plain values only, and alone suffice for ``load_from_checkpoint(path)``. A resumed
+    run equals an undisturbed one.
+
+    `model` are the fields of a ModelConfig; `seed` determines dropout, None is torch's present seed. The other
+    arguments are the options of :class:`fusecast.TrainingConfig`: `learning_rate`, `weight_decay`,
+    `lr_scheduler_factor`, `lr_scheduler_patience`, `lr_schedule`. Raise a ConfigError where a size is impossible.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class BatchDataset(Dataset[BatchT]):
 
 
 class WindowDataset(BatchDataset[Batch]):
-    """The windows of an index over an encoded panel, on the device of the panel."""
+    """The windows of an index over `source`, an encoded panel, on the device of the panel."""
 
     def __init__(self, source: EncodedPanel | DevicePanel, index: WindowIndex) -> None:
         self.index = index

@@ -35,13 +35,15 @@ class SeededSampler(Sampler[list[int]]):
 
     Iterating restarts the epoch, except right after :meth:`load_state_dict`. The sampler may run ahead of training
     (workers fetch batches early), so the loader counts the batches taken in `batches_done`; see :class:`WindowLoader`.
+
+    Raise a ConfigError where a size is below 1, or `rank` is not below `world_size`.
     """
 
-    size: int
+    size: int  # windows that there are
     _: KW_ONLY
-    batch_size: int
-    shuffle: bool = False
-    seed: int = 0
+    batch_size: int  # windows of a batch
+    shuffle: bool = False  # otherwise in order
+    seed: int = 0  # of the order, where it is shuffled
     windows_per_epoch: int | None = None  # None: all
     rank: int = 0
     world_size: int = 1

@@ -24,13 +24,15 @@ class WindowIndex:
     A cutoff is the number of known rows of a series: the first step to forecast is row ``cutoff`` of the series,
     the lookback is the rows ``cutoff - lookback`` to ``cutoff - 1`` (rows before the first are padding).
     Windows are numbered series by series, each from its first cutoff to its last.
+
+    Raise a ConfigError where a size is below 1.
     """
 
-    lookback: int
-    horizon: int
+    lookback: int  # L, steps
+    horizon: int  # H, steps
     first_cutoff: IntArray  # [S]
     last_cutoff: IntArray  # [S], included; below first_cutoff where a series has no window
-    stride: int = 1
+    stride: int = 1  # steps between the cutoffs of a series
 
     def __post_init__(self) -> None:
         for name in ("lookback", "horizon", "stride"):
@@ -54,10 +56,10 @@ class WindowIndex:
     ) -> Self:
         """Return all windows with target rows in ``[begin[s], end[s])`` of their series; the lookback may be earlier.
 
-        `lengths`, `begin` and `end` are [S] or one number for all; `end` is capped by `lengths`. `min_history` is the
-        least number of known rows of a window; None: the whole lookback, or in a series too short for that, as many
-        rows as precede its last possible target rows, at least 1 (the rest is padding). `align`: whether the stride is
-        counted from the first possible cutoff, or back from the last.
+        `horizon` is in steps. `lengths`, `begin` and `end` are [S] or one number for all; `end` is capped by `lengths`.
+        `min_history` is the least number of known rows of a window; None: the whole lookback, or in a series too short
+        for that, as many rows as precede its last possible target rows, at least 1 (the rest is padding). `align`:
+        whether the stride is counted from the first possible cutoff, or back from the last.
         """
         lengths, begin, end = np.broadcast_arrays(*(np.asarray(a, dtype=np.int64) for a in (lengths, begin, end)))
         last = np.minimum(end, lengths) - horizon
@@ -69,7 +71,7 @@ class WindowIndex:
 
     @classmethod
     def for_training(cls, *, lengths: ArrayLike, end: ArrayLike, lookback: int, horizon: int) -> Self:
-        """Return all windows with target rows before ``end[s]`` of their series.
+        """Return all windows of `horizon` steps with target rows before ``end[s]`` of their series of `lengths` rows.
 
         In a series that is short beside the lookback, windows with a quarter of its known rows (and at least
         :data:`LEAST_HISTORY`) count too, though the rest of their lookback is padding: there would be few otherwise.
@@ -82,7 +84,7 @@ class WindowIndex:
     def at_end(cls, *, lengths: ArrayLike, lookback: int, horizon: int) -> Self:
         """Return one window a series, whose first target row is row ``lengths[s]``: the first after the known rows.
 
-        A series without rows has no window.
+        The window has `horizon` steps. A series without rows has no window.
         """
         cutoff = np.asarray(lengths, dtype=np.int64)
         return cls(lookback=lookback, horizon=horizon, first_cutoff=np.maximum(cutoff, 1), last_cutoff=cutoff)
@@ -124,6 +126,7 @@ class WindowIndex:
 
         The stride is raised as little as necessary, counted back from each series' last window; where one window a
         series is still too many, series are left out evenly.
+        Raise a ConfigError where `max_windows` is below 1.
         """
         if max_windows < 1:
             raise ConfigError.not_positive("max_windows", max_windows)

@@ -29,34 +29,34 @@ DEFAULTS = TrainingConfig()
 class LightningTrainingConfig:
     """How ``train_tft_lightning`` trains. Values that the instance lacks are those of its class.
 
-    Settings can be passed by name, set as attributes, or written into a subclass, as in ``config_lightning.py``. They
-    are checked when training starts.
+    The `settings` can be passed by name, set as attributes, or written into a subclass, as in ``config_lightning.py``.
+    They are checked when training starts.
     """
 
-    hidden_size: int = ModelConfig.hidden_size
-    num_heads: int = ModelConfig.num_heads
-    num_lstm_layers: int = ModelConfig.num_lstm_layers
-    dropout: float = ModelConfig.dropout
-    num_epochs: int = 100
-    learning_rate: float = 0.0005
+    hidden_size: int = ModelConfig.hidden_size  # width of the network
+    num_heads: int = ModelConfig.num_heads  # attention heads; they must divide the width
+    num_lstm_layers: int = ModelConfig.num_lstm_layers  # of the encoder, and of the decoder
+    dropout: float = ModelConfig.dropout  # share of units dropped in training
+    num_epochs: int = 100  # epochs at most
+    learning_rate: float = 0.0005  # at first
     batch_size: int = 256
     """Windows a step, on each device."""
-    early_stopping_patience: int | None = 20
-    early_stopping_min_delta: float = 1e-5
-    lr_scheduler_factor: float = DEFAULTS.lr_scheduler_factor
-    lr_scheduler_patience: int = 8
+    early_stopping_patience: int | None = 20  # epochs without improvement; None never stops early
+    early_stopping_min_delta: float = 1e-5  # smallest decrease of the loss that counts as an improvement
+    lr_scheduler_factor: float = DEFAULTS.lr_scheduler_factor  # of the learning rate, where the loss no longer falls
+    lr_scheduler_patience: int = 8  # epochs without improvement before that
     window_size: int = 100
     """Steps of history before the step that is forecast."""
     data_path: str | Path | None = None
     """A CSV, Parquet or Arrow table; None is the bundled data set."""
-    checkpoint_dir: str | Path = "checkpoints_lightning"
-    random_seed: int = DEFAULTS.seed
+    checkpoint_dir: str | Path = "checkpoints_lightning"  # folder of all files that are written
+    random_seed: int = DEFAULTS.seed  # of weights, order of windows and dropout
     precision: str | int | None = None
     """None: mixed on CUDA (bf16 where the card has it, else 16), 32 elsewhere. "32" turns it off."""
-    devices: int = DEFAULTS.devices
+    devices: int = DEFAULTS.devices  # on each machine
     ckpt_path: str | Path | None = None
     """A checkpoint to resume from; ``"last"`` is the newest intact one in `checkpoint_dir`."""
-    gradient_clip_val: float | None = DEFAULTS.gradient_clip
+    gradient_clip_val: float | None = DEFAULTS.gradient_clip  # largest norm; None does not clip
     accelerator: str = DEFAULTS.accelerator
     """auto (CUDA, else MPS, else CPU), cpu, cuda or mps."""
     num_nodes: int = DEFAULTS.num_nodes

@@ -79,17 +79,17 @@ class TemporalFusionTransformerLightning(ResumableModule):
         If a size is impossible.
     """
 
-    input_size: int
-    output_size: int
-    hidden_size: int
-    num_heads: int
-    num_lstm_layers: int
-    dropout: float
+    input_size: int  # features, F
+    output_size: int  # values forecast
+    hidden_size: int  # width of the network
+    num_heads: int  # attention heads; they must divide the width
+    num_lstm_layers: int  # of the encoder, and of the decoder
+    dropout: float  # share of units dropped in training
     criterion: nn.Module  # of standardised forecasts and targets [B, output_size]
-    center: Tensor  # [input_size]
-    scale: Tensor
+    center: Tensor  # [input_size], means of the features
+    scale: Tensor  # [input_size], their deviations
     target_center: Tensor  # [output_size]
-    target_scale: Tensor
+    target_scale: Tensor  # [output_size]
 
     finite_buffers = STATISTICS
 

@@ -28,14 +28,14 @@ MIN_ORIGINS = 10  # that a Diebold-Mariano test needs: with fewer, the variance 
 class Backtest:
     """The scores of a backtest, and its table of forecasts."""
 
-    targets: tuple[str, ...]
+    targets: tuple[str, ...]  # names, Y
     season: int  # steps of a season, for MASE and RMSSE
-    windows: int
-    horizon: int
-    stride: int
+    windows: int  # W, the windows that are scored
+    horizon: int  # H, the steps of each
+    stride: int  # steps between origins
     span: tuple[datetime | date | int, datetime | date | int]  # times of the first and the last step forecast
     grouped_scores: Mapping[str, GroupedScores]  # name of the predictor -> its scores
-    baselines: tuple[str, ...]
+    baselines: tuple[str, ...]  # names of the predictors that the others are compared with
     windows_seen_in_training: int = 0  # of steps that the model was trained on or chosen by: their scores are too good
     series_without_training_rows: int = 0  # series evaluated of which the table holds no training row
     path: Path | None = None  # the long table of forecasts; None where it is in `table`
@@ -85,8 +85,9 @@ class Backtest:
         return pl.concat(frames, how="diagonal")
 
     def compare(self, name: str, other: str, target: int = 0) -> DieboldMariano:
-        """Test whether two predictors are equally good, by their mean pinball loss at each origin.
+        """Test whether the predictors `name` and `other` are equally good, by their mean pinball loss at each origin.
 
+        `target` is the position of a target, from 0.
         With fewer than ten origins there is no test: statistic and p-value are NaN.
 
         Raises

@@ -34,11 +34,11 @@ NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._dynamo")
 class OnnxExport:
     """What was written, and how far its forecasts are from those of fusecast."""
 
-    path: Path
-    description: dict[str, Any]
-    difference: Comparison
+    path: Path  # of the file
+    description: dict[str, Any]  # what the file says of itself
+    difference: Comparison  # of its forecasts and those of fusecast
     size: int  # bytes
-    int8: bool = False
+    int8: bool = False  # whether its weights have 8 bits
 
     @property
     def words(self) -> str:

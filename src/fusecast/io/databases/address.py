@@ -149,11 +149,12 @@ def without_secrets(source: str) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Query:
-    """A table that a database computes: its URL, and the SQL that returns the rows.
+    """A table that a database computes: its `url`, and the `sql` that returns the rows.
 
     The URL is ``duckdb:///shop.db``, ``sqlite:///shop.db`` (four slashes before an absolute path) or
     ``postgresql://user@host/name``. Databases are opened for reading. A run keeps the SQL and the URL without its
-    password, which is then read from PGPASSWORD or from the file ``~/.pgpass``.
+    password, which is then read from PGPASSWORD or from the file ``~/.pgpass``. Raise a DatabaseError where the SQL
+    holds a password.
 
     >>> Query("postgresql://ada:secret@db/shop", "select * from sales")
     Query('postgresql://ada@db/shop', 'select * from sales')

@@ -23,7 +23,7 @@ SQLITE_TYPES = {pl.Boolean: "BOOLEAN", pl.Date: "DATE", pl.Datetime: "TIMESTAMP"
 
 
 def append_forecasts(frame: Any, url: str, *, run_id: str, table: str = FORECASTS) -> None:
-    """Append a table of forecasts, as `predict` returns it, to a table of a database, with a column ``run_id``.
+    """Append `frame`, the forecasts that `predict` returns, to a table of the database `url`, with a column ``run_id``.
 
     The table is created where there is none (and the file, of duckdb and sqlite). All rows are appended in one
     transaction, or none; they replace those of the same run, series and cutoff, so that a repetition changes nothing.
