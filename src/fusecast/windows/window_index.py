@@ -30,8 +30,8 @@ class WindowIndex:
 
     lookback: int  # L, steps
     horizon: int  # H, steps
-    first_cutoff: IntArray  # [S]
-    last_cutoff: IntArray  # [S], included; below first_cutoff where a series has no window
+    first_cutoff: IntArray  # [S], the first of each series
+    last_cutoff: IntArray  # [S], the last, included; below first_cutoff where a series has no window
     stride: int = 1  # steps between the cutoffs of a series
 
     def __post_init__(self) -> None:
