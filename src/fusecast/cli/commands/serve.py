@@ -44,7 +44,7 @@ def name_bundles(bundles: list[str]) -> dict[str, Path]:
     for text in bundles:
         name, equals, path = text.partition("=")
         if not equals or not name or Path(text).exists():
-            name, path = Path(os.path.abspath(text)).name, text  # not that of the folder that a link leads to
+            name, path = Path(os.path.abspath(text)).name, text  # noqa: PTH100  a link is not followed
         if name in named:
             raise ConfigError.model_named_twice(name)
         named[name] = Path(path)
