@@ -31,11 +31,11 @@ function readMetadata(model) { // which onnxruntime-web does not show: field 14 
 const seconds = (text) => Date.parse(text.length > 10 ? text.replace(" ", "T").replace(/(Z|[+-]\d\d:?\d\d)$/, "") + "Z" : text) / 1000;
 
 async function main(modelPath, historyPath, planPath) {
-  const model = fs.readFileSync(modelPath), about = readMetadata(model), session = await ort.InferenceSession.create(model);
+  const model = fs.readFileSync(modelPath), about = readMetadata(model);
   const { lookback: L, horizon: H, id: ids, time, inputs } = about, [Q, Y] = [about.levels.length, about.targets.length];
   const past = readRows(historyPath, ids), future = planPath ? readRows(planPath, ids) : new Map(), keys = [...past.keys()];
-  const N = Math.max(L, ...keys.map((key) => past.get(key).length)); // the network reads L rows, baselines all of them
-  const steps = keys.map((key) => [...Array(N).fill(null), ...past.get(key)].slice(-N).concat((future.get(key) ?? []).slice(0, H)));
+  const N = Math.max(L, ...keys.map((key) => past.get(key).length)), sizes = { batch: keys.length, rows: N };
+  const steps = keys.map((key) => [...Array(N - past.get(key).length).fill(null), ...past.get(key), ...(future.get(key) ?? []).slice(0, H)]);
   if (inputs.some(({ name }) => /^(time|future)/.test(name)) && steps.some((rows) => rows.length < N + H))
     throw new Error(`the plan needs the ${H} steps after the last one of each series`);
   const value = (row, column, type) => {
@@ -43,18 +43,18 @@ async function main(modelPath, historyPath, planPath) {
     if (type === "int32") return about.vocabularies[column].indexOf(text) + 1;
     return text === "" ? NaN : column === time ? seconds(text) : Number(text);
   };
-  const parts = { time: [N - L], past: [N - L, N], history: [0, N], future: [N], static: [N - 1, N] }, feeds = {};
+  const parts = { history: [0, N], time: [N - L, N + H], past: [N - L, N], future: [N, N + H], static: [N - 1, N] }, feeds = {};
   for (const { name, type, shape, columns = [time] } of inputs) {
     const values = name === "series" ? keys.map((key) => about.series.indexOf(key) + 1) : steps.map((rows) =>
       rows.slice(...parts[name.split("_")[0]]).map((row) => columns.map((column) => value(row, column, type))));
     const numbers = (type === "int32" ? Int32Array : Float64Array).from(values.flat(2));
-    feeds[name] = new ort.Tensor(type, numbers, [keys.length, ...shape.slice(1).map((n) => (n === "rows" ? N : n))]);
+    feeds[name] = new ort.Tensor(type, numbers, shape.map((size) => sizes[size] ?? size));
   }
-  const { data } = (await session.run(feeds, ["forecast"])).forecast; // [series, steps, targets, levels]
+  const { data } = (await (await ort.InferenceSession.create(model)).run(feeds, ["forecast"])).forecast; // [series, steps, targets, levels]
   console.log([...ids, "step", "target", ...about.levels.map((level) => `q${level}`)].join(","));
-  for (let at = 0; at < data.length / Q; at++) {
-    const series = keys[Math.floor(at / Y / H)], step = (Math.floor(at / Y) % H) + 1;
-    console.log([series, step, about.targets[at % Y], ...data.slice(at * Q, (at + 1) * Q)].join(","));
-  }
+  for (let at = 0; at < data.length / Q; at++)
+    console.log([keys[Math.floor(at / Y / H)], (Math.floor(at / Y) % H) + 1, about.targets[at % Y],
+      ...data.slice(at * Q, (at + 1) * Q)].join(","));
 }
+
 main(...process.argv.slice(2));

@@ -37,21 +37,21 @@ session = onnxruntime.InferenceSession(model)
 about = json.loads(session.get_modelmeta().custom_metadata_map["fusecast"])
 L, H, ids, inputs = about["lookback"], about["horizon"], about["id"], about["inputs"]
 past, future = read(history), read(plan[0]) if plan else {}
-N = max(L, *map(len, past.values()))  # the network reads L rows, baselines that it is mixed with all of them
+N = max(L, *map(len, past.values()))
 windows = [[None] * (N - len(rows)) + rows + future.get(key, [])[:H] for key, rows in past.items()]
 if any(each["name"].startswith(("time", "future")) for each in inputs) and min(map(len, windows)) < N + H:
     sys.exit(f"the plan needs the {H} steps after the last one of each series")
-parts = {"time": slice(N - L, None), "past": slice(N - L, N), "future": slice(N, None), "static": slice(N - 1, N)}
-feeds, parts["history"] = {}, slice(N)
+parts = {"history": (0, N), "time": (N - L, N + H), "past": (N - L, N), "future": (N, N + H), "static": (N - 1, N)}
+feeds = {}
 for each in inputs:
     if each["name"] == "series":  # those of several ids are written as lines of CSV
         known = [tuple(next(csv.reader([name]))) if len(ids) > 1 else (name,) for name in about["series"]]
         values = [known.index(key) + 1 if key in known else 0 for key in past]
     else:
         part, columns = parts[each["name"].partition("_")[0]], each.get("columns", [about["time"]])
-        values = [[value(row, c, each["type"]) for row in rows[part] for c in columns] for rows in windows]
-    shape = [N if size == "rows" else size for size in each["shape"][1:]]
-    feeds[each["name"]] = np.array(values, dtype=each["type"]).reshape(-1, *shape)
+        values = [[value(row, c, each["type"]) for row in rows[slice(*part)] for c in columns] for rows in windows]
+    sizes = [{"batch": len(past), "rows": N}.get(size, size) for size in each["shape"]]
+    feeds[each["name"]] = np.array(values, dtype=each["type"]).reshape(sizes)
 
 forecasts = session.run(["forecast"], feeds)[0]  # [series, steps, targets, levels]
 out, keys = csv.writer(sys.stdout, lineterminator="\n"), list(past)

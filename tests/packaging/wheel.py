@@ -37,7 +37,7 @@ print(json.dumps({
     "path": sys.path,
     "compilers": [name for name in ("cc", "gcc", "clang") if shutil.which(name)],
     "rows": len(load_sample("bike_sharing")),
-    "plan": sample_future_path("bike_sharing").stat().st_size,
+    "plan": str(sample_future_path("bike_sharing")),
     "typed": (files("fusecast") / "py.typed").is_file(),
     "template": "<html" in (files("fusecast.reporting") / "templates" / "page.html").read_text(encoding="utf-8"),
     "page": "<title>fusecast</title>" in (page / "index.html").read_text(encoding="utf-8"),
@@ -110,17 +110,18 @@ class Environment:
         return {str(path): path.stat().st_mtime_ns for path in package.rglob("*")}
 
 
-def check_package_data(environment: Environment, wheel: Path) -> None:
-    """Check that the installed package is used, without a compiler, and has its data."""
+def check_package_data(environment: Environment, wheel: Path) -> Path:
+    """Check that the installed package is used, without a compiler, and has its data; return the plan of the demo."""
     loaded: dict[str, Any] = json.loads(environment.run("python", "-c", LOAD))
     assert Path(loaded["place"]).is_relative_to(environment.folder), loaded
     assert not any(str(ROOT) in path for path in loaded["path"]), loaded
     assert loaded["compilers"] == [], loaded
     assert f"-{loaded['version']}-" in wheel.name, loaded
     assert all(loaded[name] for name in ("rows", "plan", "typed", "template", "page", "kernels")), loaded
+    return Path(loaded["plan"])
 
 
-def check_demo(environment: Environment, options: list[str]) -> None:
+def check_demo(environment: Environment, options: list[str], plan: Path) -> None:
     """Run the demo; with the compiler of this machine, where there is one, its forecasts have to be the same."""
     output = environment.run("fusecast", "demo", *options)
     print(output)
@@ -128,7 +129,7 @@ def check_demo(environment: Environment, options: list[str]) -> None:
     assert not list(environment.folder.glob("cache/**/*.so"))
     for name in ("forecasts.parquet", "report.html"):
         assert list(environment.work.glob(f"demo/**/{name}")), f"the demo has written no {name}"
-    words = ["fusecast", "predict", "demo", "--out"]
+    words = ["fusecast", "predict", "demo", "--future", plan, "--out"]
     environment.run(*words, "plain.parquet")
     if any(map(shutil.which, ("cc", "gcc", "clang"))):
         said = environment.run(*words, "kernels.parquet", PATH=f"{environment.bin}{os.pathsep}{os.environ['PATH']}")
@@ -174,10 +175,10 @@ def main() -> None:
         assert read_files(Path(scratch, wheel.name)) == read_files(wheel)
         print(f"the wheel and that of the sdist have the same {len(read_files(wheel))} files")
         environment.pip("install", "-c", ROOT / "constraints.txt", wheel.resolve())
-        check_package_data(environment, wheel)
+        plan = check_package_data(environment, wheel)
         assert "Forecast a table of time series" in environment.run("fusecast", "--help")
         installed = environment.list_package()
-        check_demo(environment, options)
+        check_demo(environment, options, plan)
         assert environment.list_package() == installed, "something was written into the installed package"
         check_server(environment, wheel.resolve())
     print(f"{wheel.relative_to(ROOT)} and {sdist.relative_to(ROOT)} are checked")

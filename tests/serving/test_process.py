@@ -110,9 +110,11 @@ def test_what_cannot_be_served_is_told_in_words(run: Path, tmp_path: Path, monke
 def test_bundles_are_named_by_their_folder_or_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b").mkdir()
-    assert name_bundles(["runs/shop", "x=runs/other", "a=b", "."]) == {
+    (tmp_path / "current").symlink_to("a=b")
+    assert name_bundles(["runs/shop", "x=runs/other", "a=b", "current", "."]) == {
         "shop": Path("runs/shop"),
         "x": Path("runs/other"),
         "a=b": Path("a=b"),
+        "current": Path("current"),
         tmp_path.name: Path(),
     }

@@ -201,7 +201,7 @@ class ArtifactError(FusecastError):
     def other_forecasts_in_onnx(cls, path: object, difference: float, allowed: float) -> Self:
         return cls(
             f"{path} is not written: ONNX Runtime forecasts otherwise than fusecast, by {difference:.1e} of the scale, "
-            f"and {allowed:.0e} is allowed\nHint: update onnxruntime and onnxscript, and please report this"
+            f"and {allowed:.0e} is allowed\nHint: update onnxruntime, and please report this"
         )
 
     @classmethod

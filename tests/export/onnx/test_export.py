@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +28,16 @@ ORT_WEB = "FUSECAST_ORT_WEB"
 """Variable with a folder in which `npm install onnxruntime-web` was run, see the Makefile."""
 
 
+Forecast = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run")
     table, region = shop_table(), pl.lit("north").alias("region")
     table.with_columns(region).write_csv(place / "history.csv")
     future_of(table).with_columns(region).write_csv(place / "plan.csv")
-    forecaster = Forecaster(HORIZON, LOOKBACK, id=IDS, blend="validation", **ROLES, **TINY).fit(place / "history.csv")
+    forecaster = Forecaster(HORIZON, LOOKBACK, id=IDS, **ROLES, **TINY).fit(place / "history.csv")
     return forecaster.save(place / "run")
 
 
@@ -58,34 +62,44 @@ def check(output: str, run: Path) -> None:
     np.testing.assert_allclose([float(cell) for line in lines[1:] for cell in line[4:]], expected(run), rtol=1e-4)
 
 
-def test_the_example_in_python_needs_neither_fusecast_nor_torch(model: Path, run: Path) -> None:
+@pytest.fixture(scope="module")
+def mixed(run: Path) -> Path:
+    """Return a run on the same table, whose forecasts are mixed with those of baselines."""
+    forecaster = Forecaster(HORIZON, LOOKBACK, id=IDS, blend="validation", **ROLES, **TINY)
+    return forecaster.fit(run.parent / "history.csv").save(run.parent / "mixed")
+
+
+def run_in_python(model: Path, *tables: str) -> subprocess.CompletedProcess[str]:
     guard = "import sys; sys.modules['fusecast'] = sys.modules['torch'] = None; sys.argv = sys.argv[1:]"
     code = f"{guard}; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
-    words = [sys.executable, "-c", code, str(EXAMPLES / "onnx_forecast.py"), str(model), "history.csv"]
-    done = subprocess.run([*words, "plan.csv"], cwd=run.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    check(done.stdout, run)
-    done = subprocess.run(words, cwd=run.parent, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"the plan needs the {HORIZON} steps after the last one of each series\n"
+    words = [sys.executable, "-c", code, str(EXAMPLES / "onnx_forecast.py"), str(model), *tables]
+    return subprocess.run(words, cwd=model.parent, capture_output=True, text=True, check=False)
 
 
-def test_the_example_in_javascript_forecasts_the_same(model: Path, run: Path) -> None:
+def run_in_javascript(model: Path, *tables: str) -> subprocess.CompletedProcess[str]:
     folder = os.environ.get(ORT_WEB)
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     if folder is None or not (Path(folder) / "node_modules" / "onnxruntime-web").is_dir():
         pytest.skip(f"{ORT_WEB} names no folder with onnxruntime-web: `make ort-web` makes one")
-    done = subprocess.run(
-        ["node", str(EXAMPLES / "onnx_forecast.js"), str(model), "history.csv", "plan.csv"],
-        cwd=run.parent,
-        env={**os.environ, "NODE_PATH": str(Path(folder) / "node_modules")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["node", str(EXAMPLES / "onnx_forecast.js"), str(model), *tables]
+    variables = os.environ | {"NODE_PATH": str(Path(folder) / "node_modules")}
+    return subprocess.run(words, cwd=model.parent, env=variables, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("forecast", [run_in_python, run_in_javascript])
+def test_the_examples_need_neither_fusecast_nor_torch(model: Path, run: Path, mixed: Path, forecast: Forecast) -> None:
+    done = forecast(model, "history.csv", "plan.csv")
     assert done.returncode == 0, done.stderr
     check(done.stdout, run)
+    done = forecast(model, "history.csv")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the plan needs the {HORIZON} steps after the last one of each series" in done.stderr
+    exported = Forecaster.load(mixed).export_onnx(run.parent / "mixed.onnx")
+    assert exported.description["inputs"][-1]["name"] == "history"
+    done = forecast(exported.path, "history.csv", "plan.csv")
+    assert done.returncode == 0, done.stderr
+    check(done.stdout, mixed)
 
 
 def test_the_file_says_what_it_reads_and_nothing_of_this_machine(model: Path) -> None:
@@ -96,13 +110,6 @@ def test_the_file_says_what_it_reads_and_nothing_of_this_machine(model: Path) ->
     assert [each["name"] for each in about["inputs"]] == [each.name for each in loaded.graph.input]
     assert [each["name"] for each in about["outputs"]] == [each.name for each in loaded.graph.output]
     assert about["levels"] == [0.1, 0.5, 0.9]
-    assert about["blend"]  # which the examples have to read the history for
-    assert about["inputs"][-1] == {
-        "name": "history",
-        "type": "float64",
-        "shape": ["batch", "rows", 1],
-        "columns": ["y"],
-    }
     assert about["vocabularies"]["weather"] == ["rain", "sun"]
     assert about["series"] == ["north,shop 0", "north,shop 1", "north,shop 2"]
     past = next(each for each in about["outputs"] if each["name"] == "past_weights")
@@ -118,7 +125,7 @@ def test_a_series_that_is_not_known_has_no_forecast(model: Path, run: Path) -> N
 
     bundle = Forecaster.load(run)._require_bundle()
     panel, index = draw_windows(bundle, bundle.extra["split"], 0)
-    inputs = GraphInputs.of(bundle.preprocessor, has_history=True).gather(bundle.preprocessor, panel, index)
+    inputs = GraphInputs.of(bundle.preprocessor).gather(bundle.preprocessor, panel, index)
     for code in (0, -1, 99):
         inputs["series"][0] = code
         forecast = run_session(model, inputs)["forecast"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def name_bundles(bundles: list[str]) -> dict[str, Path]:
     for text in bundles:
         name, equals, path = text.partition("=")
         if not equals or not name or Path(text).exists():
-            name, path = Path(text).resolve().name, text
+            name, path = Path(os.path.abspath(text)).name, text  # noqa: PTH100  a link is not followed
         if name in named:
             raise ConfigError.model_named_twice(name)
         named[name] = Path(path)

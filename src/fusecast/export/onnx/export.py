@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
 
 PACKAGES = ("onnx", "onnxruntime")
-NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._dynamo")
+NOISY = ("torch.onnx", "torch._dynamo")
 """Loggers of what traces and simplifies the graph, which speak of every step."""
 
 
