@@ -27,6 +27,7 @@ import numpy as np
 from fusecast.calibration.online import DEFAULT_RATE, choose_rate, shifts_by_step
 from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
+from fusecast.display.card import build_card
 from fusecast.errors import ArtifactError, ConfigError, DataError
 from fusecast.errors.base import shorten
 from fusecast.inference.forecasts import Forecasts
@@ -53,6 +54,16 @@ class Conformal:
     windows: int  # that it was fitted on
     every: int = 1  # `adaptive` is updated with every so many-th origin
     rate: float = DEFAULT_RATE  # and moves a shift by so much of its unit for each outcome
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "method": self.method,
+            "levels": ", ".join(f"{level:g}" for level in self.levels),
+            "learned from": f"{self.windows:,} windows",
+        }
+        if self.method == "adaptive":
+            facts["updated"] = f"at every {self.every:,}. origin, by {self.rate:g} of its unit an outcome"
+        return build_card("Calibration", facts)
 
     @classmethod
     def fit(
