@@ -29,7 +29,7 @@ from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
 from fusecast.display.card import build_card
 from fusecast.errors import ArtifactError, ConfigError, DataError
-from fusecast.errors.base import shorten
+from fusecast.errors.base import format_count, shorten
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.quantiles import compute_median
 from fusecast.io.documents import check_values, take
@@ -62,7 +62,7 @@ class Conformal:
             "learned from": f"{self.windows:,} windows",
         }
         if self.method == "adaptive":
-            facts["updated"] = f"at every {self.every:,}. origin, by {self.rate:g} of its unit an outcome"
+            facts["updated"] = f"every {format_count(self.every, 'step')}, at a rate of {self.rate:g}"
         return build_card("Calibration", facts)
 
     @classmethod

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 MAX_ROWS = 8
-MAX_TEXT = 120
+MAX_TEXT, MAX_NOTE = 120, 600
 _BOX = (
-    "display:inline-block;max-width:100%;overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;"
+    "display:inline-block;max-width:60em;overflow-x:auto;border:1px solid rgba(128,128,128,.45);border-radius:6px;"
     "padding:8px 12px;color:inherit;background:transparent;font-size:13px;line-height:1.4"
 )
 _CELL = "padding:1px 14px 1px 0;border:0;background:transparent;color:inherit;font-weight:{weight};text-align:{align}"
@@ -35,7 +35,7 @@ def build_card(
     if len(every) > MAX_ROWS:
         body += f"<div>and {len(every) - MAX_ROWS:,} more</div>"
     if note:
-        body += f'<div style="opacity:.75">{_escape(note)}</div>'
+        body += f'<div style="opacity:.75">{_escape(note, MAX_NOTE)}</div>'
     return f'<div style="{_BOX}">{body}</div>'
 
 
@@ -46,7 +46,9 @@ def list_names(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _table(rows: str) -> str:
-    return f'<table style="margin:4px 0;border-collapse:collapse;border:0;color:inherit">{rows}</table>'
+    return (
+        f'<table style="margin:4px 0;border-collapse:collapse;border:0;color:inherit;font-size:inherit">{rows}</table>'
+    )
 
 
 def _cell(value: object, *, right: bool = False, bold: bool = False) -> str:
@@ -59,5 +61,5 @@ def _format_number(value: float) -> str:
     return f"{value:,.4g}" if math.isfinite(value) else "none"
 
 
-def _escape(text: str) -> str:
-    return html.escape(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…")
+def _escape(text: str, limit: int = MAX_TEXT) -> str:
+    return html.escape(text if len(text) <= limit else f"{text[: limit - 1]}…")

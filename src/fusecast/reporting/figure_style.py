@@ -52,7 +52,7 @@ DARK = {
 MAX_NAME_LENGTH = 26
 Times = Sequence[Any] | IntArray
 TITLE_HEIGHT, LEGEND_HEIGHT, LABEL_HEIGHT = 30, 26, 64  # pixels around each of several stacked figures
-TILE_HEIGHT = 280  # of each of several figures side by side
+TILE_HEIGHT = 290  # of each of several figures side by side
 MAX_TILES_OF_TWO = 10  # from so many figures on there are three columns of them
 
 LEGEND = {
@@ -169,7 +169,7 @@ def tile_figures(figures: Mapping[str, go.Figure]) -> go.Figure:
     columns = 2 if len(figures) < MAX_TILES_OF_TWO else 3
     rows = -(-len(figures) // columns)
     height, top = rows * TILE_HEIGHT, 64
-    space = {"horizontal_spacing": 0.07, "vertical_spacing": min(1 / rows, 78 / height)}
+    space = {"horizontal_spacing": 0.07, "vertical_spacing": min(1 / rows, 92 / height)}
     tiled = make_subplots(rows, columns, subplot_titles=list(figures), **space)
     tiled.update_layout(template=TEMPLATE, height=height + top, paper_bgcolor=SURFACE, hovermode="x unified")
     tiled.update_layout(margin={"l": 14, "r": 14, "t": top, "b": 12})

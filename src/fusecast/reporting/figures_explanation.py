@@ -138,7 +138,7 @@ def agreement_figure(agreement: pl.DataFrame) -> go.Figure:
         hovertemplate="selection %{x:.1%}, shuffled %{y:+.1%}<extra></extra>",
     )
     figure.update_xaxes(title_text="share of the selection", tickformat=".0%", showgrid=True)
-    figure.update_yaxes(title_text="increase of the loss when shuffled", tickformat="+.0%")
+    figure.update_yaxes(title_text="increase of the loss when shuffled", tickformat="+.2~%")
     return figure
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PIXELS_AN_INCH = 96
-WIDTH = 900  # pixels: figures of plotly are as wide as their container
-LEFT, RIGHT, TOP, BOTTOM = 84, 20, 70, 56  # pixels around all axes
+WIDTH, HEIGHT = 900, 450  # pixels: figures of plotly are as wide as their container
+LEFT, RIGHT, TOP, BOTTOM = 84, 20, 60, 56  # pixels around all axes
+LETTER = 6  # pixels of a label
 DASHES = {"dot": ":", "dash": "--"}
 
 
@@ -27,51 +28,66 @@ def to_matplotlib(figure: go.Figure) -> Figure:
     """Return a figure of matplotlib with the same data; ConfigError for a kind of trace that has no counterpart."""
     from matplotlib.figure import Figure
 
-    layout, height = figure.layout, figure.layout.height or 450
+    layout, height = figure.layout, figure.layout.height or HEIGHT
     drawn = Figure(figsize=(WIDTH / PIXELS_AN_INCH, height / PIXELS_AN_INCH), dpi=PIXELS_AN_INCH, facecolor=SURFACE)
     axes: dict[tuple[str, str], Axes] = {}
     traces: dict[tuple[str, str], list[Any]] = {}
     for trace in figure.data:
         traces.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append(trace)
+    legends: dict[str, tuple[list[Axes], dict[str, Any]]] = {}
     for key, here in traces.items():
         shared = next((each for (x, _), each in axes.items() if x == key[0]), None)
-        axes[key] = each = _add_axes(drawn, layout, key, height, shared)
-        handles: dict[str, Any] = {}
+        axes[key] = _add_axes(drawn, layout, key, shared)
         for number, trace in enumerate(here):
-            handle = _draw_trace(each, trace, number, here)
+            handle = _draw_trace(axes[key], trace, number, here)
             if trace.name and trace.showlegend is not False and layout.showlegend is not False:
+                above, handles = legends.setdefault(trace.legend or "legend", ([], {}))
+                above.append(axes[key])
                 handles.setdefault(_plain(trace.name), handle)
-        _shape_axis(each.xaxis, _find_axis(layout, key[0]))
-        _shape_axis(each.yaxis, _find_axis(layout, key[1]))
-        if handles:
-            options: dict[str, Any] = {"ncols": 4, "fontsize": 8, "frameon": False, "labelcolor": MUTED}
-            where = {"loc": "lower left", "bbox_to_anchor": (0, 1 + (18 / height if len(traces) > 1 else 0))}
-            each.legend(list(handles.values()), list(handles), **where, **options)
+        _shape_axis(axes[key].xaxis, _find_axis(layout, key[0]))
+        _shape_axis(axes[key].yaxis, _find_axis(layout, key[1]))
     _draw_shapes(layout, axes)
+    for above, handles in legends.values():
+        _add_legend(layout, above, handles)
     if layout.title.text:
         drawn.text(0.015, 1 - 16 / height, _plain(layout.title.text), va="center", fontsize=10.5, color=INK)
     for note in layout.annotations:
-        _draw_note(drawn, note, axes, height)
+        _draw_note(drawn, note, axes, layout)
     return drawn
 
 
-def _add_axes(drawn: Figure, layout: Any, key: tuple[str, str], height: float, shared: Axes | None) -> Axes:
+def _add_axes(drawn: Figure, layout: Any, key: tuple[str, str], shared: Axes | None) -> Axes:
     (x0, x1), (y0, y1) = (_find_axis(layout, name).domain or (0, 1) for name in key)
-    left, bottom = _place(x0, y0, height)
-    right, top = _place(x1, y1, height)
+    left, bottom = _place(layout, x0, y0)
+    right, top = _place(layout, x1, y1)
     axes = drawn.add_axes((left, bottom, right - left, top - bottom), sharex=shared, facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, labelcolor=MUTED, color=MUTED)
+    axes.margins(x=0.01)
     return axes
 
 
-def _place(x: float, y: float, height: float) -> tuple[float, float]:
+def _place(layout: Any, x: float, y: float) -> tuple[float, float]:
     """Return as parts of the figure what is given as parts of the area of its axes."""
-    return (LEFT + x * (WIDTH - LEFT - RIGHT)) / WIDTH, (BOTTOM + y * (height - TOP - BOTTOM)) / height
+    height = layout.height or HEIGHT
+    axes = [_find_axis(layout, name) for name in layout if name.startswith("yaxis")]
+    labels = [str(text) for axis in axes for text in (() if axis.ticktext is None else axis.ticktext)]
+    left = max([LEFT, *(LETTER * len(text) + 16 for text in labels)])
+    top = TOP if layout.margin.t is None else layout.margin.t
+    bottom = BOTTOM if top else 0  # without a margin, the axes of a figure leave room for what is around them
+    return (left + x * (WIDTH - left - RIGHT)) / WIDTH, (bottom + y * (height - top - bottom)) / height
+
+
+def _add_legend(layout: Any, above: list[Axes], handles: dict[str, Any]) -> None:
+    """Write a legend above the uppermost of the axes that it is of, and above their titles where it is of several."""
+    axes = max(above, key=lambda each: each.get_position().y1)
+    tiled = layout.margin.t and layout.legend.y
+    lift = 22 / (axes.get_position().height * layout.height) if tiled else 0.0
+    options: dict[str, Any] = {"ncols": 6, "fontsize": 8, "frameon": False, "labelcolor": MUTED, "borderpad": 0.2}
+    axes.legend(list(handles.values()), list(handles), loc="lower left", bbox_to_anchor=(0, 1 + lift), **options)
 
 
 def _find_axis(layout: Any, name: str) -> Any:
-    return layout[f"{name[0]}axis{name[1:]}"]
+    return layout[name if "axis" in name else f"{name[0]}axis{name[1:]}"]
 
 
 def _draw_trace(axes: Axes, trace: Any, number: int, here: list[Any]) -> Any:
@@ -136,14 +152,20 @@ def _draw_heatmap(axes: Axes, trace: Any) -> Any:
 
 def _shape_axis(axis: Any, of: Any) -> None:
     """Give an axis of matplotlib the title, limits, ticks and number format of one of plotly."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import FuncFormatter
 
-    horizontal = axis.axis_name == "x"
-    axes, set_limits = axis.axes, axis.axes.set_xlim if horizontal else axis.axes.set_ylim
+    horizontal, axes = axis.axis_name == "x", axis.axes
+    set_limits, set_scale = (axes.set_xlim, axes.set_xscale) if horizontal else (axes.set_ylim, axes.set_yscale)
+    axis.set_tick_params(labelsize=8, labelcolor=MUTED, color=MUTED)
     if of.title.text:
         axis.set_label_text(_plain(of.title.text), fontsize=8.5, color=MUTED)
     if of.type == "log":
-        axis._set_axes_scale("log")  # noqa: SLF001
+        set_scale("log")
+    if isinstance(axis.get_major_locator(), AutoDateLocator):
+        locator = AutoDateLocator(maxticks=max(3, int(9 * axes.get_position().width)))
+        axis.set_major_locator(locator)
+        axis.set_major_formatter(ConciseDateFormatter(locator))
     if of.tickvals is not None:
         labels = of.ticktext if of.ticktext is not None else of.tickvals
         axis.set_ticks(_values(of.tickvals).tolist(), [_plain(str(label)) for label in labels])
@@ -173,15 +195,15 @@ def _draw_shapes(layout: Any, axes: dict[tuple[str, str], Axes]) -> None:
             each.axhline(shape.y0, **style)
 
 
-def _draw_note(drawn: Figure, note: Any, axes: dict[tuple[str, str], Axes], height: float) -> None:
+def _draw_note(drawn: Figure, note: Any, axes: dict[tuple[str, str], Axes], layout: Any) -> None:
     """Write an annotation: at a point of the axes, or at a place of the figure."""
     style: dict[str, Any] = {"fontsize": 8.5, "color": note.font.color or INK, "annotation_clip": False}
     across = {"left": "left", "right": "right"}.get(note.xanchor, "center")
     down = {"top": "top", "bottom": "bottom"}.get(note.yanchor, "bottom")
     if note.xref == "paper" and note.yref == "paper":
-        x, y = _place(note.x, note.y, height)
+        x, y = _place(layout, note.x, note.y)
         options = {"ha": across, "va": down, "fontsize": 10, "color": style["color"]}
-        drawn.text(x, y + (note.yshift or 0) / height, _plain(note.text), **options)
+        drawn.text(x, y + (note.yshift or 0) / (layout.height or HEIGHT), _plain(note.text), **options)
         return
     each = axes[(note.xref or "x").split()[0], next(key[1] for key in axes)]
     at = "axes fraction" if note.yref == "paper" else "data"

@@ -25,7 +25,8 @@ from fusecast.reporting.text import model_names, raw_name_in
 
 BACKTEST_WINDOWS = 6
 """Windows of a backtest that are drawn, the newest of those that do not overlap."""
-MAX_PREDICTORS = 6
+MAX_PREDICTORS, MAX_GROUPS = 5, 40
+"""Predictors in a plot, the models before the best baselines, and groups, those that the model is worst on."""
 
 
 def plot(result: object, kind: str | None, engine: Engine = "plotly") -> Any:
@@ -84,15 +85,21 @@ def _by_target(evaluation: Evaluation, draw: Callable[[Evaluation, int], tuple[s
 
 
 def _metrics(evaluation: Evaluation, y: int) -> tuple[str, go.Figure]:
-    scores = {name: headline_scores(by_target[y]) for name, by_target in evaluation.scores.items()}
+    scores = {name: headline_scores(evaluation.scores[name][y]) for name in _choose_predictors(evaluation)}
     model = next(iter(model_names(evaluation)), "")
-    references = [scores[name] for name in evaluation.baselines] or list(scores.values())[:1]
+    references = [headline_scores(evaluation.scores[name][y]) for name in evaluation.baselines]
+    references = references or list(scores.values())[:1]
     best = {
         key: min((each[key] for each in references if math.isfinite(each[key])), default=math.nan)
         for key in next(iter(scores.values()))
     }
     title = f"scores of {evaluation.windows:,} forecasts, {evaluation.horizon:,} steps ahead"
     return title, figures_accuracy.scores_figure(scores, best, model)
+
+
+def _choose_predictors(evaluation: Evaluation) -> list[str]:
+    baselines = sorted(evaluation.baselines, key=lambda name: np.nan_to_num(evaluation.scores[name][0].wql, nan=np.inf))
+    return [*model_names(evaluation), *baselines][:MAX_PREDICTORS]
 
 
 def _calibration(evaluation: Evaluation, y: int) -> tuple[str, go.Figure]:
@@ -119,7 +126,7 @@ def _backtest_kinds(backtest: Backtest) -> dict[str, Callable[[], go.Figure]]:
 
 def _losses_by(backtest: Backtest, by: str) -> go.Figure:
     metrics, figures = backtest.metrics(by), {}
-    names = list(backtest.grouped_scores)[:MAX_PREDICTORS]
+    names = _choose_predictors(backtest.evaluation)
     for target in backtest.targets:
         rows = metrics.filter(pl.col("target") == target)
         groups = rows["group"].unique(maintain_order=True).to_list()
@@ -127,7 +134,12 @@ def _losses_by(backtest: Backtest, by: str) -> go.Figure:
         for name in names:
             values = dict(rows.filter(pl.col("predictor") == name).select("group", "wql").iter_rows())
             losses[name] = np.array([values.get(group, math.nan) for group in groups], dtype=float)
-        shown = list(map(int, groups)) if by in ("step", "origin", "hour") else [escape_name(one) for one in groups]
+        shown: list[Any] = (
+            list(map(int, groups)) if by in ("step", "origin", "hour") else list(map(escape_name, groups))
+        )
+        if by == "series" and len(groups) > MAX_GROUPS:
+            worst = np.argsort(-np.nan_to_num(losses[names[0]]), kind="stable")[:MAX_GROUPS]
+            shown, losses = [shown[i] for i in worst], {name: values[worst] for name, values in losses.items()}
         figure = figures_accuracy.by_group_figure(losses, shown, {"step": "steps ahead"}.get(by, by))
         figures[f"{escape_name(target)}: weighted quantile loss by {by}"] = figure
     return stack_figures(figures)
