@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast
 
 from typing_extensions import TypeVar
 
-from fusecast.config import BlendMethod, Calibration, FutureRows, RunConfig
+from fusecast.config import BlendMethod, Calibration, FutureRows
 from fusecast.errors import ConfigError, TrainingError
+from fusecast.estimator import Estimator
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from fusecast.calibration.conformal import Conformal
+    from fusecast.display.plottable import Engine
     from fusecast.evaluation.backtest.results import Backtest
     from fusecast.evaluation.evaluate import Evaluation, ProgressCallback
     from fusecast.explain.single_forecast import ForecastExplanation
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from fusecast.inference.model_bundle import Bundle
     from fusecast.io.tables import TableLike
     from fusecast.reporting.explanation_report import ExplanationReport
-    from fusecast.training.fit import FitResult
     from fusecast.workflows.prepare import Prepared, SplitName
     from fusecast.workflows.what_if import Change
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 FrameT = TypeVar("FrameT", default=Any)  # the kind of frame of results: that of the table of the fit
 
 
-class Forecaster(Generic[FrameT]):
+class Forecaster(Estimator, Generic[FrameT]):
     """Train, evaluate, explain and keep a Temporal Fusion Transformer for a table of time series.
 
     A table is a path (CSV, Parquet, Arrow), the address of an object in a store, a :class:`fusecast.Query` of a
@@ -98,30 +99,7 @@ class Forecaster(Generic[FrameT]):
         training: Mapping[str, Any] | None = None,
         calibration: Calibration = "auto",
     ) -> None:
-        table: dict[str, Any] = {"id": id, "time": time, "target": target, "static": static, "known": known}
-        table |= {"observed": observed, "categorical": categorical, "frequency": frequency, "time_zone": time_zone}
-        table |= {"future_rows": future_rows, "weight": weight, "streaming": streaming}
-        sections = {"network": network, "features": features, "split": split, "training": training}
-        values = {"horizon": horizon, "lookback": lookback, "time_budget": time_budget, "table": table}
-        values |= {"calibration": calibration, "blend": blend}
-        self.config = RunConfig.parse(values | {name: value or {} for name, value in sections.items()})
-        self._requested_config = self.config  # before a table resolved its id and frequency
-        self._prepared: Prepared | None = None
-        self._bundle: Bundle | None = None
-        self._source: Any = None
-        self.result: FitResult | None = None  # outcome of training; None before `fit` and after `load`
-        self.folder: Path | None = None  # where the model was saved or loaded from last
-
-    @classmethod
-    def from_config(cls, config: RunConfig) -> Self:
-        """Return an unfitted forecaster with a run's configuration."""
-        forecaster = cls(config.horizon, config.lookback)
-        forecaster.config = forecaster._requested_config = config
-        return forecaster
-
-    def __repr__(self) -> str:
-        state = f"fitted, folder={self.folder and str(self.folder)!r}" if self._bundle else "not fitted"
-        return f"Forecaster(horizon={self.config.horizon}, lookback={self.config.lookback}, {state})"
+        self._reset({name: value for name, value in locals().items() if name != "self"})
 
     def prepare(self, data: TableLike | None = None) -> Prepared:
         """Read, check and split a table without training; `fit` continues from here and raises the same errors."""
@@ -433,6 +411,29 @@ class Forecaster(Generic[FrameT]):
         return write_report(
             *model, self.folder, Path(path), future=future, figures=figures, kind=kind, raw=raw, partial=partial
         )
+
+    def plot(
+        self,
+        series: object = None,
+        last: int | None = None,
+        *,
+        future: TableLike | None = None,
+        data: TableLike | None = None,
+        raw: bool = False,
+        partial: bool = False,
+        device: Device = None,
+        engine: Engine = "plotly",
+    ) -> Any:
+        """Draw the newest forecasts of some series (None: the first six) after the `last` rows of their history.
+
+        Without `future`, where there are known columns, the last steps of the table are forecast instead.
+        Returns a figure of plotly, or of matplotlib (`engine`). Raises ConfigError for an unknown series or engine, or
+        a wrong `last`; DataError when known values are missing.
+        """
+        from fusecast.workflows.plots.forecasts import plot_newest_forecasts
+
+        model = self._model(data, device)
+        return plot_newest_forecasts(*model, series, last, future=future, raw=raw, partial=partial, engine=engine)
 
     @property
     def calibration(self) -> Conformal | None:

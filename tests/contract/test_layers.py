@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "fusecast"
 ORDER: tuple[tuple[str, ...], ...] = (
     ("_version",),
     ("errors",),
-    ("data", "kernels"),
+    ("data", "display", "kernels"),
     ("io", "model"),
     ("config_section",),
     ("config",),
@@ -33,6 +33,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("workflows", "interop", "compat"),
     ("export",),
+    ("estimator",),
     ("forecaster",),
     ("scale",),
     ("serving",),

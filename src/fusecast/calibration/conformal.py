@@ -27,8 +27,9 @@ import numpy as np
 from fusecast.calibration.online import DEFAULT_RATE, choose_rate, shifts_by_step
 from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
+from fusecast.display.card import build_card
 from fusecast.errors import ArtifactError, ConfigError, DataError
-from fusecast.errors.base import shorten
+from fusecast.errors.base import format_count, shorten
 from fusecast.inference.forecasts import Forecasts
 from fusecast.inference.quantiles import compute_median
 from fusecast.io.documents import check_values, take
@@ -53,6 +54,16 @@ class Conformal:
     windows: int  # that it was fitted on
     every: int = 1  # `adaptive` is updated with every so many-th origin
     rate: float = DEFAULT_RATE  # and moves a shift by so much of its unit for each outcome
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "method": self.method,
+            "levels": ", ".join(f"{level:g}" for level in self.levels),
+            "learned from": f"{self.windows:,} windows",
+        }
+        if self.method == "adaptive":
+            facts["updated"] = f"every {format_count(self.every, 'step')}, at a rate of {self.rate:g}"
+        return build_card("Calibration", facts)
 
     @classmethod
     def fit(

@@ -286,6 +286,14 @@ class ConfigError(FusecastError):
         return cls(f"{what} needs {library}, which is not installed\nHint: pip install 'fusecast[{extra}]'")
 
     @classmethod
+    def missing_library(cls, what: str, library: str) -> Self:
+        return cls(f"{what} needs {library}, which is not installed\nHint: pip install {library}")
+
+    @classmethod
+    def not_in_matplotlib(cls, kind: str) -> Self:
+        return cls(f"a trace of kind {kind!r} has no counterpart in matplotlib\nHint: use engine='plotly'")
+
+    @classmethod
     def needs_folder(cls, engine: str) -> Self:
         return cls(
             f"engine {engine!r} forecasts folders, and no folder was given\n"

@@ -13,6 +13,8 @@ import numpy as np
 
 from fusecast.data.arrays import IntArray
 from fusecast.data.panel import Panel
+from fusecast.display.card import build_card, list_names
+from fusecast.display.plottable import Plottable
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
 from fusecast.evaluation.baseline_comparison import BaselineComparison
@@ -27,7 +29,7 @@ ProgressCallback = Callable[[int, int], None]  # called with the windows that ar
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Evaluation:
+class Evaluation(Plottable):
     """The scores of every predictor on every target, over the same windows."""
 
     targets: tuple[str, ...]  # names, Y
@@ -44,6 +46,27 @@ class Evaluation:
             f"Evaluation(predictors={list(self.scores)}, targets={list(self.targets)}, windows={self.windows}, "
             f"horizon={self.horizon})"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {"windows": f"{self.windows:,} of {self.horizon:,} steps", "target": list_names(self.targets)}
+        columns, rows = self.summarize()
+        return build_card("Evaluation", facts, columns=columns, rows=rows, note=self.note)
+
+    def summarize(self) -> tuple[list[str], list[list[object]]]:
+        """Return names and rows of a short table: of each predictor and target the scores that matter most."""
+        several = len(self.targets) > 1
+        columns = ["predictor", *(["target"] if several else []), "WQL", "MAE", "MASE", "coverage", "skill"]
+        rows: list[list[object]] = []
+        for y, target in enumerate(self.targets):
+            for name, by_target in self.scores.items():
+                scores = by_target[y]
+                share, inside = next(iter(scores.coverage.items()), (math.nan, math.nan))
+                coverage = f"{inside:.1%} of {share:.0%}" if math.isfinite(inside) else math.nan
+                skill = self.skill(name, y)["WQL"]
+                shown = "" if name in self.baselines else f"{skill:+.1%}" if math.isfinite(skill) else math.nan
+                keys = [name, *([target] if several else [])]
+                rows.append([*keys, scores.wql, scores.mae, scores.mase, coverage, shown])
+        return columns, rows
 
     @property
     def note(self) -> str:

@@ -12,6 +12,7 @@ import polars as pl
 from fusecast.data.arrays import IntArray
 from fusecast.data.frequency import format_lag
 from fusecast.data.panel import Panel
+from fusecast.display.card import build_card
 from fusecast.errors.base import format_count
 from fusecast.evaluation.blend import Blend
 from fusecast.explain.attention import AttentionProfile, AttentionStore, AttentionTally
@@ -96,6 +97,15 @@ class Explanation:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({format_count(self.windows, 'window')}, {len(self.importances)} importances)"
+
+    def _repr_html_(self) -> str:
+        facts = {"forecasts": f"{self.windows:,} of {len(np.unique(self.regimes.series)):,} series"}
+        for group in ("past", "future", "static"):
+            top = [row for row in self.importances if row.group == group][:3]
+            facts[f"{group} variables"] = ", ".join(f"{row.variable} {row.mean:.0%}" for row in top)
+        facts |= {"attention": describe_patterns(self.seasonal_lags, self.periodicities)}
+        facts |= {"unusual attention": format_count(int(self.regimes.flagged.sum()), "forecast")}
+        return build_card("Explanation", facts)
 
     def with_permutation(self, permutation: pl.DataFrame) -> Self:
         """Add the permutation importance, and how far the selection weights agree with it."""

@@ -11,6 +11,8 @@ import polars as pl
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import format_duration, format_lag
 from fusecast.data.panel import Panel
+from fusecast.display.card import build_card
+from fusecast.display.plottable import Plottable
 from fusecast.errors.base import join_words
 from fusecast.evaluation.blend import Blend
 from fusecast.explain.attention import masked_attention
@@ -23,7 +25,7 @@ MAX_NAMED = 3  # variables of a group, and past steps, that the words name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ForecastExplanation:
+class ForecastExplanation(Plottable):
     """Why one forecast is what it is."""
 
     series: str  # its name
@@ -39,7 +41,13 @@ class ForecastExplanation:
     ahead), and the targets there where they are known."""
 
     def __repr__(self) -> str:
-        return f"ForecastExplanation({self.words!r})"
+        return f"ForecastExplanation(series={self.series!r}, steps={self.forecast.height})"
+
+    def _repr_html_(self) -> str:
+        top = self.variables.group_by("group", maintain_order=True).head(MAX_NAMED)
+        rows = top.select("group", "variable", pl.col("weight").map_elements("{:.0%}".format, pl.String)).rows()
+        card = {"columns": ("group", "variable", "weight"), "rows": rows, "note": self.words}
+        return build_card(f"Explanation of the forecast of {self.series}", {}, **card)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the three tables by name."""

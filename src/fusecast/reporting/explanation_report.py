@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from fusecast.data.frequency import format_step
+from fusecast.display.plottable import Plottable
 from fusecast.explain.explanation import Explanation
 from fusecast.io.output_dir import replace_results
 from fusecast.io.tables import write_table
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-class ExplanationReport(Explanation):
+class ExplanationReport(Explanation, Plottable):
     """An explanation with its figures: what ``Forecaster.explain`` returns."""
 
     def figures(self) -> dict[str, go.Figure]:

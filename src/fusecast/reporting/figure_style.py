@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from fusecast.data.arrays import FloatArray, IntArray
 
@@ -51,6 +52,8 @@ DARK = {
 MAX_NAME_LENGTH = 26
 Times = Sequence[Any] | IntArray
 TITLE_HEIGHT, LEGEND_HEIGHT, LABEL_HEIGHT = 30, 26, 64  # pixels around each of several stacked figures
+TILE_HEIGHT = 290  # of each of several figures side by side
+MAX_TILES_OF_TWO = 10  # from so many figures on there are three columns of them
 
 LEGEND = {
     "orientation": "h",
@@ -153,6 +156,33 @@ def stack_figures(figures: Mapping[str, go.Figure]) -> go.Figure:
         )
         top = end + LABEL_HEIGHT
     return stacked
+
+
+def tile_figures(figures: Mapping[str, go.Figure]) -> go.Figure:
+    """Return one figure with figures of the same lines beside and below each other, each under its title.
+
+    They share the legend of the first.
+    """
+    if len(figures) == 1:
+        ((title, figure),) = figures.items()
+        return add_title(figure, title)
+    columns = 2 if len(figures) < MAX_TILES_OF_TWO else 3
+    rows = -(-len(figures) // columns)
+    height, top = rows * TILE_HEIGHT, 64
+    space = {"horizontal_spacing": 0.07, "vertical_spacing": min(1 / rows, 92 / height)}
+    tiled = make_subplots(rows, columns, subplot_titles=list(figures), **space)
+    tiled.update_layout(template=TEMPLATE, height=height + top, paper_bgcolor=SURFACE, hovermode="x unified")
+    tiled.update_layout(margin={"l": 14, "r": 14, "t": top, "b": 12})
+    tiled.update_layout(legend={"y": 1 + 30 / height, "traceorder": "normal"})
+    tiled.update_annotations(font={"size": 13, "color": INK})
+    for i, figure in enumerate(figures.values()):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        for trace in figure.data:
+            shown = {} if i == 0 else {"showlegend": False}
+            tiled.add_trace(type(trace)({**trace.to_plotly_json(), **shown}), **place)
+        tiled.update_xaxes(title_text=figure.layout.xaxis.title.text, **place)
+        tiled.update_yaxes(title_text=figure.layout.yaxis.title.text, **place)
+    return tiled
 
 
 def add_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from fusecast.reporting.figure_style import (
     INK,
     LINE,
     MUTED,
+    PALETTE,
     WARM,
     add_band,
     add_line,
@@ -35,28 +37,32 @@ MAX_NAMED_RATES = 6
 MAX_MARKED_STEPS = 60
 
 
-def forecast_figure(plot: ForecastPlot) -> go.Figure:
-    """Draw the actuals of one series with its forecasts: the median and the central intervals around it."""
+def forecast_figure(plot: ForecastPlot, last: int | None = None, *, mark: bool = True) -> go.Figure:
+    """Draw the actuals of one series with its forecasts: the median and the central intervals around it.
+
+    `last` is how many steps before the first forecast are drawn, None for some horizons; `mark` names each forecast.
+    """
     figure = new_figure(420, hovermode="x unified", legend={"traceorder": "normal"})
     for i, forecast in enumerate(plot.forecasts):
         _add_bands(figure, forecast, first=i == 0)
-    times, actual = _recent_actuals(plot)
+    times, actual = _recent_actuals(plot, last)
     add_line(figure, times, actual, INK, 1.6, name="actual", hover="%{y:,.5~r}")
     for i, forecast in enumerate(plot.forecasts):
         times, median = plain_times(forecast.times), compute_median(forecast.quantiles, forecast.levels)
         legend = {"name": "forecast, median", "legendgroup": "median", "showlegend": i == 0}
         add_line(figure, times, median, ACCENT, 2.2, hover="%{y:,.5~r}", **legend)
-        _mark_start(figure, forecast)
+        if mark:
+            _mark_start(figure, forecast)
     figure.update_yaxes(title_text=escape_name(plot.target))
     return figure
 
 
-def _recent_actuals(plot: ForecastPlot) -> tuple[list[Any], FloatArray]:
-    """Return times and actuals from some horizons before the first forecast on: more would squeeze the forecast."""
+def _recent_actuals(plot: ForecastPlot, last: int | None) -> tuple[list[Any], FloatArray]:
+    """Return times and actuals from `last` steps before the first forecast on; more would squeeze the forecast."""
     times = plain_times(plot.times)
     starts = [(plain_times(one.times)[0], len(one.times)) for one in plot.forecasts if len(one.times)]
     first = min((times.index(start) for start, _ in starts if start in times), default=len(times))
-    begin = max(0, first - max([MIN_HISTORY, *(HORIZONS_OF_HISTORY * steps for _, steps in starts)]))
+    begin = max(0, first - (last or max([MIN_HISTORY, *(HORIZONS_OF_HISTORY * steps for _, steps in starts)])))
     return times[begin:], np.asarray(plot.actual, dtype=float)[begin:]
 
 
@@ -159,12 +165,40 @@ def pit_figure(score: Scores) -> go.Figure:
 
 def by_step_figure(by_step: Mapping[str, Sequence[float] | FloatArray], step: str) -> go.Figure:
     """Draw the WQL by step ahead, of the model and its best baseline."""
+    count = len(next(iter(by_step.values()), ()))
+    return by_group_figure(by_step, list(range(1, count + 1)), f"steps ahead, each {step}")
+
+
+def by_group_figure(losses: Mapping[str, Sequence[float] | FloatArray], groups: Sequence[Any], title: str) -> go.Figure:
+    """Draw the WQL of each predictor by group: numbers, which are joined by a line, or names, which are not."""
     figure = new_figure(300, hovermode="x unified")
-    for (name, values), colour in zip(by_step.items(), (ACCENT, MUTED, WARM), strict=False):
-        mode = "lines+markers" if len(values) < MAX_MARKED_STEPS else "lines"
-        marks: dict[str, Any] = {"mode": mode, "marker": {"size": 5}}
-        steps = list(range(1, len(values) + 1))
-        add_line(figure, steps, values, colour, name=escape_name(name), hover="%{y:.3~g}", **marks)
-    figure.update_xaxes(title_text=f"steps ahead, each {step}")
+    ordered = not any(isinstance(group, str) for group in groups)
+    for (name, values), colour in zip(losses.items(), (ACCENT, MUTED, WARM, *PALETTE[2:]), strict=False):
+        marks: dict[str, Any] = {"mode": "lines+markers" if len(values) < MAX_MARKED_STEPS else "lines"}
+        marks = {"mode": marks["mode"] if ordered else "markers", "marker": {"size": 5 if ordered else 8}}
+        add_line(figure, groups, values, colour, name=escape_name(name), hover="%{y:.3~g}", **marks)
+    figure.update_xaxes(title_text=title)
     figure.update_yaxes(title_text="weighted quantile loss", rangemode="tozero")
+    return figure
+
+
+def scores_figure(scores: Mapping[str, Mapping[str, float]], best: Mapping[str, float], model: str) -> go.Figure:
+    """Draw each score of each predictor as a part of that of the best baseline, the `model` in its colour.
+
+    `scores` are by predictor and name, `best` those of the best baselines, which are the line at 1.
+    """
+    figure = new_figure(340, bargap=0.3, legend={"traceorder": "normal"})
+    colours = iter((MUTED, LINE, BAR, *PALETTE[2:]))
+    for name, values in scores.items():
+        ratios = {key: value / best[key] for key, value in values.items() if best.get(key, math.nan) > 0}
+        figure.add_bar(
+            x=list(ratios),
+            y=list(ratios.values()),
+            name=escape_name(name),
+            marker={"color": ACCENT if name == model else next(colours, MUTED)},
+            customdata=[values[key] for key in ratios],
+            hovertemplate="%{x} %{customdata:,.4~g}, %{y:.2f} of the best baseline's",
+        )
+    figure.add_hline(y=1, line={"color": INK, "width": 1.2, "dash": "dot"})
+    figure.update_yaxes(title_text="score / best baseline's; lower is better", rangemode="tozero")
     return figure

@@ -75,6 +75,31 @@ def permutation_figure(agreement: pl.DataFrame) -> go.Figure:
     return figure
 
 
+def share_figure(weights: Mapping[str, float]) -> go.Figure:
+    """Draw the share of the selection of each variable as a bar, the last on top."""
+    names = [[escape_name(name)] for name in weights]
+    figure = _bar_figure(weights, names, "<b>%{customdata[0]}</b> %{x:.1%}<extra></extra>")
+    figure.update_xaxes(title_text="share of the selection", tickformat=".0%", rangemode="tozero")
+    return figure
+
+
+def attended_steps_figure(steps: pl.DataFrame) -> go.Figure:
+    """Draw the attention to each step: columns `time`, `words` and `attention`, in the order of time."""
+    figure = new_figure(320, showlegend=False)
+    hover = "<b>%{customdata}</b>: %{y:.2%}<extra></extra>"
+    add_line(
+        figure,
+        plain_times(steps["time"].to_list()),
+        steps["attention"].to_numpy(),
+        ACCENT,
+        hover=hover,
+        customdata=steps["words"].to_list(),
+    )
+    figure.update_xaxes(title_text="time of the step")
+    figure.update_yaxes(title_text="share of the attention", tickformat=".1~%", rangemode="tozero")
+    return figure
+
+
 def _bar_figure(bars: Mapping[str, float], customdata: Sequence[Sequence[object]], hover: str) -> go.Figure:
     """Start a figure with one horizontal bar a name, the last on top."""
     height, positions = 34 * len(bars) + 62, list(range(len(bars)))
@@ -113,7 +138,7 @@ def agreement_figure(agreement: pl.DataFrame) -> go.Figure:
         hovertemplate="selection %{x:.1%}, shuffled %{y:+.1%}<extra></extra>",
     )
     figure.update_xaxes(title_text="share of the selection", tickformat=".0%", showgrid=True)
-    figure.update_yaxes(title_text="increase of the loss when shuffled", tickformat="+.0%")
+    figure.update_yaxes(title_text="increase of the loss when shuffled", tickformat="+.2~%")
     return figure
 
 

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from fusecast.data.arrays import group_blocks, release
+from fusecast.display.card import build_card
 from fusecast.errors import TrainingError
 from fusecast.errors.training import TrainingInterrupted
 from fusecast.features.encoded_panel import EncodedPanel
@@ -71,6 +72,16 @@ class FitResult:
             f"stopped_why={self.stopped_why!r}, checkpoint={self.checkpoint.name!r}"
             f"{f', members={len(self.members)}' if self.members else ''})"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "networks": max(1, len(self.members)),
+            "validation loss": self.best_loss,
+            "epochs": len(self.history),
+            "time": f"{self.seconds:,.0f} s",
+            "stopped": self.stopped_why,
+        }
+        return build_card("FitResult", facts)
 
 
 def fit(

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fusecast.errors import ConfigError
+from fusecast.display.card import build_card, list_names
+from fusecast.display.plottable import Plottable
+from fusecast.errors import ArtifactError, ConfigError
 from fusecast.evaluation.breakdown import GroupedScores
 from fusecast.evaluation.evaluate import Evaluation, compute_skill
 from fusecast.evaluation.significance import DieboldMariano, diebold_mariano
@@ -25,7 +27,7 @@ MIN_ORIGINS = 10  # that a Diebold-Mariano test needs: with fewer, the variance 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Backtest:
+class Backtest(Plottable):
     """The scores of a backtest, and its table of forecasts."""
 
     targets: tuple[str, ...]  # names, Y
@@ -46,6 +48,26 @@ class Backtest:
             f"Backtest(predictors={list(self.grouped_scores)}, targets={list(self.targets)}, windows={self.windows}, "
             f"horizon={self.horizon}, stride={self.stride}, span={self.span[0]} to {self.span[1]})"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "windows": f"{self.windows:,}, {self.stride:,} steps apart, of {self.horizon:,} steps",
+            "steps forecast": f"{self.span[0]} to {self.span[1]}",
+            "target": list_names(self.targets),
+            "forecasts": "in memory" if self.path is None else self.path.name,
+        }
+        seen = self.windows_seen_in_training
+        note = f"{seen:,} windows lie in the training span: their scores are too good." if seen else ""
+        columns, rows = self.evaluation.summarize()
+        return build_card("Backtest", facts, columns=columns, rows=rows, note=note or self.evaluation.note)
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the table of forecasts, from its file where it is in one: one row a predictor, window and step."""
+        if self.table is not None:
+            return self.table.lazy()
+        if self.path is None or not self.path.is_file():
+            raise ArtifactError.missing(self.path, "the table of forecasts of this backtest")
+        return pl.scan_parquet(self.path)
 
     @property
     def groupings(self) -> tuple[str, ...]:

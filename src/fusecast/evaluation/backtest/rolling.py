@@ -21,6 +21,7 @@ from fusecast.data.panel import Panel
 from fusecast.errors import ArtifactError, ConfigError, DataError, SchemaError
 from fusecast.errors.base import some_of
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
+from fusecast.evaluation.backtest.forecast_table import ACTUAL, PREDICTOR, target_prefixes
 from fusecast.evaluation.breakdown import GroupedScores, build_groupings
 from fusecast.evaluation.evaluate import ProgressCallback, check_unique_names
 from fusecast.inference.forecasts import Forecasts, Predictor
@@ -29,7 +30,6 @@ from fusecast.windows.window_index import WindowIndex
 
 MANIFEST = "manifest.json"
 MAX_PART_BYTES = 2**32  # of a part file that was not damaged
-PREDICTOR, ACTUAL = "predictor", "actual"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -295,8 +295,7 @@ def _part_name(part: int, checksum: str) -> str:
 
 def _target_prefixes(panel: Panel) -> list[str]:
     """Return the prefix of the columns of each target; it is empty where there is one target."""
-    targets = panel.schema.targets
-    return [""] if len(targets) == 1 else [f"{target}:" for target in targets]
+    return list(target_prefixes(panel.schema.targets).values())
 
 
 def _slice_origins(index: WindowIndex, start: int, count: int) -> WindowIndex:
