@@ -426,14 +426,13 @@ class Forecaster(Estimator, Generic[FrameT]):
     ) -> Any:
         """Draw the newest forecasts of some series (None: the first six) after the `last` rows of their history.
 
-        Without `future`, where there are known columns, the last steps of the table are forecast instead.
-        Returns a figure of plotly, or of matplotlib (`engine`). Raises ConfigError for an unknown series or engine, or
-        a wrong `last`; DataError when known values are missing.
+        Without `future`, where there are known columns, the last steps of the table are forecast instead. Returns a figure
+        of plotly, or of matplotlib. Raises ConfigError for a wrong `series`, `last` or `engine`; DataError as `predict`.
         """
         from fusecast.workflows.plots.forecasts import plot_newest_forecasts
 
-        model = self._model(data, device)
-        return plot_newest_forecasts(*model, series, last, future=future, raw=raw, partial=partial, engine=engine)
+        options: dict[str, Any] = {"future": future, "raw": raw, "partial": partial, "engine": engine}
+        return plot_newest_forecasts(*self._model(data, device), series, last, **options)
 
     @property
     def calibration(self) -> Conformal | None:
