@@ -8,7 +8,7 @@ STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
 
-.PHONY: demo test docs lint types tests tests-stats test-postgres format browser calibration soak fuzz fuzz-tables wheel clean help \
+.PHONY: demo test docs lint types tests tests-stats test-postgres format browser notebooks calibration soak fuzz fuzz-tables wheel clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
 
 help:  ## List the targets
@@ -88,6 +88,10 @@ $(VENV)/.core: $(VENV)/.python $(SOURCES)
 $(VENV)/.dev: $(VENV)/.python $(SOURCES)
 	$(PIP) install -q --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.core
+
+# NOTEBOOKS=power_prices runs one.
+notebooks: $(VENV)/.dev browser  ## Execute the notebooks of examples/notebooks, and save them with their outputs
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.notebooks $(NOTEBOOKS)
 
 # Each library that the benchmarks compare with has an environment of its own, .venv-<name>. FUSECAST_BENCH_VENVS names a folder of environments that are there already.
 PEERS := pytorch-forecasting neuralforecast darts gluonts

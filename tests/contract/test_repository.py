@@ -12,7 +12,7 @@ import fusecast
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:work|root|home|tmp|opt)/\w")
-TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".cpp", ".csv", ".sh", ""}
+TEXT = {".py", ".md", ".ipynb", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".cpp", ".csv", ".sh", ""}
 
 
 def tracked() -> list[Path]:
