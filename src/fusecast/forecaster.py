@@ -426,13 +426,13 @@ class Forecaster(Estimator, Generic[FrameT]):
     ) -> Any:
         """Draw the newest forecasts of some series (None: the first six) after the `last` rows of their history.
 
-        Without `future`, where there are known columns, the last steps of the table are forecast instead. Returns a figure
-        of plotly, or of matplotlib. Raises ConfigError for a wrong `series`, `last` or `engine`; DataError as `predict`.
+        Without `future`, where there are known columns, the last steps of the table are forecast. Returns a figure of
+        plotly or matplotlib. Raises ConfigError for a wrong `series`, `last` or `engine`, DataError as `predict`.
         """
         from fusecast.workflows.plots.forecasts import plot_newest_forecasts
 
-        options: dict[str, Any] = {"future": future, "raw": raw, "partial": partial, "engine": engine}
-        return plot_newest_forecasts(*self._model(data, device), series, last, **options)
+        model, options = self._model(data, device), {"raw": raw, "partial": partial, "engine": engine}
+        return plot_newest_forecasts(*model, series, last, future=future, **options)
 
     @property
     def calibration(self) -> Conformal | None:
