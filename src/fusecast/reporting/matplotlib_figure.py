@@ -151,7 +151,7 @@ def _draw_heatmap(axes: Axes, trace: Any) -> Any:
 
 
 def _shape_axis(axis: Any, of: Any) -> None:
-    """Give an axis of matplotlib the title, limits, ticks and number format of one of plotly."""
+    """Set an axis of matplotlib to the title, limits, ticks and number format of one of plotly."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import FuncFormatter
 

@@ -62,7 +62,10 @@ class Backtest(Plottable):
         return build_card("Backtest", facts, columns=columns, rows=rows, note=note or self.evaluation.note)
 
     def scan(self) -> pl.LazyFrame:
-        """Return the table of forecasts, from its file where it is in one: one row a predictor, window and step."""
+        """Return the table of forecasts, from its file where it is in one: one row a predictor, window and step.
+
+        Raise an ArtifactError where that file is no longer there.
+        """
         if self.table is not None:
             return self.table.lazy()
         if self.path is None or not self.path.is_file():
