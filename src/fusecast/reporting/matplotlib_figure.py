@@ -21,6 +21,7 @@ PIXELS_AN_INCH = 96
 WIDTH, HEIGHT = 900, 450  # pixels: figures of plotly are as wide as their container
 LEFT, RIGHT, TOP, BOTTOM = 84, 20, 60, 56  # pixels around all axes
 LETTER = 6  # pixels of a label
+TRACES = ("scatter", "bar", "heatmap")
 DASHES = {"dot": ":", "dash": "--"}
 
 
@@ -33,6 +34,8 @@ def to_matplotlib(figure: go.Figure) -> Figure:
     axes: dict[tuple[str, str], Axes] = {}
     traces: dict[tuple[str, str], list[Any]] = {}
     for trace in figure.data:
+        if trace.type not in TRACES:
+            raise ConfigError.not_in_matplotlib(trace.type)
         traces.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append(trace)
     legends: dict[str, tuple[list[Axes], dict[str, Any]]] = {}
     for key, here in traces.items():
