@@ -166,3 +166,12 @@ def test_names_in_plots_are_escaped(results: dict[str, Any]) -> None:
     figure = draw([frame], frame.select("<b>", "actual"), "<script>", "")
     assert figure.layout.yaxis.title.text == "&lt;script&gt;"
     assert figure.layout.xaxis.title.text == "&lt;b&gt;"
+
+
+@pytest.mark.parametrize("step", [timedelta(seconds=1), timedelta(minutes=7), timedelta(hours=1), timedelta(days=31)])
+@pytest.mark.parametrize("steps", [2, 5, 30, 72, 400])
+def test_matplotlib_labels_times_of_every_step(step: timedelta, steps: int) -> None:
+    figure = go.Figure(layout={"xaxis": {"domain": [0, 0.3]}})
+    figure.add_scatter(x=[(datetime(2023, 12, 30) + i * step).isoformat() for i in range(steps)], y=[0] * steps)
+    axis = to_matplotlib(figure).axes[0].xaxis
+    assert 1 <= len(axis.get_majorticklocs()) <= 6

@@ -166,7 +166,7 @@ def _shape_axis(axis: Any, of: Any) -> None:
     if of.type == "log":
         set_scale("log")
     if isinstance(axis.get_major_locator(), AutoDateLocator):
-        locator = AutoDateLocator(maxticks=max(3, int(9 * axes.get_position().width)))
+        locator = AutoDateLocator(minticks=2, maxticks=max(5, int(9 * axes.get_position().width)))
         axis.set_major_locator(locator)
         axis.set_major_formatter(ConciseDateFormatter(locator))
     if of.tickvals is not None:
