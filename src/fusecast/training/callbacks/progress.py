@@ -122,7 +122,7 @@ class ProgressReport(pl.Callback):
 
         data = {"text/plain": self.name + text}
         if self._output is None:
-            self._output = display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            self._output = display(data, raw=True, display_id=True)
         else:
             self._output.update(data, raw=True)
 
