@@ -431,8 +431,8 @@ class Forecaster(Estimator, Generic[FrameT]):
         """
         from fusecast.workflows.plots.forecasts import plot_newest_forecasts
 
-        model, options = self._model(data, device), {"raw": raw, "partial": partial, "engine": engine}
-        return plot_newest_forecasts(*model, series, last, future=future, **options)
+        more: Any = {"future": future, "raw": raw, "partial": partial, "engine": engine}
+        return plot_newest_forecasts(*self._model(data, device), series, last, **more)
 
     @property
     def calibration(self) -> Conformal | None:

@@ -31,7 +31,9 @@ RUN_BY = {
     "docs/lightning.md": "test_lightning.py",
     "docs/coming-from.md": "test_coming_from.py",
     "docs/serving.md": "../serving/test_docs.py",
-    **dict.fromkeys((f"docs/{name}.md" for name in ("backtest", "calibration", "heads", "migrate", "scale")), __file__),
+    **dict.fromkeys(
+        (f"docs/{name}.md" for name in ("backtest", "calibration", "heads", "migrate", "notebook", "scale")), __file__
+    ),
 }
 """The test that runs the Python of each page that has some."""
 
@@ -95,6 +97,16 @@ def test_the_python_of_backtests_calibration_and_heads(folder: Path) -> None:
 
     (block,) = blocks("docs/heads.md", "python")
     assert eval(block, {"Forecaster": small}).config.network.head == "negative_binomial"
+
+
+def test_the_python_of_plots(folder: Path) -> None:
+    table = shop_table(2, 24 * 15).select("unique_id", "ds", "y", "visitors")
+    names: dict[str, Any] = {"Forecaster": small, "table": table}
+    for block in blocks("docs/notebook.md", "python"):
+        exec(block, names)
+    assert Path("forecasts.png").stat().st_size > 10_000
+    assert names["other"].config.network.hidden_size == 32
+    assert names["scores"].height == 4
 
 
 def test_the_python_of_old_weights(folder: Path) -> None:

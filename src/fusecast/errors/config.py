@@ -294,6 +294,20 @@ class ConfigError(FusecastError):
         return cls(f"a trace of kind {kind!r} has no counterpart in matplotlib\nHint: use engine='plotly'")
 
     @classmethod
+    def not_forecasts(cls, columns: Sequence[str]) -> Self:
+        return cls(
+            f"the table has no forecasts: it lacks the columns 'cutoff' and 'y_hat', and has {some_of(columns)}\n"
+            "Hint: pass a backtest, or what `predict` returns"
+        )
+
+    @classmethod
+    def other_types(cls, keys: Sequence[str], reason: str) -> Self:
+        return cls(
+            f"columns {join_words(list(keys))} of `actual` are of other types than those of the forecasts: {reason}\n"
+            "Hint: pass the table that was forecast, or convert these columns"
+        )
+
+    @classmethod
     def needs_folder(cls, engine: str) -> Self:
         return cls(
             f"engine {engine!r} forecasts folders, and no folder was given\n"

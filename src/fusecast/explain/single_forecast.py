@@ -46,8 +46,8 @@ class ForecastExplanation(Plottable):
     def _repr_html_(self) -> str:
         top = self.variables.group_by("group", maintain_order=True).head(MAX_NAMED)
         rows = top.select("group", "variable", pl.col("weight").map_elements("{:.0%}".format, pl.String)).rows()
-        card = {"columns": ("group", "variable", "weight"), "rows": rows, "note": self.words}
-        return build_card(f"Explanation of the forecast of {self.series}", {}, **card)
+        columns = ("group", "variable", "weight")
+        return build_card(f"Forecast of {self.series}, explained", {}, columns=columns, rows=rows, note=self.words)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the three tables by name."""

@@ -21,6 +21,7 @@ PIXELS_AN_INCH = 96
 WIDTH, HEIGHT = 900, 450  # pixels: figures of plotly are as wide as their container
 LEFT, RIGHT, TOP, BOTTOM = 84, 20, 60, 56  # pixels around all axes
 LETTER = 6  # pixels of a label
+TRACES = ("scatter", "bar", "heatmap")
 DASHES = {"dot": ":", "dash": "--"}
 
 
@@ -33,6 +34,8 @@ def to_matplotlib(figure: go.Figure) -> Figure:
     axes: dict[tuple[str, str], Axes] = {}
     traces: dict[tuple[str, str], list[Any]] = {}
     for trace in figure.data:
+        if trace.type not in TRACES:
+            raise ConfigError.not_in_matplotlib(trace.type)
         traces.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append(trace)
     legends: dict[str, tuple[list[Axes], dict[str, Any]]] = {}
     for key, here in traces.items():
@@ -118,8 +121,8 @@ def _draw_scatter(axes: Axes, trace: Any) -> Any:
     (line,) = axes.plot(x, y, alpha=trace.opacity, **style)
     if "text" in mode:
         for text, *point in zip(trace.text, x, y, strict=True):
-            place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
-            axes.annotate(_plain(text), point, fontsize=8, color=MUTED, **place)
+            place: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(_plain(text), (point[0], point[1]), fontsize=8, color=MUTED, **place)
     return line
 
 
@@ -144,7 +147,7 @@ def _draw_heatmap(axes: Axes, trace: Any) -> Any:
     colours = LinearSegmentedColormap.from_list("", [(at, _colour(colour)) for at, colour in trace.colorscale])
     limits = {"cmap": colours, "vmin": trace.zmin, "vmax": trace.zmax}
     mesh = axes.pcolormesh(_values(trace.x), _values(trace.y), _values(trace.z), shading="nearest", **limits)
-    bar = axes.get_figure().colorbar(mesh, ax=axes, pad=0.015, aspect=40, format=PercentFormatter(1, decimals=1))
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.015, aspect=40, format=PercentFormatter(1, decimals=1))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, labelcolor=MUTED, color=MUTED)
     return mesh
@@ -163,7 +166,7 @@ def _shape_axis(axis: Any, of: Any) -> None:
     if of.type == "log":
         set_scale("log")
     if isinstance(axis.get_major_locator(), AutoDateLocator):
-        locator = AutoDateLocator(maxticks=max(3, int(9 * axes.get_position().width)))
+        locator = AutoDateLocator(minticks=2, maxticks=max(5, int(9 * axes.get_position().width)))
         axis.set_major_locator(locator)
         axis.set_major_formatter(ConciseDateFormatter(locator))
     if of.tickvals is not None:
@@ -207,7 +210,12 @@ def _draw_note(drawn: Figure, note: Any, axes: dict[tuple[str, str], Axes], layo
         return
     each = axes[(note.xref or "x").split()[0], next(key[1] for key in axes)]
     at = "axes fraction" if note.yref == "paper" else "data"
-    place = {"xycoords": ("data", at), "xytext": (note.xshift or 0, -(note.ay or 0) / 2), "ha": across, "va": down}
+    place: dict[str, Any] = {
+        "xycoords": ("data", at),
+        "xytext": (note.xshift or 0, -(note.ay or 0) / 2),
+        "ha": across,
+        "va": down,
+    }
     point = (_values([note.x])[0], note.y)
     each.annotate(_plain(note.text), point, textcoords="offset points", **place, **style)
 

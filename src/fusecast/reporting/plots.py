@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, get_args
 
@@ -42,7 +43,7 @@ def plot(result: object, kind: str | None, engine: Engine = "plotly") -> Any:
             kinds = _forecast_kinds(result)
         case ExplanationReport():
             figures = result.figures()
-            kinds = {name: (lambda figure=figure: figure) for name, figure in figures.items()}
+            kinds = {name: partial(figures.__getitem__, name) for name in figures}
         case _:
             raise TypeError(type(result))
     chosen = kind if kind is not None else next(iter(kinds), None)
@@ -147,11 +148,11 @@ def _losses_by(backtest: Backtest, by: str) -> go.Figure:
 
 def _backtest_forecasts(backtest: Backtest) -> go.Figure:
     """Draw the newest windows of the first series that do not overlap, of the first predictor, over the actuals."""
-    frame = backtest.scan()
-    *ids, time = key_columns(frame.collect_schema().names())
-    first = frame.head(1).collect()
+    table = backtest.scan()
+    *ids, time = key_columns(table.collect_schema().names())
+    first = table.head(1).collect()
     chosen = [pl.col(name).eq_missing(first[name].item()) for name in (PREDICTOR, *ids)]
-    frame = frame.filter(*chosen).sort("cutoff", "step").collect()
+    frame = table.filter(*chosen).sort("cutoff", "step").collect()
     cutoffs = frame["cutoff"].unique().sort(descending=True)
     cutoffs = cutoffs.gather_every(math.ceil(backtest.horizon / backtest.stride)).head(BACKTEST_WINDOWS)
     shown = frame.filter(pl.col("cutoff").is_in(cutoffs.implode()))

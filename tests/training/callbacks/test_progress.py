@@ -46,3 +46,30 @@ def test_an_interruption_is_confirmed_where_there_are_weights_to_keep(
     with pytest.raises(TrainingInterrupted):
         train(folder=tmp_path / "other", progress=True, callbacks=[AfterSteps(2, interrupt)])
     assert message not in capsys.readouterr().err
+
+
+def test_in_a_notebook_one_line_is_updated() -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    fit = """
+import os
+os.environ["OMP_NUM_THREADS"] = "1"
+from tests.helpers.tables import TINY, shop_table
+from fusecast import Forecaster
+def fit(**options):
+    training = {**TINY["training"], "max_epochs": 3, "windows_per_epoch": 32, **options}
+    Forecaster(4, 12, **{**TINY, "training": training}).fit(shop_table().select("unique_id", "ds", "y"))
+"""
+    cells = [nbformat.v4.new_code_cell(source) for source in (fit + "fit()", "fit(progress=True)")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    quiet, shown = (cell["outputs"] for cell in notebook.cells)
+    assert quiet == []
+    lines = [output["data"]["text/plain"] for output in shown if output["output_type"] == "display_data"]
+    assert len(lines) == 1
+    assert lines[0].startswith("epoch   1")
+    streams = "".join(output["text"] for output in shown if output["output_type"] == "stream")
+    assert "epoch" not in streams
+    assert "\x1b" not in streams
+    assert "\r" not in streams

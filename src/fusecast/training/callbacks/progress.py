@@ -1,9 +1,11 @@
-"""ProgressReport: a bar on a terminal, one line an epoch elsewhere. And `notify`, for single lines."""
+"""ProgressReport: a bar on a terminal, a line that is updated in a notebook, else one line an epoch. And `notify`."""
 
 # ruff: noqa: ARG002  the signatures are those of Lightning
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 REFRESH_SECONDS = 0.5
+PROGRESS_LINE = re.compile(r"epoch +\d|[\d,]+ parameters on ")
+"""How the lines of a ProgressReport begin."""
 
 
 def notify(text: str) -> None:
@@ -24,11 +28,18 @@ def notify(text: str) -> None:
     _stderr().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def in_notebook() -> bool:
+    """Return whether the kernel of a notebook runs this."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 class ProgressReport(pl.Callback):
     """Print what is being trained, how far an epoch is, and its results: the last row of `history`.
 
-    Without `lines` there is the bar alone; `name` precedes each line. The default `console` is stderr. Values are
-    fetched from the device a few times a second, not every step.
+    Without `lines` there is the bar alone; `name` precedes each line. The default `console` is stderr; in a notebook
+    the line of each epoch replaces the one before. Values are fetched from the device a few times a second, not every
+    step.
     """
 
     def __init__(self, history: History, console: Console | None = None, *, lines: bool = True, name: str = "") -> None:
@@ -36,6 +47,8 @@ class ProgressReport(pl.Callback):
         self.name = name
         self.lines = lines
         self.console = console or _stderr()
+        self._in_notebook = console is None and in_notebook()
+        self._output: Any = None  # of the cell, which is updated
         self._bar: Progress | None = None
         self._task: Any = None
         self._refreshed_at = 0.0
@@ -67,10 +80,16 @@ class ProgressReport(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Advance the bar."""
-        if self._bar is None or time.monotonic() - self._refreshed_at < REFRESH_SECONDS:
+        if self._bar is None and not (self._in_notebook and trainer.is_global_zero):
+            return
+        if time.monotonic() - self._refreshed_at < REFRESH_SECONDS:
             return
         self._refreshed_at = time.monotonic()
-        self._bar.update(self._task, completed=batch_idx + 1, loss=f"loss {float(outputs['loss']):.4f}")
+        loss = f"loss {float(outputs['loss']):.4f}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=batch_idx + 1, loss=loss)
+        else:
+            self._print(f"epoch {trainer.current_epoch:3d}  {batch_idx + 1:,}/{trainer.num_training_batches:,}  {loss}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Print the line of the epoch."""
@@ -96,10 +115,20 @@ class ProgressReport(pl.Callback):
         self.on_train_end()
 
     def _print(self, text: str) -> None:
-        self.console.print(self.name + text, highlight=False, soft_wrap=True)
+        if not self._in_notebook:
+            self.console.print(self.name + text, highlight=False, soft_wrap=True)
+            return
+        from IPython.display import display
+
+        data = {"text/plain": self.name + text}
+        if self._output is None:
+            self._output = display(data, raw=True, display_id=True)
+        else:
+            self._output.update(data, raw=True)
 
 
 def _stderr() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True)
+    # A kernel sets FORCE_COLOR, for its processes too: rich would take their output for a terminal.
+    return Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty())

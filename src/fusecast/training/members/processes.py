@@ -28,7 +28,7 @@ from fusecast.features.new_series import NewSeries
 from fusecast.io.atomic import scratch_folder
 from fusecast.kernels.library import SWITCH, library
 from fusecast.model.config import ModelConfig
-from fusecast.training.callbacks.progress import notify
+from fusecast.training.callbacks.progress import PROGRESS_LINE, in_notebook, notify
 from fusecast.training.final import StepPlan
 from fusecast.training.fit import FitResult
 from fusecast.training.members.ensemble import Ensemble, LoadInitialWeights, result_from_values, result_to_values
@@ -163,9 +163,12 @@ class MemberProcesses:
         return code
 
     def _print(self, number: int, lines: IO[str]) -> None:
+        quiet = in_notebook()  # which shows the first member alone
         for line in lines:
             if line.strip():
                 self.last_lines[number] = line.strip()
+                if quiet and PROGRESS_LINE.match(line):
+                    continue
                 with suppress(OSError, ValueError):  # nobody reads on: the process must not wait for that
                     notify(f"member {number + 1}  {line.rstrip()}")
 
