@@ -50,9 +50,9 @@ def test_without_kernels_the_network_computes_the_same_and_why_there_are_none_is
     assert run_program(FUSECAST_KERNELS="0") == ("False", pytest.approx(value, abs=1e-5))
     nowhere = {"XDG_CACHE_HOME": str(tmp_path), "PATH": ""}
     for environment, reason in (
-        ({**nowhere, "CC": "/nonexistent"}, "no C compiler (cc, gcc, clang) is on the PATH"),
+        ({**nowhere, "CC": "/nonexistent"}, "(cc, gcc, clang) is on the PATH Hint: install gcc"),
         ({**nowhere, "CC": "/bin/false"}, "/bin/false cannot compile them"),
-        ({"XDG_CACHE_HOME": "/proc/nowhere"}, "No such file or directory: '/proc/nowhere'"),
+        ({"XDG_CACHE_HOME": "/proc/nowhere"}, "No such file or directory: '/proc/nowhere' Hint: set XDG_CACHE_HOME"),
     ):
         used, other, *said = run_program(**environment)
         assert (used, other) == ("False", pytest.approx(value, abs=1e-5))

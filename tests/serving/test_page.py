@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
     "training": {"max_steps": 20, "members": 1, "final": "none", "logger": "none", "accelerator": "cpu"},
 }
 
-ENTER, TAB, RIGHT, END = "\ue007", "\ue004", "\ue014", "\ue010"
+ENTER, TAB, LEFT, RIGHT, DOWN, END = "\ue007", "\ue004", "\ue012", "\ue014", "\ue015", "\ue010"
 MEDIAN, CHANGED = "#chart path.median:not(.changed)", "#chart path.median.changed"
 
 
@@ -210,6 +210,18 @@ def test_the_keyboard_alone_is_enough(page: Page, address: str, file: Path) -> N
             break
     page.press(RIGHT, RIGHT)
     assert "median" in page.find("#reading").text
+    for _ in range(12):
+        page.press(TAB)
+        if page.focused() == "what-if-price":
+            break
+    start = page.find("#what-if-price").get_attribute("aria-valuetext")
+    page.press(RIGHT, RIGHT)
+    page.wait(CHANGED)
+    assert page.find("#what-if-price").get_attribute("aria-valuetext") != start
+    page.press(LEFT, LEFT)
+    wait_for(lambda: not page.all(CHANGED))
+    page.press(TAB, DOWN)  # the list of promo
+    page.wait(CHANGED)
     named = "e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length"
     controls = "[...document.querySelectorAll('button, input, select, [role=img]')].filter((e) => e.checkVisibility())"
     assert page.run(f"return {controls}.filter((e) => !({named})).map((e) => e.outerHTML)") == []

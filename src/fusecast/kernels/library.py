@@ -59,14 +59,11 @@ def library() -> ctypes.CDLL | None:
                 _share_openmp()
                 return load_checked(path)
             problem = f"{compiler} cannot compile them" if compiler else "no C compiler (cc, gcc, clang) is on the PATH"
+            cure = "install gcc"
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # such as a home folder that is read only
-        problem = str(error)
-    warn(
-        FusecastWarning(
-            f"the kernels in C are not used, torch computes the same more slowly: {problem}\n"
-            f"Hint: install gcc for a faster network, or set {SWITCH}=0 to do without and without this note"
-        )
-    )
+        problem, cure = str(error), "set XDG_CACHE_HOME to a folder that can be written to"
+    said = f"the kernels in C are not used, torch computes the same more slowly: {problem}"
+    warn(FusecastWarning(f"{said}\nHint: {cure}, or {SWITCH}=0 to do without and without this note"))
     return None
 
 
