@@ -47,6 +47,7 @@ CLAIMS: dict[str, dict[str, Range]] = {
         "evaluation.skill('TFT')['MAE']": (0.4, 0.58),
         "evaluation.scores['TFT'][0].coverage[0.8]": (0.76, 0.84),
         "evaluation.scores['TFT'][0].width[0.8] / evaluation.scores['seasonal naive 24'][0].width[0.8]": (0.4, 0.7),
+        "evaluation.scores['TFT'][0].wql / evaluation.scores['TFT raw'][0].wql": (1, 1.12),
         "explanation.permutation.filter(variable='wind_speed')['increase'].item()": (1.0, 2.5),
         "explanation.permutation.filter(variable='sunshine')['increase'].item()": (0.2, 0.5),
         "explanation.permutation.filter(variable='temperature')['increase'].item()": (-0.05, 0.15),
