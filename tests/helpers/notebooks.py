@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,8 @@ SCRIPTS = ("config_lightning.py", "dataset.py", "tft_lightning_model.py", "train
 FIGURE = "application/vnd.plotly.v1+json"
 PIXELS = 1.4  # of a picture, for each pixel of a figure
 TIMEOUT = 300  # seconds a cell
+RESULT_OF_FIT = re.compile(r"blend: |calibrated by ")
+BAR = re.compile("\x1b\\[[0-9]*[AK]")  # of a terminal: one line up, or empty the line
 
 Range = tuple[float, float]
 CLAIMS: dict[str, dict[str, Range]] = {
@@ -35,6 +38,7 @@ CLAIMS: dict[str, dict[str, Range]] = {
         "evaluation.skill('TFT')['MAE']": (0.33, 0.48),
         "evaluation.scores['TFT'][0].coverage[0.8]": (0.76, 0.84),
         "evaluation.scores['TFT'][0].width[0.8] / evaluation.scores['seasonal naive 7'][0].width[0.8]": (0.55, 0.8),
+        "next(row.variable for row in explanation.importances if row.group == 'future') == 'promotion'": (1, 1),
         "(lifts['learned factor'] / lifts['true factor']).min()": (0.75, 1.05),
         "(lifts['learned factor'] / lifts['true factor']).max()": (0.9, 1.25),
     },
@@ -43,6 +47,7 @@ CLAIMS: dict[str, dict[str, Range]] = {
         "evaluation.skill('TFT')['MAE']": (0.4, 0.58),
         "evaluation.scores['TFT'][0].coverage[0.8]": (0.76, 0.84),
         "evaluation.scores['TFT'][0].width[0.8] / evaluation.scores['seasonal naive 24'][0].width[0.8]": (0.4, 0.7),
+        "evaluation.scores['TFT'][0].wql / evaluation.scores['TFT raw'][0].wql": (1, 1.12),
         "explanation.permutation.filter(variable='wind_speed')['increase'].item()": (1.0, 2.5),
         "explanation.permutation.filter(variable='sunshine')['increase'].item()": (0.2, 0.5),
         "explanation.permutation.filter(variable='temperature')['increase'].item()": (-0.05, 0.15),
@@ -107,11 +112,16 @@ def outputs(notebook: nbformat.NotebookNode) -> list[Any]:
 
 
 def find_noise(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return outputs that teach nothing: what went to stderr, as warnings do, and addresses of objects."""
-    found = outputs(notebook)
-    printed = [output.text for output in found if output.output_type == "stream" and output.name == "stderr"]
-    texts = [output.data.get("text/plain", "") for output in found if output.output_type != "stream"]
-    return printed + [text for text in texts if " at 0x" in text]
+    """Return outputs that teach nothing: warnings, progress and whatever else goes to stderr, and addresses of objects.
+
+    What `fit` says of its result is none of these.
+    """
+    streams = [output for output in outputs(notebook) if output.output_type == "stream"]
+    printed = [line for output in streams if output.name == "stderr" for line in output.text.splitlines()]
+    noise = [line for line in printed if line.strip() and not RESULT_OF_FIT.match(line)]
+    noise += [output.text for output in streams if BAR.search(output.text)]
+    texts = [output.data.get("text/plain", "") for output in outputs(notebook) if output.output_type != "stream"]
+    return noise + [text for text in texts if " at 0x" in text]
 
 
 def find_untrue(stem: str, figures: dict[str, float]) -> dict[str, float]:

@@ -61,8 +61,7 @@ def plot_newest_forecasts(
         for y, target in enumerate(targets):
             plot = _forecast_plot(panel, forecasts, w, y, rows)
             name = f"{plot.series} · {target}" if len(targets) > 1 else plot.series
-            if panel.schema.id_names:
-                name = f"{', '.join(panel.schema.id_names)}: {name}"
+            name = f"{', '.join(panel.schema.id_names)}: {name}" if panel.schema.id_names else target
             figure = forecast_figure(plot, rows, mark=False)
             figure.update_xaxes(title_text=escape_name(panel.schema.time))
             figures[escape_name(name)] = figure
