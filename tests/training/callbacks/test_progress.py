@@ -48,7 +48,7 @@ def test_an_interruption_is_confirmed_where_there_are_weights_to_keep(
     assert message not in capsys.readouterr().err
 
 
-def test_in_a_notebook_one_line_is_updated() -> None:
+def test_in_a_notebook_one_line_is_updated(tmp_path: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
 
@@ -61,10 +61,18 @@ def fit(**options):
     training = {**TINY["training"], "max_epochs": 3, "windows_per_epoch": 32, **options}
     Forecaster(4, 12, **{**TINY, "training": training}).fit(shop_table().select("unique_id", "ds", "y"))
 """
-    cells = [nbformat.v4.new_code_cell(source) for source in (fit + "fit()", "fit(progress=True)")]
+    script = f"""
+from fusecast.compat.lightning_scripts.train import LightningTrainingConfig, train_tft_lightning
+table = {str(tmp_path / "table.parquet")!r}
+shop_table().select("unique_id", "ds", "y").write_parquet(table)
+sizes = dict(hidden_size=4, num_heads=1, window_size=12, batch_size=32, num_epochs=2)
+files = dict(data_path=table, checkpoint_dir={str(tmp_path)!r}, logger="none")
+_ = train_tft_lightning(LightningTrainingConfig(**sizes, **files))
+"""
+    cells = [nbformat.v4.new_code_cell(source) for source in (fit + "fit()", "fit(progress=True)", script)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    quiet, shown = (cell["outputs"] for cell in notebook.cells)
+    quiet, shown, of_script = (cell["outputs"] for cell in notebook.cells)
     assert quiet == []
     lines = [output["data"]["text/plain"] for output in shown if output["output_type"] == "display_data"]
     assert len(lines) == 1
@@ -73,3 +81,5 @@ def fit(**options):
     assert "epoch" not in streams
     assert "\x1b" not in streams
     assert "\r" not in streams
+    left = [output["data"]["text/plain"] for output in of_script if output["output_type"] == "display_data"]
+    assert "".join(left) == ""  # the script prints a line an epoch itself

@@ -105,10 +105,12 @@ class ProgressReport(pl.Callback):
         )
 
     def on_train_end(self, *_: Any) -> None:
-        """Remove the bar."""
+        """Remove the bar; in a notebook the line, unless it is the result of the last epoch."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._output is not None and not self.lines:
+            self._output.update({"text/plain": ""}, raw=True)
 
     def on_exception(self, *_: Any) -> None:
         """Remove the bar, so that the message stands alone."""
