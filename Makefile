@@ -7,6 +7,9 @@ SOURCES := pyproject.toml constraints.txt
 STATS := .venv-stats
 # Eight test files at a time do not make two cores faster: one worker a core, one thread a worker.
 WORKERS ?= 2
+# Packages are installed without bytecode, and it is kept when it is first made: otherwise each of the many processes of the
+# tests would compile torch and Lightning for itself, for twenty seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test docs lint types tests tests-stats test-postgres format browser notebooks calibration soak fuzz fuzz-tables wheel clean help \
 	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
