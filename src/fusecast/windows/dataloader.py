@@ -133,7 +133,16 @@ class ResumableLoader(DataLoader[BatchT]):
         return sampler if isinstance(sampler, SeededSampler) else None
 
     def _batches(self) -> Iterator[BatchT]:
-        return iter(self._whole_batches) if isinstance(self.dataset, BatchDataset) else super().__iter__()
+        if not isinstance(self.dataset, BatchDataset):
+            return super().__iter__()
+        whole = self._whole_batches
+        whole._iterator = self._iterator  # noqa: SLF001  None after Lightning has ended the workers behind it
+        iterator = iter(whole)
+        if self.num_workers:
+            # Lightning ends the workers behind this attribute with the training. Left to the collection of garbage,
+            # each of them would be waited for, five seconds long.
+            self._iterator = iterator
+        return iterator
 
     @cached_property
     def _whole_batches(self) -> DataLoader[BatchT]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,16 @@ def test_lightning_may_take_fewer_batches(options: Any, steps: int, num_workers:
     fitted.fit(module(), train, valid)
     assert fitted.global_step == steps
     assert torch.isfinite(fitted.callback_metrics["train_loss"])
+
+
+def test_workers_end_with_the_training_and_begin_with_the_next(tmp_path: Path) -> None:
+    train, valid, _ = loaders(num_workers=1)
+    for options in ({}, {"limit_train_batches": 2}, {}):  # a whole epoch, one that is cut short, and again
+        before = set(multiprocessing.active_children())
+        fitted = trainer(tmp_path, max_epochs=1, **options)
+        fitted.fit(module(), train, valid)
+        assert fitted.global_step == options.get("limit_train_batches", len(train))
+        assert set(multiprocessing.active_children()) <= before
 
 
 def test_overfitting_takes_the_same_batch_in_every_epoch(tmp_path: Path) -> None:
