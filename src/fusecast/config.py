@@ -154,7 +154,7 @@ class FeatureConfig(Section):
     calendar: tuple[CalendarFeatureName, ...] | Literal["auto"] = "auto"
     """Calendar features by name (`minute`, `hour`, `day_of_week`, `day_of_month`, `month`), an empty list for none,
     `auto` for those that vary at the table's frequency and whose cycle (an hour, a day, a week, a month, a year) fits
-    twice into the training rows."""
+    twice into the training rows of the longest series."""
     country: Names = ()
     """Countries whose public holidays are a known input, such as `DE`, or `DE-BY` for a part of a country; needs the
     package `holidays` (the extra `calendar`)."""

@@ -148,18 +148,24 @@ def test_auto_takes_the_features_whose_cycle_fits_twice_into_the_training_rows(f
     assert again.inputs == fitted.inputs
 
 
-def test_series_of_different_times_span_all_of_them_together():
-    panel = make_panel([30, 30])
-    later = replace(panel, start=panel.start + np.array([0, 400]) * 3_600_000_000)
-    assert [f.name for f in Preprocessor().fit(later, [20, 20]).calendar] == ["hour", "day_of_week"]
-    assert Preprocessor().fit(later, [20, 0]).calendar == ()
+def test_series_of_different_years_do_not_add_up_to_cycles():
+    weeks = 24 * 7
+    panel = make_panel([10 * weeks, 3 * weeks, 6 * weeks])
+    later = replace(panel, start=panel.start + np.array([0, 150, 300]) * weeks * 3_600_000_000)
+    assert [f.name for f in Preprocessor().fit(later, [6 * weeks, 2 * weeks, 4 * weeks]).calendar] == [
+        "hour",
+        "day_of_week",
+    ]
+    assert training_span(later, np.array([0, 60, 50])) == 60 * 3_600_000_000
+    assert training_span(later, np.zeros(3, dtype=np.int64)) == 0
+    assert [f.name for f in Preprocessor().fit(later, [20, 60, 0]).calendar] == ["hour"]
 
 
 def test_what_is_left_out_is_described_with_its_reason():
     hourly = infer_calendar_features("1h")
     assert describe_calendar(hourly[:2], "1h", 49 * 24 * 3_600_000_000) == (
         "hour, day_of_week; without day_of_month (two months) and month (two years), "
-        "more than the 49 days of the training rows"
+        "more than the 49 days of training rows of the longest series"
     )
     assert describe_calendar((), "1h", 30 * 3_600_000_000).startswith("none; without hour (two days), day_of_week")
     assert describe_calendar(hourly, "1h", 0) == "hour, day_of_week, day_of_month, month"

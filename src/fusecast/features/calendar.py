@@ -34,7 +34,7 @@ CYCLES: dict[CalendarFeatureName, tuple[int, str]] = {  # microseconds until the
     "day_of_month": (31 * DAY, "months"),
     "month": (52 * 7 * DAY, "years"),  # a year, in whole weeks
 }
-"""The cycle of each feature, which `auto` takes where the training span holds two of them."""
+"""The cycle of each feature, which `auto` takes where the training rows of the longest series hold two of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +98,16 @@ def select_calendar_features(
 
 
 def training_span(panel: Panel, train_end: IntArray) -> int:
-    """Return the ticks from the first training row of any series to the end of the last one; 0 without such rows."""
+    """Return the ticks from the first training row of a series to the end of its last one, for the longest; 0 without.
+
+    Series of different years do not add up: three of ten weeks each, in three autumns, have seen no year twice.
+    """
     has_rows = train_end > 0
     if not has_rows.any():
         return 0
     start = panel.start[has_rows]
     end = panel.time_grid.advance(start, np.minimum(train_end, panel.lengths)[has_rows])
-    return int(end.max() - start.min())
+    return int((end - start).max())
 
 
 def find_repeated_features(frequency: str, span: int) -> tuple[CalendarFeatureName, ...]:
@@ -124,7 +127,7 @@ def describe_calendar(chosen: Sequence[CalendarFeature], frequency: str, span: i
     units = {"days": DAY, "hours": HOUR, "minutes": MICROSECONDS["m"], "seconds": MICROSECONDS["s"]}
     unit = next((unit for unit, width in units.items() if span >= 2 * width), "seconds")
     length = f"{span // units[unit]:,} {unit}"
-    return f"{text}; without {join_words(left_out)}, more than the {length} of the training rows"
+    return f"{text}; without {join_words(left_out)}, more than the {length} of training rows of the longest series"
 
 
 def to_local_times(times: pl.Series, time_zone: str | None) -> pl.Series:
