@@ -28,10 +28,18 @@ def test_a_calibration_survives_json(panel_of) -> None:
     np.testing.assert_array_equal(again.apply(panel, forecasts).quantiles, expected)
 
 
+def test_a_calibration_of_an_earlier_version_shifts_the_median_too(panel_of) -> None:
+    values = fit_conformal(
+        "adaptive", panel_of(np.random.default_rng(6).normal(size=200)), NarrowPredictor(), 50, 150
+    ).to_dict()
+    assert values.pop("shift_median") is False
+    assert Conformal.from_dict(values).shift_median is True
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        *({"method": "magic"}, {"shifts": [1.0]}, {"levels": None}, {"scales": 3}, {"usual": ["1"]}, {"every": 0}),
+        *({"method": "magic"}, {"shift_median": 1}, {"shifts": [1.0]}, {"levels": None}, {"scales": 3}, {"usual": ["1"]}, {"every": 0}),
         *({"rate": float("nan")}, {"windows": True}, {"scales": {"a": [-1.0]}}, {"shifts": [[["x"]]]}, {"levels": [2]}),
     ],
 )

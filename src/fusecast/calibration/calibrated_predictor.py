@@ -58,7 +58,15 @@ class CalibratedPredictor:
         known = np.clip(_ceil_divide(passed[:, None] - step, every), 0, None)  # [W, H]
         self._score_origins(panel, index, int(known.max(initial=0)))
         origins = np.array(self._origins, dtype=np.int64)
-        shifts = track_shifts(conformal.shifts, self._scores, conformal.levels, conformal.rate, every, origins)
+        shifts = track_shifts(
+            conformal.shifts,
+            self._scores,
+            conformal.levels,
+            conformal.rate,
+            every,
+            origins,
+            shift_median=conformal.shift_median,
+        )
         return shifts[np.searchsorted(origins, known), step]
 
     def _align_series(self, panel: Panel) -> None:

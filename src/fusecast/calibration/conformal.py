@@ -8,10 +8,11 @@ quantile of how far actuals lay above the forecasts, over windows that the model
   window's own interval width (Sesia, Candes 2020): narrow intervals stay narrow, wide ones wide
 - ``split``: split conformal prediction (Lei et al. 2018) around the median, in units of the series' usual seasonal
   change: the spread of the model itself is not used
-- ``adaptive``: starts as ``cqr`` and is updated with every outcome after the calibration span, as adaptive conformal
-  inference is (Gibbs, Candes 2021; here the shift itself is tracked, as in Angelopoulos, Candes, Tibshirani 2023): it
-  follows drift, and needs the recent past of the series to forecast from. Its rate is chosen by replaying the
-  calibration span
+- ``adaptive``: starts as ``cqr``, less the shift of the median, and is updated with every outcome after the
+  calibration span, as adaptive conformal inference is (Gibbs, Candes 2021; here the shift itself is tracked, as in
+  Angelopoulos, Candes, Tibshirani 2023): it follows drift, and needs the recent past of the series to forecast from.
+  The median stays that of the model: what it missed over one stretch of time is no guide to the next. Its rate is
+  chosen by replaying the calibration span
 - ``auto``: ``adaptive``, or ``cqr`` where all forecasts of the calibration span overlap (fewer origins than steps
   ahead): such a span is one stretch of time, which has no later outcomes to adapt to. docs/calibration.md has figures
 """
@@ -24,7 +25,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from fusecast.calibration.online import DEFAULT_RATE, choose_rate, shifts_by_step
+from fusecast.calibration.online import DEFAULT_RATE, choose_rate, shifts_by_step, without_location
 from fusecast.data.arrays import FloatArray
 from fusecast.data.panel import Panel
 from fusecast.display.card import build_card
@@ -54,6 +55,7 @@ class Conformal:
     windows: int  # that it was fitted on
     every: int = 1  # `adaptive` is updated with every so many-th origin
     rate: float = DEFAULT_RATE  # and moves a shift by so much of its unit for each outcome
+    shift_median: bool = False  # whether that of the median moves too, as it did in earlier versions
 
     def _repr_html_(self) -> str:
         facts = {
@@ -118,7 +120,10 @@ class Conformal:
         if fewest < MIN_ACTUALS:
             raise DataError.too_few_to_calibrate(fewest, MIN_ACTUALS)
         rate = choose_rate(scores, forecasts.levels, back, every) if method == "adaptive" else DEFAULT_RATE
-        return replace(conformal, shifts=shifts_by_step(scores, forecasts.levels, back), rate=rate)
+        shifts = shifts_by_step(scores, forecasts.levels, back)
+        if method == "adaptive":
+            shifts = without_location(shifts, forecasts.levels)
+        return replace(conformal, shifts=shifts, rate=rate)
 
     def compute_scores(self, panel: Panel, forecasts: Forecasts, actual: FloatArray) -> FloatArray:
         """Return how far `actual` [W, H, Y] lay above each quantile (split: the median), in units of the window.
@@ -188,6 +193,7 @@ class Conformal:
                 windows=take(values, "windows", int),
                 every=take(values, "every", int),
                 rate=take(values, "rate", float),
+                shift_median=take(values, "shift_median", bool) if "shift_median" in values else True,
             )
             check_values(values)
             validate_quantile_levels(conformal.levels)

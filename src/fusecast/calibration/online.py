@@ -9,10 +9,10 @@ import numpy as np
 
 from fusecast.data.arrays import FloatArray, IntArray
 
-DEFAULT_RATE = 0.05  # part of its unit that a shift moves for an outcome, where data are too few to choose it by
+DEFAULT_RATE = 0.02  # part of its unit that a shift moves for an outcome, where data are too few to choose it by
 RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
-MAX_LOSS_INCREASE = 0.02  # part by which the pinball loss may rise for shifts that adapt faster
-MIN_REPLAY_HORIZONS = 8  # horizons of origins that a replay needs: half of them to fit the shifts on, half to replay
+MAX_LOSS_INCREASE = 0.01  # part by which the pinball loss may rise for shifts that adapt faster
+MIN_REPLAY_HORIZONS = 30  # horizons of origins that a replay needs: half of them to fit the shifts on, half to replay
 MIN_SPANS = 4  # spans of time that the origins are divided into at least, to estimate chance from
 
 
@@ -62,6 +62,11 @@ def shifts_by_step(scores: FloatArray, levels: tuple[float, ...], back: IntArray
     return pooled + np.where(variance > 0, weight, 0.0) * (by_step - pooled)
 
 
+def without_location(shifts: FloatArray, levels: tuple[float, ...]) -> FloatArray:
+    """Return shifts [..., Q] less that of the median, which is then 0; the shifts themselves without such a level."""
+    return shifts - shifts[..., levels.index(0.5)][..., None] if 0.5 in levels else shifts
+
+
 def track_shifts(
     start: FloatArray,
     scores: Sequence[FloatArray],
@@ -69,16 +74,19 @@ def track_shifts(
     rate: float,
     every: int,
     origins: IntArray | None = None,
+    *,
+    shift_median: bool = False,
 ) -> FloatArray:
     """Return the shifts, from `start` [H, Y, Q] on, after 0, 1, ... n known outcomes of each step, [n + 1, H, Y, Q].
 
     An outcome moves the shift of its step up by `rate` times the share of actuals (of all series) that lay above it
     in excess of the nominal share, and down where too few did. `scores` are those of n origins, `every` steps apart:
     [S, H, Y, Q] each, NaN where nothing is known. `origins` are the numbers of these origins, rising [n], where some
-    without a known outcome are left out; None is all.
+    without a known outcome are left out; None is all. The shift of the median stays, unless `shift_median`.
     """
     level, step = np.asarray(levels), np.arange(start.shape[0])
     origins = np.arange(len(scores)) if origins is None else origins
+    moves = shift_median | (level != 0.5)
     shifts = np.empty((len(scores) + 1, *start.shape))
     shifts[0] = start
     for i, score in enumerate(scores):
@@ -86,7 +94,7 @@ def track_shifts(
         applied = shifts[known, step]  # when the forecast was made
         present = ~np.isnan(score)
         below = np.where(present, score <= applied, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-        error = np.where(present.any(axis=0), level - below, 0.0)
+        error = np.where(present.any(axis=0) & moves, level - below, 0.0)
         shifts[i + 1] = shifts[i] + rate * error
     return shifts
 
@@ -101,8 +109,8 @@ def choose_rate(scores: FloatArray, levels: tuple[float, ...], back: IntArray, e
 
     Shifts fitted on the earlier half of the origins are tracked over the later half, by every `every`-th of them, once
     for each of `RATES`; `scores` and `back` are those of :func:`shifts_by_step`. The result is the fastest whose
-    pinball loss, in units of the windows, is at most 2% above the lowest: a faster shift keeps its coverage closer, at
-    the price of more variable intervals. Spans of fewer than eight horizons have `DEFAULT_RATE`.
+    pinball loss, in units of the windows, is at most 1% above the lowest: a faster shift keeps its coverage closer, at
+    the price of more variable intervals. Spans of fewer than thirty horizons have `DEFAULT_RATE`.
     """
     horizon, num_origins = scores.shape[1], int(back.max(initial=0)) + 1
     if num_origins < MIN_REPLAY_HORIZONS * horizon:
@@ -111,7 +119,7 @@ def choose_rate(scores: FloatArray, levels: tuple[float, ...], back: IntArray, e
     every = math.ceil(every / stride) * stride
     replayed = np.arange(num_origins // 2 // every, -1, -1) * every
     early = back >= replayed[0] + horizon
-    start = shifts_by_step(scores[early], levels, back[early] - back[early].min())
+    start = without_location(shifts_by_step(scores[early], levels, back[early] - back[early].min()), levels)
     late = [scores[back == rows] for rows in replayed.tolist()]
     losses = [_mean_loss(track_shifts(start, late, levels, rate, every), late, levels, every) for rate in RATES]
     return max(rate for rate, loss in zip(RATES, losses, strict=True) if loss <= (1 + MAX_LOSS_INCREASE) * min(losses))
