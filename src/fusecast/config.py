@@ -162,9 +162,10 @@ class FeatureConfig(Section):
     """Per series: `standard` (mean, deviation), `robust` (median, quartiles), `mean_abs` (0, mean of |y|), `none`."""
     covariate_scaling: Scaling = "standard"
     """The same for observed and known reals; see :func:`fusecast.features.scaling.fit_covariate`."""
-    target_transform: TargetTransform = "none"
+    target_transform: TargetTransform | Literal["auto"] = "auto"
     """Before scaling, for targets that span orders of magnitude: `log1p` where they are never negative, `asinh` where
-    they may be, as prices with spikes; `none` leaves them."""
+    they may be, as prices with spikes; `none` leaves them; `auto` is `asinh` where single values lie extremely far from
+    the others of their series."""
     lower_bound: Literal["auto", "none"] | FiniteFloat = "auto"
     """What no forecast lies below: a number for every target; `none`; or `auto`, which is 0 for each target without a
     negative value in the training rows, and `none` for the others."""
@@ -179,6 +180,11 @@ class FeatureConfig(Section):
     """Feed the series' name to the network as a static category; None: when there is more than one series."""
     relative_position: bool = True
     """Feed each step's position in its window to the network as a known real."""
+
+    @property
+    def transform(self) -> TargetTransform:
+        """Return the transform of the targets; `none` where none is chosen."""
+        return "none" if self.target_transform == "auto" else self.target_transform
 
     @property
     def window_scalings(self) -> tuple[WindowScaling, ...]:

@@ -14,7 +14,6 @@ from fusecast.evaluation.metrics import score
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
 
-
 MOVES = np.asarray(LEVELS) != 0.5
 """Quantiles that `adaptive` shifts."""
 

@@ -39,7 +39,15 @@ def test_a_calibration_of_an_earlier_version_shifts_the_median_too(panel_of) -> 
 @pytest.mark.parametrize(
     "damage",
     [
-        *({"method": "magic"}, {"shift_median": 1}, {"shifts": [1.0]}, {"levels": None}, {"scales": 3}, {"usual": ["1"]}, {"every": 0}),
+        *(
+            {"method": "magic"},
+            {"shift_median": 1},
+            {"shifts": [1.0]},
+            {"levels": None},
+            {"scales": 3},
+            {"usual": ["1"]},
+            {"every": 0},
+        ),
         *({"rate": float("nan")}, {"windows": True}, {"scales": {"a": [-1.0]}}, {"shifts": [[["x"]]]}, {"levels": [2]}),
     ],
 )

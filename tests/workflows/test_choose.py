@@ -156,3 +156,37 @@ def test_the_forecasts_of_small_counts_are_whole_numbers(tmp_path: Path) -> None
     assert forecaster.config.network.head == "negative_binomial"
     assert (forecasts == np.rint(forecasts)).all()
     assert (forecasts >= 0).all()
+
+
+def test_the_target_is_transformed_where_a_typical_series_has_extreme_spikes() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(50, 10, size=(3, 300))
+    frame = pl.DataFrame(
+        {"shop": np.repeat(["a", "b", "c"], 300), "hour": np.tile(np.arange(300), 3), "sold": values.ravel()}
+    )
+
+    def prepared(spikes: Sequence[int], **options: Any):
+        at = (pl.col("hour") == 20) & pl.col("shop").is_in([("a", "b", "c")[s] for s in spikes])
+        table = frame.with_columns(sold=pl.when(at).then(-2_000.0).otherwise("sold"))
+        return Forecaster(4, 24, id="shop", time="hour", target="sold", **options).prepare(table)
+
+    for spikes, value in (((), "none"), ((1,), "none"), ((0, 2), "asinh")):
+        assert prepared(spikes).config.features.target_transform == value
+    chosen = {each.option: each for each in prepared((0, 1, 2)).choices}["target transform"]
+    training = values[:, : prepared((0, 1, 2)).splits.train_end[0]].copy()
+    training[:, 20] = -2_000
+    low, median, high = np.quantile(training, [0.25, 0.5, 0.75], axis=1)
+    deviation = np.median((median + 2_000) / ((high - low) / 1.3489795003921634))
+    assert chosen.reason == f"values of sold lie up to {deviation:,.0f} robust standard deviations from the median"
+    for options in ({"features": {"target_transform": "none"}}, {"network": {"head": "student_t"}}):
+        assert prepared((0, 1, 2), **options).config.features.target_transform == "none"
+
+
+def test_spikes_after_the_training_rows_and_constant_series_choose_no_transform() -> None:
+    rng = np.random.default_rng(1)
+    sold = np.concatenate([rng.normal(50, 10, 300), np.r_[np.full(299, 7.0), 9_000.0]])
+    sold[295] = 9_000
+    frame = pl.DataFrame({"shop": np.repeat(["a", "b"], 300), "hour": np.tile(np.arange(300), 2), "sold": sold})
+    prepared = Forecaster(4, 24, id="shop", time="hour", target="sold").prepare(frame)
+    assert prepared.config.features.target_transform == "none"
+    assert choose.measure_spikes(prepared.panel, "sold", np.array([0, 299])) == 0.0

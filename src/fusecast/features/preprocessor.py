@@ -129,7 +129,7 @@ class FittedPreprocessor:
     vocabularies: Mapping[str, tuple[str, ...]]  # categorical columns, and `series:<id>` where series are embedded
     without_values: tuple[str, ...] = ()  # reals without a training value, whose later values are masked
     repeated_features: tuple[CalendarFeatureName, ...] | None = None
-    """Calendar features whose cycle fits twice into the training rows of a series; None, from earlier versions, for all."""
+    """Calendar features whose cycle fits twice into the rows of a series; None, of earlier versions, for all."""
     holidays: tuple[HolidayCalendar, ...] = ()  # of the countries of the configuration
     statics: Mapping[str, FloatArray] = field(default_factory=dict)
     """Statics of each series: values, and codes into the vocabularies; none in preprocessors of earlier versions."""

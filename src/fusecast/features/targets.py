@@ -65,7 +65,7 @@ class FittedTargets:
     def fit(cls, panel: Panel, training: TrainingRows, config: FeatureConfig) -> Self:
         """Fit to the training rows of all series."""
         values = [training.values(panel.reals[name])[0] for name in panel.schema.targets]
-        kind: Scaling = "robust" if config.target_transform == "asinh" else "none"
+        kind: Scaling = "robust" if config.transform == "asinh" else "none"
         center, scale = zip(*(compute_pooled_statistics(each, kind) for each in values), strict=True)
         bounds = [find_lower_bound(each, config.lower_bound) for each in values]
         return cls.from_dict({"lowest": bounds, "center": center, "scale": scale}, config)
@@ -135,12 +135,12 @@ class FittedTargets:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], config: FeatureConfig) -> Self:
         """Return what :meth:`to_dict` describes; raise a ValueError where it does not, or scales are not positive."""
-        least = 0.0 if config.target_transform == "log1p" else -np.inf
+        least = 0.0 if config.transform == "log1p" else -np.inf
         lowest = [-np.inf if bound is None else float(bound) for bound in values["lowest"]]
         center, scale = (np.array(values[name], dtype=np.float64) for name in ("center", "scale"))
         if not (center.shape == scale.shape == (len(lowest),) and np.isfinite(center).all() and (scale > 0).all()):
             raise ValueError("center and scale of the targets must pair up, and scales be positive")
-        return cls(transform=config.target_transform, lowest=np.maximum(lowest, least), center=center, scale=scale)
+        return cls(transform=config.transform, lowest=np.maximum(lowest, least), center=center, scale=scale)
 
     @classmethod
     def without_facts(cls, config: FeatureConfig, count: int) -> Self:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusecast.data.arrays import FloatArray
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.frequency import Frequency, format_duration, format_weekdays, seasons_for
-from fusecast.features.scaling import TrainingRows
+from fusecast.features.scaling import NORMAL_IQR, TrainingRows
 from fusecast.features.targets import COUNT_HEAD, compute_share_up_to, is_count
 from fusecast.windows.window_index import WindowIndex
 
@@ -30,6 +30,11 @@ BATCH_OF_MANY, RATE_OF_MANY = 32, 2e-3
 MANY_WINDOWS = 16_384
 SMALL_COUNT, SHARE_OF_SMALL_COUNTS = 10, 0.5
 """Counts of which such a share is at most so large have a distribution of counts as head: see docs/accuracy.md."""
+EXTREME_DEVIATION = 50.0
+"""Robust standard deviations from the median of a series beyond which its largest value is an extreme spike: the
+median over series decides about the transform of the targets. See docs/accuracy.md."""
+MAX_SERIES, MIN_VALUES = 1_000, 20
+"""Series, evenly spread, that are looked at for it, and known values that one needs."""
 HORIZONS_TO_CHOOSE_BY = 100
 """Horizons that the validation rows of all series hold at least where they decide about window scaling and blend."""
 
@@ -58,6 +63,12 @@ def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunC
         config = config.model_copy(update={"network": config.network.model_copy(update={"head": head.value})})
         if head.value != "quantile":
             choices.append(head)
+    if config.features.target_transform == "auto":
+        spikes = find_spikes(panel, splits) if config.network.head == "quantile" else None
+        features = config.features.model_copy(update={"target_transform": "asinh" if spikes else "none"})
+        config = config.model_copy(update={"features": features})
+        if spikes:
+            choices.append(Choice("target transform", "asinh", spikes))
     judged = int(((splits.valid_end - splits.train_end)[splits.train_end > 0] // config.horizon).sum())
     if config.blend == "auto":
         mixes = judged >= HORIZONS_TO_CHOOSE_BY and config.network.head == "quantile"
@@ -79,7 +90,7 @@ def choose_options(config: RunConfig, panel: Panel, splits: Split) -> tuple[RunC
 
 def choose_head(config: RunConfig, panel: Panel, splits: Split) -> Choice:
     """Choose a distribution of counts where all targets are small whole numbers from 0 on, and quantiles elsewhere."""
-    if config.features.target_transform != "none":
+    if config.features.transform != "none":
         return Choice("head", "quantile", "the target is transformed")
     training, least = TrainingRows(panel, splits.train_end), 1.0
     for target in panel.schema.targets:
@@ -90,6 +101,37 @@ def choose_head(config: RunConfig, panel: Panel, splits: Split) -> Choice:
         return Choice("head", "quantile", f"{least:.0%} of the training values are small counts")
     reason = f"all values are whole numbers from 0 on, and {least:.0%} of those to train on at most {SMALL_COUNT}"
     return Choice("head", COUNT_HEAD, reason)
+
+
+def find_spikes(panel: Panel, splits: Split) -> str | None:
+    """Return which target has extreme spikes in the training rows of a typical series, in words; None where none has.
+
+    Mean and deviation of such a series are those of its spikes, beside which all else looks constant.
+    """
+    for target in panel.schema.targets:
+        deviation = measure_spikes(panel, target, splits.train_end)
+        if deviation > EXTREME_DEVIATION:
+            return f"values of {target} lie up to {deviation:,.0f} robust standard deviations from the median"
+    return None
+
+
+def measure_spikes(panel: Panel, target: str, train_end: IntArray) -> float:
+    """Return the largest deviation from the median in the training rows of a typical series, in robust deviations.
+
+    The robust deviation is the distance of the quartiles over that of a standard normal distribution. Series in which
+    it is 0, or is that of fewer than 20 values, do not count; 0 where none is left.
+    """
+    found = []
+    for s in np.linspace(0, panel.num_series - 1, min(panel.num_series, MAX_SERIES)).astype(np.int64).tolist():
+        begin = int(panel.indptr[s])
+        values = np.asarray(panel.reals[target][begin : begin + int(train_end[s])], dtype=np.float64)
+        values = values[~np.isnan(values)]
+        if len(values) < MIN_VALUES:
+            continue
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+        if high > low:
+            found.append(float(np.abs(values - median).max() / ((high - low) / NORMAL_IQR)))
+    return float(np.median(found)) if found else 0.0
 
 
 def count_training_windows(config: RunConfig, panel: Panel, splits: Split) -> int:

@@ -218,8 +218,8 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     )
     note_facts(panel, plan, gaps, config.horizon)
     schema = panel.schema
-    check_targets(panel, config.network.head, config.features.target_transform)
-    check_magnitudes(panel, config.features.target_transform)
+    check_targets(panel, config.network.head, config.features.transform)
+    check_magnitudes(panel, config.features.transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
     config, choices = choose_options(config, panel, splits)
     check_memory(config)
@@ -293,7 +293,7 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
         vocabularies=fitted.vocabularies,
     )
     check_levels(panel, [fitted, bundle.for_future.preprocessor])
-    check_magnitudes(panel, fitted.config.target_transform)
+    check_magnitudes(panel, fitted.config.transform)
     if fitted.schema.time_zone is None and panel.schema.time_zone is not None:
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)
