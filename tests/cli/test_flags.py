@@ -17,6 +17,7 @@ from fusecast.cli.options import CONFIG_OPTIONS, OLD_SPELLINGS
 from fusecast.config import RunConfig
 from fusecast.forecaster import Forecaster
 from fusecast.io.databases.address import Query
+from fusecast.reporting import export
 
 COMMANDS = typer.main.get_group(app).commands
 GOLDEN = Path(__file__).with_name("options.txt")
@@ -90,6 +91,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return lambda *words, **options: arguments.update(options, **find_future(words))
 
     monkeypatch.setattr(Forecaster, "load", lambda _: Loaded())
+    monkeypatch.setattr(export, "find_browser", lambda: Path("chromium"))  # nothing is drawn
     return arguments
 
 
