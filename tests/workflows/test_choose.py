@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster, RunConfig
+from fusecast.data import arrays
 from fusecast.workflows import choose
 from fusecast.workflows.choose import choose_lookback, choose_window_scaling
 
@@ -190,3 +191,18 @@ def test_spikes_after_the_training_rows_and_constant_series_choose_no_transform(
     prepared = Forecaster(4, 24, id="shop", time="hour", target="sold").prepare(frame)
     assert prepared.config.features.target_transform == "none"
     assert choose.measure_spikes(prepared.panel, "sold", np.array([0, 299])) == 0.0
+
+
+def test_spikes_are_found_in_blocks_and_beside_missing_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    sold = rng.normal(50, 10, 400)
+    sold[:100], sold[333] = np.nan, 2_000
+    frame = pl.DataFrame({"hour": np.arange(400), "sold": sold}).fill_nan(None)
+    panel = Forecaster(4, 24, time="hour", target="sold").prepare(frame).panel
+    low, median, high = np.quantile(sold[100:350], [0.25, 0.5, 0.75])
+    expected = (2_000 - median) / ((high - low) / 1.3489795003921634)
+    assert choose.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
+    monkeypatch.setattr(arrays, "BLOCK_ROWS", 30)  # the first blocks have no value
+    assert choose.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
+    monkeypatch.setattr(choose, "MAX_SAMPLE", 50)
+    assert choose.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected, rel=0.3)
