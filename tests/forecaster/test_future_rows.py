@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 from typer.testing import CliRunner
 
@@ -120,12 +121,13 @@ def test_series_without_future_rows_are_named_and_not_forecast(
     with pytest.warns(DataWarning, match="1 series without rows of the steps to forecast, and so without .*'shop 1'"):
         forecasts = apart.predict(data=some)
     expected = apart.predict(plan)
-    assert forecasts.equals(expected.filter(pl.col("unique_id") != "shop 1"))
+    # the last bits depend on how many are forecast together, on some processors
+    assert_frame_equal(forecasts, expected.filter(pl.col("unique_id") != "shop 1"), rel_tol=1e-6)
     prepared = apart._prepared_for(some)
     with pytest.warns(DataWarning, match="'shop 1'"):
         plots = plot_forecasts(prepared, apart._bundle, apart.predictor, None)
     assert [len(plot.forecasts) for plot in plots] == [2, 1, 2]
-    np.testing.assert_array_equal(plots[2].forecasts[1].quantiles[:, 1], expected["y_hat"][-HORIZON:])
+    np.testing.assert_allclose(plots[2].forecasts[1].quantiles[:, 1], expected["y_hat"][-HORIZON:], rtol=1e-6)
 
 
 def test_new_series_with_future_rows_alone_are_forecast_at_these(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
@@ -127,10 +128,9 @@ def test_a_file_is_written_in_parts_and_holds_the_table_made_in_memory(forecaste
     assert len(done) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["found.parquet"]
     keys = ["predictor", "unique_id", "cutoff", "step"]
-    assert pl.read_parquet(out).sort(keys).equals(result.table.sort(keys))
-    assert written.metrics("all").equals(result.metrics("all")) or np.allclose(
-        written.metrics("all")["wql"], result.metrics("all")["wql"], rtol=1e-12
-    )
+    # the last bits depend on how many are forecast together, on some processors
+    assert_frame_equal(pl.read_parquet(out).sort(keys), result.table.sort(keys), rel_tol=1e-6)
+    np.testing.assert_allclose(written.metrics("all")["wql"], result.metrics("all")["wql"], rtol=1e-6)
     table, summary = written.write(out)
     assert pl.read_parquet(table)["by"].unique().sort().to_list() == sorted(written.groupings)
     assert '"comparisons"' in summary.read_text()
