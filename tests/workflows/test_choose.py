@@ -13,6 +13,7 @@ from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, shop_table
 
 from fusecast import Forecaster, RunConfig
 from fusecast.data import arrays
+from fusecast.features import targets
 from fusecast.workflows import choose
 from fusecast.workflows.choose import choose_lookback, choose_window_scaling
 
@@ -190,7 +191,7 @@ def test_spikes_after_the_training_rows_and_constant_series_choose_no_transform(
     frame = pl.DataFrame({"shop": np.repeat(["a", "b"], 300), "hour": np.tile(np.arange(300), 2), "sold": sold})
     prepared = Forecaster(4, 24, id="shop", time="hour", target="sold").prepare(frame)
     assert prepared.config.features.target_transform == "none"
-    assert choose.measure_spikes(prepared.panel, "sold", np.array([0, 299])) == 0.0
+    assert targets.measure_spikes(prepared.panel, "sold", np.array([0, 299])) == 0.0
 
 
 def test_spikes_are_found_in_blocks_and_beside_missing_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,8 +202,8 @@ def test_spikes_are_found_in_blocks_and_beside_missing_values(monkeypatch: pytes
     panel = Forecaster(4, 24, time="hour", target="sold").prepare(frame).panel
     low, median, high = np.quantile(sold[100:350], [0.25, 0.5, 0.75])
     expected = (2_000 - median) / ((high - low) / 1.3489795003921634)
-    assert choose.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
+    assert targets.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
     monkeypatch.setattr(arrays, "BLOCK_ROWS", 30)  # the first blocks have no value
-    assert choose.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
-    monkeypatch.setattr(choose, "MAX_SAMPLE", 50)
-    assert choose.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected, rel=0.3)
+    assert targets.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
+    monkeypatch.setattr(targets, "MAX_SAMPLE", 50)
+    assert targets.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected, rel=0.3)

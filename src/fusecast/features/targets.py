@@ -11,7 +11,7 @@ import numpy as np
 from fusecast.data.arrays import BoolArray, FloatArray, IntArray, map_values, release, row_blocks
 from fusecast.errors import ConfigError, DataError, DataWarning
 from fusecast.errors.base import warn
-from fusecast.features.scaling import compute_pooled_statistics
+from fusecast.features.scaling import NORMAL_IQR, compute_pooled_statistics
 from fusecast.model.config import Head
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 COUNT_HEAD: Head = "negative_binomial"
 AMOUNT_HEAD: Head = "tweedie"
+MAX_SERIES, MIN_VALUES, MAX_SAMPLE = 1_000, 20, 100_000
+"""For spikes: series, evenly spread, that are looked at; known values that one needs; rows, evenly spread too, that its
+quartiles are taken of."""
 
 
 def check_targets(panel: Panel, head: Head | Literal["auto"], transform: TargetTransform) -> None:
@@ -153,6 +156,28 @@ def find_lower_bound(values: FloatArray, option: float | str) -> float | None:
     if option == "auto":
         return 0.0 if values.min(initial=0.0) >= 0 else None
     return None if isinstance(option, str) else float(option)
+
+
+def measure_spikes(panel: Panel, target: str, train_end: IntArray) -> float:
+    """Return the largest deviation from the median in the training rows of a typical series, in robust deviations.
+
+    The robust deviation is the distance of the quartiles over that of a standard normal distribution. Series in which
+    it is 0, or is that of fewer than 20 values, do not count; 0 where none is left.
+    """
+    column, found = panel.reals[target], []
+    for s in np.linspace(0, panel.num_series - 1, min(panel.num_series, MAX_SERIES)).astype(np.int64).tolist():
+        begin, rows = int(panel.indptr[s]), int(train_end[s])
+        sample = np.asarray(column[begin : begin + rows : max(1, rows // MAX_SAMPLE)], dtype=np.float64)
+        sample = sample[~np.isnan(sample)]
+        if len(sample) < MIN_VALUES:
+            continue
+        low, median, high = np.quantile(sample, [0.25, 0.5, 0.75])
+        blocks = [column[begin + block.start : begin + block.stop] for block in row_blocks(rows)]
+        largest = np.fmax.reduce([np.fmax.reduce(np.abs(block - median)) for block in blocks])  # NaN is left out
+        release(column)
+        if high > low:
+            found.append(float(largest / ((high - low) / NORMAL_IQR)))
+    return float(np.median(found)) if found else 0.0
 
 
 def is_count(values: FloatArray) -> bool:

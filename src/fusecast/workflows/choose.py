@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusecast.data.arrays import FloatArray, IntArray, release, row_blocks
+from fusecast.data.arrays import FloatArray
 from fusecast.data.frequency import Frequency, format_duration, format_weekdays, seasons_for
-from fusecast.features.scaling import NORMAL_IQR, TrainingRows
-from fusecast.features.targets import COUNT_HEAD, compute_share_up_to, is_count
+from fusecast.features.scaling import TrainingRows
+from fusecast.features.targets import COUNT_HEAD, compute_share_up_to, is_count, measure_spikes
 from fusecast.windows.window_index import WindowIndex
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ SMALL_COUNT, SHARE_OF_SMALL_COUNTS = 10, 0.5
 EXTREME_DEVIATION = 50.0
 """Robust standard deviations from the median of a series beyond which its largest value is an extreme spike: the
 median over series decides about the transform of the targets. See docs/accuracy.md."""
-MAX_SERIES, MIN_VALUES, MAX_SAMPLE = 1_000, 20, 100_000
-"""Series, evenly spread, that are looked at for it; known values that one needs; rows that its quartiles are taken of,
-evenly spread too."""
 HORIZONS_TO_CHOOSE_BY = 100
 """Horizons that the validation rows of all series hold at least where they decide about window scaling and blend."""
 
@@ -114,28 +111,6 @@ def find_spikes(panel: Panel, splits: Split) -> str | None:
         if deviation > EXTREME_DEVIATION:
             return f"values of {target} lie up to {deviation:,.0f} robust standard deviations from the median"
     return None
-
-
-def measure_spikes(panel: Panel, target: str, train_end: IntArray) -> float:
-    """Return the largest deviation from the median in the training rows of a typical series, in robust deviations.
-
-    The robust deviation is the distance of the quartiles over that of a standard normal distribution. Series in which
-    it is 0, or is that of fewer than 20 values, do not count; 0 where none is left.
-    """
-    column, found = panel.reals[target], []
-    for s in np.linspace(0, panel.num_series - 1, min(panel.num_series, MAX_SERIES)).astype(np.int64).tolist():
-        begin, rows = int(panel.indptr[s]), int(train_end[s])
-        sample = np.asarray(column[begin : begin + rows : max(1, rows // MAX_SAMPLE)], dtype=np.float64)
-        sample = sample[~np.isnan(sample)]
-        if len(sample) < MIN_VALUES:
-            continue
-        low, median, high = np.quantile(sample, [0.25, 0.5, 0.75])
-        blocks = [column[begin + block.start : begin + block.stop] for block in row_blocks(rows)]
-        largest = np.fmax.reduce([np.fmax.reduce(np.abs(block - median)) for block in blocks])  # NaN is left out
-        release(column)
-        if high > low:
-            found.append(float(largest / ((high - low) / NORMAL_IQR)))
-    return float(np.median(found)) if found else 0.0
 
 
 def count_training_windows(config: RunConfig, panel: Panel, splits: Split) -> int:
