@@ -80,8 +80,9 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def passed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return a dictionary that takes the arguments of every call of a loaded forecaster."""
+def passed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Return a dictionary that takes the arguments of every call of a loaded forecaster, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
     arguments: dict[str, Any] = {}
 
     class Loaded:
@@ -194,10 +195,7 @@ def test_the_device_of_inference_is_an_option(command: str, passed: dict[str, An
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "backtest", "calibrate", "explain", "report"])
-def test_a_query_of_a_database_is_a_table_of_every_verb(
-    command: str, passed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_query_of_a_database_is_a_table_of_every_verb(command: str, passed: dict[str, Any], tmp_path: Path) -> None:
     words = ["--data", "sqlite:///shop.db", "--query", "select 1"]
     if command in ("predict", "explain", "report"):
         words += ["--future", "duckdb:///plan.db", "--future-query", "select 2"]
