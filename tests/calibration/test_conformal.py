@@ -63,5 +63,23 @@ def test_an_unknown_method_and_too_short_a_span_are_refused(panel_of) -> None:
     panel = panel_of(np.random.default_rng(9).normal(size=60))
     with pytest.raises(ConfigError, match="method cannot be 'aci'"):
         fit_conformal("aci", panel, NarrowPredictor(), 10, 60)
-    with pytest.raises(DataError, match="8 known actuals"):
-        fit_conformal("cqr", panel, NarrowPredictor(), 50, 60)
+    for method in ("cqr", "split"):
+        with pytest.raises(DataError, match="8 known actuals"):
+            fit_conformal(method, panel, NarrowPredictor(), 50, 60)
+    for method in ("auto", "adaptive"):
+        with pytest.raises(DataError, match="0 known actuals"):
+            fit_conformal(method, panel, NarrowPredictor(), 60, 60)
+
+
+@pytest.mark.parametrize("method", ["auto", "adaptive"])
+def test_too_short_a_span_widens_intervals_about_the_median(method, panel_of) -> None:
+    panel = panel_of(np.random.default_rng(9).normal(size=60))
+    conformal = fit_conformal(method, panel, NarrowPredictor(mean=3.0), 50, 60)
+    assert (conformal.method, conformal.windows) == ("adaptive", 0)
+    raw = NarrowPredictor(mean=3.0).predict(panel, windows(panel, 50, 60))
+    wider = 3.0 + 1.25 * (raw.quantiles - 3.0)
+    # the unit of a shift has a hundredth of the scale of the series on top of the width of the interval
+    np.testing.assert_allclose(conformal.apply(panel, raw).quantiles, wider, atol=0.25 * 0.01 / 2 + 1e-9)
+    np.testing.assert_allclose(conformal.apply(panel, raw).quantiles[..., 2], 3.0)
+    assert Conformal.from_dict(json.loads(json.dumps(conformal.to_dict()))).to_dict() == conformal.to_dict()
+    assert "25% wider, as validation rows are too few" in conformal._repr_html_()

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from fusecast import Forecaster
 from fusecast.calibration.calibrated_predictor import CalibratedPredictor
 from fusecast.cli.app import app
-from fusecast.errors import ArtifactError, ConfigError
+from fusecast.errors import ArtifactError, ConfigError, DataError
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import (
     CALIBRATION,
@@ -196,15 +196,32 @@ def test_a_run_that_was_interrupted_is_calibrated_too() -> None:
     assert fitted.calibration.to_dict() == calibrate(fitted.prepared, fitted.predictor, "auto").to_dict()
 
 
-@pytest.mark.parametrize("validation", [0, 1])
-def test_too_few_validation_rows_leave_the_forecasts_raw_and_say_so(
-    validation: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fitted = fit(split={"validation": validation, "test": 0.2})
+def test_without_validation_rows_forecasts_are_raw_which_fit_says(capsys: pytest.CaptureFixture[str]) -> None:
+    fitted = fit(split={"validation": 0, "test": 0.2})
     assert "forecasts are raw: the validation span has" in capsys.readouterr().err
     assert fitted.calibration is None
     future = future_of(shop_table())
     assert fitted.predict(future).equals(fitted.predict(future, raw=True))
+
+
+def test_too_few_validation_rows_make_intervals_wider_which_fit_and_calibrate_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, table = tmp_path / "run", tmp_path / "table.parquet"
+    shop_table().write_parquet(table)
+    fitted = fit(run, table, split={"validation": 1, "test": 0})  # one horizon of three series
+    said = "calibrated by adaptive: intervals 25% wider, as validation rows are too few to learn from"
+    assert said in capsys.readouterr().err
+    future = future_of(shop_table())
+    raw, wider = (fitted.predict(future, raw=raw)[QUANTILES].to_numpy() for raw in (True, False))
+    np.testing.assert_array_equal(wider[:, 1], raw[:, 1])
+    stretched = (wider[:, 2] - wider[:, 0]) / (raw[:, 2] - raw[:, 0])
+    assert ((stretched >= 1.25) & (stretched < 1.5)).all()
+    with pytest.raises(DataError, match="3 known actuals"):
+        fitted.calibrate("cqr")
+    told = CliRunner().invoke(app, ["calibrate", str(run)])
+    assert told.exit_code == 0, told.output
+    assert said.replace("calibrated", "Calibrated") in " ".join(told.output.split())
 
 
 def test_each_refit_of_a_backtest_is_calibrated_on_rows_before_its_origins(fitted: Forecaster, tmp_path: Path) -> None:

@@ -15,10 +15,14 @@ quantile of how far actuals lay above the forecasts, over windows that the model
   chosen by replaying the calibration span
 - ``auto``: ``adaptive``, or ``cqr`` where all forecasts of the calibration span overlap (fewer origins than steps
   ahead): such a span is one stretch of time, which has no later outcomes to adapt to. docs/calibration.md has figures
+
+Where outcomes are too few to learn from, ``auto`` is ``adaptive``, which then starts with intervals that are wider than
+those of the networks by a fixed part: what has learned from so little has too narrow ones.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, get_args
@@ -40,6 +44,7 @@ ConformalMethod = Literal["cqr", "split", "adaptive"]
 CalibrationMethod = Literal["auto", "cqr", "split", "adaptive"]
 
 MIN_ACTUALS = 20  # known actuals at each step ahead that a calibration needs
+WIDENING = 0.25  # part by which intervals are wider where actuals are fewer: see docs/calibration.md
 MIN_WIDTH = 0.01  # part of a series' usual change that widens its intervals, so that the unit is never zero
 
 
@@ -52,7 +57,7 @@ class Conformal:
     shifts: FloatArray = field(repr=False)  # [H, Y, Q] in units of the window
     scales: Mapping[str, tuple[float, ...]] = field(repr=False)  # series -> usual seasonal change of each target
     usual: tuple[float, ...]  # the same, for series that are not among them
-    windows: int  # that it was fitted on
+    windows: int  # that it was fitted on; 0 where they were too few
     every: int = 1  # `adaptive` is updated with every so many-th origin
     rate: float = DEFAULT_RATE  # and moves a shift by so much of its unit for each outcome
     shift_median: bool = False  # whether that of the median moves too, as it did in earlier versions
@@ -61,7 +66,7 @@ class Conformal:
         facts = {
             "method": self.method,
             "levels": ", ".join(f"{level:g}" for level in self.levels),
-            "learned from": f"{self.windows:,} windows",
+            "basis": describe_basis(self.windows),
         }
         if self.method == "adaptive":
             facts["updated"] = f"every {format_count(self.every, 'step')}, at a rate of {self.rate:g}"
@@ -93,13 +98,15 @@ class Conformal:
         ConfigError
             When there is no such method.
         DataError
-            When fewer than twenty actuals are known at some step.
+            When there is no window, or fewer than twenty actuals are known at some step and the method is not
+            ``adaptive`` or ``auto``.
         """
         if method not in get_args(CalibrationMethod):
             raise ConfigError.not_one_of("method", method, get_args(CalibrationMethod))
         last = np.zeros(panel.num_series, dtype=np.int64)
         np.maximum.at(last, forecasts.series, forecasts.cutoff)
         back = last[forecasts.series] - forecasts.cutoff
+        wanted = method
         if method == "auto":
             method = "cqr" if int(back.max(initial=0)) + 1 < forecasts.horizon else "adaptive"
         known = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
@@ -118,7 +125,10 @@ class Conformal:
         scores = np.where(np.isfinite(scores), scores, np.nan)
         fewest = int((~np.isnan(scores[..., 0])).sum(axis=0).min(initial=len(scores)))
         if fewest < MIN_ACTUALS:
-            raise DataError.too_few_to_calibrate(fewest, MIN_ACTUALS)
+            if wanted not in {"auto", "adaptive"} or not len(forecasts) or len(forecasts.levels) == 1:
+                raise DataError.too_few_to_calibrate(fewest, MIN_ACTUALS)
+            widened = np.broadcast_to(compute_widening(forecasts.levels), conformal.shifts.shape).copy()
+            return replace(conformal, method="adaptive", shifts=widened, windows=0)
         rate = choose_rate(scores, forecasts.levels, back, every) if method == "adaptive" else DEFAULT_RATE
         shifts = shifts_by_step(scores, forecasts.levels, back)
         if method == "adaptive":
@@ -209,3 +219,19 @@ class Conformal:
         except (TypeError, ValueError, ConfigError) as error:
             raise ArtifactError.unreadable("the calibration", str(error)) from None
         return conformal
+
+
+def describe_basis(windows: int) -> str:
+    """Return what a calibration rests on that was learned from so many windows."""
+    if windows:
+        return f"from {windows:,} windows of validation rows"
+    return f"intervals {WIDENING:.0%} wider, as validation rows are too few to learn from"
+
+
+def compute_widening(levels: tuple[float, ...]) -> FloatArray:
+    """Return the shifts [Q] that make a normal forecast wider by :data:`WIDENING` about its median.
+
+    They are in units of the distance between the outermost quantiles, of two levels at least.
+    """
+    deviates = np.array([statistics.NormalDist().inv_cdf(level) for level in levels])
+    return WIDENING * deviates / (deviates[-1] - deviates[0])

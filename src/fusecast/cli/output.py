@@ -176,7 +176,10 @@ def print_networks(forecaster: Forecaster) -> None:
 
 def print_calibration(calibration: Conformal, run: Path) -> None:
     """Print what a calibration was learned from, and the commands to run next."""
-    print_line(f"Calibrated by {calibration.method} on {calibration.windows:,} windows of the validation span.")
+    from fusecast.calibration.conformal import describe_basis
+
+    on = f" on {calibration.windows:,} windows of the validation span"
+    print_line(f"Calibrated by {calibration.method}{on if calibration.windows else ': ' + describe_basis(0)}.")
     print_next(f"evaluate {run}", f"predict {run}")
     print_path("calibration", run / "config.json")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusecast._version import __version__
+from fusecast.calibration.conformal import describe_basis
 from fusecast.data.schema import Kind, Role
 from fusecast.data.splits import format_time_range
 from fusecast.evaluation.blend import stored_blend
@@ -157,7 +158,7 @@ def render_card(card: dict[str, Any]) -> str:
         "networks": f"{card['members']:,} of {card['weights']:,} weights, head {card['head']}; {card['networks']}",
         "calibration": "none"
         if calibration is None
-        else f"{calibration['method']}, from {calibration['windows']:,} windows of validation rows",
+        else f"{calibration['method']}, {describe_basis(calibration['windows'])}",
         "blend": card["blend"] or "none",
         "versions": ", ".join(f"{name} {number}" for name, number in card["versions"].items()),
     }

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fusecast.calibration.calibrated_predictor import CalibratedPredictor, raw_name
-from fusecast.calibration.conformal import CalibrationMethod, Conformal
+from fusecast.calibration.conformal import MIN_ACTUALS, CalibrationMethod, Conformal, describe_basis
 from fusecast.data.frequency import seasons_for
 from fusecast.data.splits import record_ends, restore_rows
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error
@@ -164,6 +164,8 @@ def describe_calibration(bundle: Bundle, prepared: Prepared) -> str:
     """Return what the calibration of a bundle rests on, in a line."""
     conformal, index = stored_calibration(bundle), prepared.windows("validation")
     assert conformal is not None
+    if not conformal.windows:
+        return f"calibrated by {conformal.method}: {describe_basis(0)} (at least {MIN_ACTUALS} values a step)"
     origins = int(index.counts.max())
     return (
         f"calibrated by {conformal.method} on {conformal.windows:,} windows of the validation rows "
