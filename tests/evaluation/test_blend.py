@@ -16,7 +16,7 @@ from tests.helpers.tables import TINY
 from fusecast import ArtifactError, Forecaster
 from fusecast.data.future import extend_panel
 from fusecast.evaluation.baselines.registry import DEFAULT_BASELINES, build_baselines
-from fusecast.evaluation.blend import GRID, PSEUDO_WINDOWS, Blend, learn_blend
+from fusecast.evaluation.blend import GRID, PSEUDO_HORIZONS, Blend, count_horizons, learn_blend
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.forecasts import Forecasts
 from fusecast.windows.window_index import WindowIndex
@@ -78,8 +78,18 @@ def test_the_weight_is_that_of_least_shrunken_loss_by_hand() -> None:
                 above = values - mixed[w, :, 0, q]
                 losses[k, model.series[w]] += np.maximum(level * above, (level - 1) * above).sum()
     ratio = np.log(losses / losses[0])
-    best = np.argmin(2 * ratio + PSEUDO_WINDOWS * ratio.mean(axis=1, keepdims=True), axis=0)
+    best = np.argmin(2 * ratio + PSEUDO_HORIZONS * ratio.mean(axis=1, keepdims=True), axis=0)
     assert blend.weight == tuple(GRID[k] for k in best)
+
+
+def test_windows_that_overlap_are_one_observation() -> None:
+    series = np.array([4, 4, 4, 4, 7, 7, 9])
+    cutoff = np.array([10, 11, 12, 20, 5, 7, 30])  # 10 to 12 lie in two horizons, counted back from 20
+    assert count_horizons(series, cutoff, 3).tolist() == [3, 1, 1]
+    rng = np.random.default_rng(5)
+    series, cutoff = rng.integers(0, 4, 60), rng.integers(0, 50, 60)
+    expected = [len({(cutoff[series == s].max() - c) // 7 for c in cutoff[series == s]}) for s in np.unique(series)]
+    assert count_horizons(series, cutoff, 7).tolist() == expected
 
 
 @pytest.fixture(scope="module")

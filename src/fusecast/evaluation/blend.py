@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fusecast.data.arrays import FloatArray
+from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.errors.base import join_words
 from fusecast.evaluation.actuals import gather_actuals
@@ -22,8 +22,8 @@ from fusecast.windows.window_index import WindowIndex
 
 GRID = tuple(round(0.1 * tenth, 1) for tenth in range(11))
 """Weights of a baseline that are tried."""
-PSEUDO_WINDOWS = 4.0
-"""Windows of its own that weigh as much for a series as all series together."""
+PSEUDO_HORIZONS = 4.0
+"""Horizons of its own that weigh as much for a series as all series together."""
 LARGEST_RATIO = 10.0
 """Factor by which a mixture may be better or worse than the network at most; more counts as this."""
 
@@ -76,8 +76,8 @@ class Blend:
 def learn_blend(panel: Panel, model: Forecasts, baselines: Mapping[str, Forecasts], error_scale: FloatArray) -> Blend:
     """Choose a baseline and its weight for each series, by the scaled quantile loss of mixtures in the same windows.
 
-    A series with n windows has the pair with the least n * own + :data:`PSEUDO_WINDOWS` * common, where own is the log
-    of its loss in relation to that of the network, and common the mean of this over all series.
+    A series whose windows fill n horizons has the pair with the least n * own + :data:`PSEUDO_HORIZONS` * common, where
+    own is the log of its loss in relation to that of the network, and common the mean of this over all series.
     """
     actual = gather_actuals(panel, model.series, model.cutoff, model.horizon)
     pairs = [(name, weight) for name in baselines for weight in GRID if weight or name == next(iter(baselines))]
@@ -86,17 +86,28 @@ def learn_blend(panel: Panel, model: Forecasts, baselines: Mapping[str, Forecast
     )
     scored = ~np.isnan(losses[0])
     series, number = np.unique(model.series[scored], return_inverse=True)
-    count = np.bincount(number)
-    own = np.array([np.bincount(number, loss[scored]) / count for loss in losses])  # [pairs, series]
+    own = np.array([np.bincount(number, loss[scored]) for loss in losses]) / np.bincount(number)  # [pairs, series]
+    horizons = count_horizons(model.series[scored], model.cutoff[scored], model.horizon)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.where(own == own[0], 1.0, own / own[0]))  # the first pair is the network alone
     ratio = ratio.clip(-np.log(LARGEST_RATIO), np.log(LARGEST_RATIO))
-    best = np.argmin(count * ratio + PSEUDO_WINDOWS * ratio.mean(axis=1, keepdims=True), axis=0)
+    best = np.argmin(horizons * ratio + PSEUDO_HORIZONS * ratio.mean(axis=1, keepdims=True), axis=0)
     return Blend(
         series=tuple(panel.names[s] for s in series.tolist()),
         baseline=tuple(pairs[k][0] for k in best.tolist()),
         weight=tuple(pairs[k][1] for k in best.tolist()),
     )
+
+
+def count_horizons(series: IntArray, cutoff: IntArray, horizon: int) -> IntArray:
+    """Return how many horizons the windows of each series begin in, for the series in ascending order.
+
+    Windows of one horizon share most of their outcomes, and are one observation.
+    """
+    _, number = np.unique(series, return_inverse=True)
+    last = np.zeros(int(number.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(last, number, cutoff)
+    return np.bincount(np.unique(np.stack([number, (last[number] - cutoff) // horizon]), axis=1)[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
