@@ -300,9 +300,9 @@ class Forecaster(Estimator, Generic[FrameT]):
         """Calibrate again, as `fit` does; what is learned is kept (and saved) in place of the earlier calibration.
 
         Of the methods, ``cqr`` shifts the model's own quantiles, ``split`` spreads the errors of the median around it,
-        ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift; ``auto`` is
-        ``adaptive``, or ``cqr`` where the split has fewer origins than the forecast has steps. With fewer than 20 outcomes
-        a step, these two make intervals 25% wider. Raises ConfigError for an unknown method, DataError for too few outcomes.
+        ``adaptive`` fits the shifts anew at every origin on the latest outcomes, and so follows drift (it begins 25%
+        wider where fewer than 20 are known at a step); ``auto`` is ``adaptive``, or ``cqr`` where the split has fewer
+        origins than the forecast has steps. Raises ConfigError for another method, DataError for too few outcomes.
         """
         from fusecast.inference.manifest import is_exported
         from fusecast.workflows.calibrate import calibrate_bundle

@@ -59,7 +59,9 @@ def test_an_interval_is_shown_raw_beside_calibrated_with_its_standard_error() ->
         f"{100 * raw.coverage[0.8]:.1f}%", f"{100 * raw.coverage[0.8] - 80:+.1f}", f"{raw.width[0.8]:.1f}",
         "± 1.2",
     ]  # fmt: skip
-    assert "Calibrated by <code>adaptive</code>" in build_report(data)
+    assert "Calibrated by <code>adaptive</code> on the validation span" in build_report(data)
+    widened = samples.report_data(evaluation=evaluation, calibration_method="adaptive", calibrated_by_rows=False)
+    assert "Calibrated by <code>adaptive</code>: intervals are wider by a fixed part" in build_report(widened)
 
 
 @pytest.mark.parametrize(

@@ -234,4 +234,4 @@ def compute_widening(levels: tuple[float, ...]) -> FloatArray:
     They are in units of the distance between the outermost quantiles, of two levels at least.
     """
     deviates = np.array([statistics.NormalDist().inv_cdf(level) for level in levels])
-    return WIDENING * deviates / (deviates[-1] - deviates[0])
+    return np.asarray(WIDENING * deviates / (deviates[-1] - deviates[0]))

@@ -126,6 +126,7 @@ class ReportData:
     coverage_error: Sequence[Mapping[float, float]] = ()
     """Of each target, interval -> standard error of the model's coverage in `coverage`."""
     calibration_method: str = ""  # of the model in the evaluation; empty where its quantiles are raw
+    calibrated_by_rows: bool = True  # whether it was learned from validation rows, which may be too few
     curves: TrainingCurves | None = None
     forecast_plots: Sequence[ForecastPlot] = ()
     importances: Sequence[Importance] = ()

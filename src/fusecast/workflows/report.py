@@ -129,6 +129,7 @@ def collect_report_data(
         coverage=coverage,
         coverage_error=coverage_error,
         calibration_method="" if conformal is None else conformal.method,
+        calibrated_by_rows=conformal is not None and conformal.windows > 0,
         curves=training_curves(history, histories[1:]),
         forecast_plots=plot_forecasts(
             prepared, bundle, predictor, future, worst[: MAX_FORECAST_PLOTS // 4], raw=raw, partial=partial
