@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CODE = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+"""Search path of processes that are measured: the code of this checkout, whatever their environment has installed."""
 
 
 @dataclass(frozen=True)

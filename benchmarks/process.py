@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.libraries import ROOT, Library
+from benchmarks.libraries import CODE, Library
 
 LOG = "log.txt"
 
@@ -72,7 +72,7 @@ def ask(
         }
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": CODE,
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
             "POLARS_MAX_THREADS": str(threads),

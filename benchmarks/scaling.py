@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.libraries import ROOT
+from benchmarks.libraries import CODE
 from benchmarks.machine import machine
 from benchmarks.speed import RESULTS, words
 
@@ -88,7 +88,7 @@ def measure(axis: Axis, size: int, options: argparse.Namespace) -> dict[str, Any
     threads = "1"
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": CODE,
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "POLARS_MAX_THREADS": threads,
