@@ -66,7 +66,7 @@ def test_training_takes_windows_with_a_quarter_of_the_rows_of_short_series(
     expected = []
     for series, length in enumerate(lengths):
         last = min(length, end) - 3
-        least = min(lookback, max(last // 4, min(last, 4)))  # known rows of a window
+        least = lookback if last >= 2 * lookback else min(lookback, max(last // 4, min(last, 4)))  # known rows
         expected += [(series, cutoff) for cutoff in range(1, last + 1) if cutoff >= least]
     assert listed(index) == expected
 

@@ -73,11 +73,12 @@ class WindowIndex:
     def for_training(cls, *, lengths: ArrayLike, end: ArrayLike, lookback: int, horizon: int) -> Self:
         """Return all windows of `horizon` steps with target rows before ``end[s]`` of their series of `lengths` rows.
 
-        In a series that is short beside the lookback, windows with a quarter of its known rows (and at least
+        In a series of less than two lookbacks, windows with a quarter of its known rows (and at least
         :data:`LEAST_HISTORY`) count too, though the rest of their lookback is padding: there would be few otherwise.
         """
         last = np.minimum(np.asarray(end, dtype=np.int64), np.asarray(lengths, dtype=np.int64)) - horizon
-        history = np.minimum(lookback, np.maximum(last // 4, np.minimum(last, LEAST_HISTORY)))
+        short = np.minimum(lookback, np.maximum(last // 4, np.minimum(last, LEAST_HISTORY)))
+        history = np.where(last < 2 * lookback, short, lookback)
         return cls(lookback=lookback, horizon=horizon, first_cutoff=np.maximum(history, 1), last_cutoff=last)
 
     @classmethod
