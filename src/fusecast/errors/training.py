@@ -97,7 +97,7 @@ class TrainingError(FusecastError):
     def other_windows(cls, earlier: int, now: int) -> Self:
         return cls(
             f"training cannot be resumed: it had {earlier} windows to train on, and now there are {now}\n"
-            "Hint: resume with the same data, lookback, horizon and split"
+            "Hint: resume with the same data, lookback, horizon, split and version of fusecast"
         )
 
     @classmethod
