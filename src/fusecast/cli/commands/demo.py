@@ -8,7 +8,7 @@ import typer
 
 def demo(
     out: Annotated[Path, typer.Option(help="New folder for the demo's run.")] = Path("demo"),
-    max_minutes: Annotated[float, typer.Option(help="Minutes of training at most.")] = 3.0,
+    max_minutes: Annotated[float, typer.Option(help="Minutes of training at most.")] = 2.5,
 ) -> None:
     """Fit, evaluate, predict and report on the bundled bike-sharing data."""
     from fusecast.cli.commands import evaluate, fit, predict, report
