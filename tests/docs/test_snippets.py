@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 import typer
-from tests.helpers.tables import TINY, future_of, shop_table
+from tests.helpers.tables import TINY, shop_table
 from typer.testing import CliRunner
 
 from fusecast import Forecaster
@@ -91,7 +91,7 @@ def test_the_python_of_backtests_calibration_and_heads(folder: Path) -> None:
     assert pl.read_parquet("m4_twentieth.parquet")["unique_id"].unique().to_list() == ["shop 0"]
 
     (block,) = blocks("docs/calibration.md", "python")
-    names = {"Forecaster": small, "table": table, "future": future_of(table, 24)}
+    names = {"Forecaster": small, "table": table, "future": None}
     exec(block, names)
     assert names["forecaster"].calibration.method == "adaptive"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import polars as pl
 import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, TINY, shop_table
 
 from fusecast import Forecaster
-from fusecast.errors import ConfigError, DataError
+from fusecast.errors import ConfigError, DataError, DataNote, DataWarning
 
 
 def test_the_plan_of_the_series_asked_for_is_enough(fitted: Forecaster, future: pl.DataFrame) -> None:
@@ -45,6 +47,28 @@ def test_a_plan_of_series_that_do_not_exist_is_refused(fitted: Forecaster, futur
     plan = pl.concat([future.filter(unique_id="shop 1"), future.with_columns(unique_id=pl.lit("shop 9")).head(1)])
     with pytest.raises(DataError, match="'shop 9'"):
         fitted.explain_forecast("shop 1", plan)
+
+
+def test_a_plan_that_is_not_read_is_said_with_what_newer_rows_are_given_as() -> None:
+    table = shop_table().select("unique_id", "ds", "y")
+    forecaster = Forecaster(HORIZON, LOOKBACK, **TINY).fit(table.head(-HORIZON))
+    expected = forecaster.predict()
+    for ask in (lambda: forecaster.predict(table), lambda: forecaster.sample(2, table)):
+        with pytest.warns(DataWarning, match=r"^the future table is not read: the model has no known .*\n.*as `data`"):
+            cutoffs = ask()["cutoff"].unique()
+        assert cutoffs.sort().equals(expected["cutoff"].unique().sort())
+
+
+def test_targets_of_a_plan_are_not_read_and_a_note_counts_them(fitted: Forecaster, future: pl.DataFrame) -> None:
+    expected = fitted.predict(future)
+    text = pl.when(pl.col("unique_id") == "shop 1").then(pl.lit("3.5")).otherwise(pl.lit("NA"))
+    for y, words in ((text, f"{HORIZON} values"), (pl.lit(1.0), f"{3 * HORIZON} values")):
+        with pytest.warns(DataNote, match=rf"^the future table holds {words} of 'y', which are not read.*`data`"):
+            forecast = fitted.predict(future.with_columns(y=y))
+        assert forecast.equals(expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.predict(future.with_columns(y=pl.lit(None, pl.Float64)))
 
 
 def test_a_plan_without_ids_is_that_of_the_series_asked_for(fitted: Forecaster, future: pl.DataFrame) -> None:

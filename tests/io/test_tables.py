@@ -16,7 +16,7 @@ import pytest
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
 from fusecast.errors import ArtifactError, DataError
-from fusecast.io.tables import check_writable, convert_like, read_future, read_table, write_table
+from fusecast.io.tables import check_writable, convert_like, read_table, write_table
 
 FRAME = pl.DataFrame({"unique_id": ["a", "a"], "ds": [datetime(2021, 1, 1), datetime(2021, 1, 2)], "y": [1.0, 2.5]})
 
@@ -229,13 +229,10 @@ def test_reading_a_file_imports_neither_pandas_nor_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_names_with_leading_zeros_keep_them_in_the_table_and_in_its_future(tmp_path):
+def test_names_with_leading_zeros_keep_them(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("unique_id,ds,y\n007,2024-01-01,1\n7,2024-01-01,2\n012,2024-01-01,3\n")
     assert read_table(path, keys=("unique_id",))["unique_id"].to_list() == ["007", "7", "012"]
-    future = read_future(path, ["unique_id"])
-    assert future is not None
-    assert future["unique_id"].dtype == pl.String
     path.write_text("unique_id,ds,y\n7,2024-01-01,1\n12,2024-01-01,2\n")
     assert read_table(path, keys=("unique_id",)).equals(read_table(path))
     assert read_table(path)["unique_id"].dtype == pl.Int64

@@ -278,4 +278,4 @@ def test_a_training_can_be_stopped(page: Page, training_address: str, trainings:
     page.wait("#train-button").click()
     page.wait("#stop").click()
     page.wait("#training-done", "stopped before there was a model")
-    assert [each["state"] for each in trainings.describe()] == ["done", "stopped"]
+    assert trainings.describe()[-1]["state"] == "stopped"

@@ -163,10 +163,9 @@ def test_sample_paths_depend_on_each_other_as_the_errors_of_the_judged_network(
 
 def forecast_by_hand(forecaster: Forecaster, predictor: EnsemblePredictor) -> np.ndarray:
     from fusecast.data.future import extend_panel
-    from fusecast.io.tables import read_future
 
     panel = forecaster.prepared.panel
-    extended = extend_panel(panel, HORIZON, read_future(future_of(table()), "unique_id"))
+    extended = extend_panel(panel, HORIZON, future_of(table()))
     index = WindowIndex.at_end(lengths=panel.lengths, lookback=LOOKBACK, horizon=HORIZON)
     return predictor.predict(extended, index).quantiles[..., 0, 1].ravel()
 

@@ -62,8 +62,19 @@ def test_what_is_remarkable_about_a_table_is_said_in_one_line_and_nothing_of_a_c
     words += ["--observed", "visitors", "--hidden-size", "4", "--num-heads", "1", "--calibration", "none"]
     ran = CliRunner().invoke(app, ["fit", str(tmp_path / "table.parquet"), "--out", str(tmp_path / "run"), *words])
     assert ran.exit_code == 0, ran.output
-    assert ran.stderr.count(f"Note: {facts}\n") == 1
+    unused = "3 columns without a role, not used: 'city', 'promotion', 'weather'"
+    assert ran.stderr.count(f"Note: {facts} · {unused}\n") == 1
     assert facts not in ran.stdout
+
+
+def test_columns_without_a_role_are_named(tmp_path: Path) -> None:
+    table = shop_table().select("unique_id", "ds", "y", "visitors", "city", "promotion")
+    options: dict[str, Any] = {**TINY, "weight": "visitors", "static": ["city"]}
+    with pytest.warns(DataNote, match=r"^1 column without a role, not used: 'promotion'$"):
+        Forecaster(HORIZON, LOOKBACK, **options).fit(table)
+    table.write_parquet(tmp_path / "table.parquet")
+    with pytest.warns(DataNote, match=r"^1 column without a role, not used: 'promotion'$"):
+        Forecaster(HORIZON, LOOKBACK, **options, streaming=True).fit(tmp_path / "table.parquet")
 
 
 @pytest.mark.parametrize(

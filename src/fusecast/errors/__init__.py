@@ -25,7 +25,8 @@ from __future__ import annotations
 from fusecast.errors.artifact import ArtifactError, UnsafeArtifactError
 from fusecast.errors.base import FusecastError, FusecastWarning
 from fusecast.errors.config import ConfigError, InvalidOptionsError, NothingToExplainError
-from fusecast.errors.data import DataError, DataNote, DataWarning
+from fusecast.errors.data import DataError
+from fusecast.errors.data_warnings import DataNote, DataWarning
 from fusecast.errors.database import DatabaseError
 from fusecast.errors.schema import SchemaError
 from fusecast.errors.training import TrainingError, TrainingInterrupted

@@ -92,11 +92,6 @@ def read_table(source: TableLike, *, keys: Collection[str] = ()) -> pl.DataFrame
     return frame.with_columns(map(to_plain_type, frame.iter_columns()))
 
 
-def read_future(source: TableLike | None, ids: Collection[str]) -> pl.DataFrame | None:
-    """Read the table of the known columns of future steps, whose series id columns may name; None for None."""
-    return None if source is None else read_table(source, keys=ids)
-
-
 def convert_like(source: object, frame: pl.DataFrame) -> Any:
     """Convert a frame to the kind of table that `source` is: pandas, Arrow, else polars (also for paths and dicts)."""
     if is_instance_from("pandas", source):

@@ -14,7 +14,7 @@ from fusecast.errors.base import warn
 from fusecast.inference.model_bundle import CONFIG
 from fusecast.io.atomic import compute_checksum, remove_leftovers
 from fusecast.io.output_dir import check_results_folder
-from fusecast.io.tables import read_future
+from fusecast.io.tables import read_table
 from fusecast.model.config import validate_quantile_levels
 from fusecast.scale.partitions import Partition, check_series_apart, find_partitions
 from fusecast.scale.worker import Outcome, PartitionForecaster, Task, read_record
@@ -126,8 +126,8 @@ def match_plans(
     if future is None:
         return [None] * len(partitions)
     if not future.is_dir():
-        frame = read_future(future, ids)
-        if frame is not None and (named := [name for name in ids if name in frame.columns]):
+        columns = read_table(future, keys=ids).columns
+        if named := [name for name in ids if name in columns]:
             raise DataError.plan_with_series(future, named[0])
         return [future] * len(partitions)
     plans = {plan.name: plan for plan in find_partitions(future)}

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.future import extend_panel
-from fusecast.data.schema import Role
+from fusecast.data.issues import Issues
+from fusecast.data.parsing import to_numbers
+from fusecast.data.schema import Role, Schema
 from fusecast.data.splits import restore_rows
-from fusecast.errors import DataWarning
+from fusecast.errors import DataNote, DataWarning
 from fusecast.errors.base import join_words, warn
 from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
-from fusecast.io.tables import read_future
+from fusecast.io.tables import read_table
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import predictor_ahead
 
@@ -78,14 +80,28 @@ def choose_plan(
     so without known columns, are then named in a DataWarning and left out, unless they alone are to be forecast.
     """
     panel, plan = prepared.panel, prepared.plan
-    if future is not None or plan is None:
-        return read_future(future, panel.schema.id_names), series
+    if future is not None:
+        given = read_table(future, keys=panel.schema.id_names)
+        warn_of_newer_rows(panel.schema, given)
+        return given, series
+    if plan is None:
+        return None, series
     every = np.arange(panel.num_series) if series is None else series
     planned = every[plan.steps[every] > 0]
     if not panel.schema.names(Role.KNOWN) or len(planned) in (0, len(every)):
         return plan.rows, series
     warn(DataWarning.series_without_plan([panel.names[s] for s in np.setdiff1d(every, planned).tolist()]))
     return plan.rows, planned
+
+
+def warn_of_newer_rows(schema: Schema, future: pl.DataFrame) -> None:
+    """Warn of a future table that is not read, or whose targets are not: its rows may be meant as newer data."""
+    if not schema.names(Role.KNOWN):
+        warn(DataWarning.future_not_read())
+        return
+    for name in schema.targets:
+        if name in future.columns and (count := int((~np.isnan(to_numbers(future[name], Issues()))).sum())):
+            warn(DataNote.targets_not_read(name, count))
 
 
 def warn_without_history(prepared: Prepared) -> None:

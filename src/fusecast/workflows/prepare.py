@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from fusecast.data.quality import describe_rows
 from fusecast.data.schema import Role, Schema, make_schema
 from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
 from fusecast.errors import ConfigError, DataError, DataNote, DataWarning
-from fusecast.errors.base import some_of, warn
+from fusecast.errors.base import format_count, some_of, warn
 from fusecast.features.levels import check_booleans, check_levels, unify_levels
 from fusecast.features.magnitudes import check_magnitudes
 from fusecast.features.preprocessor import Preprocessor
@@ -209,15 +209,22 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     check_memory(config)
     if config.table.streaming and not (isinstance(source, str | Path) and is_parquet(Path(source))):
         raise ConfigError.cannot_stream(source if isinstance(source, str | Path) else f"a {type(source).__name__}")
+    columns: list[str] = []
+
+    def declare(frame: pl.DataFrame) -> Schema:
+        columns[:] = frame.columns
+        return declare_schema(frame, config.table)
+
     panel, plan, gaps = read_panel(
         source,
         id_names(config.table.id),
-        lambda frame: declare_schema(frame, config.table),
+        declare,
         future_rows=config.table.future_rows,
         streaming=config.table.streaming,
     )
-    note_facts(panel, plan, gaps, config.horizon)
     schema = panel.schema
+    unused = [name for name in columns if name not in (*schema.all_names, schema.weight)]
+    note_facts(panel, plan, gaps, config.horizon, unused=unused)
     check_targets(panel, config.network.head, config.features.transform)
     check_magnitudes(panel, config.features.transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
@@ -303,13 +310,23 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
 
 
 def note_facts(
-    panel: Panel, plan: Plan | None, gaps: int, horizon: int, fitted: Sequence[FittedPreprocessor] = ()
+    panel: Panel,
+    plan: Plan | None,
+    gaps: int,
+    horizon: int,
+    fitted: Sequence[FittedPreprocessor] = (),
+    unused: Collection[str] = (),
 ) -> None:
-    """Print in a line what is remarkable about a table, and new to networks that were `fitted` to another."""
+    """Print in a line what is remarkable about a table, and new to networks that were `fitted` to another.
+
+    `unused` are the columns without a role.
+    """
     facts = [] if plan is None else plan.describe(panel, horizon)
     facts += describe_rows(panel, gaps)
     if fitted and (new := find_new_values(panel, fitted)):
         facts.append(f"new to the model: {'; '.join(new)}")
+    if unused:
+        facts.append(f"{format_count(len(unused), 'column')} without a role, not used: {some_of(unused)}")
     if facts:
         warn(DataNote.of_facts(facts))
 

@@ -24,7 +24,7 @@ from fusecast.export.onnx.quantiles import MOST_COUNTED, count_quantiles
 from fusecast.export.onnx.verification import measure, run_session
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import Bundle, Member
-from fusecast.io.tables import read_future
+from fusecast.io.tables import read_table
 from fusecast.model.tft import TemporalFusionTransformer
 from fusecast.windows.window_index import WindowIndex
 from fusecast.workflows.calibrate import CALIBRATION, CALIBRATION_AHEAD, fit_formulas
@@ -183,7 +183,8 @@ def test_forecasts_are_those_of_fusecast(name: str, tmp_path: Path) -> None:
     exported = export_onnx(tmp_path / "model.onnx", bundle, explain=name in ("everything", "members", "one series"))
     assert exported.difference.largest < 1e-4
 
-    panel = extend_panel(model.prepared.panel, HORIZON, read_future(future, ("unique_id",)), None)
+    plan = None if future is None else read_table(future, keys=("unique_id",))
+    panel = extend_panel(model.prepared.panel, HORIZON, plan, None)
     index = WindowIndex.at_end(lengths=panel.lengths - HORIZON, lookback=LOOKBACK, horizon=HORIZON)
     read = GraphInputs.of(bundle.preprocessor, has_history="blend" in case)
     inputs = read.gather(bundle.preprocessor, panel, index)
