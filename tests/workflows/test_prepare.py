@@ -62,19 +62,20 @@ def test_what_is_remarkable_about_a_table_is_said_in_one_line_and_nothing_of_a_c
     words += ["--observed", "visitors", "--hidden-size", "4", "--num-heads", "1", "--calibration", "none"]
     ran = CliRunner().invoke(app, ["fit", str(tmp_path / "table.parquet"), "--out", str(tmp_path / "run"), *words])
     assert ran.exit_code == 0, ran.output
-    unused = "3 columns without a role, not used: 'city', 'promotion', 'weather'"
-    assert ran.stderr.count(f"Note: {facts} · {unused}\n") == 1
+    assert ran.stderr.count(f"Note: {facts}\n") == 1
     assert facts not in ran.stdout
 
 
-def test_columns_without_a_role_are_named(tmp_path: Path) -> None:
+def test_columns_without_a_role_are_named_where_only_the_target_has_one(tmp_path: Path) -> None:
     table = shop_table().select("unique_id", "ds", "y", "visitors", "city", "promotion")
-    options: dict[str, Any] = {**TINY, "weight": "visitors", "static": ["city"]}
-    with pytest.warns(DataNote, match=r"^1 column without a role, not used: 'promotion'$"):
-        Forecaster(HORIZON, LOOKBACK, **options).fit(table)
     table.write_parquet(tmp_path / "table.parquet")
-    with pytest.warns(DataNote, match=r"^1 column without a role, not used: 'promotion'$"):
-        Forecaster(HORIZON, LOOKBACK, **options, streaming=True).fit(tmp_path / "table.parquet")
+    words = r"^2 columns without a role, not used \(`inspect` proposes roles\): 'city', 'promotion'$"
+    for source, streaming in ((table, None), (tmp_path / "table.parquet", True)):
+        with pytest.warns(DataNote, match=words):
+            Forecaster(HORIZON, LOOKBACK, **TINY, weight="visitors", streaming=streaming).fit(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Forecaster(HORIZON, LOOKBACK, **TINY, static=["city"]).fit(table)
 
 
 @pytest.mark.parametrize(

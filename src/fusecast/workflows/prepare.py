@@ -224,7 +224,8 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     )
     schema = panel.schema
     unused = [name for name in columns if name not in (*schema.all_names, schema.weight)]
-    note_facts(panel, plan, gaps, config.horizon, unused=unused)
+    declared = len(schema.columns) > len(schema.targets)
+    note_facts(panel, plan, gaps, config.horizon, unused=() if declared else unused)
     check_targets(panel, config.network.head, config.features.transform)
     check_magnitudes(panel, config.features.transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
@@ -319,14 +320,15 @@ def note_facts(
 ) -> None:
     """Print in a line what is remarkable about a table, and new to networks that were `fitted` to another.
 
-    `unused` are the columns without a role.
+    `unused` are the columns without a role, where no column but the targets was given one.
     """
     facts = [] if plan is None else plan.describe(panel, horizon)
     facts += describe_rows(panel, gaps)
     if fitted and (new := find_new_values(panel, fitted)):
         facts.append(f"new to the model: {'; '.join(new)}")
     if unused:
-        facts.append(f"{format_count(len(unused), 'column')} without a role, not used: {some_of(unused)}")
+        count = format_count(len(unused), "column")
+        facts.append(f"{count} without a role, not used (`inspect` proposes roles): {some_of(unused)}")
     if facts:
         warn(DataNote.of_facts(facts))
 
