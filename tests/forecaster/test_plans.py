@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from tests.helpers.tables import HORIZON, LOOKBACK, TINY, shop_table
+from tests.helpers.tables import HORIZON, LOOKBACK, TINY, future_of, shop_table
 
 from fusecast import Forecaster
 from fusecast.errors import ConfigError, DataError, DataNote, DataWarning
@@ -57,6 +58,16 @@ def test_a_plan_that_is_not_read_is_said_with_what_newer_rows_are_given_as() -> 
         with pytest.warns(DataWarning, match=r"^the future table is not read: the model has no known .*\n.*as `data`"):
             cutoffs = ask()["cutoff"].unique()
         assert cutoffs.sort().equals(expected["cutoff"].unique().sort())
+
+
+@pytest.mark.filterwarnings("ignore:id column 'unique_id' holds the same number")
+def test_names_with_leading_zeros_keep_them_in_a_plan_of_text(tmp_path: Path) -> None:
+    names = {"shop 0": "007", "shop 1": "7"}
+    table = shop_table(2).select(pl.col("unique_id").replace(names), "ds", "y", "promotion")
+    forecaster = Forecaster(HORIZON, LOOKBACK, known=["promotion"], **TINY).fit(table)
+    plan = future_of(table).with_columns(promotion=pl.when(pl.col("unique_id") == "7").then(1.0).otherwise(0.0))
+    plan.write_csv(tmp_path / "plan.csv")
+    assert forecaster.predict(tmp_path / "plan.csv").equals(forecaster.predict(plan))
 
 
 def test_targets_of_a_plan_are_not_read_and_a_note_counts_them(fitted: Forecaster, future: pl.DataFrame) -> None:
