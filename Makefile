@@ -12,7 +12,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test docs lint types tests tests-stats test-postgres format browser notebooks calibration soak fuzz fuzz-tables wheel clean help \
-	bench bench-venvs bench-accuracy bench-epf bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
+	bench bench-venvs bench-accuracy bench-fev bench-quality bench-scaling bench-streaming bench-folders bench-gpu bench-serving bench-onnx ort-web
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -120,10 +120,6 @@ bench: $(VENV)/.core bench-venvs  ## Measure speed and memory beside four other 
 
 bench-accuracy: $(VENV)/.core bench-venvs  ## Compare accuracy at equal budget; what is done is kept
 	$(BIN)/python -m benchmarks.accuracy $(BENCH_COMMON)
-	$(BIN)/python -m benchmarks.epf $(EPF_ARGS)
-
-bench-epf: $(VENV)/.core  ## Run the published fev-bench task on Nord Pool prices
-	$(BIN)/python -m benchmarks.epf $(EPF_ARGS)
 
 # The package that scores has an environment of its own too. FEV_ARGS="--tasks hospital --seeds 0,1,2" runs a part.
 bench-fev: $(VENV)/.core $(if $(FUSECAST_BENCH_VENVS),,.venv-fev/.installed)  ## Run the published tasks of fev-bench; what is done is kept

@@ -1,7 +1,7 @@
 """`make bench-accuracy`: each library's TFT at equal size, batch, steps, learning rate, split and scaling.
 
 Every training is a file under ``results/accuracy/``; what is there is not done again, so that a run can be stopped and
-continued. The published fev-bench task is :mod:`benchmarks.epf`.
+continued. The published tasks of fev-bench are in :mod:`benchmarks.fev`.
 """
 
 from __future__ import annotations
