@@ -161,6 +161,37 @@ def test_an_adaptive_calibration_follows_rows_that_have_come_since_the_fit_and_n
     assert not np.allclose(shifts(shop_table(steps=160)), ahead.shifts)
 
 
+@pytest.mark.parametrize("method", ["cqr", "adaptive"])
+@pytest.mark.parametrize("final", ["none", "refit"])
+def test_steps_of_the_table_of_the_fit_are_forecast_without_what_their_own_values_have_taught(
+    method: str, final: str
+) -> None:
+    fitted = fit(calibration=method, training=TINY["training"] | {"final": final})
+    bundle, earlier = fitted._bundle, shop_table(steps=100)
+    assert bundle is not None
+    learned = dict(bundle.extra[CALIBRATION_AHEAD])
+    other = Forecaster.from_config(fitted.config)
+    shifts = (np.asarray(learned["shifts"]) + 10.0).tolist()  # as if the values of the test rows had been others
+    changed = {**bundle.extra, CALIBRATION_AHEAD: {**learned, "shifts": shifts}}
+    other._prepared, other._bundle = fitted.prepared, replace(bundle, extra=changed)
+
+    def ask(model: Forecaster) -> dict[str, pl.DataFrame]:
+        return {
+            "future": model.predict(future_of(shop_table())),
+            "earlier": model.predict(future_of(earlier), data=earlier),
+            "last steps": model.what_if({"promotion": 0.0}),
+            "explained": model.explain_forecast("shop 0").forecast,
+        }
+
+    one, two = ask(fitted), ask(other)
+    assert {name for name in one if not one[name].equals(two[name])} == {"future"}
+    scored = fitted.backtest(stride=1, baselines=[]).table
+    assert scored is not None
+    expected = scored.filter(predictor="TFT", unique_id="shop 0").tail(HORIZON).select(QUANTILES).to_numpy()
+    found = one["last steps"].filter(unique_id="shop 0")["before"].to_numpy().reshape(HORIZON, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_a_resumed_run_ends_with_the_same_bundle(tmp_path: Path) -> None:
     training = TINY["training"] | {"max_epochs": 3, "max_steps": 12, "windows_per_epoch": 64}
     fit(tmp_path / "whole", training=training)

@@ -103,6 +103,20 @@ def test_paths_are_drawn_from_the_distribution(fitted: Forecaster) -> None:
     assert fitted.sample(3, future_of(counts())).height == 3 * 3 * HORIZON  # learns the copula from the validation span
 
 
+def test_calibrated_paths_of_counts_have_the_mean_of_their_quantiles() -> None:
+    """Lines between few levels are no quantile function of counts: rounding up would add half a unit to each step."""
+    random = np.random.default_rng(0)
+    table = pl.DataFrame({"ds": np.arange(400), "y": random.poisson(3, 400)})
+    options = {**TINY, "network": {**TINY["network"], "head": "negative_binomial"}, "calibration": "adaptive"}
+    fitted = Forecaster(HORIZON, LOOKBACK, id=None, **options).fit(table)
+    paths = fitted.sample(4_000, method="independent")["y"].to_numpy()
+    assert (paths == np.rint(paths)).all()
+    assert not np.signbit(paths).any()
+    levels = (np.arange(1_000) + 0.5) / 1_000
+    quantiles = fitted.predict(quantiles=levels.tolist()).select(pl.col("^q.*$")).to_numpy()
+    assert paths.mean() == pytest.approx(quantiles.mean(), abs=0.1)
+
+
 def test_everything_downstream_takes_its_quantiles(fitted: Forecaster) -> None:
     evaluation = fitted.evaluate()
     assert np.isfinite(evaluation.scores["TFT"][0].wql)

@@ -13,8 +13,9 @@ from hypothesis.extra.numpy import arrays
 from fusecast.data.panel import Panel
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import Column, Role, Schema
-from fusecast.errors import SchemaError
+from fusecast.errors import ConfigError, SchemaError
 from fusecast.inference.forecasts import Forecasts
+from fusecast.inference.sample_paths import StepDependence, sample_paths
 
 START = datetime(2023, 12, 30, 22)
 HOURLY = Schema(columns=(Column(name="y", role=Role.TARGET),), frequency="1h")
@@ -96,6 +97,15 @@ def test_the_median_lies_between_its_neighbours_when_it_was_not_forecast():
     np.testing.assert_allclose(forecasts((0.4, 0.8)).median()[0, 0], [0.25])
     np.testing.assert_allclose(forecasts((0.7, 0.8)).median()[0, 0], [0.0])
     np.testing.assert_allclose(forecasts((0.1, 0.2)).median()[0, 0], [1.0])
+
+
+def test_no_other_levels_follow_from_a_single_one():
+    single = forecasts(levels=(0.5,))
+    assert single.at_levels([0.5]).levels == (0.5,)
+    with pytest.raises(ConfigError, match=r"one quantile level, 0.5, from which no others follow\nHint: fit with"):
+        single.at_levels([0.1, 0.5])
+    with pytest.raises(ConfigError, match=r"one quantile level, 0.5"):
+        sample_paths(single, StepDependence(levels=np.full((1, 3), 0.5)), 2, method="independent")
 
 
 def test_its_text_has_sizes_and_no_arrays():

@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 from tests.helpers.serving import running
 
+from fusecast.errors import ConfigError
 from fusecast.forecaster import Forecaster
 from fusecast.serving.app import create_app
+from fusecast.serving.columns import keep_series
 from fusecast.serving.models import Models
 
 HORIZON, LOOKBACK, ROWS = 3, 8, 60
@@ -111,3 +113,17 @@ def test_series_are_forecast_alone(client: Any) -> None:
     assert [row["y_hat"] for row in alone] == pytest.approx([row["y_hat"] for row in every[HORIZON : 2 * HORIZON]])
     unknown = post(client, "zoned", zoned_table(), series='["a,3"]')
     assert "a,3" in unknown["error"]["message"]
+
+
+def test_series_of_several_id_columns_are_not_taken_for_each_other() -> None:
+    table = pl.DataFrame({"shop": ["a,b", "a", "c", None], "item": ["c", "b,c", "d", "d"], "y": [1, 2, 3, 4]})
+
+    def kept(*names: str) -> list[int]:
+        frame = keep_series(table, ["shop", "item"], names)
+        assert frame is not None
+        return frame["y"].to_list()
+
+    assert kept('"a,b",c') == [1]
+    assert kept('a,"b,c"', "c,d") == [2, 3]
+    with pytest.raises(ConfigError, match=r"no series 'a,b,c'"):
+        kept("a,b,c")

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 from tests.helpers.killed_final import fit, table
 from tests.helpers.python_server import ROOT, run_python
 from tests.helpers.tables import HORIZON, LOOKBACK, future_of, shop_table
@@ -182,6 +183,20 @@ def test_what_the_final_network_has_learned_is_forecast_by_the_judged_one(fitted
     assert not fitted.what_if(changes, data=longer).equals(judged.what_if(changes, data=longer))
     partly = table(120 + HORIZON - 1)
     assert fitted.what_if(changes, data=partly).equals(judged.what_if(changes, data=partly))
+
+
+def test_a_series_that_ends_earlier_leaves_the_others_to_the_final_network(fitted: Forecaster) -> None:
+    longer = table(120 + HORIZON)
+    ended = longer.filter((pl.col("unique_id") != "shop 1") | (pl.int_range(pl.len()).over("unique_id") < 119))
+    is_ended = pl.col("unique_id") == "shop 1"
+    plan = pl.concat([future_of(longer).filter(~is_ended), future_of(table(119)).filter(is_ended)])
+    found = fitted.predict(plan, data=ended, raw=True)
+    assert found["unique_id"].unique(maintain_order=True).to_list() == ["shop 0", "shop 1", "shop 2"]
+    final = fitted.predict(future_of(longer), data=longer, raw=True)
+    judged = without_final(fitted).predict(plan, data=ended, raw=True)
+    assert_frame_equal(found.filter(~is_ended), final.filter(~is_ended))
+    assert_frame_equal(found.filter(is_ended), judged.filter(is_ended))
+    assert not found.filter(~is_ended).equals(judged.filter(~is_ended))
 
 
 def test_a_saved_run_forecasts_as_before_and_one_without_final_networks_drops_them(

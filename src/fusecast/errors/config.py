@@ -137,6 +137,14 @@ class ConfigError(FusecastError):
         return cls(f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: such as 0.1,0.5,0.9")
 
     @classmethod
+    def single_level(cls, level: float) -> Self:
+        return cls(
+            f"these forecasts have one quantile level, {level:g}, from which no others follow\n"
+            "Hint: fit with several network.quantiles, such as 0.1,0.5,0.9, or with a distribution (network.head) and "
+            "take its own quantiles (raw)"
+        )
+
+    @classmethod
     def levels_are_fixed(cls) -> Self:
         return cls(
             "a quantile head forecasts only the levels that it was trained for\n"

@@ -18,7 +18,7 @@ from fusecast.display.plottable import Plottable
 from fusecast.errors import ConfigError, DataError
 from fusecast.evaluation.actuals import gather_actuals, seasonal_error, stack_targets
 from fusecast.evaluation.baseline_comparison import BaselineComparison
-from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors, to_plain
+from fusecast.evaluation.metrics import Scores, ScoreSums, compute_errors, name_share, to_plain
 from fusecast.inference.forecasts import Predictor
 from fusecast.io.atomic import write_text_atomically
 from fusecast.windows.window_index import WindowIndex
@@ -61,7 +61,7 @@ class Evaluation(Plottable):
             for name, by_target in self.scores.items():
                 scores = by_target[y]
                 share, inside = next(iter(scores.coverage.items()), (math.nan, math.nan))
-                coverage = f"{inside:.1%} of {share:.0%}" if math.isfinite(inside) else math.nan
+                coverage = f"{inside:.1%} of {name_share(share)}" if math.isfinite(inside) else math.nan
                 skill = self.skill(name, y)["WQL"]
                 shown = "" if name in self.baselines else f"{skill:+.1%}" if math.isfinite(skill) else math.nan
                 keys = [name, *([target] if several else [])]
@@ -108,8 +108,8 @@ class Evaluation(Plottable):
                 "target": target,
                 "baseline": name in self.baselines,
                 **headline_scores(scores[y]),
-                **{f"{share:.0%} coverage": value for share, value in scores[y].coverage.items()},
-                **{f"{share:.0%} width": value for share, value in scores[y].width.items()},
+                **{f"{name_share(share)} coverage": value for share, value in scores[y].coverage.items()},
+                **{f"{name_share(share)} width": value for share, value in scores[y].width.items()},
                 "skill": self.skill(name, y)["WQL"],
             }
             for y, target in enumerate(self.targets)

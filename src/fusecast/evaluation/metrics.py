@@ -232,6 +232,15 @@ def level_weights(levels: Sequence[float]) -> FloatArray:
     return np.diff(np.concatenate(([0.0], middle, [1.0])))
 
 
+def name_share(share: float) -> str:
+    """Return the nominal share of an interval as text.
+
+    >>> name_share(0.8), name_share(0.998), name_share(0.999)
+    ('80%', '99.8%', '99.9%')
+    """
+    return f"{100 * share:g}%"
+
+
 def to_plain(value: Any) -> Any:
     """Return a value for JSON: numbers that are keys become text, values that are not finite become null."""
     if isinstance(value, Mapping):

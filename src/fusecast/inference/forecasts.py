@@ -13,7 +13,7 @@ import polars as pl
 from fusecast.data.arrays import FloatArray, IntArray
 from fusecast.data.panel import Panel
 from fusecast.data.schema import Schema
-from fusecast.errors import DataError, SchemaError
+from fusecast.errors import ConfigError, DataError, SchemaError
 from fusecast.inference.quantiles import compute_median, interpolate_quantiles
 from fusecast.model.config import validate_quantile_levels
 from fusecast.windows.window_index import WindowIndex
@@ -68,9 +68,12 @@ class Forecasts:
     def at_levels(self, levels: Sequence[float]) -> Self:
         """Return the forecasts at other levels; quantiles of levels that were forecast do not change.
 
-        The lower tail ends at the bound. Raise a ConfigError when the levels do not rise or lie outside (0, 1).
+        The lower tail ends at the bound. Raise a ConfigError when the levels do not rise or lie outside (0, 1), or the
+        forecasts have a single level, and others are asked for.
         """
         levels = validate_quantile_levels(levels)
+        if len(self.levels) == 1 and levels != self.levels:
+            raise ConfigError.single_level(self.levels[0])
         quantiles = interpolate_quantiles(self.sorted().quantiles, self.levels, np.asarray(levels))
         return replace(self, quantiles=quantiles, levels=levels).bounded()
 

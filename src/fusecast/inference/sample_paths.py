@@ -29,11 +29,13 @@ def sample_paths(
 ) -> FloatArray:
     """Draw paths from forecasts: [count, W, H, Y], none below their bound. The same seed yields the same paths.
 
-    `method` is one of :meth:`StepDependence.draw_levels`. Raise a ConfigError when `count` is below 1, or there is no
-    such method.
+    `method` is one of :meth:`StepDependence.draw_levels`. Raise a ConfigError when `count` is below 1, there is no such
+    method, or the forecasts have a single level, which says nothing about the others.
     """
     if count < 1:
         raise ConfigError.not_positive("count", count)
+    if len(forecasts.levels) == 1:
+        raise ConfigError.single_level(forecasts.levels[0])
     rng = np.random.default_rng(seed)
     quantiles = forecasts.sorted().quantiles
     windows, horizon, targets, _ = quantiles.shape

@@ -11,7 +11,7 @@ import polars as pl
 
 from fusecast.data.frequency import format_step
 from fusecast.evaluation.evaluate import Evaluation
-from fusecast.evaluation.metrics import Scores
+from fusecast.evaluation.metrics import Scores, name_share
 from fusecast.reporting import figures_accuracy, figures_explanation
 from fusecast.reporting.report_data import ReportData
 from fusecast.reporting.text import (
@@ -140,7 +140,7 @@ def summary_tiles(data: ReportData) -> dict[str, Cell]:
     middle = min(scores.quantile_risk, key=lambda level: abs(level - 0.5))
     tiles[f"P{100 * middle:g} risk{suffix}"] = Cell(f"{scores.quantile_risk[middle]:.3g}")
     for share, coverage in list(scores.coverage.items())[:1]:
-        tiles[f"of actuals{suffix} inside the {share:.0%} interval"] = Cell(format_percent(coverage))
+        tiles[f"of actuals{suffix} inside the {name_share(share)} interval"] = Cell(format_percent(coverage))
     tiles[f"test forecasts of {span(evaluation.horizon, data.frequency)}"] = Cell(f"{evaluation.windows:,}")
     return tiles
 
@@ -184,17 +184,18 @@ def _metrics(scores: Scores) -> list[Metric]:
     ]
     if scores.coverage:
         share = next(iter(scores.coverage))
+        nominal = name_share(share)
         metrics += [
             Metric(
-                f"{share:.0%} coverage",
-                f"share of actuals inside the {share:.0%} interval; the closer to {share:.0%} the better",
+                f"{nominal} coverage",
+                f"share of actuals inside the {nominal} interval; the closer to {nominal} the better",
                 lambda s: s.coverage.get(share, math.nan),
                 lambda value: abs(value - share),
                 as_percent=True,
             ),
             Metric(
-                f"{share:.0%} width",
-                f"mean width of the {share:.0%} interval, in units of the target",
+                f"{nominal} width",
+                f"mean width of the {nominal} interval, in units of the target",
                 lambda s: s.width.get(share, math.nan),
                 None,
             ),
@@ -245,7 +246,7 @@ def coverage_table(data: ReportData) -> Table | None:
             cells = [cell for one in scores for cell in _coverage_cells(one, share, digits)]
             error = errors.get(share, math.nan)
             cells.append(Cell(f"± {100 * error:.1f}" if math.isfinite(error) else MISSING))
-            rows.append(Row(f"{share:.0%}" + (f" of {target}" if len(evaluation.targets) > 1 else ""), cells))
+            rows.append(Row(f"{name_share(share)}" + (f" of {target}" if len(evaluation.targets) > 1 else ""), cells))
     if not rows:
         return None
     columns = [("Interval", "")]

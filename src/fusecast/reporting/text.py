@@ -9,6 +9,7 @@ from fusecast.calibration.calibrated_predictor import raw_name
 from fusecast.data.frequency import format_duration, seasons_for
 from fusecast.errors.base import join_words
 from fusecast.evaluation.evaluate import Evaluation
+from fusecast.evaluation.metrics import name_share
 from fusecast.reporting.report_data import ReportData
 
 MINUS = "\N{MINUS SIGN}"
@@ -96,7 +97,7 @@ def describe_accuracy(evaluation: Evaluation, target: int = 0) -> str:
             "prefer the baseline for now"
         )
     for share, coverage in list(scores.coverage.items())[:1]:
-        sentence += f"; its {share:.0%} intervals covered {format_percent(coverage)} of the actual values"
+        sentence += f"; its {name_share(share)} intervals covered {format_percent(coverage)} of the actual values"
         if raw is not None:
             sentence += f", {format_percent(evaluation.scores[raw][target].coverage[share])} before calibration"
     return sentence + "."

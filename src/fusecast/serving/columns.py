@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from fusecast.data.ids.columns import name_series
+from fusecast.data.ids.matching import find_name
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError
 from fusecast.serving.errors import RequestError
@@ -33,14 +35,19 @@ def rename_columns(frame: pl.DataFrame | None, columns: Mapping[str, str]) -> pl
 def keep_series(frame: pl.DataFrame | None, ids: Sequence[str], names: Collection[str] | None) -> pl.DataFrame | None:
     """Return the rows of the series with these names (None: of all); a ConfigError where there is none of a name.
 
-    A table without the id columns is of all series.
+    A name is that of :mod:`fusecast.data.ids.columns`, such as ``a,3`` or ``"a,b",3`` of two id columns. A table
+    without the id columns is of all series.
     """
     if frame is None or names is None or not ids or not {*ids} <= {*frame.columns}:
         return frame
-    name = frame.select(pl.concat_str(pl.col(ids).cast(pl.String), separator=",")).to_series()
-    if unknown := [each for each in names if each not in (present := set(name.unique()))]:
+    different = frame.select(ids).drop_nulls().unique(maintain_order=True)
+    present = name_series(different)
+    found = {each: find_name(each, present, len(ids)) for each in names}
+    if unknown := [each for each, name in found.items() if name is None]:
         raise ConfigError.unknown("series", unknown[0], present)
-    return frame.filter(name.is_in(names))
+    wanted = set(found.values())
+    is_wanted = pl.Series("", [name in wanted for name in present], dtype=pl.Boolean)
+    return frame.filter(frame.select(ids).join(different.with_columns(is_wanted), on=list(ids), how="left")[""])
 
 
 def recent_rows(extended: Panel, horizon: int, count: int) -> tuple[pl.DataFrame, pl.DataFrame | None]:

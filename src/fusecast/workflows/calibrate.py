@@ -190,18 +190,19 @@ def predictors_to_score(
 
 
 def predictor_ahead(
-    prepared: Prepared, bundle: Bundle, predictor: Predictor, panel: Panel, *, raw: bool = False
+    prepared: Prepared, bundle: Bundle, predictor: Predictor, panel: Panel, *, raw: bool = False, learned: bool = False
 ) -> Predictor:
     """Return a predictor for steps beyond the last rows of the fit, in a panel that may have grown since.
 
     It mixes the forecasts of `predictor` with the baselines of the bundle, and shifts their quantiles by its
-    calibration, but with `raw`; it is `predictor` itself where the bundle has neither.
+    calibration, but with `raw`; it is `predictor` itself where the bundle has neither. `learned`: it is for steps that
+    the bundle has learned from, by the calibration of the validation rows, as in scores.
     """
     predictor = mix_in_baselines(prepared, bundle, predictor)
-    conformal = None if raw else stored_calibration_ahead(bundle)
+    conformal = None if raw else stored_calibration(bundle) if learned else stored_calibration_ahead(bundle)
     if conformal is None:
         return predictor
-    ahead = bundle.extra.get(CALIBRATION_AHEAD)
+    ahead = None if learned else bundle.extra.get(CALIBRATION_AHEAD)
     since = restore_rows(panel, bundle.extra["split"], "test") if ahead is None else restore_rows(panel, ahead, "end")
     return CalibratedPredictor(predictor=predictor, conformal=conformal, since=since)
 

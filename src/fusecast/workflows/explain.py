@@ -18,8 +18,7 @@ from fusecast.explain.permutation import permutation_importance
 from fusecast.explain.single_forecast import ForecastExplanation, explain_forecast
 from fusecast.reporting.explanation_report import ExplanationReport
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import predictor_ahead
-from fusecast.workflows.predict import choose_plan, predictor_for
+from fusecast.workflows.predict import choose_networks, choose_plan, find_learned, predict_windows
 from fusecast.workflows.prepare import SplitName
 
 if TYPE_CHECKING:
@@ -110,10 +109,10 @@ def explain_latest_forecast(
 ) -> ForecastExplanation:
     """Explain the latest forecast of one series; see :meth:`fusecast.Forecaster.explain_forecast`."""
     panel, index = latest_windows(prepared, future, [series], partial=partial)
-    network = predictor_for(bundle, judged, panel, index)
+    network = choose_networks(bundle, judged, learned=bool(find_learned(bundle, panel, index).any()))
     encoded = network.preprocessor.encode(panel)
     _, batch, output = next(iter(network.outputs(encoded, index)))
-    forecasts = predictor_ahead(prepared, bundle, network, panel, raw=raw).predict(panel, index)
+    forecasts = predict_windows(prepared, bundle, judged, panel, index, raw=raw)
     return explain_forecast(batch, output, forecasts, panel, encoded.inputs, stored_blend(bundle))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,12 @@ from fusecast.features.targets import warn_below_bound
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.io.tables import read_table
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import predictor_ahead
+from fusecast.workflows.calibrate import CALIBRATION_AHEAD, predictor_ahead
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from fusecast.data.arrays import IntArray
+    from fusecast.data.arrays import BoolArray, IntArray
     from fusecast.data.panel import Panel
     from fusecast.inference.forecasts import Forecasts
     from fusecast.inference.model_bundle import Bundle
@@ -59,16 +60,49 @@ def predict(
     index = WindowIndex.at_end(
         lengths=extended.lengths - config.horizon, lookback=prepared.lookback, horizon=config.horizon
     )
-    network = predictor_for(bundle, judged, extended, index)
-    warn_below_bound(panel, network.lowest)
-    predictor = predictor_ahead(prepared, bundle, network, extended, raw=raw)
-    if quantiles is not None and network.supports_any_level and predictor is network:
-        forecasts = network.predict(extended, index, quantiles)
-    else:
-        forecasts = predictor.predict(extended, index)
-        if quantiles is not None:
-            forecasts = forecasts.at_levels(quantiles)
+    forecasts = predict_windows(prepared, bundle, judged, extended, index, quantiles=quantiles, raw=raw)
+    if forecasts.lowest is not None:
+        warn_below_bound(panel, forecasts.lowest)
     return extended, forecasts
+
+
+def predict_windows(
+    prepared: Prepared,
+    bundle: Bundle,
+    judged: EnsemblePredictor,
+    panel: Panel,
+    index: WindowIndex,
+    *,
+    quantiles: Sequence[float] | None = None,
+    raw: bool = False,
+) -> Forecasts:
+    """Forecast windows of a panel that may end earlier or later than the table of the fit.
+
+    Series whose windows the run has learned from have the forecasts of its scores: by the judged networks, with the
+    calibration of the validation rows. All others have those of its final networks and of its newest calibration.
+    """
+    learned = find_learned(bundle, panel, index)
+    parts = []
+    for past, windows in ((False, index.subset(~learned)), (True, index.subset(learned))):
+        if not len(windows) and (past or learned.any()):
+            continue
+        network = choose_networks(bundle, judged, learned=past)
+        predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw, learned=past)
+        if quantiles is not None and network.supports_any_level and predictor is network:
+            parts.append(network.predict(panel, windows, quantiles))
+        else:
+            forecasts = predictor.predict(panel, windows)
+            parts.append(forecasts if quantiles is None else forecasts.at_levels(quantiles))
+    if len(parts) == 1:
+        return parts[0]
+    series = np.concatenate([part.series for part in parts])
+    order = np.argsort(series, kind="stable")
+    return replace(
+        parts[0],
+        series=series[order],
+        cutoff=np.concatenate([part.cutoff for part in parts])[order],
+        quantiles=np.concatenate([part.quantiles for part in parts])[order],
+    )
 
 
 def choose_plan(
@@ -117,18 +151,22 @@ def warn_without_history(prepared: Prepared) -> None:
     warn(DataWarning.series_without_history(trained, similar, pooled, list(fitted.statics)))
 
 
-def predictor_for(bundle: Bundle, judged: EnsemblePredictor, panel: Panel, index: WindowIndex) -> EnsemblePredictor:
-    """Return what forecasts windows of a panel: the final networks for what they have not learned from, the future.
-
-    Otherwise, and where a run has no final networks, these are the `judged` ones, which `judged` forecasts with.
+def find_learned(bundle: Bundle, panel: Panel, index: WindowIndex) -> BoolArray:
+    """Return of each series, [S], whether the run has learned from rows that its windows forecast: with its final
+    networks or, where it has none, with the calibration of forecasts beyond the last rows of the fit.
     """
-    final = bundle.for_future
-    if final is bundle:
-        return judged
-    learned = restore_rows(panel, final.extra[LEARNED], "end")
-    if (index.first_cutoff < learned)[index.counts > 0].any():
-        return judged
-    return EnsemblePredictor.from_bundle(final, judged.device)
+    record = bundle.extra.get(CALIBRATION_AHEAD) if bundle.final is None else bundle.final.extra[LEARNED]
+    if record is None:
+        return np.zeros(panel.num_series, dtype=np.bool_)
+    return np.asarray((index.first_cutoff < restore_rows(panel, record, "end")) & (index.counts > 0))
+
+
+def choose_networks(bundle: Bundle, judged: EnsemblePredictor, *, learned: bool) -> EnsemblePredictor:
+    """Return what forecasts windows that the run has `learned` from, or the future: the judged networks, which
+    `judged` forecasts with, or the final ones, if the run has these.
+    """
+    final = bundle.final
+    return judged if learned or final is None else EnsemblePredictor.from_bundle(final, judged.device)
 
 
 def describe_networks(bundle: Bundle) -> str:

@@ -38,10 +38,10 @@ from fusecast.reporting.text import span
 from fusecast.training.callbacks.history import COLUMNS
 from fusecast.training.members.ensemble import member_folder
 from fusecast.windows.window_index import WindowIndex
-from fusecast.workflows.calibrate import predictor_ahead, predictors_to_score, stored_calibration
+from fusecast.workflows.calibrate import predictors_to_score, stored_calibration
 from fusecast.workflows.evaluate import evaluate_run
 from fusecast.workflows.explain import explain_windows, thin_evenly
-from fusecast.workflows.predict import choose_plan, describe_networks, predictor_for
+from fusecast.workflows.predict import choose_plan, describe_networks, predict_windows
 from fusecast.workflows.prepare import Prepared
 
 MAX_COVERAGE_WINDOWS = 2000
@@ -245,10 +245,9 @@ def forecast_next_steps(
         return None
     ends = extended.lengths - config.horizon
     index = WindowIndex.at_end(lengths=ends, lookback=prepared.lookback, horizon=config.horizon)
-    network = predictor_for(bundle, predictor, extended, index)
     numbers = np.arange(panel.num_series) if chosen is None else chosen
     shown = index.subset(np.isin(numbers, series))
-    forecasts = predictor_ahead(prepared, bundle, network, extended, raw=raw).predict(extended, shown)
+    forecasts = predict_windows(prepared, bundle, predictor, extended, shown, raw=raw)
     return replace(forecasts, series=numbers[forecasts.series])
 
 

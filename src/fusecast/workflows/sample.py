@@ -63,7 +63,8 @@ def draw_sample_paths(
 
     A distribution is sampled through its quantiles at 45 levels, linear between them, with exponential tails beyond
     0.001 and 0.999; paths of counts are rounded up to whole numbers, as their quantile function is. Calibrated
-    forecasts, and those of a quantile head, have the levels of the network alone.
+    forecasts, and those of a quantile head, have the levels of the network alone; between so few levels, counts are
+    rounded to the nearest whole number. Raise a ConfigError where there is only one level.
     """
     check_targets(prepared.panel.schema)
     own = raw or stored_calibration(bundle) is None
@@ -78,7 +79,7 @@ def draw_sample_paths(
         dependence = learn_dependence(prepared, FineGridPredictor(network) if is_distribution else mixed)
     paths = sample_paths(forecasts, dependence, count, seed=seed, method=method)
     if prepared.config.network.head == COUNT_HEAD:
-        paths = np.ceil(paths - 1e-9)
+        paths = (np.rint(paths) if levels is None else np.ceil(paths - 1e-9)) + 0.0  # without negative zeros
     frame = forecasts.to_frame(extended)
     keys = frame.select(frame.columns[: frame.columns.index("step") + 1])
     rows = np.arange(windows * horizon).reshape(windows, 1, horizon)

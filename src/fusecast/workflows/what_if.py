@@ -13,9 +13,8 @@ from fusecast.data.parsing import match_levels
 from fusecast.data.schema import Role
 from fusecast.errors import ConfigError
 from fusecast.inference.forecasts import check_key_columns
-from fusecast.workflows.calibrate import predictor_ahead
 from fusecast.workflows.explain import latest_windows
-from fusecast.workflows.predict import predictor_for
+from fusecast.workflows.predict import predict_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,9 +65,8 @@ def forecast_changed(
     """Return the panel of the forecasts, those with known columns as they are, and those with them changed."""
     panel, index = latest_windows(prepared, future, series, partial=partial)
     changed = apply_changes(panel, index, changes)
-    network = predictor_for(bundle, judged, panel, index)
-    predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
-    return panel, predictor.predict(panel, index), predictor.predict(changed, index)
+    before, after = (predict_windows(prepared, bundle, judged, each, index, raw=raw) for each in (panel, changed))
+    return panel, before, after
 
 
 def apply_changes(panel: Panel, index: WindowIndex, changes: Mapping[str, Change]) -> Panel:

@@ -11,9 +11,8 @@ from fusecast.reporting.figure_style import escape_name, tile_figures
 from fusecast.reporting.figures_accuracy import HORIZONS_OF_HISTORY, MIN_HISTORY, forecast_figure
 from fusecast.reporting.plots import convert, require_engine
 from fusecast.reporting.report_data import FanForecast, ForecastPlot
-from fusecast.workflows.calibrate import predictor_ahead
 from fusecast.workflows.explain import latest_windows
-from fusecast.workflows.predict import predictor_for
+from fusecast.workflows.predict import predict_windows
 
 if TYPE_CHECKING:
     from fusecast.data.panel import Panel
@@ -51,9 +50,7 @@ def plot_newest_forecasts(
         numbers = numbers[:FIRST_SERIES]
     elif len(numbers) > MAX_SERIES:
         raise ConfigError.out_of_range("the number of series to plot", len(numbers), f"[1, {MAX_SERIES}]")
-    network = predictor_for(bundle, judged, panel, index)
-    predictor = predictor_ahead(prepared, bundle, network, panel, raw=raw)
-    forecasts = predictor.predict(panel, index.subset(numbers))
+    forecasts = predict_windows(prepared, bundle, judged, panel, index.subset(numbers), raw=raw)
     targets, horizon = panel.schema.targets, prepared.config.horizon
     rows = last or max(2 * horizon, min(prepared.lookback, max(MIN_HISTORY, HORIZONS_OF_HISTORY * horizon)))
     figures = {}
