@@ -4,7 +4,9 @@ from datetime import datetime
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from fusecast.cli.app import app
 from fusecast.data.inspection import inspect_table
 from fusecast.errors import SchemaError
 from fusecast.io.tables import read_table
@@ -140,3 +142,29 @@ def test_the_only_measurement_is_the_target_whatever_its_name():
     assert inspect_table(table.with_columns(sold=pl.Series([1.5, 2, 4, 3] * 2))).targets == ("sold",)
     two = table.with_columns(sold=pl.Series([1.5, 2, 4, 3] * 2), visitors=pl.Series(range(8, 0, -1)))
     assert inspect_table(two).targets == ()
+
+
+def test_a_repeated_row_hides_no_id():
+    days = [datetime(2024, 1, day) for day in range(1, 21)]
+    shops = pl.DataFrame({"day": days * 2, "shop": ["A"] * 20 + ["B"] * 20, "sold": [float(n % 7) for n in range(40)]})
+    inspection = inspect_table(pl.concat([shops, shops[[5]]]))
+    assert (inspection.id, inspection.num_series, inspection.duplicates) == ("shop", 2, 1)
+
+
+def test_no_other_target_is_proposed_than_a_column_of_numbers_with_a_word():
+    days = [datetime(2024, 1, day) for day in range(1, 21)]
+    sold = [*map(str, range(19)), "n.v."]
+    table = pl.DataFrame({"day": days, "sold": sold, "warmth": [n / 7 for n in range(20)]})
+    inspection = inspect_table(table)
+    assert inspection.targets == ()
+    assert "numbers except 'n.v.' in row 19" in next(p.reason for p in inspection.columns if p.name == "sold")
+
+
+def test_a_table_of_a_column_a_series_is_explained_and_gets_a_command_to_complete(tmp_path):
+    path = tmp_path / "wide.csv"
+    days = [datetime(2024, 1, day) for day in range(1, 21)]
+    pl.DataFrame({"day": days, "north": range(20), "south": range(5, 25)}).write_csv(path)
+    printed = CliRunner().invoke(app, ["inspect", str(path)]).output
+    assert "no target column is found" in printed
+    assert "where columns are series, name all of them" in printed
+    assert "--target COLUMN" in printed

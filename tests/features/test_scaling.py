@@ -56,10 +56,20 @@ def test_a_target_scaled_and_scaled_back_is_the_same(kind, groups):
     np.testing.assert_allclose(scaled * scale + center, values, rtol=1e-12, atol=1e-9)
 
 
-def test_a_constant_series_has_scale_one():
-    scales = fit_target(np.array([0.1] * 7 + [1.0, 2.0]), np.array([7, 2]), "standard")
-    assert scales.scale.tolist() == [1.0, 0.5]
-    np.testing.assert_allclose(scales.center, [0.1, 1.5])
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1000.0])
+def test_a_constant_series_has_the_scale_of_the_others_in_every_unit(unit):
+    values = unit * np.array([0.1] * 7 + [1.0, 2.0] + [1.0, 4.0] + [1.0, 6.0])
+    scales = fit_target(values, np.array([7, 2, 2, 2]), "standard")
+    np.testing.assert_allclose(scales.scale, unit * np.array([1.5, 0.5, 1.5, 2.5]))
+    np.testing.assert_allclose(scales.center, unit * np.array([0.1, 1.5, 2.5, 3.5]))
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1000.0])
+def test_where_nothing_changes_the_scale_is_the_size(unit):
+    scales = fit_target(unit * np.array([-3.0, -3.0, 0.0, 0.0]), np.array([2, 2]), "standard")
+    assert scales.scale.tolist() == [3 * unit, 1.0]
+    price = fit_covariate(unit * np.array([20.0, 20.0, 20.0]), np.array([2, 1]), "standard")
+    assert (price.pooled_center, price.pooled_scale) == (20 * unit, 20 * unit)
 
 
 def test_a_series_without_values_takes_the_pooled_statistics():

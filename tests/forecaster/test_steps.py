@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tests.helpers.tables import TINY
 
-from fusecast import DataNote, Forecaster
+from fusecast import DataError, DataNote, Forecaster
 
 
 def table_of(times: pl.Series) -> pl.DataFrame:
@@ -50,3 +50,21 @@ def test_years_as_whole_numbers_are_steps_which_is_said_or_dates_where_steps_are
     assert forecaster.predict()["ds"].to_list() == [date(2020, 1, 1), date(2021, 1, 1)]
     newer = table_of(pl.Series([str(year) for year in range(1960, 2021)]))
     assert forecaster.predict(data=newer)["ds"].to_list() == [date(2021, 1, 1), date(2022, 1, 1)]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_years_and_weeks_as_numbers_are_no_steps_of_one(as_text: bool) -> None:
+    weeks = pl.Series([100 * year + week for year in (2022, 2023) for week in range(1, 53)])
+    table = table_of(weeks.cast(pl.String) if as_text else weeks)
+    with pytest.raises(DataError, match=r"from 202201 to 202352, which look like years and weeks\nHint: .* 2017-W05"):
+        Forecaster(2, 6, id=None, **TINY).prepare(table)
+    assert Forecaster(2, 6, id=None, frequency="1i", **TINY).prepare(table).config.table.frequency == "1i"
+    written = table_of(weeks.cast(pl.String).str.replace(r"(\d{4})(\d{2})", "$1-W$2"))
+    assert Forecaster(2, 6, id=None, **TINY).prepare(written).config.table.frequency == "1w"
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1, "seconds"), (1_000, "milliseconds")])
+def test_times_since_1970_as_numbers_are_said(factor: int, unit: str) -> None:
+    times = pl.Series([factor * (1_600_000_000 + 3_600 * row) for row in range(60)])
+    with pytest.warns(DataNote, match=f"steps of {3_600 * factor}i; where they are {unit} since 1970, convert them"):
+        Forecaster(2, 6, id=None, **TINY).prepare(table_of(times))

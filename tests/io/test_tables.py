@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.feather
 import pytest
+from tests.helpers.serving import to_xlsx
 
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.schema import make_schema
@@ -179,7 +180,8 @@ def test_ambiguous_dates_are_left_as_text(tmp_path):
     ("name", "content", "message"),
     [
         ("none.csv", None, "none.csv does not exist\nHint: check the path"),
-        ("table.xlsx", b"x", "table.xlsx cannot be read as a table\nHint: supported are .csv"),
+        ("table.xls", b"x", "table.xls cannot be read as a table\nHint: supported are .csv"),
+        ("table.xlsx", b"x", "table.xlsx cannot be read as a table: .*Zip"),
         ("empty.csv", b"", "empty.csv has no rows"),
         ("header.csv", b"a,b\n", "has no rows"),
         ("twice.csv", b"a,b,a\n1,2,3\n", "more than one column named 'a'\nHint: rename one of them"),
@@ -250,6 +252,54 @@ def test_a_comma_that_may_separate_thousands_is_not_read_as_a_decimal_comma(tmp_
     with pytest.raises(DataError, match="holds text: '1,000' in row 0 and 2 more\nHint: write plain numbers") as caught:
         build_panel(frame, make_schema(frame, id=None))
     assert "no value at all" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("ds;y;price\n2024-01-01;1.006;1,49\n2024-01-02;8.430;1,99\n", "1.006"),  # elsewhere with commas
+        ("ds;y\n2024-01-01;843\n2024-01-02;1.006\n", "1.006"),  # some have no dot
+    ],
+)
+def test_a_dot_that_may_separate_thousands_is_not_read_as_a_decimal_point(text, cell, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"column 'y' of file .* holds '{cell}' in row ., whose dot may") as caught:
+        read_table(path)
+    assert "write 1006, or 1.0060 if it is a decimal" in str(caught.value)
+
+
+@pytest.mark.parametrize("cells", [("1.006", "8.430"), ("1.5", "8.430"), ("0.125", "8"), ("1.006", "-2.5")])
+def test_other_dots_are_decimal_points(cells, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("ds;y\n2024-01-01;{}\n2024-01-02;{}\n".format(*cells))
+    assert read_table(path)["y"].to_list() == [float(cell) for cell in cells]
+
+
+def test_months_with_dots_are_no_numbers(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("month;y\n" + "".join(f"{m:02}.{year};{m},5\n" for year in (2022, 2023) for m in range(1, 13)))
+    frame = read_table(path)
+    assert frame["month"].to_list()[:2] == ["01.2022", "02.2022"]
+    assert make_schema(frame, id=None, time="month").frequency == "1mo"
+
+
+def test_the_cell_that_is_no_number_is_named_among_decimal_commas(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("ds;y\n" + "".join(f"2024-01-{d:02};{d},5\n" for d in range(1, 29)) + "2024-01-29;k.A.\n")
+    frame = read_table(path)
+    with pytest.raises(DataError, match=r"holds text: 'k\.A\.' in row 28\n"):
+        build_panel(frame, make_schema(frame, id=None))
+
+
+def test_the_first_sheet_of_a_spreadsheet_is_a_table(tmp_path, monkeypatch):
+    frame = pl.DataFrame({"ds": ["2024-01-01", "2024-01-02"], "y": [1.5, 2.0]})
+    path = tmp_path / "table.xlsx"
+    path.write_bytes(to_xlsx(frame))
+    assert read_table(path)["y"].to_list() == [1.5, 2.0]
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(DataError, match=r"without the library fastexcel\nHint: pip install 'fusecast\[excel\]'"):
+        read_table(path)
 
 
 def test_empty_lines_are_skipped(tmp_path):

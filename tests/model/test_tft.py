@@ -112,6 +112,11 @@ def test_a_batch_with_other_variables_is_refused_in_words(field, words):
         build_network(FULL)(batch._replace(**{field: wider}))
 
 
+def test_a_tensor_is_no_batch():
+    with pytest.raises(ConfigError, match=r"reads a Batch of windows, not a Tensor\nHint: .*example_batch"):
+        build_network(FULL)(torch.zeros(3, 6, 4))
+
+
 def test_dropout_acts_in_training_only():
     network, batch = build_network(ModelConfig(**(FULL.to_dict() | {"dropout": 0.5}))), draw_batch(FULL)
     assert not torch.equal(network(batch).quantiles, network(batch).quantiles)

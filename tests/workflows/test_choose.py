@@ -28,9 +28,11 @@ from fusecast.workflows.choose import choose_lookback, choose_window_scaling
         ("1h", 1_000, 50_000, 1_008, "6 seasons"),  # no longer than the horizon asks for
         ("1d", 28, 1_000, 56, "8 seasons of 1 week"),
         ("1w", 13, 300, 52, "one season of 52 weeks"),
-        ("1w", 13, 60, 30, "where there is no season"),
+        ("1w", 13, 60, 30, "where no season"),
         ("1mo", 12, 72, 24, "2 seasons of 1 year"),
-        ("1y", 5, 100, 30, "where there is no season"),
+        ("1y", 5, 100, 30, "where no season"),
+        ("1m", 60, 40_000, 1_440, "one season of 24 h"),  # a week would be 10,080 steps
+        ("10s", 60, 40_000, 120, "where no season of up to 2,016 steps fits twice"),
         ("1i", 5, 1, 1, "half of the 1 rows"),
     ],
 )
@@ -128,6 +130,8 @@ def counts(values: Sequence[float], name: str = "y") -> pl.DataFrame:
         ([10, 11, 12, 13], {}, "quantile"),  # large counts are nearly continuous
         ([0, 0, 3, 1, 12.5], {}, "quantile"),
         ([0, 0, 3, -1, 12], {}, "quantile"),
+        ([0, 0, 12_000] + [0, 3, 1, 12] * 50, {}, "quantile"),
+        ([2, 3, 2, 4, 3, 1, 900] + [2, 3, 2, 4, 3, 1] * 33, {}, "quantile"),  # an extreme spike
         ([0, 1], {}, "quantile"),  # a state that is on or off
         ([0, 0, 3, 1, 12], {"network": {"head": "quantile"}}, "quantile"),
         ([0, 0, 3, 1, 12], {"features": {"target_transform": "log1p"}}, "quantile"),
@@ -197,13 +201,13 @@ def test_spikes_after_the_training_rows_and_constant_series_choose_no_transform(
 def test_spikes_are_found_in_blocks_and_beside_missing_values(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     sold = rng.normal(50, 10, 400)
-    sold[:100], sold[333] = np.nan, 2_000
+    sold[50:150], sold[333] = np.nan, 2_000
     frame = pl.DataFrame({"hour": np.arange(400), "sold": sold}).fill_nan(None)
     panel = Forecaster(4, 24, time="hour", target="sold").prepare(frame).panel
-    low, median, high = np.quantile(sold[100:350], [0.25, 0.5, 0.75])
+    low, median, high = np.nanquantile(sold[:350], [0.25, 0.5, 0.75])
     expected = (2_000 - median) / ((high - low) / 1.3489795003921634)
     assert targets.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
-    monkeypatch.setattr(arrays, "BLOCK_ROWS", 30)  # the first blocks have no value
+    monkeypatch.setattr(arrays, "BLOCK_ROWS", 30)  # some blocks have no value
     assert targets.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected)
     monkeypatch.setattr(targets, "MAX_SAMPLE", 50)
     assert targets.measure_spikes(panel, "sold", np.array([350])) == pytest.approx(expected, rel=0.3)

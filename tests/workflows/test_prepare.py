@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 from typer.testing import CliRunner
 
-from fusecast import ConfigError, DataNote, Forecaster
+from fusecast import ConfigError, DataError, DataNote, Forecaster
 from fusecast.cli.app import app
 from fusecast.workflows import prepare as prepare_module
 
@@ -93,3 +93,30 @@ def test_sizes_beyond_all_memory_are_refused_before_the_table_is_read(
     monkeypatch.setattr(prepare_module, "read_table", lambda *_, **__: pytest.fail("the table is read"))
     with pytest.raises(ConfigError, match=words):
         Forecaster(**{"horizon": HORIZON, "lookback": LOOKBACK, **sizes}, **ROLES).prepare(shop_table())
+
+
+def test_rows_before_the_first_value_of_a_series_are_left_out(tmp_path: Path) -> None:
+    """As in a table of a column a series, melted: the rows of a late series begin with those of the others."""
+    table = shop_table()
+    late, row = pl.col("unique_id") == "shop 1", pl.int_range(pl.len()).over("unique_id")
+    melted = table.with_columns(pl.when(late & (row < 60)).then(None).otherwise("y").alias("y"))
+    with pytest.warns(DataNote, match=r"left out, .*: the first 60 rows .* of 1 series"):
+        one = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(melted, folder=tmp_path / "run")
+    other = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(table.filter(~late | (row >= 60)))
+    plan = future_of(table)
+    assert one.predict(plan).equals(other.predict(plan))
+    assert one.evaluate().to_rows() == other.evaluate().to_rows()
+    assert [len(each.prepared.train) for each in (one, other)] == [len(one.prepared.train)] * 2
+    loaded = Forecaster.load(tmp_path / "run")
+    assert loaded.predict(plan, data=melted).equals(one.predict(plan))
+    assert loaded.evaluate(data=melted).to_rows() == one.evaluate().to_rows()
+
+
+def test_validation_rows_without_a_value_are_refused_before_training() -> None:
+    table = shop_table()
+    row = pl.int_range(pl.len()).over("unique_id")
+    prepared = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).prepare(table)
+    train_end, valid_end = int(prepared.splits.train_end[0]), int(prepared.splits.valid_end[0])
+    empty = table.with_columns(pl.when(row.is_between(train_end, valid_end - 1)).then(None).otherwise("y").alias("y"))
+    with pytest.raises(DataError, match=r"none of the \d+ rows of the validation split has a value of 'y'"):
+        Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(empty)

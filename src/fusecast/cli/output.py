@@ -120,7 +120,9 @@ def print_inspection(inspection: Inspection, place: str, query: str | None = Non
         print_line(f"Note: {warning}")
     words = ["fit", place, *(() if query is None else ("--query", query))]
     words += ["--out", "run", "--horizon", str(propose_horizon(inspection))]
-    for name, value in inspection.arguments().items():
+    needed = {"time": inspection.time, "target": inspection.targets}
+    missing = {name: "COLUMN" for name, value in needed.items() if not value}
+    for name, value in (inspection.arguments() | missing).items():
         words += [f"--{name}", value]
     text = "\nNext, with a horizon of your choice, and roles that you agree with:"
     print_next(shlex.join(words), text=text)

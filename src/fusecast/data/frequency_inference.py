@@ -169,5 +169,8 @@ def dominant_step(steps: IntArray, column: str, unit: str, width: int) -> str:
     if float((steps % step == 0).mean()) < MIN_SHARE_OF_MULTIPLES or step % width:
         top = counts.argsort(kind="stable")[::-1][:3]
         words = ", ".join(f"{values[i] / width:g}{unit} ({counts[i] / len(steps):.0%})" for i in top)
-        raise SchemaError.no_frequency(column, f"neighbouring times lie irregularly far apart, mostly {words}")
+        reason = f"neighbouring times lie irregularly far apart, mostly {words}"
+        if unit == "d" and step >= DAYS_IN_SHORTEST_MONTH * width:
+            raise SchemaError.no_months(column, reason)
+        raise SchemaError.no_frequency(column, reason)
     return canonical_frequency(f"{step // width}{unit}")

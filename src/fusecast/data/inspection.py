@@ -148,7 +148,8 @@ def inspect_table(
     if time_ is None:
         warnings.append("no time column is found: name it with `time`")
     if target_ is None:
-        warnings.append("no target column is found: name the column to forecast with `target`")
+        wide = "" if ids else "; where columns are series, name all of them, or write a row for each series and step"
+        warnings.append(f"no target column is found: name the column to forecast with `target`{wide}")
     measures: dict[str, Any] = {
         "num_series": frame.select(ids).n_unique() if ids else 1,
         "frequency": canonical_frequency(frequency) if frequency else None,
@@ -268,7 +269,8 @@ def find_target(free: pl.DataFrame, constant: Collection[str]) -> Roles:
     if len(numeric) > 1:
         numeric = [name for name in numeric if name not in constant and free[name].drop_nulls().n_unique() > 2]
         numeric = [name for name in numeric if not PLANNED_NAME.search(name)]
-    return {numeric[0]: ("target", "the only numeric column that varies")} if len(numeric) == 1 else {}
+    is_only = len(numeric) == 1 and not any(find_odd_cell(column) for column in free.iter_columns())
+    return {numeric[0]: ("target", "the only numeric column that varies")} if is_only else {}
 
 
 def find_categories(frame: pl.DataFrame, ids: Sequence[str]) -> list[str]:

@@ -115,6 +115,12 @@ class Issues:
             "Hint: write times as 2017-01-31 or 2017-01-31 13:30:00"
         )
 
+    def numbered_weeks(self, numbers: pl.Series) -> None:
+        self.sentences.append(
+            f"time column {numbers.name!r} holds whole numbers from {numbers.min()!r} to {numbers.max()!r}, which look "
+            "like years and weeks\nHint: write them as 2017-W05, or set the frequency 1i where they count steps"
+        )
+
     def ambiguous_dates(self, text: pl.Series, row: int) -> None:
         self.sentences.append(
             f"time column {text.name!r} can be read day first or month first: {self._format_cell(text, row)}\n"
@@ -150,6 +156,8 @@ class Issues:
         self, name: str, frequency: str, rows: IntArray, series: NDArray[np.integer], describe: Callable[[int], str]
     ) -> None:
         hint = "set another `frequency`, or correct these rows"
+        if Frequency.parse(frequency).unit not in ("h", "m", "s", "ms", "us", "i"):
+            hint += "; for local times that are stored in UTC, name the zone in `table.time_zone`"
         if closed := Frequency.parse(frequency).closed_weekdays:
             hint = f"remove rows on {format_weekdays(closed)}, correct their times, or train with the frequency 1d"
         self.sentences.append(

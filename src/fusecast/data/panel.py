@@ -86,12 +86,28 @@ class Panel:
         """Rows of each series up to its last with a value of a target, [S]; 0 where there is none."""
         return self.by_blocks(Panel._find_known_lengths)
 
+    @cached_property
+    def leading_lengths(self) -> IntArray:
+        """Rows of each series before its first with a value of a target, [S]; 0 where there is none."""
+        return self.by_blocks(Panel._find_leading_lengths)
+
     def _find_known_lengths(self) -> IntArray:
-        rows = np.flatnonzero(~np.isnan([self.reals[name] for name in self.schema.targets]).all(axis=0))
         lengths = np.zeros(self.num_series, dtype=np.int64)
-        series = self.series_of_row[rows]
-        np.maximum.at(lengths, series, rows - self.indptr[series] + 1)
+        series, rows = self._find_rows_with_target()
+        np.maximum.at(lengths, series, rows + 1)
         return lengths
+
+    def _find_leading_lengths(self) -> IntArray:
+        lengths = self.lengths.copy()
+        series, rows = self._find_rows_with_target()
+        np.minimum.at(lengths, series, rows)
+        return np.where(np.isin(np.arange(self.num_series), series), lengths, 0)
+
+    def _find_rows_with_target(self) -> tuple[IntArray, IntArray]:
+        """Return the series of each row with a value of a target, and the position of the row within it."""
+        rows = np.flatnonzero(~np.isnan([self.reals[name] for name in self.schema.targets]).all(axis=0))
+        series = self.series_of_row[rows]
+        return series, rows - self.indptr[series]
 
     @property
     def weights(self) -> FloatArray | None:
@@ -158,6 +174,8 @@ class Panel:
 
     def crop(self, first: IntArray) -> Self:
         """Return the panel of the rows of each series from row `first` [S] on."""
+        if not first.any():
+            return self
         every = np.arange(self.num_series)
         cropped = self._take(every, self.lengths - first, first)
         return replace(cropped, start=self.time_grid.advance(self.start, first))

@@ -51,12 +51,15 @@ UNAMBIGUOUS_FORMATS = (  # with `%` directives of chrono, which polars uses
     "%d-%b-%y",
     "%b %d, %y",
 )
-MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")  # the first day of the month
+MONTH_FORMATS = ("%Y-%m", "%Y/%m", "%m.%Y", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b %y", "%b-%y")
+"""Formats of months, which are their first days."""
 QUARTER = r"^(?:(?P<year>\d{4})[ -]?[Qq](?P<quarter>[1-4])|[Qq](?P<quarter2>[1-4])[ /-]?(?P<year2>\d{4}))$"
 WEEK = r"^(\d{4})-?[Ww](\d{2})(?:-?([1-7]))?$"  # of ISO 8601, from Monday
 WHOLE = r"^(?:0|-?[1-9]\d*)$"
 YEARS = (1800, 2200)
 """The years that a whole number of four digits may be."""
+UNIX_SECONDS = (900_000_000, 2_200_000_000)
+"""The seconds since 1970 that a whole number may be, from 1998 to 2039."""
 TIME_OF_DAY_FORMATS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 SLASHED_FORMATS = tuple((f"%d{s}%m{s}%Y{time}", f"%m{s}%d{s}%Y{time}") for s in "/-" for time in TIME_OF_DAY_FORMATS)
 """Day first and month first: only the values show which of the two it is."""
@@ -266,6 +269,9 @@ def read_times(
         return None
     if column.dtype.is_integer() and not counted:
         column = parse_numeric_dates(column, years=counted is False)
+        if column.dtype.is_integer() and are_weeks(column):
+            issues.numbered_weeks(column)
+            return None
     if column.dtype.is_temporal() and (column.bottom_k(1).dt.year() < EARLIEST_YEAR).any():
         issues.unreadable_time(column.cast(pl.String), int(column.arg_min() or 0), "a year without its century")
         return None
@@ -325,6 +331,25 @@ def are_years(numbers: pl.Series) -> bool:
     return isinstance(low, int) and isinstance(high, int) and YEARS[0] <= low < high <= YEARS[1]
 
 
+def find_unix_unit(numbers: pl.Series) -> str | None:
+    """Return the unit in which whole numbers may be times since 1970; None where in none."""
+    low, high = (numbers.min(), numbers.max()) if numbers.dtype.is_integer() else (None, None)
+    if isinstance(low, int) and isinstance(high, int):
+        for factor, unit in ((1, "seconds"), (10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")):
+            if UNIX_SECONDS[0] * factor <= low < high <= UNIX_SECONDS[1] * factor:
+                return unit
+    return None
+
+
+def are_weeks(numbers: pl.Series) -> bool:
+    """Return whether a column holds whole numbers that may all be years and weeks, 201752, of two years at least."""
+    low, high = numbers.min(), numbers.max()
+    if not (isinstance(low, int) and isinstance(high, int) and 100 * YEARS[0] < low and high < 100 * YEARS[1] + 54):
+        return False
+    weeks = numbers.drop_nulls() % 100
+    return low // 100 < high // 100 and bool(weeks.is_between(1, 53).all()) and bool((weeks > 12).any())
+
+
 def parse_numeric_dates(column: pl.Series, *, years: bool = False) -> pl.Series:
     """Convert whole numbers to dates if all of them are dates, 20170131 or 201701; else return them unchanged.
 
@@ -379,6 +404,9 @@ def parse_time_text(column: pl.Series, zone: str | None, issues: Issues) -> pl.S
     reason = "unlike the other rows" if others_fit else "which is in no known time format"
     if text.filter(failed).head(1).str.contains(SHORT_YEAR).any():
         reason = "a year without its century"
+    if (numbers := to_whole_numbers(present)) is not None and are_weeks(numbers):
+        issues.numbered_weeks(numbers.alias(column.name))
+        return None
     issues.unreadable_time(text, first_true(failed), reason)
     return None
 

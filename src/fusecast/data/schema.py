@@ -18,6 +18,7 @@ from fusecast.data.parsing import (
     are_years,
     find_clock_change,
     find_odd_cell,
+    find_unix_unit,
     holds_numbers,
     holds_padded_numbers,
     read_times,
@@ -219,6 +220,8 @@ def make_schema(
         check_filled(times, series, frequency, time)
         if are_years(times):
             warn(DataNote.years_as_steps(time, times.min(), times.max(), frequency))
+        elif unit := find_unix_unit(times):
+            warn(DataNote.unix_times_as_steps(time, unit, frequency))
     zone = times.dtype.time_zone if isinstance(times.dtype, pl.Datetime) else None
     return replace(schema, frequency=canonical_frequency(frequency), time_zone=zone)
 

@@ -117,12 +117,13 @@ def format_time_range(panel: Panel) -> str:
 
 
 def record_split(panel: Panel, split: Split) -> dict[str, Any]:
-    """Return the ticks at which validation and test begin, by the names of the series, as plain values.
+    """Return the ticks at which the rows, validation and test begin, by the names of the series, as plain values.
 
     `closest` is the least distance in steps between two rows of a series, None where there are no two.
     """
     return {
         "series": list(panel.names),
+        "begin": panel.start.tolist(),
         "validation": panel.time_grid.advance(panel.start, split.train_end).tolist(),
         "test": panel.time_grid.advance(panel.start, split.valid_end).tolist(),
         "closest": measure_row_spacing(panel)[0],

@@ -27,7 +27,10 @@ class ArtifactError(FusecastError):
 
     @classmethod
     def run_exists(cls, folder: object) -> Self:
-        return cls(f"folder {folder} already holds a run\nHint: continue with --resume, or choose another with --out")
+        return cls(
+            f"folder {folder} already holds a run\n"
+            "Hint: continue with --resume, or choose another with --out, as for a model of newer rows"
+        )
 
     @classmethod
     def exported(cls, folder: object) -> Self:

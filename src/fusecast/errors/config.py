@@ -137,6 +137,13 @@ class ConfigError(FusecastError):
         return cls(f"quantiles must increase and lie between 0 and 1, not {list(levels)}\nHint: such as 0.1,0.5,0.9")
 
     @classmethod
+    def no_batch(cls, kind: str) -> Self:
+        return cls(
+            f"the network reads a Batch of windows, not a {kind}\n"
+            "Hint: fusecast.model.batch.Batch has its tensors by name; example_batch(config) makes one"
+        )
+
+    @classmethod
     def single_level(cls, level: float) -> Self:
         return cls(
             f"these forecasts have one quantile level, {level:g}, from which no others follow\n"

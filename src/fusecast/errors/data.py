@@ -64,6 +64,14 @@ class DataError(FusecastError):
         )
 
     @classmethod
+    def no_target(cls, targets: Sequence[str], split: str, rows: int) -> Self:
+        return cls(
+            f"none of the {format_count(rows, 'row')} of the {split} split has a value of "
+            f"{join_words([repr(name) for name in targets])}\n"
+            "Hint: change the split (`split.validation`, `split.test`) so that it has rows with values; 0 leaves it out"
+        )
+
+    @classmethod
     def weights_all_zero(cls, column: str, split: str, rows: int) -> Self:
         return cls(
             f"every weight in column {column!r} is 0 in the {format_count(rows, 'row')} of the {split} split of all "
@@ -76,8 +84,23 @@ class DataError(FusecastError):
         return cls(f"file {path} cannot be read as a table: {reason}")
 
     @classmethod
+    def no_reader_of_spreadsheets(cls, path: object) -> Self:
+        return cls(
+            f"spreadsheet {path} cannot be read without the library fastexcel\n"
+            "Hint: pip install 'fusecast[excel]', or save it as CSV UTF-8"
+        )
+
+    @classmethod
     def not_utf8(cls, path: object) -> Self:
         return cls(f"file {path} is not written in UTF-8\nHint: save it again as CSV UTF-8")
+
+    @classmethod
+    def thousands_or_decimals(cls, path: object, column: str, cell: str, row: int) -> Self:
+        plain = cell.strip().replace(".", "")
+        return cls(
+            f"column {column!r} of file {path} holds {cell!r} in row {row}, whose dot may separate thousands or "
+            f"decimals, as all dots of the column may\nHint: write {plain}, or {cell.strip()}0 if it is a decimal"
+        )
 
     @classmethod
     def ragged(cls, path: object, line: int, cells: int, width: int, separator: str) -> Self:
@@ -354,7 +377,8 @@ class DataError(FusecastError):
         return cls(
             f"{windows} windows of the validation span have all their actuals, and {needed} are needed to estimate "
             "the dependence between the steps of a forecast\n"
-            "Hint: make the validation span larger, or sample with method='independent'"
+            "Hint: pass a table that holds all of that span, make it larger in the fit, or sample with "
+            "method='independent'"
         )
 
     @classmethod

@@ -87,6 +87,14 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def short_history(cls, series: Collection[object], lookback: int) -> Self:
+        return cls(
+            f"{format_count(len(series), 'series')} of the training have fewer rows before the forecast in this table "
+            f"than the model looks back, {lookback}: their forecasts may be far off and too sure: {some_of(series)}\n"
+            f"Hint: give the last {lookback} rows of each series at least, not the new ones alone"
+        )
+
+    @classmethod
     def series_without_history(
         cls,
         trained: Collection[object],
@@ -146,6 +154,13 @@ class DataNote(DataWarning):
         return cls(
             f"the future table holds {format_count(count, 'value')} of {target!r}, which are not read, as only its "
             "known columns are; to forecast from these rows, give the table as `data` (--data)"
+        )
+
+    @classmethod
+    def unix_times_as_steps(cls, column: str, unit: str, frequency: str) -> Self:
+        return cls(
+            f"time column {column!r} holds whole numbers, which are taken as steps of {frequency}; where they are "
+            f"{unit} since 1970, convert them to times first (polars: pl.from_epoch), which also have a calendar"
         )
 
     @classmethod

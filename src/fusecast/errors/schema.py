@@ -35,6 +35,13 @@ class SchemaError(FusecastError):
         )
 
     @classmethod
+    def no_months(cls, time: str, reason: str) -> Self:
+        return cls(
+            f"the frequency of time column {time!r} cannot be inferred: {reason}\n"
+            "Hint: where each row is a month, write its time as 2017-01, without the day"
+        )
+
+    @classmethod
     def mostly_empty(cls, time: str, frequency: str, rows: int, steps: int, span: str) -> Self:
         return cls(
             f"time column {time!r} is read as steps of {frequency}, and most of them have no row: there are {rows:,} "

@@ -140,12 +140,16 @@ def compute_statistics(values: FloatArray, counts: IntArray, kind: Scaling) -> t
 def fit_target(values: FloatArray, counts: IntArray, kind: Scaling) -> Scales:
     """Fit the scales of a target: each series by its own training values [sum(counts)].
 
-    A series that never changes has scale 1. A series without values takes the statistics of all training values.
+    A series that never changes takes the median scale of the others, and its own value where none changes (1 where that
+    is 0), so that no unit of the target matters. A series without values takes the statistics of all training values.
     """
     if kind == "none":
         return shared_scales(0.0, 1.0)
     pooled = compute_pooled_statistics(values, kind)
-    return _with_pooled(pooled, *compute_statistics(values, counts, kind), scale_of_constants=1.0)
+    center, scale = compute_statistics(values, counts, kind)
+    changing = scale[scale > 0]  # NaN > 0 is False
+    constant = float(np.median(changing)) if len(changing) else _size_of(center)
+    return _with_pooled(pooled, center, scale, scale_of_constants=constant)
 
 
 def fit_covariate(values: FloatArray, counts: IntArray, kind: Scaling) -> Scales:
@@ -182,7 +186,7 @@ def shared_scales(center: float, scale: float) -> Scales:
 
 
 def _with_pooled(
-    pooled: tuple[float, float], center: FloatArray, scale: FloatArray, *, scale_of_constants: float
+    pooled: tuple[float, float], center: FloatArray, scale: FloatArray, *, scale_of_constants: float | FloatArray
 ) -> Scales:
     """Complete the statistics of series that never change (scale 0), and of those without values (NaN)."""
     scale = np.where(scale == 0.0, scale_of_constants, scale)
@@ -195,14 +199,19 @@ def _with_pooled(
 
 
 def compute_pooled_statistics(values: FloatArray, kind: Scaling) -> tuple[float, float]:
-    """Return center and scale of the values of all series together; a scale of 1 where they are equal."""
+    """Return center and scale of the values of all series together; where they are equal, their size, or 1 for 0."""
     if kind == "none" or not len(values):
         return 0.0, 1.0
     ordered = copy(values)
     ordered.sort()  # makes the rounding of sums independent of the order of series
     center, scale = compute_statistics(ordered, np.array([len(values)]), kind)
     release(values, ordered)
-    return float(center[0]), float(scale[0]) or 1.0
+    return float(center[0]), float(scale[0] or _size_of(center)[0])
+
+
+def _size_of(center: FloatArray) -> FloatArray:
+    """Return the sizes of constant groups, 1 for 0."""
+    return np.where(np.abs(center) > MIN_DEVIATION, np.abs(center), 1.0)
 
 
 def _compute_by_blocks(values: FloatArray, sizes: IntArray, kind: Scaling) -> tuple[FloatArray, FloatArray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from fusecast.data.issues import Issues
-from fusecast.data.parsing import is_missing_word, read_times
+from fusecast.data.parsing import MIN_SHARE_OF_NUMBERS, is_missing_word, read_times
 from fusecast.errors import ArtifactError, DatabaseError, DataError
 from fusecast.io.atomic import replace_file, scratch_folder
 from fusecast.io.databases.address import OBJECT_STORES, Query, is_url, kind_of, parse_address, without_secrets
@@ -38,10 +39,12 @@ columns, a list of rows, or a structured array."""
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARROW_ENDINGS = (".feather", ".arrow", ".ipc")
+SPREADSHEET = ".xlsx"
 SUPPORTED = (
     *CSV_ENDINGS,
     ".parquet (also a folder)",
     *ARROW_ENDINGS,
+    f"{SPREADSHEET} (the first sheet)",
     "pandas, polars and pyarrow tables",
     "dicts of columns",
     "lists of rows",
@@ -174,6 +177,8 @@ def read_file(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
             return ParquetTable.at(path).read()
         if name.endswith(ARROW_ENDINGS):
             return pl.read_ipc(path)
+        if name.endswith(SPREADSHEET):
+            return read_spreadsheet(path)
     except pl.exceptions.NoDataError:
         raise DataError.empty_table(f"file {path}") from None
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError, ValueError) as error:
@@ -218,30 +223,59 @@ def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     separator = max(",;\t|", key=header.count)
     names = next(csv.reader([header], delimiter=separator))
     refuse_duplicates(names)
-    as_text = {name: pl.String for name in keys if name in names}
-    try:
+
+    def read(as_text: Collection[str], only: Sequence[str] | None = None) -> pl.DataFrame:
         # Types are inferred from every row: a sample would miss the first cell of another type after it.
-        frame = pl.read_csv(
+        return pl.read_csv(
             path,
+            columns=only,
             separator=separator,
             skip_lines=skipped,
             infer_schema_length=None,
             null_values=[""],
-            schema_overrides=as_text,
+            schema_overrides=dict.fromkeys(as_text, pl.String),
         )
+
+    ids = [name for name in keys if name in names]
+    try:
+        frame = read(ids)
     except pl.exceptions.ComputeError:
         refuse_ragged(path, separator, len(names))
         raise
+    if doubtful := [column.name for column in frame.iter_columns() if may_be_misread(column, separator)]:
+        cells = read(doubtful, doubtful)
+        months = [name for name in doubtful if are_months(cells[name].drop_nulls())]
+        frame = frame.with_columns(cells[name] for name in months)
+        if separator != ",":
+            is_german = any(
+                column.str.contains(",").any() and column.drop_nulls().str.contains(DECIMAL_COMMA).all()
+                for column in frame.iter_columns()
+                if column.dtype == pl.String
+            )
+            for column in cells.drop(months).iter_columns():
+                refuse_thousands_dots(column, path, whole_cells_suffice=not is_german)
+    else:
+        months = []
     if all(column.null_count() for column in frame.iter_columns()):
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    padded = {name for name in as_text if frame[name].str.contains(CODE).any()}
-    whole = [frame[name].cast(pl.Int64, strict=False) for name in as_text if name not in padded]
+    padded = {*months, *(name for name in ids if frame[name].str.contains(CODE).any())}
+    whole = [frame[name].cast(pl.Int64, strict=False) for name in ids if name not in padded]
     frame = frame.with_columns(column for column in whole if column.null_count() == frame[column.name].null_count())
     return frame.with_columns(
         parse_text_column(column, decimal_comma=separator != ",")
         for column in frame.iter_columns()
         if column.dtype == pl.String and column.name not in padded
     )
+
+
+def read_spreadsheet(path: Path) -> pl.DataFrame:
+    """Read the first sheet of a spreadsheet."""
+    try:
+        return pl.read_excel(path)
+    except ModuleNotFoundError:
+        raise DataError.no_reader_of_spreadsheets(path) from None
+    except Exception as error:
+        raise DataError.unreadable_file(path, str(error).splitlines()[0]) from error
 
 
 def open_text(path: Path) -> IO[str]:
@@ -292,9 +326,11 @@ def parse_text_column(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
     cells = column.filter(~empty)
     if cells.is_empty():
         return column if column.null_count() < len(column) else column.cast(pl.Float64)
-    if decimal_comma and cells.str.contains(DECIMAL_COMMA).all() and not has_thousands_separators(cells):
-        column = column.str.replace(",", ".", literal=True)
-        cells = column.filter(~empty)
+    if decimal_comma and not has_thousands_separators(cells):
+        numeric = column.str.contains(DECIMAL_COMMA).fill_null(value=False)
+        if int(numeric.sum()) >= MIN_SHARE_OF_NUMBERS * len(cells):  # the others are named where numbers are needed
+            column = column.str.replace(",", ".", literal=True).zip_with(numeric, column)
+            cells = column.filter(~empty)
     # "nan" and the like count as missing here; a name such as "inf" must not be parsed as a number
     numbers = cells.str.strip_chars().cast(pl.Float64, strict=False)
     if not numbers.null_count() and cells.str.contains(r"\d").any():
@@ -309,10 +345,37 @@ def parse_text_column(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
     return column
 
 
-def has_thousands_separators(cells: pl.Series) -> bool:
-    """Return whether every comma may separate thousands: 1,234 is then not converted, since it is ambiguous."""
-    with_comma = cells.filter(cells.str.contains(",", literal=True))
-    return not with_comma.is_empty() and bool(with_comma.str.contains(r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$").all())
+def has_thousands_separators(cells: pl.Series, mark: str = ",") -> bool:
+    """Return whether every comma, or other mark, may separate thousands: 1,234 is then ambiguous, and not converted."""
+    marked = cells.filter(cells.str.contains(mark, literal=True))
+    pattern = rf"^\s*[+-]?[1-9]\d{{0,2}}{re.escape(mark)}\d{{3}}\s*$"
+    return not marked.is_empty() and bool(marked.str.contains(pattern).all())
+
+
+def may_be_misread(column: pl.Series, separator: str) -> bool:
+    """Return whether a column that was read as numbers may hold months, 01.2014, or thousands, 1.006 for 1006."""
+    if not column.dtype.is_float():
+        return False
+    low, high = column.min(), column.max()
+    return separator != "," or (isinstance(low, float) and isinstance(high, float) and 1 < low <= high < 13)
+
+
+def are_months(cells: pl.Series) -> bool:
+    """Return whether all cells are months as 01.2014, at least one of which begins with a zero."""
+    return bool(cells.str.contains(r"^(?:0[1-9]|1[0-2])\.\d{4}$").all() and cells.str.starts_with("0").any())
+
+
+def refuse_thousands_dots(cells: pl.Series, path: Path, *, whole_cells_suffice: bool) -> None:
+    """Raise a DataError where every dot may separate thousands, in a file whose numbers may be written with commas.
+
+    In a file without decimal commas they surely may where other cells have no dot at all: 843, 1.006.
+    """
+    present = cells.drop_nulls()
+    if has_thousands_separators(present, ".") and not (
+        whole_cells_suffice and bool(present.str.contains(".", literal=True).all())
+    ):
+        row = int(cells.str.contains(".", literal=True).fill_null(value=False).arg_max() or 0)
+        raise DataError.thousands_or_decimals(path, cells.name, cells[row], row)
 
 
 def from_columns(source: Mapping[Any, Any]) -> pl.DataFrame:

@@ -252,6 +252,8 @@ class StaticEncoder(nn.Module):
 
 def validate_widths(config: ModelConfig, batch: Batch) -> None:
     """Raise a ConfigError when a batch has other variables than configured, or a mask of another width than theirs."""
+    if not isinstance(batch, Batch):
+        raise ConfigError.no_batch(type(batch).__name__)
     reals = {"static_real": config.static_reals, "past_real": config.past_reals, "future_real": config.known_reals}
     widths = reals | {
         "static_cat": len(config.static_categories),

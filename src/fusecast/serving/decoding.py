@@ -182,12 +182,7 @@ def read_limited(path: Path, keys: list[str], limits: Mapping[str, int]) -> dict
             table = ParquetTable.at(path)
             if found := _exceeded(table.rows, len(table.types), limits):
                 return {"too_large": found}
-        if path.suffix == ".xlsx":
-            frame = pl.read_excel(path)
-        elif path.suffix == ".stream":
-            frame = pl.read_ipc_stream(path)
-        else:
-            frame = read_table(path, keys=keys)
+        frame = pl.read_ipc_stream(path) if path.suffix == ".stream" else read_table(path, keys=keys)
         if found := _exceeded(len(frame), frame.width, limits):
             return {"too_large": found}
         place = path.with_suffix(".frame")

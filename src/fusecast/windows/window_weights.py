@@ -1,4 +1,4 @@
-"""Refuse windows that have no sample weight in any step that they forecast."""
+"""Refuse windows none of whose steps counts: without a value of the targets, or without a sample weight."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from fusecast.windows.window_index import WindowIndex
 
 
 def check_window_weights(encoded: EncodedPanel, index: WindowIndex, split: str, name: str | None) -> None:
-    """Raise a DataError where no step that windows forecast has both a target and a weight above 0."""
-    if not encoded.weights.shape[1] or not len(index):
-        return
-    series, cutoff = index.locate(np.arange(len(index)))
-    first, H = encoded.indptr[series] + cutoff, index.horizon
-    counts = encoded.weights[:, 0] > 0
-    if encoded.reals_present.shape[1]:
-        counts &= encoded.reals_present[:, : len(encoded.inputs.targets)].any(axis=1)
-    before = np.concatenate(([0], np.cumsum(counts)))
-    if not (before[first + H] > before[first]).any():
-        raise DataError.weights_all_zero(str(name), split, len(np.unique(first[:, None] + np.arange(H))))
+    """Raise a DataError where no step that windows forecast has both a target and a weight above 0.
+
+    `split` is the name of the rows of these steps, `name` the column of the weights, None where all rows count alike.
+    """
+    targets, rows, has_target = len(encoded.inputs.targets), 0, False
+    for s in np.flatnonzero(index.counts).tolist():
+        begin = int(encoded.indptr[s] + index.first_cutoff[s])
+        span = slice(begin, begin + int((index.counts[s] - 1) * index.stride) + index.horizon)
+        counts = np.arange(span.stop - begin) % index.stride < index.horizon  # others lie between windows
+        rows += int(counts.sum())
+        if encoded.reals_present.shape[1]:
+            counts &= encoded.reals_present[span, :targets].any(axis=1)
+        has_target = has_target or bool(counts.any())
+        if encoded.weights.shape[1]:
+            counts &= encoded.weights[span, 0] > 0
+        if counts.any():
+            return
+    if rows and not has_target:
+        raise DataError.no_target(encoded.inputs.targets, split, rows)
+    if rows:
+        raise DataError.weights_all_zero(str(name), split, rows)

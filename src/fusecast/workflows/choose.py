@@ -24,12 +24,17 @@ STEPS_WITHOUT_SEASON = 30
 """Least lookback of series whose frequency has no usual season."""
 MAX_STEPS = 512
 """Largest lookback that is chosen for a horizon, where the horizon itself is not longer: cost grows with it."""
+MAX_SEASON = 7 * 24 * 12
+"""Longest season that is chosen as a lookback, a week of five minutes: a day of seconds would take minutes a step."""
 
 BATCH_OF_MANY, RATE_OF_MANY = 32, 2e-3
 """Windows a step and learning rate where there are more windows than :data:`MANY_WINDOWS`: see docs/accuracy.md."""
 MANY_WINDOWS = 16_384
 SMALL_COUNT, SHARE_OF_SMALL_COUNTS = 10, 0.5
 """Counts of which such a share is at most so large have a distribution of counts as head: see docs/accuracy.md."""
+LARGEST_COUNT = 1_000 * SMALL_COUNT
+"""Largest training value of counts that have a distribution as head: one of such size among small ones is an error of
+the data, or another process, and would rule the likelihood."""
 EXTREME_DEVIATION = 50.0
 """Robust standard deviations from the median of a series beyond which its largest value is an extreme spike: the
 median over series decides about the transform of the targets. See docs/accuracy.md."""
@@ -94,7 +99,12 @@ def choose_head(config: RunConfig, panel: Panel, splits: Split) -> Choice:
     for target in panel.schema.targets:
         if not is_count(panel.reals[target]):
             return Choice("head", "quantile", f"{target} is no count")
-        least = min(least, compute_share_up_to(training.values(panel.reals[target])[0], SMALL_COUNT))
+        values = training.values(panel.reals[target])[0]
+        least = min(least, compute_share_up_to(values, SMALL_COUNT))
+        if values.max(initial=0.0) > LARGEST_COUNT:
+            return Choice("head", "quantile", f"{target} is {values.max():g} in a training row")
+    if spikes := find_spikes(panel, splits):
+        return Choice("head", "quantile", spikes)
     if least < SHARE_OF_SMALL_COUNTS:
         return Choice("head", "quantile", f"{least:.0%} of the training values are small counts")
     reason = f"all values are whole numbers from 0 on, and {least:.0%} of those to train on at most {SMALL_COUNT}"
@@ -162,10 +172,11 @@ def describe_lower_bounds(targets: Sequence[str], lowest: FloatArray) -> tuple[C
 def choose_lookback(frequency: str, horizon: int, rows: int) -> Choice:
     """Choose the lookback for series with so many `rows` to train on.
 
-    It is whole seasons, the longest there is, that hold two horizons; and at most half of the rows of a typical series,
-    so that there are windows to train on.
+    It is whole seasons, the longest there is (of at most :data:`MAX_SEASON` steps), that hold two horizons; and at most
+    half of the rows of a typical series, so that there are windows to train on.
     """
-    season = next((season for season in reversed(seasons_for(frequency)) if 1 < season <= max(2, rows // 2)), None)
+    longest = min(MAX_SEASON, max(2, rows // 2))
+    season = next((season for season in reversed(seasons_for(frequency)) if 1 < season <= longest), None)
     wanted = max(season or STEPS_WITHOUT_SEASON, min(2 * horizon, max(MAX_STEPS, horizon)))
     if season is not None:
         wanted = -(-wanted // season) * season
@@ -173,7 +184,7 @@ def choose_lookback(frequency: str, horizon: int, rows: int) -> Choice:
     if steps < wanted:
         reason = f"half of the {rows:,} rows that a typical series has to train on"
     elif season is None:
-        reason = "two horizons, and at least 30 steps where there is no season that fits twice"
+        reason = f"two horizons, and at least 30 steps where no season of up to {MAX_SEASON:,} steps fits twice"
     else:
         count = steps // season
         seasons = "one season" if count == 1 else f"{count} seasons"

@@ -36,7 +36,8 @@ def load_run(folder: Path) -> tuple[Bundle, RunConfig]:
     try:
         config = RunConfig.parse(EARLIER_DEFAULTS, take(bundle.extra, "run", dict))
         _require_same_sizes(config, bundle)
-        _check_ticks(take(bundle.extra, "split", dict), "validation", "test")
+        split = take(bundle.extra, "split", dict)
+        _check_ticks(split, "validation", "test", *(["begin"] if "begin" in split else []))
         if CALIBRATION_AHEAD in bundle.extra:
             _check_ticks(take(bundle.extra, CALIBRATION_AHEAD, dict), "end")
     except (ConfigError, ValueError) as error:

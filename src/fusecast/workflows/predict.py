@@ -56,6 +56,7 @@ def predict(
     """
     panel, config = prepared.panel, prepared.config
     warn_without_history(prepared)
+    warn_of_short_history(prepared, bundle)
     extended = extend_panel(panel, config.horizon, *choose_plan(prepared, future), partial=partial)
     index = WindowIndex.at_end(
         lengths=extended.lengths - config.horizon, lookback=prepared.lookback, horizon=config.horizon
@@ -149,6 +150,19 @@ def warn_without_history(prepared: Prepared) -> None:
     groups = (np.setdiff1d(empty, new), new[resembles], new[~resembles])
     trained, similar, pooled = (panel.ids[group].tolist() for group in groups)
     warn(DataWarning.series_without_history(trained, similar, pooled, list(fitted.statics)))
+
+
+def warn_of_short_history(prepared: Prepared, bundle: Bundle) -> None:
+    """Warn of series whose rows in the table are fewer than the lookback because it begins later than that of the fit.
+
+    A model of an earlier version does not know where that began.
+    """
+    panel, record = prepared.panel, bundle.extra["split"]
+    begins = dict(zip(record["series"], record.get("begin", ()), strict=False))
+    short = np.flatnonzero((panel.known_lengths > 0) & (panel.known_lengths < prepared.lookback))
+    cut = [panel.names[s] for s in short.tolist() if begins.get(panel.names[s], panel.start[s]) < panel.start[s]]
+    if cut:
+        warn(DataWarning.short_history(cut, prepared.lookback))
 
 
 def find_learned(bundle: Bundle, panel: Panel, index: WindowIndex) -> BoolArray:

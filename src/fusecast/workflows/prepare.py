@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from fusecast.data.inspection import CalendarFact, find_calendar_fact
 from fusecast.data.panel_builder import build_panel
 from fusecast.data.quality import describe_rows
 from fusecast.data.schema import Role, Schema, make_schema
-from fusecast.data.splits import Split, check_row_spacing, restore_split, split_panel
+from fusecast.data.splits import Split, check_row_spacing, restore_rows, restore_split, split_panel
 from fusecast.errors import ConfigError, DataError, DataNote, DataWarning
 from fusecast.errors.base import format_count, some_of, warn
 from fusecast.features.levels import check_booleans, check_levels, unify_levels
@@ -225,7 +225,8 @@ def prepare(source: TableLike, config: RunConfig) -> Prepared:
     schema = panel.schema
     unused = [name for name in columns if name not in (*schema.all_names, schema.weight)]
     declared = len(schema.columns) > len(schema.targets)
-    note_facts(panel, plan, gaps, config.horizon, unused=() if declared else unused)
+    note_facts(panel, plan, gaps, config.horizon, unused=() if declared else unused, cropped=True)
+    panel = panel.crop(panel.leading_lengths)
     check_targets(panel, config.network.head, config.features.transform)
     check_magnitudes(panel, config.features.transform)
     splits = split_panel(panel, config.horizon, validation=config.split.validation, test=config.split.test)
@@ -306,8 +307,19 @@ def prepare_for_model(source: TableLike, config: RunConfig, bundle: Bundle) -> P
         raise DataError.unexpected_time_zone(fitted.schema.time, panel.schema.time_zone)
     check_row_spacing(panel, split_record)
     note_facts(panel, plan, gaps, config.horizon, [fitted, bundle.for_future.preprocessor])
+    panel = crop_as_in_fit(panel, split_record)
     splits = restore_split(panel, split_record)
     return Prepared(config=config, panel=panel, splits=splits, preprocessor=fitted, plan=plan)
+
+
+def crop_as_in_fit(panel: Panel, split_record: dict[str, Any]) -> Panel:
+    """Return a panel without the leading rows of series that the fit has left out, as they had no value of a target.
+
+    Rows that have one now stay. Nothing is left out for a model of an earlier version.
+    """
+    if "begin" not in split_record:
+        return panel
+    return panel.crop(np.minimum(restore_rows(panel, split_record, "begin"), panel.leading_lengths))
 
 
 def note_facts(
@@ -317,13 +329,22 @@ def note_facts(
     horizon: int,
     fitted: Sequence[FittedPreprocessor] = (),
     unused: Collection[str] = (),
+    cropped: bool = False,
 ) -> None:
     """Print in a line what is remarkable about a table, and new to networks that were `fitted` to another.
 
-    `unused` are the columns without a role, where no column but the targets was given one.
+    `unused` are the columns without a role, where no column but the targets was given one; `cropped`: leading rows
+    without a value of a target are left out.
     """
     facts = [] if plan is None else plan.describe(panel, horizon)
     facts += describe_rows(panel, gaps)
+    leading = panel.leading_lengths if cropped else np.zeros(0, dtype=np.int64)
+    if leading.any():
+        rows, share = int(leading.sum()), leading.sum() / panel.num_rows
+        facts.append(
+            f"left out, as no target has a value up to there: the first {format_count(rows, 'row')} ({share:.1%}) of "
+            f"{int((leading > 0).sum()):,} series"
+        )
     if fitted and (new := find_new_values(panel, fitted)):
         facts.append(f"new to the model: {'; '.join(new)}")
     if unused:

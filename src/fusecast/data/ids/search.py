@@ -23,6 +23,8 @@ def find_ids(free: pl.DataFrame, times: pl.Series | None) -> Roles:
     if times is None or not times.drop_nulls().is_duplicated().any():
         return dict.fromkeys(named[:1], ("id", "its name"))
     rows = free.with_columns(times.alias("#time"))
+    if not any(column.dtype.is_nested() or column.dtype == pl.Object for column in rows.iter_columns()):
+        rows = rows.unique(maintain_order=True)  # a row that is there twice is an error of its own
     for name in named:
         if not rows.select(name, "#time").is_duplicated().any() and rows[name].is_duplicated().any():
             return {name: ("id", "its name")}
