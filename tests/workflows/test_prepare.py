@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 from typer.testing import CliRunner
 
-from fusecast import ConfigError, DataError, DataNote, Forecaster
+from fusecast import ConfigError, DataError, DataNote, DataWarning, Forecaster
 from fusecast.cli.app import app
 from fusecast.workflows import prepare as prepare_module
 
@@ -120,3 +120,13 @@ def test_validation_rows_without_a_value_are_refused_before_training() -> None:
     empty = table.with_columns(pl.when(row.is_between(train_end, valid_end - 1)).then(None).otherwise("y").alias("y"))
     with pytest.raises(DataError, match=r"none of the \d+ rows of the validation split has a value of 'y'"):
         Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY).fit(empty)
+
+
+def test_windows_of_the_test_rows_without_a_value_have_no_scores_which_is_said() -> None:
+    row = pl.int_range(pl.len()).over("unique_id")  # of 120: 14 test rows, of which the last two are in no window
+    table = shop_table(steps=120).with_columns(pl.when(row.is_between(106, 117)).then(None).otherwise("y").alias("y"))
+    forecaster = Forecaster(HORIZON, LOOKBACK, **ROLES, **TINY, split={"test": 14 / 120}).fit(table)
+    with pytest.warns(
+        DataWarning, match=r"no test row has a value of 'y', so that there are no scores\nHint: evaluate on"
+    ):
+        assert np.isnan(forecaster.evaluate().to_rows()[0]["WQL"])

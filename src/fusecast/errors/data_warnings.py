@@ -87,6 +87,13 @@ class DataWarning(FusecastWarning):
         )
 
     @classmethod
+    def nothing_to_score(cls, targets: Sequence[str]) -> Self:
+        return cls(
+            f"no test row has a value of {join_words([repr(name) for name in targets])}, so that there are no scores\n"
+            "Hint: evaluate on a newer table, or fit with a `split.test`"
+        )
+
+    @classmethod
     def short_history(cls, series: Collection[object], lookback: int) -> Self:
         return cls(
             f"{format_count(len(series), 'series')} of the training have fewer rows before the forecast in this table "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusecast.data.frequency import seasons_for
+from fusecast.errors import DataWarning
+from fusecast.errors.base import warn
 from fusecast.evaluation.actuals import seasonal_error
 from fusecast.evaluation.baseline_comparison import BaselineComparison, compare_with_baselines
 from fusecast.evaluation.baselines.registry import NAIVE_BASELINES, build_baselines
@@ -55,6 +57,8 @@ def evaluate_run(
         baselines=build_baselines(NAIVE_BASELINES, panel, train_end, config.horizon, config.network.quantiles),
         on_progress=on_progress,
     )
+    if not any(each.count for scores in evaluation.scores.values() for each in scores):
+        warn(DataWarning.nothing_to_score(panel.schema.targets))
     mixed = mix_in_baselines(prepared, bundle, predictor)
     return replace(evaluation, comparison=compare_on_validation(prepared, mixed))
 
