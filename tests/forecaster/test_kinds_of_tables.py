@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from tests.helpers.tables import HORIZON, LOOKBACK, ROLES, TINY, future_of, shop_table
 
-from fusecast import Forecaster
+from fusecast import DataWarning, Forecaster
 from fusecast.errors import SchemaError
 
 
@@ -79,10 +79,12 @@ def test_a_newer_table_of_few_rows_keeps_the_day_of_the_month_of_the_fit(tmp_pat
     table = pl.DataFrame({"ds": days, "y": np.arange(96.0)})
     Forecaster(3, 12, **TINY).fit(table).save(tmp_path / "model")
     newer = table.filter(pl.col("ds").is_in([date(2022, 9, 30), date(2022, 11, 30)]))  # ends of their months
-    forecasts = Forecaster.load(tmp_path / "model").predict(data=newer)
+    with pytest.warns(DataWarning, match="fewer rows before the forecast"):
+        forecasts = Forecaster.load(tmp_path / "model").predict(data=newer)
     assert forecasts["ds"].to_list() == [date(2022, 12, 30), date(2023, 1, 30), date(2023, 2, 28)]
     late = pl.DataFrame({"ds": [date(2022, 2, 28), date(2022, 3, 30)], "y": [1.0, 2.0]})  # begins in February
-    assert Forecaster.load(tmp_path / "model").predict(data=late)["ds"][0] == date(2022, 4, 30)
+    with pytest.warns(DataWarning, match="fewer rows before the forecast"):
+        assert Forecaster.load(tmp_path / "model").predict(data=late)["ds"][0] == date(2022, 4, 30)
 
 
 def test_a_series_of_six_rows_is_forecast_beside_long_ones() -> None:

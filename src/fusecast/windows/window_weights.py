@@ -18,7 +18,9 @@ def check_window_weights(encoded: EncodedPanel, index: WindowIndex, split: str, 
     for s in np.flatnonzero(index.counts).tolist():
         begin = int(encoded.indptr[s] + index.first_cutoff[s])
         span = slice(begin, begin + int((index.counts[s] - 1) * index.stride) + index.horizon)
-        counts = np.arange(span.stop - begin) % index.stride < index.horizon  # others lie between windows
+        counts = np.ones(span.stop - begin, dtype=np.bool_)
+        if index.stride > index.horizon:  # some rows lie between windows
+            counts = np.arange(len(counts)) % index.stride < index.horizon
         rows += int(counts.sum())
         if encoded.reals_present.shape[1]:
             counts &= encoded.reals_present[span, :targets].any(axis=1)
