@@ -71,6 +71,15 @@ def test_training_takes_windows_with_a_quarter_of_the_rows_of_short_series(
     assert listed(index) == expected
 
 
+def test_final_networks_have_windows_with_little_history_where_the_judged_ones_had_them():
+    """A series of two lookbacks with all its rows may have been shorter with its training rows alone."""
+    sizes = {"lengths": [30, 60], "lookback": 10, "horizon": 3}
+    index = WindowIndex.for_training(**sizes, end=[30, 60], judged_end=[20, 40])
+    first = {series: min(cutoff for s, cutoff in listed(index) if s == series) for series in (0, 1)}
+    assert first == {0: 6, 1: 10}  # a quarter of the 27 rows before the last window, and the whole lookback
+    assert listed(WindowIndex.for_training(**sizes, end=[30, 60]))[0] == (0, 10)
+
+
 def test_the_lookback_may_reach_before_the_span_but_targets_may_not():
     index = WindowIndex.between(lengths=[50], begin=40, end=46, lookback=10, horizon=3)
     assert listed(index) == [(0, 40), (0, 41), (0, 42), (0, 43)]

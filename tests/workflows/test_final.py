@@ -199,6 +199,23 @@ def test_a_series_that_ends_earlier_leaves_the_others_to_the_final_network(fitte
     assert not found.filter(~is_ended).equals(judged.filter(~is_ended))
 
 
+def test_the_final_network_has_windows_as_short_as_the_judged_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    indices: list[WindowIndex] = []
+    train = workflow.train_bundle
+
+    def recorded(*positional: Any, **named: Any) -> Any:
+        indices.append(named["train"])
+        return train(*positional, **named)
+
+    monkeypatch.setattr(workflow, "train_bundle", recorded)
+    fit(None, table(2 * LOOKBACK + HORIZON), max_epochs=1)
+    judged, final = indices
+    assert (final.last_cutoff >= 2 * LOOKBACK).all()
+    assert (judged.last_cutoff < 2 * LOOKBACK).all()
+    assert (judged.first_cutoff < LOOKBACK).all()
+    assert (final.first_cutoff < LOOKBACK).all()
+
+
 def test_a_saved_run_forecasts_as_before_and_one_without_final_networks_drops_them(
     fitted: Forecaster, folder: Path, tmp_path: Path
 ) -> None:

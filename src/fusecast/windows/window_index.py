@@ -70,15 +70,19 @@ class WindowIndex:
         return cls(lookback=lookback, horizon=horizon, first_cutoff=first, last_cutoff=last, stride=stride)
 
     @classmethod
-    def for_training(cls, *, lengths: ArrayLike, end: ArrayLike, lookback: int, horizon: int) -> Self:
+    def for_training(
+        cls, *, lengths: ArrayLike, end: ArrayLike, lookback: int, horizon: int, judged_end: ArrayLike | None = None
+    ) -> Self:
         """Return all windows of `horizon` steps with target rows before ``end[s]`` of their series of `lengths` rows.
 
         In a series of less than two lookbacks, windows with a quarter of its known rows (and at least
         :data:`LEAST_HISTORY`) count too, though the rest of their lookback is padding: there would be few otherwise.
+        For final networks, `judged_end` is the `end` of the judged ones, which decides whether a series is so short.
         """
         last = np.minimum(np.asarray(end, dtype=np.int64), np.asarray(lengths, dtype=np.int64)) - horizon
+        judged_last = last if judged_end is None else np.minimum(last, np.asarray(judged_end, dtype=np.int64) - horizon)
         short = np.minimum(lookback, np.maximum(last // 4, np.minimum(last, LEAST_HISTORY)))
-        history = np.where(last < 2 * lookback, short, lookback)
+        history = np.where(judged_last < 2 * lookback, short, lookback)
         return cls(lookback=lookback, horizon=horizon, first_cutoff=np.maximum(history, 1), last_cutoff=last)
 
     @classmethod

@@ -263,7 +263,11 @@ def _train_final(
         encoded,
         preprocessor,
         train=WindowIndex.for_training(
-            lengths=panel.lengths, end=panel.lengths, lookback=prepared.lookback, horizon=prepared.config.horizon
+            lengths=panel.lengths,
+            end=panel.lengths,
+            lookback=prepared.lookback,
+            horizon=prepared.config.horizon,
+            judged_end=prepared.splits.train_end,
         ),
         valid=None,
         folder=place,
