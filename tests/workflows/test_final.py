@@ -210,10 +210,8 @@ def test_the_final_network_has_windows_as_short_as_the_judged_one(monkeypatch: p
     monkeypatch.setattr(workflow, "train_bundle", recorded)
     fit(None, table(2 * LOOKBACK + HORIZON), max_epochs=1)
     judged, final = indices
-    assert (final.last_cutoff >= 2 * LOOKBACK).all()
-    assert (judged.last_cutoff < 2 * LOOKBACK).all()
-    assert (judged.first_cutoff < LOOKBACK).all()
-    assert (final.first_cutoff < LOOKBACK).all()
+    assert judged.last_cutoff.max() < 2 * LOOKBACK <= final.last_cutoff.min()
+    assert max(judged.first_cutoff.max(), final.first_cutoff.max()) < LOOKBACK
 
 
 def test_a_saved_run_forecasts_as_before_and_one_without_final_networks_drops_them(
