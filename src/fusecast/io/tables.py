@@ -242,20 +242,13 @@ def read_csv(path: Path, keys: Collection[str] = ()) -> pl.DataFrame:
     except pl.exceptions.ComputeError:
         refuse_ragged(path, separator, len(names))
         raise
+    months: list[str] = []
     if doubtful := [column.name for column in frame.iter_columns() if may_be_misread(column, separator)]:
         cells = read(doubtful, doubtful)
         months = [name for name in doubtful if are_months(cells[name].drop_nulls())]
         frame = frame.with_columns(cells[name] for name in months)
         if separator != ",":
-            is_german = any(
-                column.str.contains(",").any() and column.drop_nulls().str.contains(DECIMAL_COMMA).all()
-                for column in frame.iter_columns()
-                if column.dtype == pl.String
-            )
-            for column in cells.drop(months).iter_columns():
-                refuse_thousands_dots(column, path, whole_cells_suffice=not is_german)
-    else:
-        months = []
+            refuse_thousands_dots(frame, cells.drop(months), path)
     if all(column.null_count() for column in frame.iter_columns()):
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     padded = {*months, *(name for name in ids if frame[name].str.contains(CODE).any())}
@@ -365,17 +358,21 @@ def are_months(cells: pl.Series) -> bool:
     return bool(cells.str.contains(r"^(?:0[1-9]|1[0-2])\.\d{4}$").all() and cells.str.starts_with("0").any())
 
 
-def refuse_thousands_dots(cells: pl.Series, path: Path, *, whole_cells_suffice: bool) -> None:
-    """Raise a DataError where every dot may separate thousands, in a file whose numbers may be written with commas.
+def refuse_thousands_dots(frame: pl.DataFrame, cells: pl.DataFrame, path: Path) -> None:
+    """Raise a DataError for a column of `cells`, read as numbers, whose every dot may separate thousands.
 
-    In a file without decimal commas they surely may where other cells have no dot at all: 843, 1.006.
+    It may where other columns of the `frame` have decimal commas, and surely where other cells have no dot: 843, 1.006.
     """
-    present = cells.drop_nulls()
-    if has_thousands_separators(present, ".") and not (
-        whole_cells_suffice and bool(present.str.contains(".", literal=True).all())
-    ):
-        row = int(cells.str.contains(".", literal=True).fill_null(value=False).arg_max() or 0)
-        raise DataError.thousands_or_decimals(path, cells.name, cells[row], row)
+    has_decimal_commas = any(
+        column.str.contains(",").any() and column.drop_nulls().str.contains(DECIMAL_COMMA).all()
+        for column in frame.iter_columns()
+        if column.dtype == pl.String
+    )
+    for column in cells.iter_columns():
+        has_dot = column.str.contains(".", literal=True)
+        if has_thousands_separators(column.drop_nulls(), ".") and (has_decimal_commas or not has_dot.all()):
+            row = int(has_dot.fill_null(value=False).arg_max() or 0)
+            raise DataError.thousands_or_decimals(path, column.name, column[row], row)
 
 
 def from_columns(source: Mapping[Any, Any]) -> pl.DataFrame:

@@ -36,8 +36,8 @@ from fusecast.training.fit import FitResult, settle_unknown_categories
 from fusecast.training.members.ensemble import FINISHED, MEMBERS, SHORTEST_MINUTES, LoadInitialWeights
 from fusecast.training.members.fit import fit_members, plan_processes
 from fusecast.training.trainer import RunFiles
+from fusecast.windows.window_checks import check_windows_count
 from fusecast.windows.window_index import WindowIndex
-from fusecast.windows.window_weights import check_window_weights
 from fusecast.workflows.calibrate import MAX_WINDOWS, calibrate_bundle, describe_calibration
 from fusecast.workflows.evaluate import blend_bundle
 from fusecast.workflows.predict import LEARNED
@@ -453,7 +453,7 @@ def train_bundle(
         validated = validated.thin(most)
     for split, index in (("training", train), ("validation", validated)):
         if index is not None:
-            check_window_weights(encoded, index, split, preprocessor.schema.weight)
+            check_windows_count(encoded, index, split, preprocessor.schema.weight)
     with scratch_folder("fusecast-fit-") as scratch:
         run_folder = folder or scratch / "run"
         try:

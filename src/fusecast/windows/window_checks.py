@@ -9,7 +9,7 @@ from fusecast.features.encoded_panel import EncodedPanel
 from fusecast.windows.window_index import WindowIndex
 
 
-def check_window_weights(encoded: EncodedPanel, index: WindowIndex, split: str, name: str | None) -> None:
+def check_windows_count(encoded: EncodedPanel, index: WindowIndex, split: str, name: str | None) -> None:
     """Raise a DataError where no step that windows forecast has both a target and a weight above 0.
 
     `split` is the name of the rows of these steps, `name` the column of the weights, None where all rows count alike.
