@@ -112,6 +112,15 @@ def test_evaluate_and_the_report_say_where_a_baseline_is_ahead(forecaster: Forec
     assert "Where a baseline was better on the validation rows" in page
 
 
+def test_every_series_is_compared_however_many_there_are(
+    forecaster: Forecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fusecast.workflows.evaluate.MAX_COMPARED_WINDOWS", 1)
+    comparison = forecaster.evaluate().comparison
+    assert comparison is not None
+    assert (comparison.num_series, comparison.windows) == (2, 2)
+
+
 def test_the_test_rows_change_nothing(forecaster: Forecaster) -> None:
     before = forecaster.evaluate().comparison
     panel = forecaster.prepared.panel

@@ -82,6 +82,22 @@ def test_the_weight_is_that_of_least_shrunken_loss_by_hand() -> None:
     assert blend.weight == tuple(GRID[k] for k in best)
 
 
+def test_series_without_a_window_have_the_common_choice_where_their_error_scale_is_known() -> None:
+    actual = np.random.default_rng(7).normal(size=(6, 40)) + 10
+    model, exact = (noisy_forecasts(actual, np.full(6, noise), k, 2) for k, noise in enumerate((1.0, 0.0)))
+    some = np.isin(model.series, [0, 2, 3])  # as a table has more series than windows that are compared
+    model, exact = (
+        replace(each, series=each.series[some], cutoff=each.cutoff[some], quantiles=each.quantiles[some])
+        for each in (model, exact)
+    )
+    scale = np.ones((6, 1))
+    scale[5] = np.nan  # no two values a season apart
+    blend = learn_blend(make_panel(*actual), model, {"exact": exact}, scale)
+    assert blend.series == ("s0", "s2", "s3", "s1", "s4")
+    assert blend.weight == (1.0,) * 5
+    assert blend.baseline == ("exact",) * 5
+
+
 def test_windows_that_overlap_are_one_observation() -> None:
     series = np.array([4, 4, 4, 4, 7, 7, 9])
     cutoff = np.array([10, 11, 12, 20, 5, 7, 30])  # 10 to 12 lie in two horizons, counted back from 20

@@ -101,11 +101,12 @@ def compare_with_baselines(
     actual = gather_actuals(panel, model.series, model.cutoff, model.horizon)
     losses = {name: compute_window_losses(each, actual, error_scale) for name, each in baselines.items()}
     model_losses = compute_window_losses(model, actual, error_scale)
-    scored = ~np.isnan(model_losses)
-    behind, compared = [], np.unique(model.series[scored])
-    for s in compared.tolist() if losses else ():
-        windows = scored & (model.series == s)
-        of_model, count = model_losses[windows], int(windows.sum())
+    scored = np.flatnonzero(~np.isnan(model_losses))
+    scored = scored[np.argsort(model.series[scored], kind="stable")]
+    behind, (compared, first) = [], np.unique(model.series[scored], return_index=True)
+    windows_of_series = np.split(scored, first[1:])
+    for s, windows in zip(compared.tolist(), windows_of_series, strict=False) if losses else ():
+        of_model, count = model_losses[windows], len(windows)
         name = min(losses, key=lambda name: float(losses[name][windows].mean()))
         of_baseline = losses[name][windows]
         if is_clear_lead(of_model, of_baseline):
@@ -119,7 +120,7 @@ def compare_with_baselines(
                 )
             )
     behind.sort(key=lambda each: -each.lead)
-    return BaselineComparison(num_series=len(compared), windows=int(scored.sum()), behind=tuple(behind))
+    return BaselineComparison(num_series=len(compared), windows=len(scored), behind=tuple(behind))
 
 
 def is_clear_lead(model: FloatArray, baseline: FloatArray) -> bool:

@@ -77,7 +77,8 @@ def learn_blend(panel: Panel, model: Forecasts, baselines: Mapping[str, Forecast
     """Choose a baseline and its weight for each series, by the scaled quantile loss of mixtures in the same windows.
 
     A series whose windows fill n horizons has the pair with the least n * own + :data:`PSEUDO_HORIZONS` * common, where
-    own is the log of its loss in relation to that of the network, and common the mean of this over all series.
+    own is the log of its loss in relation to that of the network, and common the mean of this over all series. Series
+    without a window, whose error scale is known, have the pair with the least common loss.
     """
     actual = gather_actuals(panel, model.series, model.cutoff, model.horizon)
     pairs = [(name, weight) for name in baselines for weight in GRID if weight or name == next(iter(baselines))]
@@ -91,9 +92,12 @@ def learn_blend(panel: Panel, model: Forecasts, baselines: Mapping[str, Forecast
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.where(own == own[0], 1.0, own / own[0]))  # the first pair is the network alone
     ratio = ratio.clip(-np.log(LARGEST_RATIO), np.log(LARGEST_RATIO))
-    best = np.argmin(horizons * ratio + PSEUDO_HORIZONS * ratio.mean(axis=1, keepdims=True), axis=0)
+    common = ratio.mean(axis=1, keepdims=True)
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(error_scale).all(axis=1)), series) if len(series) else series
+    best = np.argmin(horizons * ratio + PSEUDO_HORIZONS * common, axis=0)
+    best = np.concatenate([best, np.full(len(others), np.argmin(common))])
     return Blend(
-        series=tuple(panel.names[s] for s in series.tolist()),
+        series=tuple(panel.names[s] for s in (*series.tolist(), *others.tolist())),
         baseline=tuple(pairs[k][0] for k in best.tolist()),
         weight=tuple(pairs[k][1] for k in best.tolist()),
     )

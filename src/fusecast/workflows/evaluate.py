@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from fusecast.workflows.prepare import Prepared
 
 MAX_COMPARED_WINDOWS = 2000
-"""Windows of the validation rows on which a model is compared with baselines, or mixed with them."""
+"""Windows of the validation rows on which a model is compared with baselines (more where there are more series), or
+mixed with them."""
 
 
 def evaluate_run(
@@ -74,12 +75,13 @@ def warn_of_values_below_bound(panel: Panel, index: WindowIndex, predictor: Ense
 def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineComparison | None:
     """Compare a model with the baselines of a backtest on windows of the validation rows that do not overlap.
 
-    None where the table has none. The cost is bounded: with many windows, some are left out evenly.
+    None where the table has none. With many windows, some are left out evenly; each series keeps one.
     """
     panel, config, train_end = prepared.panel, prepared.config, prepared.splits.train_end
-    index = prepared.windows("validation", config.horizon, align="end").thin(MAX_COMPARED_WINDOWS)
+    index = prepared.windows("validation", config.horizon, align="end")
     if not len(index):
         return None
+    index = index.thin(max(MAX_COMPARED_WINDOWS, np.count_nonzero(index.counts)))
     return compare_with_baselines(
         panel,
         predictor.predict(panel, index),
