@@ -16,7 +16,7 @@ from fusecast.features.calendar import infer_calendar_features
 from fusecast.inference.ensemble_predictor import EnsemblePredictor
 from fusecast.inference.model_bundle import Member
 from fusecast.training.members import fit as members_fit
-from fusecast.workflows.fit import keep_best_members, scaled_loss
+from fusecast.workflows.fit import find_best, keep_best_members, scaled_loss
 
 EVERY_FEATURE = tuple(feature.name for feature in infer_calendar_features("1h"))
 
@@ -93,13 +93,28 @@ def test_of_several_window_scalings_the_one_that_validates_best_is_kept(
         "last": slow_loss(forecaster, both[1:]),
     }
     assert bundle.extra["window_scaling_losses"] == pytest.approx(expected, rel=1e-5)
-    best = min(expected, key=lambda name: expected[name])
+    best, why = find_best(expected)
     assert [member.window_scaling for member in bundle.members] == best.split(" and ")
-    assert f"window scaling {best}: the validation rows are forecast best by it" in capsys.readouterr().err
+    assert f"window scaling {best}: {why}" in capsys.readouterr().err
     future = future_of(shop_table())
     loaded = Forecaster.load(tmp_path / "run")
     assert loaded.predict(future, data=shop_table()).equals(forecaster.predict(future))
     assert loaded.config.features.window_scaling == ("mean", "last")
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ((1.0, 1.1, 1.2), "season and mean"),
+        ((1.0, 0.996, 1.2), "season and mean"),
+        ((1.0, 0.994, 1.2), "season"),
+        ((1.0, 0.98, 0.97), "mean"),
+    ],
+)
+def test_one_window_scaling_has_to_be_better_than_both_by_half_a_percent(losses: tuple[float, ...], best: str) -> None:
+    found, why = find_best(dict(zip(("season and mean", "season", "mean"), losses, strict=True)))
+    assert found == best
+    assert ("no kind alone forecasts the validation rows better by 0.5%" in why) == (losses[1] == 0.996)
 
 
 @pytest.mark.parametrize("spoiled", [0, 1])

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -58,6 +58,8 @@ PLAN = "plan.json"
 """File in the folder of the final networks that says how they are trained, so that another training is recognised."""
 FEW_WINDOWS = 64
 """Windows that show how long forecasts take."""
+LEAST_GAIN = 0.005
+"""Part of the loss by which the members of one window scaling have to be better than all of them to forecast alone."""
 CALIBRATION_PASSES = 4
 """Passes over validation or test rows of a fit: the choice among members, the blend, and two calibrations."""
 SHARE_OF_CALIBRATION = 0.1
@@ -322,8 +324,9 @@ def _say(text: str) -> None:
 def keep_best_members(bundle: Bundle, prepared: Prepared, seconds: float | None = None) -> Bundle:
     """Return a bundle with the members of the window scaling that forecasts the validation rows best, or with all.
 
-    The loss is that of training, the quantile loss in units of the series; all stay where they share one scaling, or
-    where there are no validation rows. In `seconds` only so many windows are forecast as that takes.
+    The loss is that of training, the quantile loss in units of the series; see :func:`find_best`. All stay where they
+    share one scaling, or where there are no validation rows. In `seconds` only so many windows are forecast as that
+    takes.
     """
     kinds = dict.fromkeys(member.window_scaling for member in bundle.members)
     valid = prepared.valid
@@ -348,11 +351,21 @@ def keep_best_members(bundle: Bundle, prepared: Prepared, seconds: float | None 
         losses[name] = scaled_loss(
             replace(forecasts[0], quantiles=combined), prepared.encoded, valid, bundle.preprocessor.targets
         )
-    best = min(losses, key=lambda name: losses[name])
+    best, why = find_best(losses)
     if is_first_process():
         figures = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        notify(f"window scaling {best}: the validation rows are forecast best by it (quantile loss: {figures})")
+        notify(f"window scaling {best}: {why} (quantile loss: {figures})")
     return replace(bundle, members=candidates[best], extra={**bundle.extra, "window_scaling_losses": losses})
+
+
+def find_best(losses: Mapping[str, float]) -> tuple[str, str]:
+    """Return which members forecast the validation rows best, of all of them (named first) and those of each window
+    scaling, and why: all, unless some have a loss that is lower by :data:`LEAST_GAIN`.
+    """
+    every, best = next(iter(losses)), min(losses, key=lambda name: losses[name])
+    if best != every and losses[best] >= (1 - LEAST_GAIN) * losses[every]:
+        return every, f"no kind alone forecasts the validation rows better by {LEAST_GAIN:.1%}"
+    return best, "the validation rows are forecast best by it"
 
 
 def with_calibration(
