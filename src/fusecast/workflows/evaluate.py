@@ -81,7 +81,7 @@ def compare_on_validation(prepared: Prepared, predictor: Predictor) -> BaselineC
     index = prepared.windows("validation", config.horizon, align="end")
     if not len(index):
         return None
-    index = index.thin(max(MAX_COMPARED_WINDOWS, np.count_nonzero(index.counts)))
+    index = index.thin(max(MAX_COMPARED_WINDOWS, int((index.counts > 0).sum())))
     return compare_with_baselines(
         panel,
         predictor.predict(panel, index),
